@@ -1,0 +1,98 @@
+"""Which modules a setting means, and the (O, I) matrix inside each.
+
+The targeting syntax is that of compressed-tensors, and its own matcher is used, so that `targets: [Linear]` and
+`ignore: ["re:.*lm_head"]` mean during training what they will mean in the checkpoint: a class name, an exact module name,
+or `re:` and a regular expression matched from the start of the name.
+"""
+
+import collections
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from hf_compress._errors import CompressionError
+
+_WRAPPERS = ("module.", "_orig_mod.", "_checkpoint_wrapped_module.", "base_model.model.")
+
+DEFAULT_TARGETS = ("Linear",)
+DEFAULT_IGNORE = ("re:.*(lm_head|embed_out|classifier|score|qa_outputs)",)
+"""Output heads are small or tied and hurt most when compressed; every recipe can say otherwise."""
+
+
+def canonical_name(name: str) -> str:
+    """The module or parameter name without the prefixes that DDP, torch.compile, checkpointing and PEFT add."""
+    for wrapper in _WRAPPERS:
+        name = name.replace(wrapper, "")
+    return name
+
+
+def weight_matrix(module: nn.Module) -> Tensor:
+    """The weight as an (O, I) view that shares its storage.
+
+    Linear weights are (O, I) already; the `Conv1D` of transformers stores (I, O); convolutions fold their kernel into I.
+
+    Raises:
+        CompressionError: the module holds no such matrix.
+    """
+    weight = getattr(module, "weight", None)
+    if isinstance(module, nn.Linear):
+        return module.weight
+    if isinstance(module, nn.modules.conv._ConvNd) and isinstance(weight, Tensor):
+        return weight.flatten(1)
+    if type(module).__name__ == "Conv1D" and isinstance(weight, Tensor):
+        return weight.t()
+    raise CompressionError(
+        f"{type(module).__name__} has no (out, in) weight matrix to compress; target Linear, Conv1D or Conv2d modules"
+    )
+
+
+def match_modules(
+    model: nn.Module, targets: Sequence[str], ignore: Sequence[str], setting: str
+) -> dict[str, nn.Module]:
+    """The modules that `targets` name and `ignore` does not, by canonical name, in the model's order.
+
+    Args:
+        model: searched with `named_modules`.
+        targets: class names, module names or `re:` patterns; each must match at least one module.
+        ignore: the same syntax; wins over `targets`.
+        setting: how the error names the setting, e.g. "pruning".
+
+    Raises:
+        CompressionError: a target matches nothing, or everything that matches is ignored, or a matched weight is shared
+            with a module that is not matched (tied embeddings), which compressing would change silently.
+    """
+    from compressed_tensors.utils.match import is_match
+
+    modules = {canonical_name(name): module for name, module in model.named_modules() if name}
+    for target in targets:
+        if not any(is_match(name, module, target) for name, module in modules.items()):
+            raise CompressionError(f"{setting}.targets: {target!r} matches no module; {_inventory(modules)}")
+    matched = {name: module for name, module in modules.items() if is_match(name, module, targets, ignore)}
+    if not matched:
+        raise CompressionError(
+            f"{setting}: every module that targets={list(targets)} matches is ignored by ignore={list(ignore)};"
+            f" {_inventory(modules)}"
+        )
+    owners = collections.defaultdict(set)
+    for name, module in modules.items():
+        weight = getattr(module, "weight", None)
+        if isinstance(weight, Tensor):
+            owners[id(weight)].add(name)
+    for name, module in matched.items():
+        others = owners[id(getattr(module, "weight", None))] - {name}
+        if others:
+            raise CompressionError(
+                f"{setting}: the weight of {name} is tied to {sorted(others)[0]}, so compressing one changes the other;"
+                f" add 're:.*{name.rsplit('.', 1)[-1]}' to {setting}.ignore"
+            )
+    return matched
+
+
+def _inventory(modules: dict[str, nn.Module]) -> str:
+    """What could have been targeted: the classes that hold a weight of two or more dimensions, with their counts."""
+    counts = collections.Counter(
+        type(module).__name__
+        for module in modules.values()
+        if isinstance(getattr(module, "weight", None), Tensor) and module.weight.dim() >= 2  # type: ignore[union-attr, operator]
+    )
+    return "the model has " + (", ".join(f"{name} x{count}" for name, count in sorted(counts.items())) or "no matrices")

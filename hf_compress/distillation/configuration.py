@@ -1,0 +1,63 @@
+"""The distillation job as a value."""
+
+from dataclasses import dataclass, field
+
+from hf_compress._errors import CompressionError
+from hf_compress.distillation.loss import DistillationLoss
+from hf_compress.distillation.losses.forward_kl import ForwardKL
+from hf_compress.distillation.teacher import Teacher
+from hf_compress.distillation.teachers.model import ModelTeacher
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightedLoss:
+    """One term of the objective.
+
+    Attributes:
+        weight: its factor, > 0.
+        loss: what it compares.
+    """
+
+    weight: float
+    loss: DistillationLoss = field(default_factory=ForwardKL)
+
+    def __post_init__(self) -> None:
+        if not self.weight > 0:
+            raise CompressionError(f"weight={self.weight!r} must be above 0; leave the loss out instead")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Distillation:
+    """Who teaches, by which losses, next to how much of the task's own loss.
+
+    loss = (task_weight * sum of task losses + sum_i weight_i * sum of distillation losses_i) / items in the batch
+
+    Attributes:
+        teacher: by default a frozen copy of the student as it is before compression.
+        losses: weighted terms; pairs (weight, loss) are accepted.
+        task_weight: factor of the task loss; None means 1 minus the sum of the weights.
+    """
+
+    teacher: Teacher = field(default_factory=ModelTeacher)
+    losses: tuple[WeightedLoss, ...] = (WeightedLoss(weight=0.5),)
+    task_weight: float | None = None
+
+    def __post_init__(self) -> None:
+        terms = [term if isinstance(term, WeightedLoss) else WeightedLoss(weight=term[0], loss=term[1]) for term in self.losses]
+        object.__setattr__(self, "losses", tuple(terms))
+        if not terms:
+            raise CompressionError("distillation.losses is empty; name at least one, or leave distillation out")
+        total = sum(term.weight for term in terms)
+        if self.task_weight is None and total > 1:
+            raise CompressionError(
+                f"the distillation weights sum to {total:g}, so no share is left for the task loss; set task_weight"
+            )
+        if self.task_weight is not None and self.task_weight < 0:
+            raise CompressionError(f"task_weight={self.task_weight!r} must be 0 or more; 0 leaves the task loss out")
+
+    @property
+    def effective_task_weight(self) -> float:
+        """The factor of the task loss, with the default filled in."""
+        if self.task_weight is not None:
+            return self.task_weight
+        return 1.0 - sum(term.weight for term in self.losses)

@@ -1,0 +1,55 @@
+"""Forward Kullback-Leibler divergence."""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import Reference
+from hf_compress.distillation.loss import DistillationLoss
+from hf_compress.distillation.signal import Signal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForwardKL(DistillationLoss, name="forward_kl"):
+    """T^2 * sum_rows KL(softmax(teacher / T) || softmax(student / T)).
+
+    The square keeps gradients the same size at any temperature.
+
+    Attributes:
+        temperature: T > 0; 1 leaves the distributions as they are, larger flattens them.
+
+    Source: Hinton, Vinyals, Dean 2015, section 2.
+    """
+
+    temperature: float = 1.0
+
+    reference: ClassVar[Reference | None] = Reference(
+        authors="Hinton, Vinyals, Dean",
+        title="Distilling the Knowledge in a Neural Network",
+        year=2015,
+        link="https://arxiv.org/abs/1503.02531",
+        equation="section 2",
+    )
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise CompressionError(f"temperature={self.temperature!r} must be above 0; 1 leaves the distributions alone")
+
+    def __call__(self, student: Tensor, signal: Signal, keep: Tensor) -> Tensor:
+        """Student (N, V), signal (N, V), keep (N,) -> scalar sum in nats.
+
+        Raises:
+            CompressionError: the vocabularies differ.
+        """
+        if student.shape[-1] != signal.logits.shape[-1]:
+            raise CompressionError(
+                f"the student has {student.shape[-1]} classes and the teacher {signal.logits.shape[-1]}; forward_kl needs"
+                " the same vocabulary or label set on both sides"
+            )
+        log_student = torch.log_softmax(student / self.temperature, dim=-1)
+        log_teacher = torch.log_softmax(signal.logits / self.temperature, dim=-1)
+        divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(-1)
+        return self.temperature**2 * divergence.masked_fill(~keep, 0.0).sum()

@@ -1,0 +1,1 @@
+"""Pruning: which weights become zero (criterion, pattern), how many where (allocation) and when (schedule)."""

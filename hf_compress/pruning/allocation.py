@@ -1,0 +1,24 @@
+"""The contract of an allocation: how one overall sparsity is shared among layers."""
+
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from hf_compress._registry import Strategy
+
+
+class Allocation(Strategy, kind="allocation", package="hf_compress.pruning.allocations"):
+    """Distributes sparsity over layers."""
+
+    def shares(self, scores: Mapping[str, Tensor], sparsity: float) -> dict[str, float]:
+        """One sparsity per layer.
+
+        Args:
+            scores: (O, I) fp32 per layer name.
+            sparsity: the overall share of zeros, in [0, 1).
+
+        Returns:
+            Sparsity per layer name, each in [0, 1], whose mean weighted by layer size is `sparsity` (to within one weight
+            per layer).
+        """
+        raise TypeError(f"{type(self).__name__} defines no shares()")

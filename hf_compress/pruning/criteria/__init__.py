@@ -1,0 +1,1 @@
+"""One file per criterion; see docs/pruning.md for how to add one."""

@@ -1,0 +1,50 @@
+"""The contract of a sparsity pattern, and the one selection every pattern needs."""
+
+import torch
+from torch import Tensor
+
+from hf_compress._registry import Strategy
+
+
+class Pattern(Strategy, kind="pattern", package="hf_compress.pruning.patterns"):
+    """Turns scores into a mask of an allowed shape."""
+
+    def mask(self, score: Tensor, sparsity: float) -> Tensor:
+        """The mask for one layer.
+
+        Args:
+            score: (O, I) fp32, higher = keep.
+            sparsity: share of zeros in [0, 1).
+
+        Returns:
+            (O, I) bool, True = keep, with exactly `round(sparsity * O * I)` False entries; of equal scores the one with
+            the lower flat index is kept.
+        """
+        raise TypeError(f"{type(self).__name__} defines no mask()")
+
+    def check(self, sparsity: float) -> None:
+        """Refuse a final sparsity the pattern cannot have.
+
+        Raises:
+            CompressionError: with the sparsity that fits.
+        """
+
+
+def keep_largest(score: Tensor, num_pruned: int) -> Tensor:
+    """A bool mask of `score`'s shape with exactly `num_pruned` False entries, at the lowest scores.
+
+    Equal scores: the higher flat index is pruned first. One k-th value selection, O(n); the tie is settled only where
+    there is one.
+    """
+    flat = score.reshape(-1)
+    if num_pruned <= 0:
+        return torch.ones_like(score, dtype=torch.bool)
+    if num_pruned >= flat.numel():
+        return torch.zeros_like(score, dtype=torch.bool)
+    threshold = torch.kthvalue(flat, num_pruned).values
+    keep = flat > threshold
+    ties = flat == threshold
+    # Of the ties, the first ones stay, as many as the count leaves room for.
+    room = flat.numel() - num_pruned - keep.sum()
+    keep |= ties & (ties.cumsum(0) <= room)
+    return keep.view_as(score)

@@ -1,0 +1,1 @@
+"""One file per schedule; see docs/pruning.md for how to add one."""

@@ -1,0 +1,1 @@
+"""Quantization: schemes, quantization-aware training (QAT) and post-training quantization (PTQ)."""

@@ -1,0 +1,23 @@
+"""Post-training quantization."""
+
+from torch import nn
+
+from hf_compress.quantization.configuration import Quantization
+from hf_compress.quantization.qat import convert, prepare
+
+
+def quantize(model: nn.Module, quantization: Quantization) -> list[str]:
+    """Quantize in place by rounding to nearest (RTN), without data.
+
+    Args:
+        model: changed in place; ready for `export.save_compressed`.
+        quantization: which modules, which scheme; `begin` does not matter here.
+
+    Returns:
+        The names of the quantized modules.
+
+    Raises:
+        CompressionError: nothing matches, or a module cannot be quantized.
+    """
+    prepare(model, quantization)
+    return convert(model)

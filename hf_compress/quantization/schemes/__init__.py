@@ -1,0 +1,1 @@
+"""One file per family of schemes; see docs/quantization.md for how to add one."""

@@ -1,0 +1,129 @@
+"""What composes with what: one table of refusals, checked before the first batch.
+
+Everything not named here is meant to work together and tested so.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from hf_compress._errors import CompressionError
+from hf_compress.distillation.configuration import Distillation
+from hf_compress.pruning.configuration import Pruning
+from hf_compress.quantization.configuration import Quantization
+
+
+@dataclass(frozen=True, kw_only=True)
+class Situation:
+    """What a trainer was asked to do; `trainer` is a fully initialised transformers Trainer."""
+
+    trainer: Any
+    pruning: Pruning | None
+    quantization: Quantization | None
+    distillation: Distillation | None
+
+    @property
+    def edits_weights(self) -> bool:
+        """Pruning or quantization is on."""
+        return self.pruning is not None or self.quantization is not None
+
+    @property
+    def anything(self) -> bool:
+        """Any compression is on."""
+        return self.edits_weights or self.distillation is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """One pair that does not go together.
+
+    Attributes:
+        name: short, for the documentation table.
+        applies: True when the situation has the pair.
+        message: the sentence: what, why, way out.
+    """
+
+    name: str
+    applies: Callable[[Situation], bool]
+    message: str
+
+
+def _is_peft(model: Any) -> bool:
+    return hasattr(model, "peft_config")
+
+
+def _is_quantized(model: Any) -> bool:
+    return getattr(model, "hf_quantizer", None) is not None or getattr(model, "is_quantized", False)
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        name="anything + FSDP",
+        applies=lambda s: s.anything and bool(getattr(s.trainer, "is_fsdp_enabled", False)),
+        message="compression under FSDP is not supported: masks and teachers would see shards; train with DDP"
+        " (accelerate launch --multi_gpu)",
+    ),
+    Rule(
+        name="anything + DeepSpeed",
+        applies=lambda s: s.anything and bool(getattr(s.trainer, "is_deepspeed_enabled", False)),
+        message="compression under DeepSpeed is not supported: its fp32 master weights would undo the masks; train with DDP"
+        " (accelerate launch --multi_gpu)",
+    ),
+    Rule(
+        name="anything + DataParallel",
+        applies=lambda s: s.anything and s.trainer.args.n_gpu > 1,
+        message="compression in one process with several GPUs (DataParallel) is not supported: replicas lose the losses'"
+        " normalisation; start with accelerate launch, or set CUDA_VISIBLE_DEVICES to one GPU",
+    ),
+    Rule(
+        name="pruning or quantization + PEFT adapters",
+        applies=lambda s: s.edits_weights and _is_peft(s.trainer.model),
+        message="pruning and quantization-aware training of a PEFT model are not supported: merging the adapter would undo"
+        " them; merge it first (model.merge_and_unload()), or use distillation alone",
+    ),
+    Rule(
+        name="pruning or quantization + an already quantized model",
+        applies=lambda s: s.edits_weights and _is_quantized(s.trainer.model),
+        message="the model is already quantized, so its weights cannot be pruned or trained; load the dense checkpoint",
+    ),
+    Rule(
+        name="pruning or quantization + half-precision weights",
+        applies=lambda s: s.edits_weights and any(p.dtype.itemsize < 4 for p in s.trainer.model.parameters() if p.requires_grad),
+        message="the model's weights are in 16 bits, where small updates round away; load it with dtype=torch.float32 and"
+        " set bf16: true for mixed precision",
+    ),
+    Rule(
+        name="distillation + label smoothing",
+        applies=lambda s: s.distillation is not None and s.trainer.args.label_smoothing_factor != 0,
+        message="distillation and label_smoothing_factor exclude each other: the teacher's distribution is the smoothing;"
+        " set label_smoothing_factor to 0",
+    ),
+    Rule(
+        name="distillation + Liger kernels",
+        applies=lambda s: s.distillation is not None and s.trainer.args.use_liger_kernel,
+        message="distillation needs the student's logits, which Liger's fused loss never builds; set use_liger_kernel to"
+        " false",
+    ),
+    Rule(
+        name="distillation + compute_loss_func",
+        applies=lambda s: s.distillation is not None and s.trainer.compute_loss_func is not None,
+        message="distillation owns the loss, so compute_loss_func would never be called; drop one of the two",
+    ),
+    Rule(
+        name="anything + auto_find_batch_size",
+        applies=lambda s: s.anything and s.trainer.args.auto_find_batch_size,
+        message="auto_find_batch_size restarts training inside one run, which schedules and masks cannot follow; set"
+        " per_device_train_batch_size",
+    ),
+)
+
+
+def check_compatibility(situation: Situation) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        CompressionError: the first rule that applies.
+    """
+    for rule in RULES:
+        if rule.applies(situation):
+            raise CompressionError(rule.message)

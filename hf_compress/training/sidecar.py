@@ -1,0 +1,75 @@
+"""`compression.json` in a checkpoint: what was being done to the model, and how far it was."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers import TrainerState
+
+from hf_compress import __version__
+from hf_compress._errors import CompressionError
+from hf_compress._registry import dump
+from hf_compress.distillation.configuration import Distillation
+from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.quantization.configuration import Quantization
+
+SIDECAR = "compression.json"
+
+
+def _jobs(
+    pruning: Pruning | None, quantization: Quantization | None, distillation: Distillation | None
+) -> dict[str, Any]:
+    jobs = {"pruning": pruning, "quantization": quantization, "distillation": distillation}
+    return {name: None if job is None else dump(job, full=True) for name, job in jobs.items()}
+
+
+def sidecar(
+    model: nn.Module,
+    state: TrainerState,
+    pruning: Pruning | None,
+    quantization: Quantization | None,
+    distillation: Distillation | None,
+) -> dict[str, Any]:
+    """The sidecar's content: version, step, the jobs as a recipe would write them, the measured sparsity."""
+    return {
+        "hf_compress": __version__,
+        "step": state.global_step,
+        "max_steps": state.max_steps,
+        **_jobs(pruning, quantization, distillation),
+        "sparsity": None if pruning is None else measure_sparsity(model, pruning)[""],
+    }
+
+
+def read_sidecar(checkpoint: str | Path) -> dict[str, Any] | None:
+    """The sidecar of a checkpoint, or None where there is none (a checkpoint of a plain Trainer)."""
+    file = Path(checkpoint) / SIDECAR
+    if not file.is_file():
+        return None
+    try:
+        data: dict[str, Any] = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise CompressionError(f"{file} is damaged ({error.msg}); resume from an earlier checkpoint") from error
+    return data
+
+
+def check_sidecar(
+    known: dict[str, Any],
+    checkpoint: str | Path,
+    pruning: Pruning | None,
+    quantization: Quantization | None,
+    distillation: Distillation | None,
+) -> None:
+    """Refuse to resume a checkpoint under other settings than it was trained with.
+
+    Raises:
+        CompressionError: naming the job that differs.
+    """
+    for name, wanted in _jobs(pruning, quantization, distillation).items():
+        # Through JSON, as the other side went: tuples become lists.
+        if json.loads(json.dumps(wanted)) != known.get(name):
+            raise CompressionError(
+                f"{checkpoint} was trained with {name}={json.dumps(known.get(name))} and this run has"
+                f" {name}={json.dumps(wanted)}; resume with the same settings, or start a new output_dir"
+            )
