@@ -8,6 +8,7 @@ or `re:` and a regular expression matched from the start of the name.
 import collections
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
@@ -96,3 +97,26 @@ def _inventory(modules: dict[str, nn.Module]) -> str:
         if isinstance(getattr(module, "weight", None), Tensor) and module.weight.dim() >= 2  # type: ignore[union-attr, operator]
     )
     return "the model has " + (", ".join(f"{name} x{count}" for name, count in sorted(counts.items())) or "no matrices")
+
+
+def cast_weights(model: nn.Module, dtype: str) -> nn.Module:
+    """The model in the type it will be stored in, in place; "auto" leaves it.
+
+    Non-persistent buffers keep their type: rotary frequencies are computed in fp32 by every loader, and rounding them here
+    would make the model differ from its own checkpoint.
+
+    Raises:
+        CompressionError: `dtype` names no floating torch type.
+    """
+    if dtype == "auto":
+        return model
+    target = getattr(torch, dtype, None)
+    if not isinstance(target, torch.dtype) or not target.is_floating_point:
+        raise CompressionError(f"dtype={dtype!r} is no floating torch type; write auto, bfloat16, float16 or float32")
+    persistent = set(model.state_dict())
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if name in persistent and tensor.is_floating_point():
+            tensor.data = tensor.data.to(target)
+    if hasattr(model, "config"):
+        model.config.dtype = target
+    return model

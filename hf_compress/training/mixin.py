@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_compress._errors import CompressionError
+from hf_compress._modules import cast_weights
 from hf_compress._units import resolve_point
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.distillation.objective import distillation_objective
@@ -180,8 +181,12 @@ class CompressionMixin(_Host):
             return False
         return bool(super()._determine_best_metric(metrics, trial))
 
-    def finalize(self) -> PreTrainedModel | nn.Module:
+    def finalize(self, dtype: str = "auto") -> PreTrainedModel | nn.Module:
         """Check what training promised and hand back the compressed model.
+
+        Args:
+            dtype: the type everything that is not quantized will be stored in, e.g. "bfloat16"; "auto" leaves the weights.
+                The cast comes before the scales are computed, so that both agree.
 
         Returns:
             The model: pruned weights are zero, quantized modules carry compressed-tensors' scheme and scales, ready for
@@ -202,6 +207,7 @@ class CompressionMixin(_Host):
                     f"the model has sparsity {measured:.4f} and not {wanted:g}: something wrote to pruned weights after the"
                     " last step"
                 )
+        cast_weights(self.model, dtype)
         if self.quantization is not None:
             convert(self.model)
         return self.model

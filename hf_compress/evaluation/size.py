@@ -1,0 +1,48 @@
+"""What a checkpoint weighs, read from its safetensors headers."""
+
+import math
+from pathlib import Path
+from typing import Any
+
+from safetensors import safe_open
+
+from hf_compress._safetensors import Entry, read_entries, weight_files
+
+_MARKERS = ("weight_packed", "weight_scale")
+_PARTS = ("weight", "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_global_scale")
+
+
+def measure_size(folder: str | Path) -> dict[str, Any]:
+    """Bytes on disk, and what the quantized layers among them would weigh in bf16.
+
+    Args:
+        folder: a checkpoint folder with safetensors files.
+
+    Returns:
+        file_bytes: all weight files, headers included. quantized_bytes: everything stored for the weights of quantized
+        layers (packed values, scales, shapes). quantized_bf16_bytes: the same weights at 2 bytes each. num_quantized: how
+        many layers. quantized_ratio: the quotient of the two, None without quantized layers.
+    """
+    path = Path(folder)
+    entries = read_entries(path)
+    layers = sorted({name.rsplit(".", 1)[0] for name in entries if name.rsplit(".", 1)[-1] in _MARKERS})
+    stored, dense = 0, 0
+    for layer in layers:
+        stored += sum(entries[f"{layer}.{part}"].num_bytes for part in _PARTS if f"{layer}.{part}" in entries)
+        dense += 2 * math.prod(_shape(layer, entries))
+    return {
+        "file_bytes": sum(file.stat().st_size for file in weight_files(path)),
+        "num_quantized": len(layers),
+        "quantized_bytes": stored,
+        "quantized_bf16_bytes": dense,
+        "quantized_ratio": stored / dense if dense else None,
+    }
+
+
+def _shape(layer: str, entries: dict[str, Entry]) -> tuple[int, ...]:
+    """(O, I) of a quantized layer: of its weight, or as `weight_shape` says where it is packed."""
+    if f"{layer}.weight" in entries:
+        return entries[f"{layer}.weight"].shape
+    entry = entries[f"{layer}.weight_shape"]
+    with safe_open(entry.file, framework="pt") as file:
+        return tuple(int(size) for size in file.get_tensor(f"{layer}.weight_shape"))

@@ -1,0 +1,1 @@
+"""Writing results: dense or compressed-tensors checkpoints, the manifest and the model card."""

@@ -1,0 +1,64 @@
+"""`compression.json`: what was done, with what, measured how; enough to render the card again."""
+
+import datetime
+import importlib.metadata
+import json
+import platform
+from pathlib import Path
+from typing import Any
+
+from hf_compress import __version__
+from hf_compress._errors import CompressionError
+
+MANIFEST = "compression.json"
+_PACKAGES = ("torch", "transformers", "accelerate", "datasets", "compressed-tensors", "safetensors")
+
+
+def build_manifest(
+    *, name: str, recipe: dict[str, Any], base_model: str | None, task: str, methods: list[dict[str, Any]], report: dict[str, Any]
+) -> dict[str, Any]:
+    """The manifest of one result.
+
+    Args:
+        name: the result's name.
+        recipe: the canonical recipe.
+        base_model: where the weights came from; None for fresh ones.
+        task: the task's name.
+        methods: what was done, each with kind, name and reference.
+        report: the report as plain data.
+    """
+    return {
+        "format": 1,
+        "name": name,
+        "task": task,
+        "base_model": base_model,
+        "methods": methods,
+        "recipe": recipe,
+        "report": report,
+        "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "versions": {
+            "hf_compress": __version__,
+            "python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in _PACKAGES},
+        },
+    }
+
+
+def write_manifest(manifest: dict[str, Any], folder: Path) -> None:
+    """Write compression.json into `folder`."""
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+
+
+def read_manifest(folder: str | Path) -> dict[str, Any]:
+    """Read compression.json from `folder`.
+
+    Raises:
+        CompressionError: it is missing or no manifest.
+    """
+    file = Path(folder) / MANIFEST
+    if not file.is_file():
+        raise CompressionError(f"{folder} holds no {MANIFEST}; it was not written by hf_compress")
+    data: dict[str, Any] = json.loads(file.read_text())
+    if data.get("format") != 1:
+        raise CompressionError(f"{file} has format {data.get('format')!r}, and this version reads format 1")
+    return data

@@ -1,0 +1,154 @@
+"""Objects from plain data, by their type annotations, collecting every problem on the way."""
+
+import dataclasses
+import types
+import typing
+from typing import Any, Literal, Union
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import Strategy, unknown
+from hf_compress.recipe.problems import Problem
+
+
+class Invalid:
+    """Stands for a value that could not be built; the problems say why."""
+
+
+INVALID = Invalid()
+
+
+def build(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
+    """`value` as an instance of `annotation`, or INVALID with at least one new problem.
+
+    Args:
+        annotation: a scalar type, None, Any, Literal, a union, list, tuple, dict, a dataclass or a kind of strategy.
+        value: plain data.
+        path: the dotted keys that lead here.
+        problems: added to.
+    """
+    if annotation is Any:
+        return value
+    origin = typing.get_origin(annotation)
+    if origin in (Union, types.UnionType):
+        return _build_union(annotation, value, path, problems)
+    if origin is Literal:
+        options = typing.get_args(annotation)
+        if value in options and type(value) in {type(option) for option in options}:
+            return value
+        return _refuse(path, problems, unknown("value", str(value), [str(option) for option in options]))
+    if origin in (list, tuple):
+        return _build_sequence(annotation, value, path, problems)
+    if origin is dict:
+        return _build_dict(annotation, value, path, problems)
+    if isinstance(annotation, type) and issubclass(annotation, Strategy):
+        return _build_strategy(annotation, value, path, problems)
+    if dataclasses.is_dataclass(annotation):
+        return build_dataclass(annotation, value, path, problems)
+    return _build_scalar(annotation, value, path, problems)
+
+
+def _refuse(path: str, problems: list[Problem], message: str) -> Invalid:
+    problems.append(Problem(path=path, message=message))
+    return INVALID
+
+
+_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "nothing"}
+
+
+def describe(value: Any) -> str:
+    """A value as an error message shows it, with its kind."""
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return f"{value!r} ({_NAMES.get(type(value), type(value).__name__)})"
+
+
+def _build_scalar(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
+    if annotation in (None, types.NoneType):
+        return None if value is None else _refuse(path, problems, f"{describe(value)} given, nothing expected")
+    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if annotation in _NAMES and type(value) is annotation:
+        return value
+    expected = _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
+    return _refuse(path, problems, f"{describe(value)} given, {expected} expected")
+
+
+def _build_union(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
+    """The first member that fits; if none does, the problems of the one whose shape fits best."""
+    best: list[Problem] | None = None
+    for member in typing.get_args(annotation):
+        found: list[Problem] = []
+        built = build(member, value, path, found)
+        if not found:
+            return built
+        structured = dataclasses.is_dataclass(member) or typing.get_origin(member) in (dict, list, tuple)
+        if structured and isinstance(value, dict | list):
+            best = found
+    if best is None:
+        members = [_NAMES.get(member) or getattr(member, "__name__", str(member)) for member in typing.get_args(annotation)]
+        known = [name for name in members if name != "nothing" and not name.startswith("PreTrained")]
+        best = [Problem(path=path, message=f"{describe(value)} given, {' or '.join(known)} expected")]
+    problems.extend(best)
+    return INVALID
+
+
+def _build_sequence(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
+    if not isinstance(value, list):
+        return _refuse(path, problems, f"{describe(value)} given, a list expected: [{value if not isinstance(value, dict) else '...'}]")
+    item_type = typing.get_args(annotation)[0]
+    items = [build(item_type, item, f"{path}.{index}", problems) for index, item in enumerate(value)]
+    if any(item is INVALID for item in items):
+        return INVALID
+    return tuple(items) if typing.get_origin(annotation) is tuple else items
+
+
+def _build_dict(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
+    if not isinstance(value, dict):
+        return _refuse(path, problems, f"{describe(value)} given, a mapping expected")
+    item_type = typing.get_args(annotation)[1]
+    items = {key: build(item_type, item, f"{path}.{key}", problems) for key, item in value.items()}
+    return INVALID if any(item is INVALID for item in items.values()) else items
+
+
+def _build_strategy(kind: type[Strategy], value: Any, path: str, problems: list[Problem]) -> Any:
+    """A bare string is a name with defaults; a mapping is `name` and arguments."""
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, dict):
+        return _refuse(path, problems, f"{describe(value)} given, the name of a {kind.kind} expected, or a mapping with `name`")
+    arguments = dict(value)
+    name = arguments.pop("name", None)
+    strategies = kind.available()
+    if not isinstance(name, str):
+        return _refuse(path, problems, f"a {kind.kind} needs a `name` (known: {', '.join(strategies)})")
+    if name not in strategies:
+        return _refuse(path, problems, unknown(kind.kind, name, strategies))
+    return build_dataclass(strategies[name], arguments, path, problems)
+
+
+def build_dataclass(cls: Any, value: Any, path: str, problems: list[Problem]) -> Any:
+    """An instance of a dataclass from a mapping; unknown, missing and wrong keys are all reported."""
+    if not isinstance(value, dict):
+        return _refuse(path, problems, f"{describe(value)} given, a mapping expected")
+    prefix = f"{path}." if path else ""
+    hints = typing.get_type_hints(cls)
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    arguments: dict[str, Any] = {}
+    before = len(problems)
+    for key, item in value.items():
+        if key not in fields:
+            problems.append(Problem(path=f"{prefix}{key}", message=unknown("key", str(key), fields)))
+            continue
+        arguments[key] = build(hints[key], item, f"{prefix}{key}", problems)
+    for key, field in fields.items():
+        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+        if required and key not in value:
+            problems.append(Problem(path=f"{prefix}{key}", message="is missing"))
+    if len(problems) > before:
+        return INVALID
+    try:
+        return cls(**arguments)
+    except CompressionError as error:
+        return _refuse(path, problems, str(error))

@@ -1,0 +1,139 @@
+"""Examples from a built-in source, local files or the Hub, as three splits."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import unknown
+from hf_compress.recipe.sections import Data
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SPLITS = ("train", "validation", "test")
+_FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".txt": "text"}
+_ALIASES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
+_BUILTIN = "builtin:"
+
+
+def is_local(path: str) -> bool:
+    """True for what can only be a file or folder: it exists, is written like a path, or has a data file's ending."""
+    return Path(path).exists() or path.startswith((".", "/", "~")) or Path(path).suffix in _FORMATS
+
+
+def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
+    """The raw splits `train`, `validation` and `test`.
+
+    A missing validation or test split is cut from the training rows, by `seed`.
+
+    Raises:
+        CompressionError: the source is missing, empty, unreadable or of an unknown format.
+    """
+    if data.path.startswith(_BUILTIN):
+        splits = _load_builtin(data.path.removeprefix(_BUILTIN))
+    elif is_local(data.path):
+        splits = _load_files(Path(data.path).expanduser())
+    else:
+        splits = _load_hub(data)
+    if "train" not in splits:
+        raise CompressionError(f"data.path: {data.path} has no train split (found: {', '.join(splits) or 'none'})")
+    for name in ("test", "validation"):
+        if name not in splits:
+            if len(splits["train"]) < 3:
+                raise CompressionError(f"data.path: {data.path} has {len(splits['train'])} rows, too few to split")
+            size = max(1, round(data.validation_share * len(splits["train"])))
+            parts = splits["train"].train_test_split(test_size=size, seed=seed)
+            splits["train"], splits[name] = parts["train"], parts["test"]
+    for name, limit in (("train", data.max_train), ("validation", data.max_eval), ("test", data.max_eval)):
+        if limit is not None and len(splits[name]) > limit:
+            splits[name] = splits[name].shuffle(seed=seed).select(range(limit))
+        if len(splits[name]) == 0:
+            raise CompressionError(f"data.path: the {name} split of {data.path} is empty")
+    return {name: splits[name] for name in SPLITS}
+
+
+def require_column(splits: dict[str, "Dataset"], column: str, key: str, path: str) -> None:
+    """Refuse data without a column, naming those it has.
+
+    Raises:
+        CompressionError: at `data.<key>`.
+    """
+    for name, split in splits.items():
+        if column not in split.column_names:
+            raise CompressionError(f"data.{key}: {unknown(f'column of the {name} split of {path}', column, split.column_names)}")
+
+
+def _load_builtin(name: str) -> dict[str, "Dataset"]:
+    from datasets import Dataset
+
+    if name != "pydoc":
+        raise CompressionError(f"data.path: {unknown('built-in data', _BUILTIN + name, [_BUILTIN + 'pydoc'])}")
+    from hf_compress.recipe.builtin_pydoc import pydoc_documents
+
+    return {
+        split: Dataset.from_dict({"name": list(documents), "text": list(documents.values())})
+        for split, documents in pydoc_documents().items()
+    }
+
+
+def _load_files(path: Path) -> dict[str, "Dataset"]:
+    if not path.exists():
+        raise CompressionError(f"data.path: there is no file or folder {path}")
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in _FORMATS)
+        if not files:
+            raise CompressionError(f"data.path: the folder {path} has no data files; known endings: {', '.join(_FORMATS)}")
+        by_split: dict[str, list[Path]] = {}
+        for file in files:
+            split = _split_of(file)
+            if split is not None:
+                by_split.setdefault(split, []).append(file)
+        if not by_split:
+            by_split = {"train": files}
+    elif path.suffix in _FORMATS:
+        by_split = {"train": [path]}
+    else:
+        raise CompressionError(f"data.path: {path} has an unknown ending; known: {', '.join(_FORMATS)}")
+    return {split: _read(members) for split, members in by_split.items()}
+
+
+def _split_of(file: Path) -> str | None:
+    """train-00000-of-00002.parquet -> train; None for a name that says nothing."""
+    word = file.stem.lower().split("-")[0].split("_")[0].split(".")[0]
+    return next((split for split, names in _ALIASES.items() if word in names), None)
+
+
+def _read(files: list[Path]) -> "Dataset":
+    from datasets import load_dataset
+    from datasets.exceptions import DatasetGenerationError
+
+    kinds = {_FORMATS[file.suffix] for file in files}
+    if len(kinds) > 1:
+        raise CompressionError(f"data.path: {files[0].parent} mixes {' and '.join(sorted(kinds))} files; keep one kind")
+    for file in files:
+        if file.stat().st_size == 0:
+            raise CompressionError(f"data.path: the file {file} is empty")
+    options: dict[str, Any] = {"sample_by": "paragraph"} if kinds == {"text"} else {}
+    try:
+        return load_dataset(kinds.pop(), data_files=[str(file) for file in files], split="train", **options)
+    except (DatasetGenerationError, ValueError, OSError) as error:
+        cause = error.__cause__ or error
+        raise CompressionError(f"data.path: {files[0]} cannot be read: {str(cause).strip().splitlines()[0]}") from error
+
+
+def _load_hub(data: Data) -> dict[str, "Dataset"]:
+    from datasets import load_dataset
+
+    try:
+        loaded = load_dataset(data.path, data.name)
+    except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
+        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise CompressionError(
+            f"data.path: {data.path!r} is no local file or folder, and the Hub data set could not be loaded: {first}"
+        ) from error
+    splits = {}
+    for split, names in _ALIASES.items():
+        found = next((name for name in names if name in loaded), None)
+        if found is not None:
+            splits[split] = loaded[found]
+    return splits

@@ -1,0 +1,139 @@
+"""The main job: fine-tune, prune, quantize and distil, export, evaluate, report."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hf_compress._errors import CompressionError
+from hf_compress.distillation.configuration import Distillation
+from hf_compress.pruning.configuration import Pruning
+from hf_compress.quantization.configuration import Quantization
+from hf_compress.recipe.problems import Problem, RecipeError
+from hf_compress.recipe.recipes import Recipe
+from hf_compress.recipe.sections import Data, Dense, Evaluation, Export, FreshModel, FreshTokenizer
+from hf_compress.recipe.tasks import TASKS
+from hf_compress.recipe.training_arguments import check_training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Recipe, name="train"):
+    """One model, trained smaller.
+
+    Attributes:
+        title: how reports and cards call the result; by default the last part of output_dir.
+        model: a folder, a Hub id, or `config:` for fresh weights.
+        tokenizer: a folder or Hub id, or `vocab_size:` for a fresh one; by default the model's.
+        task: a row of the task table.
+        data: where examples come from.
+        dense: train the dense model first.
+        pruning: what to prune, how much, when.
+        quantization: what to quantize, how, from when.
+        distillation: who teaches, by which losses.
+        training: TrainingArguments, verbatim.
+        evaluation: how the report is measured.
+        export: how the result is written.
+    """
+
+    title: str | None = None
+    model: str | FreshModel
+    tokenizer: str | FreshTokenizer | None = None
+    task: Literal["causal_lm", "sequence_classification", "image_classification"]
+    data: Data
+    dense: Dense | None = None
+    pruning: Pruning | None = None
+    quantization: Quantization | None = None
+    distillation: Distillation | None = None
+    training: dict[str, Any]
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    export: Export = field(default_factory=Export)
+
+    @property
+    def output_dir(self) -> str:
+        """Where everything goes."""
+        return str(self.training["output_dir"])
+
+    @property
+    def display_name(self) -> str:
+        """The title, or the folder's name."""
+        return self.title or self.output_dir.rstrip("/").rsplit("/", 1)[-1]
+
+    def training_mapping(self, dense: bool = False) -> dict[str, Any]:
+        """TrainingArguments with the task's defaults; for the dense stage with its own values and folder."""
+        mapping = {**TASKS[self.task].training_defaults, **self.training}
+        if dense and self.dense is not None:
+            mapping |= {**self.dense.training, "output_dir": f"{self.output_dir}/dense-training"}
+        return mapping
+
+    def problems(self) -> list[Problem]:
+        """Mistakes between the sections, as far as the recipe alone shows them."""
+        found = []
+        if not isinstance(self.training.get("output_dir"), str):
+            return [Problem(path="training.output_dir", message="is missing; name the folder for everything this run writes")]
+        wrong = check_training(self.training_mapping(), "training")
+        found.extend(wrong)
+        if self.dense is not None and not wrong:
+            found.extend(check_training(self.training_mapping(dense=True), "dense.training"))
+        if self.pruning is None and self.quantization is None and self.distillation is None:
+            found.append(Problem(path="", message="nothing to do: name at least one of pruning, quantization, distillation"))
+        if self.export.format == "compressed-tensors" and self.quantization is None:
+            message = "compressed-tensors stores quantized weights, and there is no `quantization`; write dense"
+            found.append(Problem(path="export.format", message=message))
+        if self.export.format == "dense" and self.quantization is not None:
+            message = "a dense checkpoint would lose the quantization; write compressed-tensors or auto"
+            found.append(Problem(path="export.format", message=message))
+        text = TASKS[self.task].input == "text"
+        if not text and self.tokenizer is not None:
+            found.append(Problem(path="tokenizer", message=f"{self.task} reads no text; leave it out"))
+        if isinstance(self.model, FreshModel):
+            if text and self.tokenizer is None:
+                found.append(Problem(path="tokenizer", message="is missing: fresh weights have none; write vocab_size: 4096"))
+            if self.dense is None:
+                message = "is missing: fresh weights must be trained before they are compressed; write `dense: {}`"
+                found.append(Problem(path="dense", message=message))
+        elif isinstance(self.tokenizer, FreshTokenizer):
+            message = "a fresh tokenizer fits no trained model; leave it out to use the model's own"
+            found.append(Problem(path="tokenizer", message=message))
+        found.extend(self._schedule_problems())
+        return found
+
+    def _schedule_problems(self) -> list[Problem]:
+        """Schedules against `max_steps`, where the recipe states it."""
+        steps = self.training.get("max_steps")
+        if isinstance(steps, bool) or not isinstance(steps, int) or steps <= 0:
+            return []
+        return self.check_schedules(steps)
+
+    def check_schedules(self, max_steps: int) -> list[Problem]:
+        """Schedules that do not fit into `max_steps` optimizer steps."""
+        found = []
+        for path, check in (
+            ("pruning.schedule", self.pruning and self.pruning.schedule.check),
+            ("quantization.begin", self.quantization and self.quantization.check),
+        ):
+            if check is not None:
+                try:
+                    check(max_steps)
+                except CompressionError as error:
+                    found.append(Problem(path=path, message=str(error)))
+        return found
+
+    def preflight(self) -> list[Problem]:
+        """Everything that can be found without training: data, columns, model, targets, teacher, folder."""
+        from hf_compress.recipe.plan import Plan
+        from hf_compress.recipe.run_folder import RunFolder
+
+        problems: list[Problem] = []
+        try:
+            Plan.make(self, with_examples=False)
+        except RecipeError as error:
+            problems.extend(error.problems)
+        try:
+            RunFolder(self).check(resume=True)
+        except CompressionError as error:
+            problems.append(Problem(path="training.output_dir", message=str(error)))
+        return problems
+
+    def run(self, resume: bool = False) -> Any:
+        """Do the job; see `hf_compress.recipe.train_run`."""
+        from hf_compress.recipe.train_run import run_train
+
+        return run_train(self, resume)

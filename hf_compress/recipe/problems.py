@@ -1,0 +1,29 @@
+"""Everything that is wrong with a recipe, at once."""
+
+import dataclasses
+
+from hf_compress._errors import CompressionError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One mistake.
+
+    Attributes:
+        path: where, as dotted keys ("pruning.schedule.final"); empty for the whole file.
+        message: what, the rule and the way out.
+    """
+
+    path: str
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.message}" if self.path else self.message
+
+
+class RecipeError(CompressionError):
+    """One or more problems; the text has a line for each."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+        super().__init__("\n".join(str(problem) for problem in problems))

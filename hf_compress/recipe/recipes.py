@@ -1,0 +1,83 @@
+"""The base of every recipe: loading, canonical text."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from hf_compress._registry import Strategy, dump, unknown
+from hf_compress.recipe.build import build_dataclass
+from hf_compress.recipe.problems import Problem, RecipeError
+from hf_compress.recipe.yaml_text import read_recipe, write_yaml
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Strategy, kind="job", package="hf_compress.recipe.jobs"):
+    """One job as a value. Subclasses are the jobs; their fields are the keys of the YAML."""
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+        """Read and check a recipe file.
+
+        Args:
+            path: a YAML file.
+            overrides: "a.b=value" each.
+
+        Raises:
+            RecipeError: with every problem at once.
+        """
+        return cls.from_plain(read_recipe(path, overrides))
+
+    @classmethod
+    def from_plain(cls, data: dict[str, Any]) -> Self:
+        """A recipe from plain data; `job` says which.
+
+        Raises:
+            RecipeError: with every problem at once.
+        """
+        problems: list[Problem] = []
+        arguments = dict(data)
+        job = arguments.pop("job", None)
+        jobs = cls.available()
+        if job not in jobs:
+            message = f"is missing (known: {', '.join(jobs)})" if job is None else unknown("job", str(job), jobs)
+            raise RecipeError([Problem(path="job", message=message)])
+        recipe = build_dataclass(jobs[job], arguments, "", problems)
+        if not problems:
+            problems.extend(recipe.problems())
+        if problems:
+            raise RecipeError(problems)
+        return recipe  # type: ignore[no-any-return]
+
+    def problems(self) -> list[Problem]:
+        """What is wrong between the fields of a recipe whose fields are each right."""
+        return []
+
+    def to_plain(self, full: bool = False) -> dict[str, Any]:
+        """Plain data that `from_plain` reads back to an equal recipe."""
+        data: dict[str, Any] = {"job": self.name}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            data[field.name] = dump(value, full)
+        return json.loads(json.dumps(data))  # type: ignore[no-any-return]
+
+    def to_yaml(self) -> str:
+        """The canonical text: `job` first, fields in order, defaults left out."""
+        return write_yaml(self.to_plain())
+
+    def fingerprint(self) -> str:
+        """A short hash of the canonical recipe."""
+        return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:12]
+
+    def run(self, resume: bool = False) -> Any:
+        """Do the job."""
+        raise TypeError(f"{type(self).__name__} defines no run()")
+
+    def preflight(self) -> list[Problem]:
+        """What is wrong with the recipe against the files and models it names, found without training or writing."""
+        return []

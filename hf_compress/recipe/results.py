@@ -1,0 +1,181 @@
+"""From a trained model to a folder worth publishing: checkpoint, report, manifest, card."""
+
+import contextlib
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hf_compress._modules import cast_weights
+from hf_compress.evaluation.report import Report, Row, table, write
+from hf_compress.evaluation.size import measure_size
+from hf_compress.export.card import render_card
+from hf_compress.export.compressed_tensors import write_compressed
+from hf_compress.export.dense import write_dense
+from hf_compress.export.folder import written_beside
+from hf_compress.export.manifest import build_manifest, write_manifest
+from hf_compress.pruning.prune import measure_sparsity, prune
+from hf_compress.quantization.ptq import quantize
+from hf_compress.recipe.models import load_model
+from hf_compress.recipe.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from hf_compress.recipe.jobs.train import Train
+    from hf_compress.recipe.plan import Plan
+
+
+def publish_folder(
+    plan: "Plan",
+    folder: RunFolder,
+    dense: str,
+    model: Any,
+    device: torch.device,
+    *,
+    dense_s: float | None,
+    train_s: float | None,
+) -> Report:
+    """Write `<output_dir>/compressed`: it appears whole or not at all.
+
+    Args:
+        plan: the run's.
+        folder: the run's.
+        dense: where the dense model lies.
+        model: the finalized student; consumed.
+        device: where to measure.
+        dense_s: seconds the dense model trained, if known.
+        train_s: seconds the student trained, if known.
+    """
+    recipe = plan.recipe
+    folder.rows.mkdir(exist_ok=True)
+    rows = [_dense_row(plan, folder.rows / "dense", dense, device, dense_s)]
+    if recipe.evaluation.untrained and (recipe.pruning is not None or recipe.quantization is not None):
+        rows.append(_untrained_row(plan, folder.rows / "untrained", dense, device))
+    with written_beside(folder.compressed) as part:
+        sparsity = None if recipe.pruning is None else measure_sparsity(model, recipe.pruning)[""]
+        _write_model(plan, model, part)
+        rows.append(_measure(plan, part, "ours", device, sparsity=sparsity, train_s=train_s))
+        report = Report(
+            title=recipe.display_name,
+            metric=plan.task.metric,
+            greater_is_better=plan.task.greater_is_better,
+            rows=tuple(rows),
+            setting=_setting(plan, device),
+        )
+        write(report, part)
+        manifest = build_manifest(
+            name=recipe.display_name,
+            recipe=recipe.to_plain(full=True),
+            base_model=recipe.model if isinstance(recipe.model, str) else None,
+            task=recipe.task,
+            methods=_methods(recipe),
+            report=report.to_plain(),
+        )
+        write_manifest(manifest, part)
+        (part / "README.md").write_text(render_card(manifest, table(report)))
+    shutil.rmtree(folder.rows, ignore_errors=True)
+    return report
+
+
+def read_report(folder: Path) -> Report:
+    """The report of a finished run."""
+    return Report.from_plain(json.loads((folder / "report.json").read_text()))
+
+
+def _write_model(plan: "Plan", model: Any, folder: Path) -> None:
+    if plan.recipe.quantization is not None:
+        write_compressed(model, folder, plan.processor)
+    else:
+        write_dense(model, folder, plan.processor)
+
+
+def _dense_row(plan: "Plan", folder: Path, dense: str, device: torch.device, seconds: float | None) -> Row:
+    model = load_model(plan.task.model_class(), dense, plan.config, plan.args.seed)
+    folder.mkdir()
+    write_dense(model, folder, plan.processor, plan.recipe.export.dtype)
+    return _measure(plan, folder, "dense", device, train_s=seconds)
+
+
+def _untrained_row(plan: "Plan", folder: Path, dense: str, device: torch.device) -> Row:
+    """The dense model pruned and rounded in one go: what compression costs without training."""
+    recipe = plan.recipe
+    model = load_model(plan.task.model_class(), dense, plan.config, plan.args.seed)
+    sparsity = None
+    if recipe.pruning is not None:
+        prune(model, recipe.pruning)
+        sparsity = measure_sparsity(model, recipe.pruning)[""]
+    cast_weights(model, recipe.export.dtype)
+    if recipe.quantization is not None:
+        quantize(model, recipe.quantization)
+    folder.mkdir()
+    _write_model(plan, model, folder)
+    return _measure(plan, folder, "compressed without training", device, sparsity=sparsity)
+
+
+def _measure(
+    plan: "Plan",
+    folder: Path,
+    name: str,
+    device: torch.device,
+    sparsity: float | None = None,
+    train_s: float | None = None,
+) -> Row:
+    """Reload with plain transformers and measure on the test split."""
+    model = plan.task.model_class().from_pretrained(folder).to(device)
+    metrics = plan.task.evaluate(
+        model, plan.examples["test"], plan.processor, plan.recipe.evaluation.batch_size, f"measuring {name}"
+    )
+    size = measure_size(folder)
+    return Row(
+        name=name,
+        metrics=metrics,
+        file_bytes=size["file_bytes"],
+        quantized_ratio=size["quantized_ratio"],
+        sparsity=sparsity,
+        train_s=train_s,
+    )
+
+
+def _methods(recipe: "Train") -> list[dict[str, Any]]:
+    """What was done, for the manifest and the card."""
+    strategies: list[Any] = []
+    if recipe.pruning is not None:
+        pruning = recipe.pruning
+        strategies += [pruning.criterion, pruning.pattern, pruning.schedule, pruning.allocation]
+    if recipe.quantization is not None:
+        strategies.append(recipe.quantization.scheme)
+    if recipe.distillation is not None:
+        strategies += [recipe.distillation.teacher, *(term.loss for term in recipe.distillation.losses)]
+    return [
+        {"kind": item.kind, "name": item.name, "reference": None if item.reference is None else str(item.reference)}
+        for item in strategies
+    ]
+
+
+def _setting(plan: "Plan", device: torch.device) -> dict[str, Any]:
+    sizes = ", ".join(f"{len(split):,} {name}" for name, split in plan.examples.items())
+    unit = "examples" if plan.task.labelled else f"blocks of {plan.recipe.data.length} tokens"
+    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()}, {os.cpu_count()} cores"
+    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "compressed-tensors"))
+    return {
+        "task": plan.task.name,
+        "data": f"{plan.recipe.data.path} ({sizes} {unit})",
+        "stored as": plan.recipe.export.dtype,
+        "seed": plan.args.seed,
+        "machine": machine,
+        "versions": f"Python {platform.python_version()}, {versions}",
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+    }
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()

@@ -1,0 +1,189 @@
+"""The task table: what differs between causal language models, text classifiers and image classifiers."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from hf_compress._errors import CompressionError
+from hf_compress.recipe.data import require_column
+from hf_compress.recipe.sections import Data
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Splits = dict[str, "Dataset"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One row of the table.
+
+    Attributes:
+        name: as recipes say it.
+        auto_class: the Auto class in transformers, by name.
+        input: "text" or "image": which column is read and which processor is needed.
+        labelled: whether the data has a label column.
+        metric: what reports compare by.
+        greater_is_better: its direction.
+        prepare: raw splits -> examples the model takes.
+        training_defaults: TrainingArguments the task needs unless the recipe says otherwise.
+    """
+
+    name: str
+    auto_class: str
+    input: str
+    labelled: bool
+    metric: str
+    greater_is_better: bool
+    prepare: Callable[[Splits, Any, Data], Splits]
+    training_defaults: dict[str, Any]
+
+    def model_class(self) -> Any:
+        """The Auto class itself."""
+        import transformers
+
+        return getattr(transformers, self.auto_class)
+
+    def check_columns(self, splits: Splits, data: Data) -> None:
+        """Refuse data without the task's columns."""
+        require_column(splits, data.text if self.input == "text" else data.image, self.input, data.path)
+        if self.labelled:
+            require_column(splits, data.label, "label", data.path)
+
+    def collator(self, processor: Any) -> Any:
+        """Examples -> a batch of tensors."""
+        from transformers import DataCollatorWithPadding, default_data_collator
+
+        return DataCollatorWithPadding(processor) if self.labelled and self.input == "text" else default_data_collator
+
+    def compute_metrics(self) -> Any:
+        """For the Trainer's evaluations; None where the loss says it all."""
+        from hf_compress.evaluation.classification import trainer_metrics
+
+        return trainer_metrics if self.labelled else None
+
+    def evaluate(self, model: Any, split: "Dataset", processor: Any, batch_size: int, description: str) -> dict[str, float]:
+        """The task's metrics of a model on prepared examples."""
+        from torch.utils.data import DataLoader
+
+        from hf_compress.evaluation.classification import classify
+        from hf_compress.evaluation.perplexity import perplexity
+
+        loader = DataLoader(split, batch_size=batch_size, collate_fn=self.collator(processor))  # type: ignore[arg-type]
+        return (classify if self.labelled else perplexity)(model, loader, description)
+
+
+def label_names(splits: Splits, data: Data) -> list[str]:
+    """The labels in the order of their ids.
+
+    Raises:
+        CompressionError: labels are neither named classes nor whole numbers from 0 nor text, or evaluation has a new one.
+    """
+    feature = splits["train"].features[data.label]
+    if hasattr(feature, "names"):
+        return list(feature.names)
+    values = set(splits["train"].unique(data.label))
+    for name in ("validation", "test"):
+        new = set(splits[name].unique(data.label)) - values
+        if new:
+            raise CompressionError(f"data.label: the {name} split has the label {sorted(new, key=str)[0]!r}, which training has not")
+    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
+        if min(values) < 0:
+            raise CompressionError(f"data.label: the label {min(values)} is below 0; number labels from 0")
+        return [str(index) for index in range(max(values) + 1)]
+    if all(isinstance(value, str) for value in values):
+        return sorted(values)
+    raise CompressionError(f"data.label: column {data.label!r} holds {feature}; labels are text, class names or whole numbers from 0")
+
+
+def _label_ids(splits: Splits, data: Data) -> dict[Any, int]:
+    """Label value -> id; values of ClassLabel and integer columns are ids already."""
+    names = label_names(splits, data)
+    first = splits["train"][0][data.label]
+    return {name: index for index, name in enumerate(names)} if isinstance(first, str) else {i: i for i in range(len(names))}
+
+
+def _blocks(splits: Splits, tokenizer: Any, data: Data) -> Splits:
+    """Documents with an end token between them, cut into blocks of `length` tokens; the last, shorter one is dropped."""
+    end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id
+
+    def pack(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        ids: list[int] = []
+        for tokens in tokenizer(batch[data.text], add_special_tokens=False, verbose=False)["input_ids"]:
+            ids.extend(tokens)
+            ids.append(end)
+        blocks = [ids[start : start + data.length] for start in range(0, len(ids) - data.length + 1, data.length)]
+        return {"input_ids": blocks, "labels": [list(block) for block in blocks]}
+
+    packed = {
+        name: split.map(pack, batched=True, batch_size=1000, remove_columns=split.column_names, desc=f"tokenizing {name}")
+        for name, split in splits.items()
+    }
+    for name, split in packed.items():
+        if len(split) == 0:
+            raise CompressionError(f"data.length: the {name} split has fewer than {data.length} tokens; choose a shorter length")
+    return packed
+
+
+def _classified_texts(splits: Splits, tokenizer: Any, data: Data) -> Splits:
+    """Token ids, truncated to `length`, and labels."""
+    ids = _label_ids(splits, data)
+
+    def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        encoded = tokenizer(batch[data.text], truncation=True, max_length=data.length)
+        return {**encoded, "labels": [ids[label] for label in batch[data.label]]}
+
+    return {
+        name: split.map(encode, batched=True, remove_columns=split.column_names, desc=f"tokenizing {name}")
+        for name, split in splits.items()
+    }
+
+
+def _classified_images(splits: Splits, processor: Any, data: Data) -> Splits:
+    """Pixels and labels, computed when a batch is read, because pixels of all images would not fit into memory."""
+    transform = partial(_read_images, processor=processor, image=data.image, label=data.label, ids=_label_ids(splits, data))
+    return {name: split.with_transform(transform) for name, split in splits.items()}
+
+
+def _read_images(batch: dict[str, list[Any]], processor: Any, image: str, label: str, ids: dict[Any, int]) -> dict[str, Any]:
+    pixels = processor([item.convert("RGB") for item in batch[image]], return_tensors="pt")["pixel_values"]
+    return {"pixel_values": list(pixels), "labels": [ids[value] for value in batch[label]]}
+
+
+TASKS: dict[str, Task] = {
+    task.name: task
+    for task in (
+        Task(
+            name="causal_lm",
+            auto_class="AutoModelForCausalLM",
+            input="text",
+            labelled=False,
+            metric="perplexity",
+            greater_is_better=False,
+            prepare=_blocks,
+            training_defaults={},
+        ),
+        Task(
+            name="sequence_classification",
+            auto_class="AutoModelForSequenceClassification",
+            input="text",
+            labelled=True,
+            metric="accuracy",
+            greater_is_better=True,
+            prepare=_classified_texts,
+            training_defaults={},
+        ),
+        Task(
+            name="image_classification",
+            auto_class="AutoModelForImageClassification",
+            input="image",
+            labelled=True,
+            metric="accuracy",
+            greater_is_better=True,
+            prepare=_classified_images,
+            # Images are decoded when a batch is read, so their columns must still be there.
+            training_defaults={"remove_unused_columns": False},
+        ),
+    )
+}
