@@ -1,22 +1,32 @@
-"""Who writes, who waits: thin names over torch.distributed that also hold in a single process."""
+"""Who writes, who waits: thin names over torch.distributed that also hold in a single process.
+
+torch is imported only where it is loaded already, because the command line asks who it is before anything else.
+"""
 
 import os
+import sys
+from types import ModuleType
 
-import torch.distributed as dist
+
+def _group() -> ModuleType | None:
+    """torch.distributed when a process group is alive."""
+    if "torch" not in sys.modules:
+        return None
+    import torch.distributed as dist
+
+    return dist if dist.is_available() and dist.is_initialized() else None
 
 
 def rank() -> int:
-    """The global rank; 0 without a process group, and what the launcher says before one exists."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_rank()
-    return int(os.environ.get("RANK", "0"))
+    """The global rank; without a process group what the launcher says, else 0."""
+    dist = _group()
+    return dist.get_rank() if dist is not None else int(os.environ.get("RANK", "0"))
 
 
 def world_size() -> int:
     """How many processes train together."""
-    if dist.is_available() and dist.is_initialized():
-        return dist.get_world_size()
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    dist = _group()
+    return dist.get_world_size() if dist is not None else int(os.environ.get("WORLD_SIZE", "1"))
 
 
 def is_main() -> bool:
@@ -26,5 +36,14 @@ def is_main() -> bool:
 
 def barrier() -> None:
     """Wait for every process; nothing in a single one."""
-    if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
+    dist = _group()
+    if dist is not None and dist.get_world_size() > 1:
         dist.barrier()
+
+
+def leave() -> None:
+    """End the process group, if there is one, when every process has come here."""
+    dist = _group()
+    if dist is not None:
+        dist.barrier()
+        dist.destroy_process_group()

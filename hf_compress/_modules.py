@@ -47,9 +47,7 @@ def weight_matrix(module: nn.Module) -> Tensor:
     )
 
 
-def match_modules(
-    model: nn.Module, targets: Sequence[str], ignore: Sequence[str], setting: str
-) -> dict[str, nn.Module]:
+def match_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[str], setting: str) -> dict[str, nn.Module]:
     """The modules that `targets` name and `ignore` does not, by canonical name, in the model's order.
 
     Args:

@@ -15,6 +15,7 @@ app = typer.Typer(
     help="Train, prune, quantize and distil Hugging Face models from recipes.",
     no_args_is_help=True,
     add_completion=False,
+    rich_markup_mode=None,  # drawing boxes costs more than everything else --help does
     pretty_exceptions_enable=False,
 )
 
@@ -43,7 +44,9 @@ def _options(
 def run(
     recipe: RecipeFile,
     overrides: Overrides = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with an interrupted run; starts one if there is none.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with an interrupted run; starts one if there is none.")
+    ] = False,
 ) -> None:
     """Do what a recipe says; the last lines are the table and where the files are."""
     _quiet()

@@ -1,8 +1,8 @@
 """A sum over rows of logits whose gradient is computed in the forward pass, chunk by chunk.
 
-A dense KL on (B, T, V) logits keeps about nine fp32 tensors of that size until backward. Here each chunk of rows is cast to
-fp32, its loss and gradient are computed at once, and only the gradient is kept, in the logits' own type: one tensor the size
-of the logits plus one chunk, and less time, because a chunk stays in the cache.
+A dense KL on (B, T, V) logits keeps about nine fp32 tensors of that size until backward. Here each chunk of rows is cast
+to fp32, its loss and gradient are computed at once, and only the gradient is kept, in the logits' own type: one tensor the
+size of the logits plus one chunk, and less time, because a chunk stays in cache.
 """
 
 from collections.abc import Callable

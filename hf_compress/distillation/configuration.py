@@ -43,7 +43,9 @@ class Distillation:
     task_weight: float | None = None
 
     def __post_init__(self) -> None:
-        terms = [term if isinstance(term, WeightedLoss) else WeightedLoss(weight=term[0], loss=term[1]) for term in self.losses]
+        terms = [
+            term if isinstance(term, WeightedLoss) else WeightedLoss(weight=term[0], loss=term[1]) for term in self.losses
+        ]
         object.__setattr__(self, "losses", tuple(terms))
         if not terms:
             raise CompressionError("distillation.losses is empty; name at least one, or leave distillation out")

@@ -6,7 +6,7 @@ computed here, from logits and labels.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,7 @@ def task_kind(model: nn.Module, labels: Tensor | None = None) -> Kind:
         CompressionError: the head is of a kind that distillation does not know.
     """
     kind = _KINDS.get(str(getattr(model, "loss_type", None)))
-    config = model.config
+    config: Any = model.config
     if kind is None:
         raise CompressionError(
             f"distillation knows no task loss for {type(model).__name__}; it knows models for "

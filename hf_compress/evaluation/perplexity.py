@@ -14,8 +14,10 @@ from hf_compress._errors import CompressionError
 
 
 @torch.no_grad()
-def perplexity(model: nn.Module, batches: Iterable[Mapping[str, Tensor]], description: str = "perplexity") -> dict[str, float]:
-    """exp of the mean negative log-likelihood per predicted token.
+def perplexity(
+    model: nn.Module, batches: Iterable[Mapping[str, Tensor]], description: str = "perplexity"
+) -> dict[str, float]:
+    """The exponential of the mean negative log-likelihood per predicted token.
 
     Args:
         model: returns `.logits` (B, T, V); put into eval mode.

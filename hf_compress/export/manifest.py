@@ -15,7 +15,13 @@ _PACKAGES = ("torch", "transformers", "accelerate", "datasets", "compressed-tens
 
 
 def build_manifest(
-    *, name: str, recipe: dict[str, Any], base_model: str | None, task: str, methods: list[dict[str, Any]], report: dict[str, Any]
+    *,
+    name: str,
+    recipe: dict[str, Any],
+    base_model: str | None,
+    task: str,
+    methods: list[dict[str, Any]],
+    report: dict[str, Any],
 ) -> dict[str, Any]:
     """The manifest of one result.
 

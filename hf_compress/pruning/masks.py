@@ -1,6 +1,7 @@
 """Masks that live beside a model while it trains."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -52,7 +53,7 @@ class Masks:
     def apply_to_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Zero the optimizer's per-weight state (momenta) of pruned weights, in place."""
         for name, keep in self.keep.items():
-            weight = self.modules[name].weight
+            weight: Any = self.modules[name].weight
             state: Mapping[str, object] = optimizer.state.get(weight, {})
             for value in state.values():
                 if isinstance(value, Tensor) and value.shape == weight.shape:
@@ -74,7 +75,7 @@ class Masks:
 
     def _as_stored(self, name: str, keep: Tensor) -> Tensor:
         """(O, I) -> the shape in which the module stores its weight (`Conv1D` transposes, convolutions unfold)."""
-        module = self.modules[name]
+        module: Any = self.modules[name]
         if type(module).__name__ == "Conv1D":
             return keep.t()
         return keep.view(module.weight.shape)

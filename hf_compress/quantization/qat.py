@@ -116,7 +116,7 @@ def convert(model: nn.Module) -> list[str]:
         if not isinstance(module, FakeQuantizedLinear):
             continue
         scheme = module.qat_scheme
-        module.__class__ = nn.Linear
+        module.__class__ = nn.Linear  # type: ignore[assignment]
         del module.qat_scheme, module.qat_enabled
         initialize_module_for_quantization(module, scheme, force_zero_point=False)
         if scheme.weights is not None:

@@ -96,7 +96,9 @@ def _build_union(annotation: Any, value: Any, path: str, problems: list[Problem]
 
 def _build_sequence(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
     if not isinstance(value, list):
-        return _refuse(path, problems, f"{describe(value)} given, a list expected: [{value if not isinstance(value, dict) else '...'}]")
+        return _refuse(
+            path, problems, f"{describe(value)} given, a list expected: [{value if not isinstance(value, dict) else '...'}]"
+        )
     item_type = typing.get_args(annotation)[0]
     items = [build(item_type, item, f"{path}.{index}", problems) for index, item in enumerate(value)]
     if any(item is INVALID for item in items):
@@ -117,7 +119,9 @@ def _build_strategy(kind: type[Strategy], value: Any, path: str, problems: list[
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, dict):
-        return _refuse(path, problems, f"{describe(value)} given, the name of a {kind.kind} expected, or a mapping with `name`")
+        return _refuse(
+            path, problems, f"{describe(value)} given, the name of a {kind.kind} expected, or a mapping with `name`"
+        )
     arguments = dict(value)
     name = arguments.pop("name", None)
     strategies = kind.available()

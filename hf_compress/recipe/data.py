@@ -60,7 +60,9 @@ def require_column(splits: dict[str, "Dataset"], column: str, key: str, path: st
     """
     for name, split in splits.items():
         if column not in split.column_names:
-            raise CompressionError(f"data.{key}: {unknown(f'column of the {name} split of {path}', column, split.column_names)}")
+            raise CompressionError(
+                f"data.{key}: {unknown(f'column of the {name} split of {path}', column, split.column_names)}"
+            )
 
 
 def _load_builtin(name: str) -> dict[str, "Dataset"]:

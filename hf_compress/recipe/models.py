@@ -31,7 +31,9 @@ def load_config(model: str | FreshModel, changes: dict[str, Any]) -> "Pretrained
     fields = dict(model.config)
     model_type = fields.pop("model_type")
     if model_type not in CONFIG_MAPPING:
-        raise CompressionError(f"model.config.model_type: {unknown('architecture', model_type, CONFIG_MAPPING).split(' (known')[0]}")
+        raise CompressionError(
+            f"model.config.model_type: {unknown('architecture', model_type, CONFIG_MAPPING).split(' (known')[0]}"
+        )
     known = set(AutoConfig.for_model(model_type).to_dict()) | {"vocab_size", "num_labels"}
     for key in fields:
         if key not in known:
@@ -89,7 +91,9 @@ def load_tokenizer(model: str) -> Any:
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
-        raise CompressionError(f"tokenizer: that of {model} has neither a padding nor an end token; add one and save it again")
+        raise CompressionError(
+            f"tokenizer: that of {model} has neither a padding nor an end token; add one and save it again"
+        )
     return tokenizer
 
 
@@ -116,17 +120,17 @@ def train_tokenizer(fresh: FreshTokenizer, texts: Iterable[str]) -> Any:
 def load_image_processor(model: str | FreshModel, config: "PretrainedConfig") -> Any:
     """The image processor of a model; for a fresh one the architecture's default at the config's image size."""
     from transformers import AutoImageProcessor
-    from transformers.models.auto.image_processing_auto import get_image_processor_class_from_name
 
     if isinstance(model, str):
         return _from_pretrained(AutoImageProcessor, model, "model", backend="pil")
-    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES
+    from transformers import IMAGE_PROCESSOR_MAPPING
 
-    names = IMAGE_PROCESSOR_MAPPING_NAMES.get(config.model_type)
-    name = names.get("pil") if isinstance(names, dict) else None
-    cls = get_image_processor_class_from_name(name) if name else None
+    classes: Any = IMAGE_PROCESSOR_MAPPING.get(type(config), None) or {}
+    cls = classes.get("pil")
     if cls is None:
-        raise CompressionError(f"model.config.model_type: {config.model_type} has no image processor; is it an image model?")
+        raise CompressionError(
+            f"model.config.model_type: {config.model_type} has no image processor, so it reads no images"
+        )
     size = getattr(config, "image_size", None)
     if size is None:
         return cls()

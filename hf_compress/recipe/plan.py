@@ -123,7 +123,9 @@ class Plan:
         if isinstance(recipe.model, FreshModel) and self.task.input == "text":
             if self.processor is not None:
                 changes["vocab_size"] = len(self.processor)
-                changes |= {f"{kind}_token_id": getattr(self.processor, f"{kind}_token_id") for kind in ("bos", "eos", "pad")}
+                changes |= {
+                    f"{kind}_token_id": getattr(self.processor, f"{kind}_token_id") for kind in ("bos", "eos", "pad")
+                }
             elif isinstance(recipe.tokenizer, FreshTokenizer):
                 changes["vocab_size"] = recipe.tokenizer.vocab_size
         if self.task.labelled and columns_are_there:
@@ -156,7 +158,9 @@ class Plan:
     def _check_length(self) -> None:
         limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
         if self.task.input == "text" and limit is not None and self.recipe.data.length > limit:
-            raise CompressionError(f"data.length: {self.recipe.data.length} tokens are more than the model's {limit} positions")
+            raise CompressionError(
+                f"data.length: {self.recipe.data.length} tokens are more than the model's {limit} positions"
+            )
 
     def _check_vocabulary(self) -> None:
         size = getattr(self.config.get_text_config(), "vocab_size", None)
@@ -185,7 +189,9 @@ class Plan:
             tokenizer = _from_pretrained(AutoTokenizer, teacher.model, key)
             if tokenizer.get_vocab() != self.processor.get_vocab():
                 message = f"the tokenizer of {teacher.model} has another vocabulary of the same size; both see the same ids"
-                self.problems.append(Problem(path=key, message=message + ", so take a teacher with the student's tokenizer"))
+                self.problems.append(
+                    Problem(path=key, message=message + ", so take a teacher with the student's tokenizer")
+                )
 
     def _check_trained(self, model: str) -> None:
         """Compressing a random head would measure nothing."""
@@ -214,5 +220,8 @@ def _train_on_main(fresh: FreshTokenizer, split: "Dataset", column: str) -> Any:
     from hf_compress.recipe.models import END_OF_TEXT
 
     return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(text[0]), eos_token=END_OF_TEXT, bos_token=END_OF_TEXT, pad_token=END_OF_TEXT
+        tokenizer_object=Tokenizer.from_str(str(text[0])),
+        eos_token=END_OF_TEXT,
+        bos_token=END_OF_TEXT,
+        pad_token=END_OF_TEXT,
     )

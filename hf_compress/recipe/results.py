@@ -161,7 +161,9 @@ def _setting(plan: "Plan", device: torch.device) -> dict[str, Any]:
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in plan.examples.items())
     unit = "examples" if plan.task.labelled else f"blocks of {plan.recipe.data.length} tokens"
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()}, {os.cpu_count()} cores"
-    versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "compressed-tensors"))
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "compressed-tensors")
+    )
     return {
         "task": plan.task.name,
         "data": f"{plan.recipe.data.path} ({sizes} {unit})",

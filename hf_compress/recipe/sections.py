@@ -74,7 +74,9 @@ class FreshTokenizer:
 
     def __post_init__(self) -> None:
         if self.vocab_size < 300:
-            raise CompressionError(f"vocab_size={self.vocab_size} leaves no room for merges beside 256 bytes; take 300 or more")
+            raise CompressionError(
+                f"vocab_size={self.vocab_size} leaves no room for merges beside 256 bytes; take 300 or more"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -87,21 +87,27 @@ def label_names(splits: Splits, data: Data) -> list[str]:
     for name in ("validation", "test"):
         new = set(splits[name].unique(data.label)) - values
         if new:
-            raise CompressionError(f"data.label: the {name} split has the label {sorted(new, key=str)[0]!r}, which training has not")
+            raise CompressionError(
+                f"data.label: the {name} split has the label {sorted(new, key=str)[0]!r}, which training has not"
+            )
     if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
         if min(values) < 0:
             raise CompressionError(f"data.label: the label {min(values)} is below 0; number labels from 0")
         return [str(index) for index in range(max(values) + 1)]
     if all(isinstance(value, str) for value in values):
         return sorted(values)
-    raise CompressionError(f"data.label: column {data.label!r} holds {feature}; labels are text, class names or whole numbers from 0")
+    raise CompressionError(
+        f"data.label: column {data.label!r} holds {feature}; labels are text, class names or whole numbers from 0"
+    )
 
 
 def _label_ids(splits: Splits, data: Data) -> dict[Any, int]:
     """Label value -> id; values of ClassLabel and integer columns are ids already."""
     names = label_names(splits, data)
     first = splits["train"][0][data.label]
-    return {name: index for index, name in enumerate(names)} if isinstance(first, str) else {i: i for i in range(len(names))}
+    return (
+        {name: index for index, name in enumerate(names)} if isinstance(first, str) else {i: i for i in range(len(names))}
+    )
 
 
 def _blocks(splits: Splits, tokenizer: Any, data: Data) -> Splits:
@@ -122,7 +128,9 @@ def _blocks(splits: Splits, tokenizer: Any, data: Data) -> Splits:
     }
     for name, split in packed.items():
         if len(split) == 0:
-            raise CompressionError(f"data.length: the {name} split has fewer than {data.length} tokens; choose a shorter length")
+            raise CompressionError(
+                f"data.length: the {name} split has fewer than {data.length} tokens; choose a shorter length"
+            )
     return packed
 
 
@@ -146,7 +154,9 @@ def _classified_images(splits: Splits, processor: Any, data: Data) -> Splits:
     return {name: split.with_transform(transform) for name, split in splits.items()}
 
 
-def _read_images(batch: dict[str, list[Any]], processor: Any, image: str, label: str, ids: dict[Any, int]) -> dict[str, Any]:
+def _read_images(
+    batch: dict[str, list[Any]], processor: Any, image: str, label: str, ids: dict[Any, int]
+) -> dict[str, Any]:
     pixels = processor([item.convert("RGB") for item in batch[image]], return_tensors="pt")["pixel_values"]
     return {"pixel_values": list(pixels), "labels": [ids[value] for value in batch[label]]}
 

@@ -113,7 +113,7 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
     trainer = _trainer(plan, model, args)
     seconds = _train(trainer, folder.dense_training)
     if _distributed.is_main():
-        save_dense(trainer.model, folder.dense, plan.processor)
+        save_dense(model, folder.dense, plan.processor)
         shutil.rmtree(folder.dense_training, ignore_errors=True)
     _distributed.barrier()
     return str(folder.dense), seconds
@@ -137,10 +137,6 @@ def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> tuple[Compr
 
 def _leave_process_group() -> bool:
     """End the process group; True in the one process that goes on to export and measure."""
-    import torch.distributed as dist
-
     main = _distributed.is_main()
-    if dist.is_available() and dist.is_initialized():
-        dist.barrier()
-        dist.destroy_process_group()
+    _distributed.leave()
     return main

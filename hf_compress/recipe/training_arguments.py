@@ -51,7 +51,9 @@ def planned_steps(args: Any, num_examples: int) -> int:
     if args.max_steps > 0:
         return int(args.max_steps)
     per_process = -(-num_examples // args.world_size)
-    batches = per_process // args.train_batch_size if args.dataloader_drop_last else -(-per_process // args.train_batch_size)
+    batches = (
+        per_process // args.train_batch_size if args.dataloader_drop_last else -(-per_process // args.train_batch_size)
+    )
     accumulation = args.gradient_accumulation_steps
     per_epoch = max(batches // accumulation + int(batches % accumulation > 0), 1)
     return -int(-(args.num_train_epochs * per_epoch) // 1)

@@ -15,7 +15,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")]
+    first: [
+        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
+    ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver(
@@ -106,7 +108,11 @@ def _apply(data: dict[str, Any], override: str) -> None:
 def _index(items: list[Any], part: str, override: str) -> int:
     if not part.isdigit() or int(part) >= len(items):
         raise RecipeError(
-            [Problem(path="--set", message=f"{override!r}: {part!r} is no item of a list of {len(items)}; they count from 0")]
+            [
+                Problem(
+                    path="--set", message=f"{override!r}: {part!r} is no item of a list of {len(items)}; they count from 0"
+                )
+            ]
         )
     return int(part)
 

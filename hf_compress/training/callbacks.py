@@ -24,9 +24,7 @@ class PruningCallback(TrainerCallback):
         self.masks: Masks | None = None
         self._sparsity = 0.0
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.pruning.schedule.check(state.max_steps)
         self.masks = Masks(kwargs["model"], self.pruning)
         self._sparsity = self.pruning.schedule.sparsity(state.global_step, state.max_steps) if state.global_step else 0.0
@@ -63,13 +61,9 @@ class QuantizationCallback(TrainerCallback):
     def _switch(self, state: TrainerState, model: torch.nn.Module) -> None:
         set_enabled(model, state.global_step >= resolve_point(self.quantization.begin, state.max_steps))
 
-    def on_train_begin(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.quantization.check(state.max_steps)
         self._switch(state, kwargs["model"])
 
-    def on_step_end(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._switch(state, kwargs["model"])

@@ -88,7 +88,9 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="pruning or quantization + half-precision weights",
-        applies=lambda s: s.edits_weights and any(p.dtype.itemsize < 4 for p in s.trainer.model.parameters() if p.requires_grad),
+        applies=lambda s: (
+            s.edits_weights and any(p.dtype.itemsize < 4 for p in s.trainer.model.parameters() if p.requires_grad)
+        ),
         message="the model's weights are in 16 bits, where small updates round away; load it with dtype=torch.float32 and"
         " set bf16: true for mixed precision",
     ),

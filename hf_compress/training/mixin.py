@@ -50,6 +50,7 @@ class CompressionMixin(_Host):
         distillation: Distillation | None = None,
         **kwargs: Any,
     ) -> None:
+        self.loss_is_scaled_for_ga: bool | None
         self.pruning = pruning
         self.quantization = quantization
         self.distillation = distillation
@@ -59,9 +60,7 @@ class CompressionMixin(_Host):
         self._loss_steps = 0
         self._pruning_callback: PruningCallback | None = None
         super().__init__(*args, **kwargs)
-        check_compatibility(
-            Situation(trainer=self, pruning=pruning, quantization=quantization, distillation=distillation)
-        )
+        check_compatibility(Situation(trainer=self, pruning=pruning, quantization=quantization, distillation=distillation))
         if self._prepared is not self.model:
             self._prepare_compression(self.model)
         if distillation is not None:

@@ -2,6 +2,7 @@
 
 import logging
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -39,7 +40,8 @@ def restore_weights(model: nn.Module, checkpoint: str | Path) -> bool:
     folder = Path(checkpoint)
     if not isinstance(model, PreTrainedModel) or not weight_files(folder) or not names_differ(model, folder):
         return False
-    loaded, info = type(model).from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    loaded_with_info: Any = type(model).from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    loaded, info = loaded_with_info
     if info["missing_keys"]:
         raise CompressionError(
             f"{folder} lacks {len(info['missing_keys'])} tensors of {type(model).__name__}, first"

@@ -18,9 +18,7 @@ from hf_compress.quantization.configuration import Quantization
 SIDECAR = "compression.json"
 
 
-def _jobs(
-    pruning: Pruning | None, quantization: Quantization | None, distillation: Distillation | None
-) -> dict[str, Any]:
+def _jobs(pruning: Pruning | None, quantization: Quantization | None, distillation: Distillation | None) -> dict[str, Any]:
     jobs = {"pruning": pruning, "quantization": quantization, "distillation": distillation}
     return {name: None if job is None else dump(job, full=True) for name, job in jobs.items()}
 

@@ -58,7 +58,9 @@ class ModelTeacher(Teacher, name="model"):
                 model = type(student).from_pretrained(self.model, dtype=self.dtype)  # type: ignore[attr-defined]
             except (OSError, ValueError) as error:
                 first = str(error).strip().splitlines()[0]
-                raise CompressionError(f"the teacher {self.model!r} cannot be loaded as {type(student).__name__}: {first}") from error
+                raise CompressionError(
+                    f"the teacher {self.model!r} cannot be loaded as {type(student).__name__}: {first}"
+                ) from error
         else:
             model = self.model
         check_teacher(student.config, model.config)

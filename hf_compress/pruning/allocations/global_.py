@@ -22,6 +22,4 @@ class Global(Allocation, name="global"):
         flat = torch.cat([score.reshape(-1) for score in scores.values()])
         keep = keep_largest(flat, round(sparsity * flat.numel()))
         parts = keep.split([score.numel() for score in scores.values()])
-        return {
-            name: 1 - int(part.sum()) / part.numel() for name, part in zip(scores, parts, strict=True)
-        }
+        return {name: 1 - int(part.sum()) / part.numel() for name, part in zip(scores, parts, strict=True)}

@@ -14,4 +14,4 @@ class Uniform(Allocation, name="uniform"):
 
     def shares(self, scores: Mapping[str, Tensor], sparsity: float) -> dict[str, float]:
         """The overall sparsity, for each name."""
-        return {name: sparsity for name in scores}
+        return dict.fromkeys(scores, sparsity)

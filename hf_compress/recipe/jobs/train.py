@@ -1,5 +1,6 @@
 """The main job: fine-tune, prune, quantize and distil, export, evaluate, report."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -67,13 +68,17 @@ class Train(Recipe, name="train"):
         """Mistakes between the sections, as far as the recipe alone shows them."""
         found = []
         if not isinstance(self.training.get("output_dir"), str):
-            return [Problem(path="training.output_dir", message="is missing; name the folder for everything this run writes")]
+            return [
+                Problem(path="training.output_dir", message="is missing; name the folder for everything this run writes")
+            ]
         wrong = check_training(self.training_mapping(), "training")
         found.extend(wrong)
         if self.dense is not None and not wrong:
             found.extend(check_training(self.training_mapping(dense=True), "dense.training"))
         if self.pruning is None and self.quantization is None and self.distillation is None:
-            found.append(Problem(path="", message="nothing to do: name at least one of pruning, quantization, distillation"))
+            found.append(
+                Problem(path="", message="nothing to do: name at least one of pruning, quantization, distillation")
+            )
         if self.export.format == "compressed-tensors" and self.quantization is None:
             message = "compressed-tensors stores quantized weights, and there is no `quantization`; write dense"
             found.append(Problem(path="export.format", message=message))
@@ -85,7 +90,9 @@ class Train(Recipe, name="train"):
             found.append(Problem(path="tokenizer", message=f"{self.task} reads no text; leave it out"))
         if isinstance(self.model, FreshModel):
             if text and self.tokenizer is None:
-                found.append(Problem(path="tokenizer", message="is missing: fresh weights have none; write vocab_size: 4096"))
+                found.append(
+                    Problem(path="tokenizer", message="is missing: fresh weights have none; write vocab_size: 4096")
+                )
             if self.dense is None:
                 message = "is missing: fresh weights must be trained before they are compressed; write `dense: {}`"
                 found.append(Problem(path="dense", message=message))
@@ -104,16 +111,17 @@ class Train(Recipe, name="train"):
 
     def check_schedules(self, max_steps: int) -> list[Problem]:
         """Schedules that do not fit into `max_steps` optimizer steps."""
+        checks: list[tuple[str, Callable[[int], None]]] = []
+        if self.pruning is not None:
+            checks.append(("pruning.schedule", self.pruning.schedule.check))
+        if self.quantization is not None:
+            checks.append(("quantization.begin", self.quantization.check))
         found = []
-        for path, check in (
-            ("pruning.schedule", self.pruning and self.pruning.schedule.check),
-            ("quantization.begin", self.quantization and self.quantization.check),
-        ):
-            if check is not None:
-                try:
-                    check(max_steps)
-                except CompressionError as error:
-                    found.append(Problem(path=path, message=str(error)))
+        for path, check in checks:
+            try:
+                check(max_steps)
+            except CompressionError as error:
+                found.append(Problem(path=path, message=str(error)))
         return found
 
     def preflight(self) -> list[Problem]:
