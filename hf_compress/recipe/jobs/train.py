@@ -59,7 +59,11 @@ class Train(Recipe, name="train"):
 
     def training_mapping(self, dense: bool = False) -> dict[str, Any]:
         """TrainingArguments with the task's defaults; for the dense stage with its own values and folder."""
-        mapping = {**TASKS[self.task].training_defaults, **self.training}
+        import torch
+
+        # Pinned memory without an accelerator is a warning on every data loader.
+        pin = {} if torch.accelerator.is_available() else {"dataloader_pin_memory": False}
+        mapping = {**pin, **TASKS[self.task].training_defaults, **self.training}
         if dense and self.dense is not None:
             mapping |= {**self.dense.training, "output_dir": f"{self.output_dir}/dense-training"}
         return mapping

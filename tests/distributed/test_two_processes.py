@@ -1,0 +1,100 @@
+"""Two processes on one machine: DDP over gloo, started by torchrun and by `accelerate launch`."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tests.training.ragged import TASKS
+from tests.training.runs import assert_equal_bits
+from tests.training.test_gradient_invariance import gradients
+
+ROOT = Path(__file__).parents[2]
+
+
+def free_port():
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return str(listener.getsockname()[1])
+
+
+def start(command, **environment):
+    env = {
+        **os.environ,
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": str(ROOT),
+        "HF_HUB_OFFLINE": "1",
+        "CUDA_VISIBLE_DEVICES": "",
+        **environment,
+    }
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
+    return done
+
+
+def torchrun(*arguments):
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
+    return start([*launch, *arguments])
+
+
+def test_gradient_over_two_processes_equals_that_of_one(tmp_path):
+    torchrun("tests/distributed/worker.py", ",".join(TASKS), str(tmp_path))
+    for task in TASKS:
+        reference = gradients(task, 8, 1, tmp_path / task)
+        split = torch.load(tmp_path / f"{task}.pt", weights_only=True)
+        assert split.keys() == reference.keys()
+        for name in reference:
+            torch.testing.assert_close(split[name], reference[name], rtol=1e-4, atol=1e-7)
+
+
+def test_both_processes_end_with_the_same_pruned_weights_and_resume_exactly(tmp_path):
+    torchrun("tests/distributed/worker.py", "everything", str(tmp_path))
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert_equal_bits(first, second)
+    weight = first["model.layers.0.mlp.up_proj.weight"]
+    assert int((weight == 0).sum()) == weight.numel() // 2
+    assert_equal_bits(first, torch.load(tmp_path / "resumed0.pt", weights_only=True))
+
+
+RECIPE = """\
+job: train
+model:
+  config: {{model_type: llama, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 4,
+            num_key_value_heads: 2, max_position_embeddings: 64}}
+tokenizer: {{vocab_size: 400}}
+task: causal_lm
+data: {{path: {data}, length: 32}}
+dense: {{}}
+pruning: {{schedule: {{name: cubic, final: 0.5, end: 50%, every: 1}}}}
+quantization: {{scheme: {{name: W4A16, group_size: 32}}, begin: 50%}}
+distillation: {{losses: [{{weight: 0.5, loss: forward_kl}}]}}
+training: {{output_dir: {out}, max_steps: 6, per_device_train_batch_size: 2, save_steps: 3, use_cpu: true}}
+"""
+
+
+@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
+def test_main_job_runs_in_two_processes(launcher, tmp_path):
+    sentences = [f"sentence {n} says that {n} times {n} is {n * n} and nothing else follows from it" for n in range(400)]
+    data = tmp_path / "train.jsonl"
+    data.write_text("\n".join(json.dumps({"text": text}) for text in sentences))
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(RECIPE.format(data=data, out=tmp_path / "out"))
+    if launcher == "torchrun":
+        done = torchrun("-m", "hf_compress", "run", str(recipe))
+    else:
+        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+        done = start([*launch, "--main_process_port", free_port(), "-m", "hf_compress", "run", str(recipe)])
+    assert done.stdout.count("| ours") == 1, "only the first process prints"
+    state = json.loads((tmp_path / "out" / "checkpoint-6" / "trainer_state.json").read_text())
+    assert state["global_step"] == 6
+    report = json.loads((tmp_path / "out" / "compressed" / "report.json").read_text())
+    assert report["rows"][-1]["sparsity"] == pytest.approx(0.5, abs=1e-3)
+    stored = load_file(tmp_path / "out" / "compressed" / "model.safetensors")
+    assert any(name.endswith("weight_packed") for name in stored)

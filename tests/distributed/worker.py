@@ -1,0 +1,69 @@
+"""One process of a two-process test: `python -m torch.distributed.run ... worker.py <what> <folder>`."""
+
+import sys
+from pathlib import Path
+
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback, TrainingArguments
+
+from hf_compress import CompressionTrainer, Distillation, ForwardKL, ModelTeacher
+from tests.training.ragged import collator, examples, student_and_teacher
+from tests.training.runs import llama_trainer, weights
+
+
+class SaveGradients(TrainerCallback):
+    def __init__(self, file):
+        self.file = file
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        if state.is_world_process_zero:
+            torch.save({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}, self.file)
+
+
+def gradients(task, folder):
+    student, teacher = student_and_teacher(task)
+    trainer = CompressionTrainer(
+        model=student.double(),
+        args=TrainingArguments(
+            output_dir=str(folder),
+            max_steps=1,
+            per_device_train_batch_size=2,
+            gradient_accumulation_steps=2,
+            train_sampling_strategy="sequential",
+            max_grad_norm=0.0,
+            use_cpu=True,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+        ),
+        train_dataset=Dataset.from_list(examples(task)),
+        data_collator=collator(task, student),
+        callbacks=[SaveGradients(folder / f"{task}.pt")],
+        distillation=Distillation(
+            teacher=ModelTeacher(model=teacher.double()), losses=[(0.6, ForwardKL(temperature=2.0))], task_weight=0.8
+        ),
+    )
+    assert trainer.accelerator.num_processes == 2
+    trainer.train()
+
+
+def everything(folder):
+    trainer = llama_trainer(folder, per_device_train_batch_size=2)
+    assert trainer.accelerator.num_processes == 2
+    trainer.train()
+    torch.save(weights(trainer.model), folder / f"rank{trainer.args.process_index}.pt")
+    resumed = llama_trainer(folder, per_device_train_batch_size=2)
+    resumed.train(resume_from_checkpoint=str(folder / "checkpoint-6"))
+    torch.save(weights(resumed.model), folder / f"resumed{trainer.args.process_index}.pt")
+
+
+if __name__ == "__main__":
+    torch.set_num_threads(1)
+    what, folder = sys.argv[1], Path(sys.argv[2])
+    if what == "everything":
+        everything(folder)
+    else:
+        for name in what.split(","):
+            gradients(name, folder)

@@ -1,0 +1,87 @@
+"""Eight ragged examples for each task, with tiny students and teachers; shared with the two-process script."""
+
+import torch
+from transformers import default_data_collator
+
+from tests.tiny import tiny_bert, tiny_llama, tiny_t5, tiny_vit
+
+TASKS = ("causal_lm", "sequence_classification", "image_classification", "seq2seq")
+SPLITS = ((8, 1), (4, 2), (2, 4), (1, 8))
+
+
+def student_and_teacher(task):
+    if task == "causal_lm":
+        pair = tiny_llama(seed=0), tiny_llama(seed=1)
+    elif task == "sequence_classification":
+        pair = tiny_bert(seed=0, num_labels=3), tiny_bert(seed=1, num_labels=3)
+    elif task == "image_classification":
+        pair = tiny_vit(seed=0, num_labels=3), tiny_vit(seed=1, num_labels=3)
+    else:
+        pair = tiny_t5(seed=0), tiny_t5(seed=1)
+    for model in pair:  # dropout would draw differently for every split
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+            if hasattr(module, "dropout") and isinstance(module.dropout, float):
+                module.dropout = 0.0
+    return pair
+
+
+def examples(task):
+    generator = torch.Generator().manual_seed(3)
+
+    def ids(length):
+        return torch.randint(3, 60, (length,), generator=generator).tolist()
+
+    lengths = [3, 9, 5, 12, 2, 7, 4, 10]
+    if task == "causal_lm":
+        rows = []
+        for number, length in enumerate(lengths):
+            tokens = ids(length)
+            labels = list(tokens)
+            labels[0] = -100 if number % 2 else labels[0]  # prompts that do not count
+            rows.append({"input_ids": tokens, "attention_mask": [1] * length, "labels": labels})
+        return rows
+    if task == "sequence_classification":
+        return [
+            {"input_ids": ids(length), "attention_mask": [1] * length, "labels": number % 3}
+            for number, length in enumerate(lengths)
+        ]
+    if task == "seq2seq":
+        return [
+            {"input_ids": ids(length), "attention_mask": [1] * length, "labels": ids(length // 2 + 1)} for length in lengths
+        ]
+    size = tiny_vit(seed=0, num_labels=3).config.image_size
+    return [
+        {"pixel_values": torch.randn(3, size, size, generator=generator).tolist(), "labels": number % 3}
+        for number in range(8)
+    ]
+
+
+
+def pad_batch(features, label_padding=-100):
+    """Pads input_ids and token labels on the right."""
+    longest = max(len(f["input_ids"]) for f in features)
+    batch = {
+        "input_ids": torch.tensor([f["input_ids"] + [0] * (longest - len(f["input_ids"])) for f in features]),
+        "attention_mask": torch.tensor([f["attention_mask"] + [0] * (longest - len(f["input_ids"])) for f in features]),
+    }
+    if isinstance(features[0]["labels"], int):
+        batch["labels"] = torch.tensor([f["labels"] for f in features])
+        return batch
+    longest = max(len(f["labels"]) for f in features)
+    batch["labels"] = torch.tensor([f["labels"] + [label_padding] * (longest - len(f["labels"])) for f in features])
+    return batch
+
+
+class _Doubled:
+    """Images as fp64, like the weights in these tests."""
+
+    def __call__(self, features):
+        batch = default_data_collator(features)
+        batch["pixel_values"] = batch["pixel_values"].double()
+        return batch
+
+
+def collator(task, model):
+    return _Doubled() if task == "image_classification" else pad_batch

@@ -1,0 +1,112 @@
+"""Each refusal of the table fires for its pair and stays silent otherwise."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from hf_compress import CompressionError, CompressionTrainer
+from hf_compress.training.compatibility import RULES, Situation, check_compatibility
+from tests.tiny import tiny_llama
+from tests.training.runs import distillation, llama_trainer, pruning
+
+
+def situation(model=None, **changes):
+    args = SimpleNamespace(n_gpu=1, label_smoothing_factor=0.0, use_liger_kernel=False, auto_find_batch_size=False)
+    trainer = SimpleNamespace(
+        args=args,
+        model=model or tiny_llama(seed=0),
+        is_fsdp_enabled=False,
+        is_deepspeed_enabled=False,
+        compute_loss_func=None,
+    )
+    for name, value in changes.items():
+        setattr(args if hasattr(args, name) else trainer, name, value)
+    return trainer
+
+
+def adapted():
+    model = tiny_llama(seed=0)
+    model.peft_config = {}
+    return model
+
+
+def quantized():
+    model = tiny_llama(seed=0)
+    model.is_quantized = True
+    return model
+
+
+CASES = {
+    "anything + FSDP": lambda: situation(is_fsdp_enabled=True),
+    "anything + DeepSpeed": lambda: situation(is_deepspeed_enabled=True),
+    "anything + DataParallel": lambda: situation(n_gpu=2),
+    "pruning or quantization + PEFT adapters": lambda: situation(adapted()),
+    "pruning or quantization + an already quantized model": lambda: situation(quantized()),
+    "pruning or quantization + half-precision weights": lambda: situation(tiny_llama(seed=0).to(torch.bfloat16)),
+    "distillation + label smoothing": lambda: situation(label_smoothing_factor=0.1),
+    "distillation + Liger kernels": lambda: situation(use_liger_kernel=True),
+    "distillation + compute_loss_func": lambda: situation(compute_loss_func=print),
+    "anything + auto_find_batch_size": lambda: situation(auto_find_batch_size=True),
+}
+
+
+def test_every_rule_has_a_case():
+    assert {rule.name for rule in RULES} == set(CASES)
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_rule_refuses_its_pair_in_one_sentence_with_a_way_out(rule):
+    given = Situation(trainer=CASES[rule.name](), pruning=pruning(), quantization=None, distillation=distillation())
+    assert rule.applies(given)
+    with pytest.raises(CompressionError) as error:
+        check_compatibility(given)
+    assert str(error.value) == rule.message
+    assert ";" in rule.message or ":" in rule.message
+
+
+def test_nothing_is_refused_in_an_ordinary_situation():
+    check_compatibility(
+        Situation(trainer=situation(), pruning=pruning(), quantization=None, distillation=distillation())
+    )
+
+
+def test_nothing_is_refused_when_nothing_is_compressed():
+    for case in CASES.values():
+        check_compatibility(Situation(trainer=case(), pruning=None, quantization=None, distillation=None))
+
+
+def test_the_trainer_refuses_before_the_first_batch(tmp_path):
+    with pytest.raises(CompressionError, match="label_smoothing_factor"):
+        llama_trainer(tmp_path, {"distillation": distillation()}, label_smoothing_factor=0.1)
+
+
+def test_targets_that_match_nothing_are_refused_in_the_constructor(tmp_path):
+    from hf_compress import Pruning
+
+    with pytest.raises(CompressionError, match="'Conv9d' matches no module"):
+        llama_trainer(tmp_path, {"pruning": Pruning(targets=["Conv9d"])})
+
+
+def test_a_schedule_that_ends_after_training_is_refused_before_the_first_step(tmp_path):
+    trainer = llama_trainer(tmp_path, {"pruning": pruning(begin=0, end=13)})
+    with pytest.raises(CompressionError, match="ends at step 13, but training has 12 steps"):
+        trainer.train()
+    assert trainer.state.global_step == 0
+    assert not list(tmp_path.glob("checkpoint-*"))
+
+
+# peft 0.21 itself still reads the old name
+@pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
+def test_peft_models_can_be_distilled(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    from hf_compress import Distillation, ModelTeacher
+
+    model = get_peft_model(tiny_llama(seed=0), LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
+    job = Distillation(teacher=ModelTeacher(model=tiny_llama(seed=1)), losses=[(1.0, distillation().losses[0].loss)])
+    trainer = llama_trainer(tmp_path, {"distillation": job}, model=model)
+    before = {name: p.clone() for name, p in model.named_parameters() if "lora_" in name}
+    trainer.train()
+    assert any(not torch.equal(before[name], p) for name, p in model.named_parameters() if "lora_" in name)
+    assert isinstance(trainer, CompressionTrainer)

@@ -1,0 +1,89 @@
+"""The gradient must not depend on how one batch is split over batch size, accumulation and processes."""
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import TrainerCallback, TrainingArguments
+
+from hf_compress import CompressionTrainer, Distillation, ForwardKL, ModelTeacher
+from tests.training.ragged import SPLITS, TASKS, collator, examples, student_and_teacher
+
+
+class CatchGradients(TrainerCallback):
+    """Copies the gradients as the optimizer would see them."""
+
+    def __init__(self):
+        self.gradients = None
+
+    def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
+        self.gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+def gradients(task, batch_size, accumulation, folder):
+    student, teacher = student_and_teacher(task)
+    student = student.double()
+    teacher = teacher.double()
+    catcher = CatchGradients()
+    trainer = CompressionTrainer(
+        model=student,
+        args=TrainingArguments(
+            output_dir=str(folder),
+            max_steps=1,
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=accumulation,
+            train_sampling_strategy="sequential",
+            max_grad_norm=0.0,
+            use_cpu=True,
+            save_strategy="no",
+            report_to="none",
+            disable_tqdm=True,
+            remove_unused_columns=False,
+        ),
+        train_dataset=Dataset.from_list(examples(task)),
+        data_collator=collator(task, student),
+        callbacks=[catcher],
+        distillation=Distillation(
+            teacher=ModelTeacher(model=teacher), losses=[(0.6, ForwardKL(temperature=2.0))], task_weight=0.8
+        ),
+    )
+    trainer.train()
+    return catcher.gradients
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_gradient_is_the_same_however_eight_ragged_examples_are_split(task, tmp_path):
+    reference = gradients(task, 8, 1, tmp_path)
+    assert sum(float(g.abs().sum()) for g in reference.values()) > 0
+    for batch_size, accumulation in SPLITS[1:]:
+        split = gradients(task, batch_size, accumulation, tmp_path)
+        assert split.keys() == reference.keys()
+        for name in reference:
+            # fp64 sums in another order; the loss itself is computed in fp32 chunks
+            torch.testing.assert_close(split[name], reference[name], rtol=1e-4, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_gradient_equals_an_independent_dense_computation(task, tmp_path):
+    """No hf_compress code on the reference side: logits, log_softmax, sums, one division."""
+    student, teacher = student_and_teacher(task)
+    student, teacher = student.double().train(), teacher.double().eval()
+    batch = collator(task, student)(examples(task))
+    labels = batch.pop("labels")
+    if task == "seq2seq":
+        batch["decoder_input_ids"] = student.prepare_decoder_input_ids_from_labels(labels=labels)
+    with torch.no_grad():
+        wanted = teacher(**batch).logits
+    logits = student(**batch).logits
+    if task == "causal_lm":
+        logits, wanted, labels = logits[:, :-1], wanted[:, :-1], labels[:, 1:]
+    keep = labels.reshape(-1) != -100
+    s, t = logits.reshape(-1, logits.shape[-1])[keep], wanted.reshape(-1, logits.shape[-1])[keep]
+    task_loss = -torch.log_softmax(s, -1)[torch.arange(len(s)), labels.reshape(-1)[keep]].sum()
+    p, log_q = torch.softmax(t / 2, -1), torch.log_softmax(s / 2, -1)
+    kl = 4 * (p * (p.log() - log_q)).sum()
+    ((0.8 * task_loss + 0.6 * kl) / keep.sum()).backward()
+    measured = gradients(task, 2, 4, tmp_path)
+    for name, parameter in student.named_parameters():
+        if parameter.grad is None:
+            continue
+        torch.testing.assert_close(measured[name], parameter.grad, rtol=1e-4, atol=1e-7)
