@@ -50,6 +50,7 @@ def header(title: str, packages: Sequence[str] = ()) -> str:
             "",
             f"machine   {_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads, CPU only",
             f"versions  {', '.join(versions)}",
+            f"load      {os.getloadavg()[0]:.2f} runnable processes in the last minute, before the start",
             f"date      {datetime.datetime.now(datetime.UTC).date().isoformat()}",
             f"command   {command}",
         ]

@@ -7,17 +7,14 @@ All cases compute 0.5 * forward KL + 0.5 * cross-entropy over the same logits, f
     dense kl_div       the peer: torch.nn.functional.kl_div (log targets) and cross_entropy
     cross-entropy      the floor: training without a teacher
 
-Memory is the growth of the process's peak resident size over what logits and teacher logits take, in units of one fp32
-logits tensor; one process per case, because the peak of a process never falls. The student's gradient, which every case must
-produce, is 1.0 of them.
+Memory is the growth of the process's peak resident size over what both logits take, in units of one fp32 logits tensor, in
+a process per case, because the peak of a process never falls.
 """
 
-import argparse
-import resource
-import subprocess
-import sys
+import multiprocessing
 from collections.abc import Callable
 from functools import partial
+from multiprocessing.queues import Queue
 from pathlib import Path
 
 import _benchmark as bench
@@ -110,55 +107,63 @@ def check_gradients(student: Tensor, teacher: Tensor, labels: Tensor) -> None:
 
 
 def peak_bytes() -> int:
-    """The process's largest resident size so far.
-
-    Linux keeps ru_maxrss of the parent across exec, so there it is read from /proc; elsewhere ru_maxrss counts in bytes.
-    """
-    status = Path("/proc/self/status")
-    if not status.exists():
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    """The process's largest resident size so far."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM:"))
     return int(line.split()[1]) * 1024
 
 
-def measure_growth(name: str, tokens: int, vocabulary: int, dtype: str, seed: int) -> float:
-    """In this process: peak growth of one step, in fp32 logits tensors."""
-    loss = CASES[name] if name in CASES else partial(chunked_at, chunk_bytes=int(name) * 2**20)
-    step(loss, *inputs(64, 1024, DTYPES[dtype], seed))  # kernels and buffers that come once
-    batch = inputs(tokens, vocabulary, DTYPES[dtype], seed)
+def report_growth(results: Queue, loss: Loss, tokens: int, vocabulary: int, dtype: torch.dtype, seed: int) -> None:
+    """In a child process: peak growth of one step, in fp32 logits tensors."""
+    step(loss, *inputs(64, 1024, dtype, seed))  # kernels and buffers that come once
+    batch = inputs(tokens, vocabulary, dtype, seed)
     before = peak_bytes()
     step(loss, *batch)
-    return (peak_bytes() - before) / (4 * tokens * vocabulary)
+    results.put((peak_bytes() - before) / (4 * tokens * vocabulary))
 
 
-def growth(options: argparse.Namespace, name: str, tokens: int, vocabulary: int) -> str:
-    """The same in a process of its own."""
-    arguments = [name, str(tokens), str(vocabulary), options.dtype, str(options.seed)]
-    command = [sys.executable, __file__, "--threads", str(options.threads), "--measure-growth", *arguments]
-    return f"{float(subprocess.run(command, check=True, capture_output=True, text=True).stdout):.2f}"
+def growth(loss: Loss, tokens: int, vocabulary: int, dtype: torch.dtype, seed: int) -> str:
+    """The same, as text; forked before this process runs anything in parallel, so that imports cost nothing."""
+    if not Path("/proc/self/status").exists():
+        return "Linux only"
+    context = multiprocessing.get_context("fork")
+    results = context.Queue()
+    child = context.Process(target=report_growth, args=(results, loss, tokens, vocabulary, dtype, seed))
+    child.start()
+    value = results.get()
+    child.join()
+    return f"{value:.2f}"
+
+
+def parse_size(size: str) -> tuple[int, int]:
+    """512x32768 -> 512 tokens, vocabulary 32768."""
+    tokens, vocabulary = map(int, size.split("x"))
+    return tokens, vocabulary
 
 
 def main() -> None:
-    """Time, memory, and the sweep that sets CHUNK_BYTES."""
+    """Memory, time, and the sweep that sets CHUNK_BYTES."""
     parser = bench.parser(__doc__.splitlines()[0], repeats=5)
     parser.add_argument(
         "--sizes", nargs="+", default=["512x32768", "2048x32768", "512x131072"], metavar="TOKENSxVOCABULARY", help="logits"
     )
-    parser.add_argument("--sweep", default="1024x32768", metavar="TOKENSxVOCABULARY", help="logits of the chunk size sweep")
+    parser.add_argument("--sweep", default="512x32768", metavar="TOKENSxVOCABULARY", help="logits of the chunk size sweep")
     parser.add_argument("--dtype", choices=sorted(DTYPES), default="float32", help="of the logits")
-    parser.add_argument("--measure-growth", nargs=5, default=None, help=argparse.SUPPRESS)
     options = parser.parse_args()
     bench.prepare(options)
-    if options.measure_growth is not None:
-        name, tokens, vocabulary, dtype, seed = options.measure_growth
-        print(measure_growth(name, int(tokens), int(vocabulary), dtype, int(seed)))
-        return
+    dtype = DTYPES[options.dtype]
+    sizes = [parse_size(size) for size in options.sizes]
+    swept = parse_size(options.sweep)
+    sweep = {size: partial(chunked_at, chunk_bytes=size * 2**20) for size in SWEEP_MIB}
+    head = bench.header(f"Distillation objective, {options.dtype} logits, forward + backward", ["hf_compress"])
+
+    bench.progress("memory")
+    peaks = {(size, name): growth(loss, *size, dtype, options.seed) for size in sizes for name, loss in CASES.items()}
+    sweep_peaks = {size: growth(loss, *swept, dtype, options.seed) for size, loss in sweep.items()}
 
     rows = []
-    for size in options.sizes:
-        tokens, vocabulary = map(int, size.split("x"))
+    for tokens, vocabulary in sizes:
         bench.progress(f"{tokens} tokens, vocabulary {vocabulary}")
-        batch = inputs(tokens, vocabulary, DTYPES[options.dtype], options.seed)
+        batch = inputs(tokens, vocabulary, dtype, options.seed)
         check_gradients(*batch)
         seconds = bench.interleaved({name: partial(step, loss, *batch) for name, loss in CASES.items()}, options.repeats)
         del batch
@@ -170,34 +175,34 @@ def main() -> None:
                     bench.milliseconds(seconds[name]),
                     bench.ratio(seconds[name], seconds["cross-entropy"]),
                     bench.ratio(seconds[name], seconds["dense kl_div"]),
-                    growth(options, name, tokens, vocabulary),
+                    peaks[(tokens, vocabulary), name],
                 ]
             )
 
-    tokens, vocabulary = map(int, options.sweep.split("x"))
-    bench.progress(f"chunk sizes at {tokens} tokens, vocabulary {vocabulary}")
-    batch = inputs(tokens, vocabulary, DTYPES[options.dtype], options.seed)
-    cases = {str(size): partial(step, partial(chunked_at, chunk_bytes=size * 2**20), *batch) for size in SWEEP_MIB}
+    bench.progress(f"chunk sizes at {swept[0]} tokens, vocabulary {swept[1]}")
+    batch = inputs(*swept, dtype, options.seed)
+    cases = {str(size): partial(step, loss, *batch) for size, loss in sweep.items()}
     seconds = bench.interleaved(cases, options.repeats)
-    default = str(CHUNK_BYTES // 2**20)
-    floor = seconds[default] if default in seconds else next(iter(seconds.values()))
+    default = CHUNK_BYTES // 2**20
+    floor = seconds[str(default if default in sweep else SWEEP_MIB[0])]
     sweep_rows = [
         [
             f"{size} MiB" + (" (CHUNK_BYTES)" if size == default else ""),
-            f"{max(1, int(size) * 2**20 // (4 * vocabulary))}",
-            bench.milliseconds(seconds[size]),
-            bench.ratio(seconds[size], floor),
-            growth(options, size, tokens, vocabulary),
+            str(max(1, size * 2**20 // (4 * swept[1]))),
+            bench.milliseconds(seconds[str(size)]),
+            bench.ratio(seconds[str(size)], floor),
+            sweep_peaks[size],
         ]
-        for size in cases
+        for size in sweep
     ]
     bench.emit(
         [
-            bench.header(f"Distillation objective, {options.dtype} logits, forward + backward", ["hf_compress"]),
-            f"Median (smallest-largest) of {options.repeats} interleaved rounds; ratios are taken inside a round. Peak memory:"
-            " growth over the\ninputs, in fp32 logits tensors.",
+            head,
+            f"Median (smallest-largest) of {options.repeats} interleaved rounds; ratios are taken inside a round.\n"
+            "Peak: growth of the process over its inputs, in fp32 logits tensors; the gradient alone is"
+            f" {dtype.itemsize / 4:g}.",
             bench.table(["tokens x V", "case", "ms", "vs cross-entropy (floor)", "vs dense kl_div (peer)", "peak"], rows),
-            f"Chunk sizes, {tokens:,} tokens x {vocabulary:,}",
+            f"Chunk sizes, {swept[0]:,} tokens x {swept[1]:,}",
             bench.table(["fp32 bytes of a chunk", "rows", "ms", "vs CHUNK_BYTES", "peak"], sweep_rows),
         ],
         options.out,

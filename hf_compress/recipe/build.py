@@ -1,12 +1,14 @@
 """Objects from plain data, by their type annotations, collecting every problem on the way."""
 
 import dataclasses
+import math
 import types
 import typing
 from typing import Any, Literal, Union
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Strategy, unknown
+from hf_compress._units import Point, check_point
 from hf_compress.recipe.problems import Problem
 
 
@@ -28,6 +30,8 @@ def build(annotation: Any, value: Any, path: str, problems: list[Problem]) -> An
     """
     if annotation is Any:
         return value
+    if annotation == Point:
+        return _build_point(value, path, problems)
     origin = typing.get_origin(annotation)
     if origin in (Union, types.UnionType):
         return _build_union(annotation, value, path, problems)
@@ -35,7 +39,9 @@ def build(annotation: Any, value: Any, path: str, problems: list[Problem]) -> An
         options = typing.get_args(annotation)
         if value in options and type(value) in {type(option) for option in options}:
             return value
-        return _refuse(path, problems, unknown("value", str(value), [str(option) for option in options]))
+        if not isinstance(value, str):
+            return _refuse(path, problems, f"{describe(value)} given, one of {', '.join(map(str, options))} expected")
+        return _refuse(path, problems, unknown("value", value, [str(option) for option in options]))
     if origin in (list, tuple):
         return _build_sequence(annotation, value, path, problems)
     if origin is dict:
@@ -57,6 +63,8 @@ _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or 
 
 def describe(value: Any) -> str:
     """A value as an error message shows it, with its kind."""
+    if value is None:
+        return "nothing"
     if isinstance(value, dict):
         return "a mapping"
     if isinstance(value, list):
@@ -64,21 +72,45 @@ def describe(value: Any) -> str:
     return f"{value!r} ({_NAMES.get(type(value), type(value).__name__)})"
 
 
+def _kind(annotation: Any) -> str:
+    """What an annotation asks for, in words."""
+    if dataclasses.is_dataclass(annotation):
+        return f"a mapping with {', '.join(field.name for field in dataclasses.fields(annotation) if field.init)}"
+    if annotation in _NAMES:
+        return _NAMES[annotation]
+    containers = {list: "a list", tuple: "a list", dict: "a mapping"}
+    return containers.get(typing.get_origin(annotation), getattr(annotation, "__name__", str(annotation)))
+
+
 def _build_scalar(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
     if annotation in (None, types.NoneType):
         return None if value is None else _refuse(path, problems, f"{describe(value)} given, nothing expected")
-    if annotation is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
+    if annotation is float and type(value) is int:
+        value = float(value)
+    if type(value) is float and not math.isfinite(value):
+        return _refuse(path, problems, f"{value} is no finite number; write one")
     if annotation in _NAMES and type(value) is annotation:
         return value
-    expected = _NAMES.get(annotation, getattr(annotation, "__name__", str(annotation)))
-    return _refuse(path, problems, f"{describe(value)} given, {expected} expected")
+    return _refuse(path, problems, f"{describe(value)} given, {_kind(annotation)} expected")
+
+
+def _build_point(value: Any, path: str, problems: list[Problem]) -> Any:
+    try:
+        check_point(value, path.rpartition(".")[2])
+    except CompressionError as error:
+        return _refuse(path, problems, str(error))
+    return value
 
 
 def _build_union(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
     """The first member that fits; if none does, the problems of the one whose shape fits best."""
+    members = [member for member in typing.get_args(annotation) if member is not types.NoneType]
+    if value is None and len(members) < len(typing.get_args(annotation)):
+        return None
+    if len(members) == 1:
+        return build(members[0], value, path, problems)
     best: list[Problem] | None = None
-    for member in typing.get_args(annotation):
+    for member in members:
         found: list[Problem] = []
         built = build(member, value, path, found)
         if not found:
@@ -87,18 +119,21 @@ def _build_union(annotation: Any, value: Any, path: str, problems: list[Problem]
         if structured and isinstance(value, dict | list):
             best = found
     if best is None:
-        members = [_NAMES.get(member) or getattr(member, "__name__", str(member)) for member in typing.get_args(annotation)]
-        known = [name for name in members if name != "nothing" and not name.startswith("PreTrained")]
+        known = [_kind(member) for member in members if _can_be_written(member)]
         best = [Problem(path=path, message=f"{describe(value)} given, {' or '.join(known)} expected")]
     problems.extend(best)
     return INVALID
 
 
+def _can_be_written(annotation: Any) -> bool:
+    """False for classes that no YAML can express, such as a model in memory."""
+    return annotation in _NAMES or dataclasses.is_dataclass(annotation) or typing.get_origin(annotation) is not None
+
+
 def _build_sequence(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
     if not isinstance(value, list):
-        return _refuse(
-            path, problems, f"{describe(value)} given, a list expected: [{value if not isinstance(value, dict) else '...'}]"
-        )
+        example = "" if value is None or isinstance(value, dict) else f": [{value}]"
+        return _refuse(path, problems, f"{describe(value)} given, a list expected{example}")
     item_type = typing.get_args(annotation)[0]
     items = [build(item_type, item, f"{path}.{index}", problems) for index, item in enumerate(value)]
     if any(item is INVALID for item in items):
@@ -135,7 +170,7 @@ def _build_strategy(kind: type[Strategy], value: Any, path: str, problems: list[
 def build_dataclass(cls: Any, value: Any, path: str, problems: list[Problem]) -> Any:
     """An instance of a dataclass from a mapping; unknown, missing and wrong keys are all reported."""
     if not isinstance(value, dict):
-        return _refuse(path, problems, f"{describe(value)} given, a mapping expected")
+        return _refuse(path, problems, f"{describe(value)} given, {_kind(cls)} expected")
     prefix = f"{path}." if path else ""
     hints = typing.get_type_hints(cls)
     fields = {field.name: field for field in dataclasses.fields(cls) if field.init}

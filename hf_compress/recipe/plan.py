@@ -20,7 +20,7 @@ from hf_compress.recipe.models import (
     skeleton,
     train_tokenizer,
 )
-from hf_compress.recipe.problems import Problem, RecipeError
+from hf_compress.recipe.problems import Problem, RecipeError, problems_of
 from hf_compress.recipe.sections import FreshModel, FreshTokenizer
 from hf_compress.recipe.tasks import TASKS, Task, label_names
 from hf_compress.recipe.training_arguments import build_training, planned_steps
@@ -92,12 +92,8 @@ class Plan:
         """A refusal becomes a problem, and the next check still runs."""
         try:
             yield
-        except RecipeError as error:
-            self.problems.extend(error.problems)
         except CompressionError as error:
-            path, colon, message = str(error).partition(": ")
-            known = colon and " " not in path
-            self.problems.append(Problem(path=path if known else "", message=message if known else str(error)))
+            self.problems.extend(problems_of(error))
 
     def _raise(self) -> None:
         if self.problems:

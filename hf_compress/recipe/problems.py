@@ -21,6 +21,16 @@ class Problem:
         return f"{self.path}: {self.message}" if self.path else self.message
 
 
+def problems_of(error: CompressionError) -> list[Problem]:
+    """A refusal as problems; a message that starts with dotted keys and a colon says its own path."""
+    if isinstance(error, RecipeError):
+        return error.problems
+    path, colon, message = str(error).partition(": ")
+    if colon and path and " " not in path:
+        return [Problem(path=path, message=message)]
+    return [Problem(path="", message=str(error))]
+
+
 class RecipeError(CompressionError):
     """One or more problems; the text has a line for each."""
 

@@ -24,6 +24,7 @@ from hf_compress.pruning.prune import measure_sparsity, prune
 from hf_compress.quantization.ptq import quantize
 from hf_compress.recipe.models import load_model
 from hf_compress.recipe.run_folder import RunFolder
+from hf_compress.recipe.training_arguments import build_training, planned_steps
 
 if TYPE_CHECKING:
     from hf_compress.recipe.jobs.train import Train
@@ -167,12 +168,23 @@ def _setting(plan: "Plan", device: torch.device) -> dict[str, Any]:
     return {
         "task": plan.task.name,
         "data": f"{plan.recipe.data.path} ({sizes} {unit})",
+        "optimizer steps": _steps(plan),
         "stored as": plan.recipe.export.dtype,
         "seed": plan.args.seed,
         "machine": machine,
         "versions": f"Python {platform.python_version()}, {versions}",
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
     }
+
+
+def _steps(plan: "Plan") -> str:
+    """How long each model was trained."""
+    num_examples = len(plan.examples["train"])
+    compressed = planned_steps(plan.args, num_examples)
+    if plan.recipe.dense is None:
+        return f"{compressed} compressed, from the given model"
+    dense = planned_steps(build_training(plan.recipe.training_mapping(dense=True)), num_examples)
+    return f"{dense} dense, then {compressed} compressed"
 
 
 def _processor() -> str:

@@ -1,15 +1,44 @@
 """`training:` is TrainingArguments verbatim; this checks it and builds it."""
 
 import dataclasses
+import enum
+import tempfile
 import types
 import typing
+from collections.abc import Callable
 from typing import Any, Union
 
 from hf_compress._registry import unknown
-from hf_compress.recipe.build import build
+from hf_compress.recipe.build import build, describe
 from hf_compress.recipe.problems import Problem
 
 _SIMPLE = (str, int, float, bool, types.NoneType)
+
+_RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    "per_device_train_batch_size": (lambda value: value >= 1, "must be 1 or more"),
+    "per_device_eval_batch_size": (lambda value: value >= 1, "must be 1 or more"),
+    "gradient_accumulation_steps": (lambda value: value >= 1, "must be 1 or more"),
+    "max_steps": (
+        lambda value: value >= 1 or value == -1,
+        "must be 1 or more; leave it out to train for num_train_epochs",
+    ),
+    "num_train_epochs": (lambda value: value > 0, "must be above 0"),
+    "learning_rate": (lambda value: value >= 0, "must be 0 or more"),
+    "weight_decay": (lambda value: value >= 0, "must be 0 or more"),
+    "max_grad_norm": (lambda value: value >= 0, "must be 0 or more; 0 turns clipping off"),
+    "seed": (lambda value: 0 <= value < 2**32, "must lie between 0 and 2**32 - 1"),
+    "data_seed": (lambda value: 0 <= value < 2**32, "must lie between 0 and 2**32 - 1"),
+    "dataloader_num_workers": (lambda value: value >= 0, "must be 0 or more"),
+    "save_total_limit": (lambda value: value >= 1, "must be 1 or more; leave it out to keep every checkpoint"),
+}
+"""What TrainingArguments takes and training then fails on, or does something else with."""
+
+_REFUSED: dict[str, str] = {
+    "resume_from_checkpoint": "a run finds its own checkpoints; leave this out and run with --resume",
+    "push_to_hub": "would push every checkpoint of the run and not the result; leave it out and upload <output_dir>/compressed",
+    "deepspeed": "compression under DeepSpeed is not supported; leave it out and train with DDP (accelerate launch --multi_gpu)",
+}
+"""What the Trainer could do and a recipe does not."""
 
 
 def check_training(training: dict[str, Any], path: str, cls: type | None = None) -> list[Problem]:
@@ -27,16 +56,52 @@ def check_training(training: dict[str, Any], path: str, cls: type | None = None)
     fields = {field.name for field in dataclasses.fields(cls) if field.init}
     problems: list[Problem] = []
     for key, value in training.items():
+        at = f"{path}.{key}"
         if key not in fields:
-            problems.append(Problem(path=f"{path}.{key}", message=unknown("key", str(key), fields).split(" (known:")[0]))
+            problems.append(Problem(path=at, message=unknown("key", str(key), fields).split(" (known:")[0]))
+            continue
+        found: list[Problem] = []
+        choices = _choices(hints[key])
+        if choices:
+            if value not in choices:
+                message = f"{describe(value)} given, one of {', '.join(choices)} expected"
+                found.append(
+                    Problem(path=at, message=unknown("value", value, choices) if isinstance(value, str) else message)
+                )
         elif _is_simple(hints[key]):
-            build(hints[key], value, f"{path}.{key}", problems)
+            build(hints[key], value, at, found)
+        if not found and key in _RANGES and value is not None and not _RANGES[key][0](value):
+            found.append(Problem(path=at, message=f"{value} {_RANGES[key][1]}"))
+        if not found and key in _REFUSED and value not in (None, False):
+            found.append(Problem(path=at, message=_REFUSED[key]))
+        problems.extend(found)
     if not problems:
-        try:
-            build_training(training, cls)
-        except (ValueError, TypeError, ImportError) as error:
-            problems.append(Problem(path=path, message=str(error).strip().splitlines()[0]))
+        problems.extend(_attempt(lambda: build_training(training, cls), path))
     return problems
+
+
+def check_trainer(training: dict[str, Any], path: str) -> list[Problem]:
+    """What only the Trainer and the optimizer refuse on this machine: packages, devices, optimizer arguments.
+
+    A Trainer is made for a model of one weight in a temporary folder, and thrown away.
+
+    Args:
+        training: a mapping that `check_training` found nothing wrong with.
+        path: its dotted keys.
+    """
+
+    def attempt() -> None:
+        import torch
+        from transformers import Trainer
+
+        with tempfile.TemporaryDirectory() as folder:
+            args = build_training({**training, "output_dir": folder})
+            trainer = Trainer(model=torch.nn.Linear(1, 1), args=args, train_dataset=[{"input": 0}])  # type: ignore[arg-type]
+            trainer.get_train_dataloader()
+            if args.optim_target_modules is None:  # otherwise the optimizer looks for layers of the real model
+                trainer.create_optimizer_and_scheduler(num_training_steps=2)
+
+    return _attempt(attempt, path)
 
 
 def build_training(training: dict[str, Any], cls: type | None = None) -> Any:
@@ -59,8 +124,26 @@ def planned_steps(args: Any, num_examples: int) -> int:
     return -int(-(args.num_train_epochs * per_epoch) // 1)
 
 
+def _attempt(action: Callable[[], Any], path: str) -> list[Problem]:
+    """The refusal of a library as a problem; each raises its own kind, and all mean that the values do not work."""
+    try:
+        action()
+    except Exception as error:
+        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+        return [Problem(path=path, message=lines[0] if lines else type(error).__name__)]
+    return []
+
+
+def _members(hint: Any) -> tuple[Any, ...]:
+    return typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
+
+
 def _is_simple(hint: Any) -> bool:
     """True for scalars and unions of scalars; everything else is left to TrainingArguments itself."""
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        return all(member in _SIMPLE for member in typing.get_args(hint))
-    return hint in _SIMPLE
+    return all(member in _SIMPLE for member in _members(hint))
+
+
+def _choices(hint: Any) -> list[str]:
+    """The values of an enumeration, which TrainingArguments takes as text."""
+    found = [member for member in _members(hint) if isinstance(member, type) and issubclass(member, enum.Enum)]
+    return [str(item.value) for item in found[0]] if found else []

@@ -16,29 +16,44 @@ class _Loader(yaml.SafeLoader):
 
 _Loader.yaml_implicit_resolvers = {
     first: [
-        (tag, pattern) for tag, pattern in resolvers if tag not in ("tag:yaml.org,2002:float", "tag:yaml.org,2002:bool")
+        (tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] not in ("float", "int", "bool", "timestamp")
     ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
+_FLOAT = (
     "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)"),
+    re.compile(r"(?:[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"),
     list("-+.0123456789"),
 )
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF"))
+_Loader.add_implicit_resolver(*_FLOAT)
+# 010 (eight, in YAML 1.1) and 12:30 (750) are text.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:int", re.compile(r"(?:[-+]?(?:0|[1-9]\d*)|0x[0-9a-fA-F]+)\Z"), list("-+0123456789")
+)
+_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)\Z"), list("tTfF"))
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    seen = set()
+    seen: set[str] = set()
     for key_node, _ in node.value:
-        key = loader.construct_object(key_node)  # type: ignore[no-untyped-call]
-        if key in seen:
-            raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
-        seen.add(key)
+        if not isinstance(key_node, yaml.ScalarNode):
+            problem = "a key must be one word, not a mapping or a list"
+            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+        if key_node.value in seen and key_node.value != "<<":  # YAML's merge key may stand more than once
+            problem = f"the key {key_node.value!r} stands twice"
+            raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
+        seen.add(key_node.value)
     return loader.construct_mapping(node, deep=True)
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that also quotes the text `1e-5`, so that it comes back as text."""
+
+
+_Dumper.add_implicit_resolver(*_FLOAT)
 
 
 def parse_yaml(text: str, source: str) -> Any:
@@ -54,7 +69,8 @@ def parse_yaml(text: str, source: str) -> Any:
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise RecipeError([Problem(path="", message=f"{source} is no valid YAML: {error.problem}{where}")]) from error
     except yaml.YAMLError as error:
-        raise RecipeError([Problem(path="", message=f"{source} is no valid YAML: {error}")]) from error
+        first = str(error).splitlines()[0]
+        raise RecipeError([Problem(path="", message=f"{source} is no valid YAML: {first}")]) from error
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -62,7 +78,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
 
     Args:
         path: a YAML file.
-        overrides: "a.b=value" each; the value is YAML, list items are addressed by number.
+        overrides: "a.b=value" each; the value is YAML, list items are addressed by number, from 0.
 
     Raises:
         RecipeError: the file cannot be read, is no mapping, or an override does not parse.
@@ -76,47 +92,47 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
         raise RecipeError([Problem(path="", message=f"{file} is no UTF-8 text, so it is no recipe")]) from error
     if not isinstance(data, dict):
         raise RecipeError([Problem(path="", message=f"{file} holds no mapping; a recipe starts with `job: train`")])
+    problems: list[Problem] = []
     for override in overrides:
-        _apply(data, override)
+        try:
+            _apply(data, override)
+        except RecipeError as error:
+            problems.extend(error.problems)
+    if problems:
+        raise RecipeError(problems)
     return data
 
 
 def _apply(data: dict[str, Any], override: str) -> None:
     """Set one value in place; mappings on the way are made, list items must exist."""
     key, equals, text = override.partition("=")
-    if not equals or not key.strip():
+    if not equals or not all(part.strip() for part in key.split(".")):
         raise RecipeError([Problem(path="--set", message=f"{override!r} is no assignment; write a.b=value")])
     *parents, last = key.strip().split(".")
     place: Any = data
     for depth, part in enumerate(parents):
-        if isinstance(place, list):
-            place = place[_index(place, part, override)]
-        elif isinstance(place, dict):
-            if not isinstance(place.get(part), dict | list):
-                place[part] = {"name": place[part]} if isinstance(place.get(part), str) else {}
-            place = place[part]
-        else:
-            above = ".".join(parents[:depth])
-            raise RecipeError([Problem(path="--set", message=f"{override!r}: {above} is a value, not a mapping")])
-    value = parse_yaml(text, f"--set {key}")
-    if isinstance(place, list):
-        place[_index(place, last, override)] = value
-    else:
-        place[last] = value
+        at = _index(place, part, override) if isinstance(place, list) else part
+        below = place[at] if isinstance(place, list) else place.get(at)
+        if isinstance(below, str):  # a strategy's bare name
+            below = {"name": below}
+        elif below is None:
+            below = {}
+        if not isinstance(below, dict | list):
+            above = ".".join(parents[: depth + 1])
+            message = f"{override!r}: {above} is {below!r}, not a mapping; set {above} itself"
+            raise RecipeError([Problem(path="--set", message=message)])
+        place[at] = below
+        place = below
+    place[_index(place, last, override) if isinstance(place, list) else last] = parse_yaml(text, f"--set {override!r}")
 
 
 def _index(items: list[Any], part: str, override: str) -> int:
-    if not part.isdigit() or int(part) >= len(items):
-        raise RecipeError(
-            [
-                Problem(
-                    path="--set", message=f"{override!r}: {part!r} is no item of a list of {len(items)}; they count from 0"
-                )
-            ]
-        )
+    if not part.isdecimal() or int(part) >= len(items):
+        message = f"{override!r}: {part!r} is no item of a list of {len(items)}; they count from 0"
+        raise RecipeError([Problem(path="--set", message=message)])
     return int(part)
 
 
 def write_yaml(data: Any) -> str:
     """YAML text in the order of the data."""
-    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True, width=110)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

@@ -58,7 +58,6 @@ def examples(task):
     ]
 
 
-
 def pad_batch(features, label_padding=-100):
     """Pads input_ids and token labels on the right."""
     longest = max(len(f["input_ids"]) for f in features)

@@ -66,9 +66,7 @@ def test_rule_refuses_its_pair_in_one_sentence_with_a_way_out(rule):
 
 
 def test_nothing_is_refused_in_an_ordinary_situation():
-    check_compatibility(
-        Situation(trainer=situation(), pruning=pruning(), quantization=None, distillation=distillation())
-    )
+    check_compatibility(Situation(trainer=situation(), pruning=pruning(), quantization=None, distillation=distillation()))
 
 
 def test_nothing_is_refused_when_nothing_is_compressed():

@@ -59,7 +59,9 @@ def test_gradient_is_the_same_however_eight_ragged_examples_are_split(task, tmp_
         assert split.keys() == reference.keys()
         for name in reference:
             # fp64 sums in another order; the loss itself is computed in fp32 chunks
-            torch.testing.assert_close(split[name], reference[name], rtol=1e-4, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}")
+            torch.testing.assert_close(
+                split[name], reference[name], rtol=1e-4, atol=1e-7, msg=lambda m, n=name: f"{n}: {m}"
+            )
 
 
 @pytest.mark.parametrize("task", TASKS)

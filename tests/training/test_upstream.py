@@ -91,9 +91,7 @@ def test_gradient_norm_counts_only_weights_that_are_left(tmp_path):
             norms.append((float(total), zeros))
 
     job = Pruning(schedule=Constant(final=0.5, begin=1, end=1))
-    trainer = llama_trainer(
-        tmp_path, {"pruning": job}, callbacks=[Norm()], max_steps=4, logging_steps=1, max_grad_norm=1e9
-    )
+    trainer = llama_trainer(tmp_path, {"pruning": job}, callbacks=[Norm()], max_steps=4, logging_steps=1, max_grad_norm=1e9)
     trainer.train()
     logged = [entry["grad_norm"] for entry in trainer.state.log_history if "grad_norm" in entry]
     assert [norm for norm, _ in norms] == pytest.approx(logged, rel=1e-5)

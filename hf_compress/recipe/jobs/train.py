@@ -8,7 +8,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
-from hf_compress.recipe.problems import Problem, RecipeError
+from hf_compress.recipe.problems import Problem, problems_of
 from hf_compress.recipe.recipes import Recipe
 from hf_compress.recipe.sections import Data, Dense, Evaluation, Export, FreshModel, FreshTokenizer
 from hf_compress.recipe.tasks import TASKS
@@ -134,14 +134,11 @@ class Train(Recipe, name="train"):
         from hf_compress.recipe.run_folder import RunFolder
 
         problems: list[Problem] = []
-        try:
-            Plan.make(self, with_examples=False)
-        except RecipeError as error:
-            problems.extend(error.problems)
-        try:
-            RunFolder(self).check(resume=True)
-        except CompressionError as error:
-            problems.append(Problem(path="training.output_dir", message=str(error)))
+        for check in (lambda: Plan.make(self, with_examples=False), lambda: RunFolder(self).check(resume=True)):
+            try:
+                check()
+            except CompressionError as error:
+                problems.extend(problems_of(error))
         return problems
 
     def run(self, resume: bool = False) -> Any:
