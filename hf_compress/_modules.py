@@ -13,7 +13,10 @@ from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 
-_WRAPPERS = ("module.", "_orig_mod.", "_checkpoint_wrapped_module.", "base_model.model.")
+_OUTER = ("module.", "base_model.model.")
+"""Wrappers around the whole model: DDP's and PEFT's."""
+_INNER = ("_orig_mod", "_checkpoint_wrapped_module")
+"""Wrappers around any part of it: those of torch.compile and activation checkpointing."""
 
 DEFAULT_TARGETS = ("Linear",)
 DEFAULT_IGNORE = ("re:.*(lm_head|embed_out|classifier|score|qa_outputs)",)
@@ -22,15 +25,17 @@ DEFAULT_IGNORE = ("re:.*(lm_head|embed_out|classifier|score|qa_outputs)",)
 
 def canonical_name(name: str) -> str:
     """The module or parameter name without the prefixes that DDP, torch.compile, checkpointing and PEFT add."""
-    for wrapper in _WRAPPERS:
-        name = name.replace(wrapper, "")
+    name = ".".join(part for part in name.split(".") if part not in _INNER)
+    while name.startswith(_OUTER):
+        name = next(name.removeprefix(wrapper) for wrapper in _OUTER if name.startswith(wrapper))
     return name
 
 
 def weight_matrix(module: nn.Module) -> Tensor:
-    """The weight as an (O, I) view that shares its storage.
+    """The weight as an (O, I) matrix, to read; `as_stored` is the way back.
 
-    Linear weights are (O, I) already; the `Conv1D` of transformers stores (I, O); convolutions fold their kernel into I.
+    Linear weights are (O, I) already; the `Conv1D` of transformers stores (I, O); convolutions fold their kernel into I, a
+    copy where the memory format is channels-last.
 
     Raises:
         CompressionError: the module holds no such matrix.
@@ -38,13 +43,20 @@ def weight_matrix(module: nn.Module) -> Tensor:
     weight = getattr(module, "weight", None)
     if isinstance(module, nn.Linear):
         return module.weight
-    if isinstance(module, nn.modules.conv._ConvNd) and isinstance(weight, Tensor):
-        return weight.flatten(1)
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return module.weight.flatten(1)
     if type(module).__name__ == "Conv1D" and isinstance(weight, Tensor):
         return weight.t()
     raise CompressionError(
         f"{type(module).__name__} has no (out, in) weight matrix to compress; target Linear, Conv1D or Conv2d modules"
     )
+
+
+def as_stored(module: nn.Module, matrix: Tensor) -> Tensor:
+    """(O, I) -> the shape in which the module stores its weight: the inverse of `weight_matrix`, for masks."""
+    if type(module).__name__ == "Conv1D":
+        return matrix.t()
+    return matrix.reshape(module.weight.shape)  # type: ignore[union-attr, arg-type]
 
 
 def match_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[str], setting: str) -> dict[str, nn.Module]:
@@ -58,7 +70,7 @@ def match_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[str
 
     Raises:
         CompressionError: a target matches nothing, or everything that matches is ignored, or a matched weight is shared
-            with a module that is not matched (tied embeddings), which compressing would change silently.
+            with another module (tied embeddings), which compressing would change silently.
     """
     from compressed_tensors.utils.match import is_match
 

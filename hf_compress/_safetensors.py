@@ -44,8 +44,8 @@ def read_entries(folder: Path) -> dict[str, Entry]:
         size = file.stat().st_size
         with file.open("rb") as stream:
             start = stream.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else size + 1
-            if length > size:
+            length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+            if 8 + length > size:
                 raise CompressionError(f"{file} is truncated: its header is cut off; write or download it again")
             header = json.loads(stream.read(length))
         for name, entry in header.items():

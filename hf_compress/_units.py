@@ -47,7 +47,7 @@ def check_sparsity(value: float, field: str) -> None:
 
 
 def format_bytes(num_bytes: float) -> str:
-    """1536 -> '1.5 KB'; powers of 1000, as disks and the Hub count."""
+    """1536 -> '1.54 KB'; powers of 1000, as disks and the Hub count."""
     for unit in ("B", "KB", "MB", "GB"):
         if num_bytes < 1000:
             return f"{num_bytes:.0f} {unit}" if unit == "B" else f"{num_bytes:.2f} {unit}"

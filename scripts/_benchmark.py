@@ -14,6 +14,10 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+# Read once, when torch loads its thread pool. Threads that spin while they wait make any other busy process on the machine
+# show up as a slowdown of many times, and of the cases with many short kernels most.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch
 
 Case = Callable[[], object]
@@ -48,7 +52,8 @@ def header(title: str, packages: Sequence[str] = ()) -> str:
         [
             title,
             "",
-            f"machine   {_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads, CPU only",
+            f"machine   {_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
+            f" (OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}), CPU only",
             f"versions  {', '.join(versions)}",
             f"load      {os.getloadavg()[0]:.2f} runnable processes in the last minute, before the start",
             f"date      {datetime.datetime.now(datetime.UTC).date().isoformat()}",
@@ -76,16 +81,6 @@ def interleaved(cases: dict[str, Case], repeats: int, warmups: int = 1) -> dict[
             cases[name]()
             seconds[name].append(time.perf_counter() - start)
     return seconds
-
-
-def per_call(run: Case, calls: int) -> Case:
-    """`calls` calls as one case, for what is too short to time alone; divide by `calls` afterwards."""
-
-    def repeat() -> None:
-        for _ in range(calls):
-            run()
-
-    return repeat
 
 
 def milliseconds(seconds: Sequence[float]) -> str:

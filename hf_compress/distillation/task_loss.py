@@ -5,6 +5,7 @@ accumulated batch, which makes them too large by the number of accumulation step
 computed here, from logits and labels.
 """
 
+import inspect
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -54,7 +55,7 @@ def task_kind(model: nn.Module, labels: Tensor | None = None) -> Kind:
     Raises:
         CompressionError: the head is of a kind that distillation does not know.
     """
-    kind = _KINDS.get(str(getattr(model, "loss_type", None)))
+    kind = _KINDS.get(str(_loss_type(model)))
     config: Any = model.config
     if kind is None:
         raise CompressionError(
@@ -75,6 +76,20 @@ def task_kind(model: nn.Module, labels: Tensor | None = None) -> Kind:
         if problem == "multi_label_classification":
             return "multi_label"
     return kind
+
+
+def _loss_type(model: nn.Module) -> str | None:
+    """The name transformers gives the model's loss.
+
+    A head whose class name says no kind (GPT2LMHeadModel) has none, and transformers then falls back on the causal loss if
+    the forward asks for `self.loss_function`; so does this. XLNet's and XLM's heads bring losses of their own.
+    """
+    known: str | None = getattr(model, "loss_type", None)
+    if known is not None:
+        return known
+    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
+    code = getattr(inspect.unwrap(type(base).forward), "__code__", None)
+    return "ForCausalLM" if code is not None and "loss_function" in code.co_names else None
 
 
 def task_rows(logits: Tensor, labels: Tensor, kind: Kind, shift_labels: Tensor | None = None) -> TaskRows:

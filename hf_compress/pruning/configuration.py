@@ -40,3 +40,8 @@ class Pruning:
         if not self.targets:
             raise CompressionError("pruning.targets is empty; name what to prune, e.g. [Linear]")
         self.pattern.check(self.schedule.final)
+        if not self.pattern.any_sparsity and not isinstance(self.allocation, Uniform):
+            raise CompressionError(
+                f"the pattern {self.pattern.name} fixes the sparsity of each layer, so the allocation"
+                f" {self.allocation.name} has nothing to share out; use the allocation uniform, or the pattern unstructured"
+            )

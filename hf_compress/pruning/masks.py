@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_compress._modules import match_modules, weight_matrix
+from hf_compress._modules import as_stored, match_modules, weight_matrix
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.prune import Stats, compute_masks
 
@@ -39,7 +39,8 @@ class Masks:
     def apply(self) -> None:
         """Set pruned weights to zero, in place."""
         for name, keep in self.keep.items():
-            weight_matrix(self.modules[name]).mul_(keep)
+            weight: Any = self.modules[name].weight
+            weight.mul_(as_stored(self.modules[name], keep))
 
     @torch.no_grad()
     def apply_to_gradients(self) -> None:
@@ -47,7 +48,7 @@ class Masks:
         for name, keep in self.keep.items():
             gradient = self.modules[name].weight.grad
             if isinstance(gradient, Tensor):
-                gradient.mul_(self._as_stored(name, keep))
+                gradient.mul_(as_stored(self.modules[name], keep))
 
     @torch.no_grad()
     def apply_to_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
@@ -57,7 +58,7 @@ class Masks:
             state: Mapping[str, object] = optimizer.state.get(weight, {})
             for value in state.values():
                 if isinstance(value, Tensor) and value.shape == weight.shape:
-                    value.mul_(self._as_stored(name, keep))
+                    value.mul_(as_stored(self.modules[name], keep))
 
     @torch.no_grad()
     def sparsity(self) -> Tensor:
@@ -72,10 +73,3 @@ class Masks:
     def names(self) -> Iterable[str]:
         """The matched modules' names, in the model's order."""
         return self.modules.keys()
-
-    def _as_stored(self, name: str, keep: Tensor) -> Tensor:
-        """(O, I) -> the shape in which the module stores its weight (`Conv1D` transposes, convolutions unfold)."""
-        module: Any = self.modules[name]
-        if type(module).__name__ == "Conv1D":
-            return keep.t()
-        return keep.view(module.weight.shape)

@@ -1,5 +1,7 @@
 """The contract of a sparsity pattern, and the one selection every pattern needs."""
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor
 
@@ -7,7 +9,13 @@ from hf_compress._registry import Strategy
 
 
 class Pattern(Strategy, kind="pattern", package="hf_compress.pruning.patterns"):
-    """Turns scores into a mask of an allowed shape."""
+    """Turns scores into a mask of an allowed shape.
+
+    Attributes:
+        any_sparsity: False where the pattern itself fixes a layer's final sparsity, so that no allocation can move it.
+    """
+
+    any_sparsity: ClassVar[bool] = True
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         """The mask for one layer.

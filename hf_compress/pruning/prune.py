@@ -1,12 +1,13 @@
 """Masks from scores, and one-shot pruning."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules import match_modules, weight_matrix
+from hf_compress._modules import as_stored, match_modules, weight_matrix
 from hf_compress.pruning.configuration import Pruning
 
 Stats = Mapping[str, Mapping[str, Tensor]]
@@ -69,7 +70,8 @@ def prune(model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> dic
     modules = match_modules(model, pruning.targets, pruning.ignore, "pruning")
     masks = compute_masks(modules, pruning, pruning.schedule.final, stats)
     for name, module in modules.items():
-        weight_matrix(module).mul_(masks[name])
+        weight: Any = module.weight
+        weight.mul_(as_stored(module, masks[name]))
     return masks
 
 

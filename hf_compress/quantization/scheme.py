@@ -29,7 +29,8 @@ class Scheme(Strategy, kind="scheme", package="hf_compress.quantization.schemes"
     group_size: int | None = None
 
     def __post_init__(self) -> None:
-        if self.group_size is not None and (isinstance(self.group_size, bool) or self.group_size < 1):
+        size = self.group_size
+        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
             raise CompressionError(f"group_size={self.group_size!r} is not a number of weights; write 32, 64 or 128")
 
     def to_compressed_tensors(self, targets: Sequence[str]) -> "QuantizationScheme":

@@ -186,8 +186,31 @@ def build_dataclass(cls: Any, value: Any, path: str, problems: list[Problem]) ->
         if required and key not in value:
             problems.append(Problem(path=f"{prefix}{key}", message="is missing"))
     if len(problems) > before:
+        problems.extend(_refused_values(cls, arguments, path))
         return INVALID
     try:
         return cls(**arguments)
     except CompressionError as error:
         return _refuse(path, problems, str(error))
+
+
+def _refused_values(cls: Any, arguments: dict[str, Any], path: str) -> list[Problem]:
+    """What the class refuses about the values that are right in kind, each tried alone beside the defaults.
+
+    Another mistake in the same mapping must not hide these until the next try.
+    """
+    found: dict[str, Problem] = {}
+    required = [
+        field.name
+        for field in dataclasses.fields(cls)
+        if field.init and field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
+    ]
+    for key, item in arguments.items():
+        needed = {name: arguments.get(name, INVALID) for name in {key, *required}}
+        if any(value is INVALID for value in needed.values()):
+            continue
+        try:
+            cls(**{**needed, key: item})
+        except CompressionError as error:
+            found.setdefault(str(error), Problem(path=path, message=str(error)))
+    return list(found.values())

@@ -1,5 +1,8 @@
 """Examples from a built-in source, local files or the Hub, as three splits."""
 
+import contextlib
+import logging
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +32,8 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
     Raises:
         CompressionError: the source is missing, empty, unreadable or of an unknown format.
     """
+    if data.name is not None and (data.path.startswith(_BUILTIN) or is_local(data.path)):
+        raise CompressionError(f"data.name: {data.name!r} is for Hub data sets, and {data.path} is none; leave it out")
     if data.path.startswith(_BUILTIN):
         splits = _load_builtin(data.path.removeprefix(_BUILTIN))
     elif is_local(data.path):
@@ -40,7 +45,10 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
     for name in ("test", "validation"):
         if name not in splits:
             if len(splits["train"]) < 3:
-                raise CompressionError(f"data.path: {data.path} has {len(splits['train'])} rows, too few to split")
+                raise CompressionError(
+                    f"data.path: {data.path} has {len(splits['train'])} rows, too few to cut a {name} split from them; add"
+                    " rows, or files named train, validation and test"
+                )
             size = max(1, round(data.validation_share * len(splits["train"])))
             parts = splits["train"].train_test_split(test_size=size, seed=seed)
             splits["train"], splits[name] = parts["train"], parts["test"]
@@ -48,12 +56,12 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
         if limit is not None and len(splits[name]) > limit:
             splits[name] = splits[name].shuffle(seed=seed).select(range(limit))
         if len(splits[name]) == 0:
-            raise CompressionError(f"data.path: the {name} split of {data.path} is empty")
+            raise CompressionError(f"data.path: the {name} split of {data.path} is empty; every split needs rows")
     return {name: splits[name] for name in SPLITS}
 
 
 def require_column(splits: dict[str, "Dataset"], column: str, key: str, path: str) -> None:
-    """Refuse data without a column, naming those it has.
+    """Refuse data without a column, naming those it has, or with rows in which it is empty.
 
     Raises:
         CompressionError: at `data.<key>`.
@@ -62,6 +70,11 @@ def require_column(splits: dict[str, "Dataset"], column: str, key: str, path: st
         if column not in split.column_names:
             raise CompressionError(
                 f"data.{key}: {unknown(f'column of the {name} split of {path}', column, split.column_names)}"
+            )
+        empty = split.data.column(column).null_count
+        if empty:
+            raise CompressionError(
+                f"data.{key}: column {column!r} of the {name} split of {path} is empty (null) in {empty} rows; remove them"
             )
 
 
@@ -82,6 +95,11 @@ def _load_files(path: Path) -> dict[str, "Dataset"]:
     if not path.exists():
         raise CompressionError(f"data.path: there is no file or folder {path}")
     if path.is_dir():
+        if any((path / name).is_file() for name in ("state.json", "dataset_dict.json")):
+            raise CompressionError(
+                f"data.path: {path} was written by save_to_disk, which other libraries cannot read; write its splits with"
+                " to_parquet to files named train, validation and test"
+            )
         files = sorted(file for file in path.iterdir() if file.suffix in _FORMATS)
         if not files:
             raise CompressionError(f"data.path: the folder {path} has no data files; known endings: {', '.join(_FORMATS)}")
@@ -113,25 +131,54 @@ def _read(files: list[Path]) -> "Dataset":
     if len(kinds) > 1:
         raise CompressionError(f"data.path: {files[0].parent} mixes {' and '.join(sorted(kinds))} files; keep one kind")
     for file in files:
-        if file.stat().st_size == 0:
-            raise CompressionError(f"data.path: the file {file} is empty")
+        if _is_empty(file):
+            raise CompressionError(f"data.path: the file {file} is empty; it needs rows")
     options: dict[str, Any] = {"sample_by": "paragraph"} if kinds == {"text"} else {}
     try:
-        return load_dataset(kinds.pop(), data_files=[str(file) for file in files], split="train", **options)
+        with _silent():
+            return load_dataset(kinds.pop(), data_files=[str(file) for file in files], split="train", **options)
     except (DatasetGenerationError, ValueError, OSError) as error:
         cause = error.__cause__ or error
-        raise CompressionError(f"data.path: {files[0]} cannot be read: {str(cause).strip().splitlines()[0]}") from error
+        reason = " ".join(str(cause).split())[:300]
+        raise CompressionError(f"data.path: {', '.join(map(str, files))} cannot be read: {reason}") from error
+
+
+def _is_empty(file: Path) -> bool:
+    """True for no bytes, nothing but white space, and for a parquet file without rows."""
+    if file.suffix == ".parquet":
+        import pyarrow
+        import pyarrow.parquet
+
+        with contextlib.suppress(pyarrow.ArrowInvalid):  # not parquet; reading it will say so
+            return file.stat().st_size == 0 or pyarrow.parquet.read_metadata(file).num_rows == 0
+        return False
+    with file.open("rb") as stream:
+        return not stream.read(2**16).strip()
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Keep `datasets` from logging an error that is about to be refused in one sentence."""
+    import datasets
+
+    level = datasets.logging.get_verbosity()
+    datasets.logging.set_verbosity(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        datasets.logging.set_verbosity(level)
 
 
 def _load_hub(data: Data) -> dict[str, "Dataset"]:
     from datasets import load_dataset
 
     try:
-        loaded = load_dataset(data.path, data.name)
+        with _silent():
+            loaded = load_dataset(data.path, data.name)
     except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise CompressionError(
-            f"data.path: {data.path!r} is no local file or folder, and the Hub data set could not be loaded: {first}"
+            f"data.path: {data.path!r} is no local file or folder, and the Hub data set could not be loaded: {reason}"
         ) from error
     splits = {}
     for split, names in _ALIASES.items():

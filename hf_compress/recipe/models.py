@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
+from hf_compress.recipe.problems import Problem, RecipeError
 from hf_compress.recipe.sections import FreshModel, FreshTokenizer
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ def load_config(model: str | FreshModel, changes: dict[str, Any]) -> "Pretrained
     from transformers import CONFIG_MAPPING, AutoConfig
 
     if isinstance(model, str):
-        return _from_pretrained(AutoConfig, model, "model", **changes)
+        return from_pretrained(AutoConfig, model, "model", **changes)
     fields = dict(model.config)
     model_type = fields.pop("model_type")
     if model_type not in CONFIG_MAPPING:
@@ -35,15 +36,20 @@ def load_config(model: str | FreshModel, changes: dict[str, Any]) -> "Pretrained
             f"model.config.model_type: {unknown('architecture', model_type, CONFIG_MAPPING).split(' (known')[0]}"
         )
     known = set(AutoConfig.for_model(model_type).to_dict()) | {"vocab_size", "num_labels"}
-    for key in fields:
-        if key not in known:
-            raise CompressionError(f"model.config.{key}: {unknown(f'key of a {model_type} config', key, known)}")
-    for key in fields.keys() & changes.keys():
-        raise CompressionError(f"model.config.{key}: the data and tokenizer decide this ({changes[key]!r}); leave it out")
+    problems = [
+        Problem(path=f"model.config.{key}", message=unknown(f"key of a {model_type} config", str(key), known))
+        for key in fields
+        if key not in known
+    ]
+    for key in sorted(fields.keys() & changes.keys()):
+        message = f"the data and tokenizer decide this ({changes[key]!r}); leave it out"
+        problems.append(Problem(path=f"model.config.{key}", message=message))
+    if problems:
+        raise RecipeError(problems)
     try:
         return AutoConfig.for_model(model_type, **fields, **changes)
-    except (ValueError, TypeError) as error:
-        raise CompressionError(f"model.config: {str(error).strip().splitlines()[-1]}") from error
+    except Exception as error:  # each architecture refuses in its own way
+        raise CompressionError(f"model.config: {_reason(error)}") from error
 
 
 def load_model(auto_class: Any, model: str | FreshModel, config: "PretrainedConfig", seed: int) -> "PreTrainedModel":
@@ -57,13 +63,33 @@ def load_model(auto_class: Any, model: str | FreshModel, config: "PretrainedConf
 
     set_seed(seed)
     if isinstance(model, str):
-        return _from_pretrained(auto_class, model, "model", config=config, dtype=torch.float32)
+        return from_pretrained(auto_class, model, "model", config=config, dtype=torch.float32)
     return auto_class.from_config(config).to(torch.float32)  # type: ignore[no-any-return]
 
 
-def new_weights(auto_class: Any, model: str, config: "PretrainedConfig") -> list[str]:
-    """Names of the tensors that the checkpoint does not have, such as a classification head yet to be trained."""
-    _, info = _from_pretrained(auto_class, model, "model", config=config, output_loading_info=True)
+def new_weights(auto_class: Any, model: str, key: str, config: "PretrainedConfig | None" = None) -> list[str]:
+    """Names of the tensors that the checkpoint does not have, such as a classification head yet to be trained.
+
+    The weights stay on disk: the model is loaded without memory.
+
+    Args:
+        auto_class: an Auto class of transformers.
+        model: a folder or Hub id.
+        key: what a refusal names.
+        config: used instead of the checkpoint's own.
+
+    Raises:
+        CompressionError: the checkpoint cannot be read or does not fit the config.
+    """
+    from transformers.utils import logging
+
+    given = {} if config is None else {"config": config}
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # it would print a table of what the caller is about to say in one sentence
+    try:
+        _, info = from_pretrained(auto_class, model, key, device_map="meta", output_loading_info=True, **given)
+    finally:
+        logging.set_verbosity(level)
     return sorted(info["missing_keys"])
 
 
@@ -71,23 +97,39 @@ def skeleton(auto_class: Any, config: "PretrainedConfig") -> "PreTrainedModel":
     """The model without memory, for checking targets and shapes.
 
     Raises:
-        CompressionError: the config's values do not make a model.
+        CompressionError: the architecture is of another kind, or the config's values do not make a model.
     """
     import torch
 
+    if type(config) not in auto_class._model_mapping:
+        raise CompressionError(
+            f"model: {config.model_type} has no {auto_class.__name__}; name a model of another architecture"
+        )
     try:
         with torch.device("meta"):
-            return auto_class.from_config(config)  # type: ignore[no-any-return]
-    except (ValueError, TypeError, RuntimeError, ZeroDivisionError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CompressionError(f"model: the config makes no {config.model_type} model: {first}") from error
+            return auto_class.from_config(config, dtype=torch.float32)  # type: ignore[no-any-return]
+    except Exception as error:  # each architecture refuses in its own way
+        raise CompressionError(f"model: the config makes no {config.model_type} model: {_reason(error)}") from error
 
 
 def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a folder or Hub id, with a padding token."""
+    """The tokenizer of a folder or Hub id, with a padding token.
+
+    Raises:
+        CompressionError: there is none, or it has no vocabulary or no token to pad with.
+    """
     from transformers import AutoTokenizer
 
-    tokenizer = _from_pretrained(AutoTokenizer, model, "tokenizer")
+    folder = Path(model).expanduser()
+    if folder.is_dir() and not any(file for part in ("token", "vocab", ".model") for file in folder.glob(f"*{part}*")):
+        raise CompressionError(
+            f"tokenizer: the folder {model} holds none; save it there with save_pretrained, or name another with `tokenizer:`"
+        )
+    tokenizer = from_pretrained(AutoTokenizer, model, "tokenizer")
+    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
+        raise CompressionError(
+            f"tokenizer: {model} holds no vocabulary; save the tokenizer there, or name another with `tokenizer:`"
+        )
     if tokenizer.pad_token is None:
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     if tokenizer.pad_token is None:
@@ -122,7 +164,7 @@ def load_image_processor(model: str | FreshModel, config: "PretrainedConfig") ->
     from transformers import AutoImageProcessor
 
     if isinstance(model, str):
-        return _from_pretrained(AutoImageProcessor, model, "model", backend="pil")
+        return from_pretrained(AutoImageProcessor, model, "model", backend="pil")
     from transformers import IMAGE_PROCESSOR_MAPPING
 
     classes: Any = IMAGE_PROCESSOR_MAPPING.get(type(config), None) or {}
@@ -138,13 +180,31 @@ def load_image_processor(model: str | FreshModel, config: "PretrainedConfig") ->
     return cls(size={"height": height, "width": width})
 
 
-def _from_pretrained(auto_class: Any, name: str, key: str, **arguments: Any) -> Any:
-    """`auto_class.from_pretrained`, refused in one sentence; code in checkpoints is never run."""
-    if name.startswith((".", "/", "~")) and not Path(name).expanduser().exists():
-        raise CompressionError(f"{key}: there is no folder {name}")
-    path = str(Path(name).expanduser()) if name.startswith("~") else name
+def from_pretrained(auto_class: Any, name: str, key: str, **arguments: Any) -> Any:
+    """`auto_class.from_pretrained`, refused in one sentence; code in checkpoints is never run.
+
+    Args:
+        auto_class: an Auto class of transformers.
+        name: a folder or Hub id.
+        key: what the refusal names.
+        **arguments: passed on.
+
+    Raises:
+        CompressionError: there is nothing by that name, or it does not load.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        raise CompressionError(f"{key}: {name} is a file; name the folder that holds it")
+    if not path.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1 or not name):
+        raise CompressionError(f"{key}: there is no folder {name!r}; name a folder written by save_pretrained, or a Hub id")
     try:
-        return auto_class.from_pretrained(path, trust_remote_code=False, **arguments)
-    except (OSError, ValueError, KeyError) as error:
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise CompressionError(f"{key}: {name} cannot be loaded: {first}") from error
+        return auto_class.from_pretrained(str(path) if path.is_dir() else name, trust_remote_code=False, **arguments)
+    except Exception as error:  # files, formats and the Hub client each raise their own kind
+        where = "" if path.is_dir() else " is no local folder and"
+        raise CompressionError(f"{key}: {name}{where} cannot be loaded: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """What a library says about its refusal, in one line; a bare KeyError says only the key."""
+    text = " ".join(str(error).split())
+    return text[:300] if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}".strip()

@@ -6,13 +6,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress._modules import weight_matrix
 from hf_compress.distillation.teachers.model import ModelTeacher, check_teacher
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import check_model
 from hf_compress.recipe.data import load_splits
 from hf_compress.recipe.models import (
+    from_pretrained,
     load_config,
     load_image_processor,
     load_tokenizer,
@@ -22,8 +26,8 @@ from hf_compress.recipe.models import (
 )
 from hf_compress.recipe.problems import Problem, RecipeError, problems_of
 from hf_compress.recipe.sections import FreshModel, FreshTokenizer
-from hf_compress.recipe.tasks import TASKS, Task, label_names
-from hf_compress.recipe.training_arguments import build_training, planned_steps
+from hf_compress.recipe.tasks import TASKS, Task, label_names, unnamed_labels
+from hf_compress.recipe.training_arguments import build_training, check_trainer, planned_steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,8 +44,10 @@ class Plan:
         task: its row of the task table.
         args: TrainingArguments of the compression run.
         raw: the splits as loaded.
+        base: the config of the checkpoint that `model` names; None for fresh weights.
         processor: tokenizer or image processor.
-        config: the model's config.
+        config: the model's config for this task and data.
+        labels: their names in the order of their ids; empty without labels.
         examples: the splits as the model takes them.
         problems: what was found wrong.
     """
@@ -50,10 +56,13 @@ class Plan:
     task: Task
     args: Any
     raw: dict[str, "Dataset"] = field(default_factory=dict)
+    base: Any = None
     processor: Any = None
     config: Any = None
+    labels: list[str] = field(default_factory=list)
     examples: dict[str, "Dataset"] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
+    _data_is_right: bool = False
 
     @classmethod
     def make(cls, recipe: "Train", with_examples: bool, saved_tokenizer: Path | None = None) -> "Plan":
@@ -68,22 +77,26 @@ class Plan:
             RecipeError: with every problem at once.
         """
         plan = cls(recipe=recipe, task=TASKS[recipe.task], args=build_training(recipe.training_mapping()))
+        plan._check_trainers()
         with plan._collecting():
             plan.raw = load_splits(recipe.data, plan.args.seed)
             plan.task.check_columns(plan.raw, recipe.data)
-        columns_are_there = not plan.problems
+            if plan.task.labelled:
+                plan.labels = label_names(plan.raw, recipe.data)
+            plan._data_is_right = True
         with plan._collecting():
-            plan._load_processor(saved_tokenizer, train=with_examples and columns_are_there)
+            plan._load_base()
         with plan._collecting():
-            plan._load_config(columns_are_there)
+            plan._load_processor(saved_tokenizer, train=with_examples and plan._data_is_right)
+        with plan._collecting():
+            plan._load_config()
         if plan.config is not None:
             plan._check_model()
         plan._raise()
         if with_examples:
             with plan._collecting():
-                plan.examples = plan.task.prepare(plan.raw, plan.processor, recipe.data)
-                steps = planned_steps(plan.args, len(plan.examples["train"]))
-                plan.problems.extend(recipe.check_schedules(steps))
+                plan.examples = plan.task.prepare(plan.raw, plan.processor, recipe.data, plan.labels)
+                plan._check_steps()
             plan._raise()
         return plan
 
@@ -99,6 +112,36 @@ class Plan:
         if self.problems:
             raise RecipeError(self.problems)
 
+    def _check_trainers(self) -> None:
+        recipe = self.recipe
+        jobs = {"pruning": recipe.pruning, "quantization": recipe.quantization, "distillation": recipe.distillation}
+        self.problems.extend(check_trainer(recipe.training_mapping(), "training", **jobs))
+        if recipe.dense is not None and not self.problems:
+            self.problems.extend(check_trainer(recipe.training_mapping(dense=True), "dense.training"))
+
+    def _check_steps(self) -> None:
+        """What depends on the number of examples."""
+        num_examples = len(self.examples["train"])
+        batch = self.args.train_batch_size * self.args.world_size
+        if self.args.dataloader_drop_last and num_examples < batch:
+            raise CompressionError(
+                f"training.dataloader_drop_last: drops all {num_examples} examples, fewer than one batch of {batch}; take a"
+                " smaller batch or set it to false"
+            )
+        self.problems.extend(self.recipe.check_schedules(planned_steps(self.args, num_examples)))
+
+    def _load_base(self) -> None:
+        if not isinstance(self.recipe.model, str):
+            return
+        from transformers import AutoConfig
+
+        base = from_pretrained(AutoConfig, self.recipe.model, "model")
+        if getattr(base, "quantization_config", None) is not None:
+            raise CompressionError(
+                f"model: {self.recipe.model} is quantized already, and its weights cannot be trained; name the dense model"
+            )
+        self.base = base
+
     def _load_processor(self, saved: Path | None, train: bool) -> None:
         recipe = self.recipe
         if self.task.input == "image":
@@ -109,12 +152,16 @@ class Plan:
             elif train:
                 self.processor = _train_on_main(recipe.tokenizer, self.raw["train"], recipe.data.text)
             return
+        if recipe.tokenizer is None and self.base is None:
+            return  # the model itself was refused
         source = recipe.tokenizer or recipe.model
         assert isinstance(source, str), source  # a fresh model without a tokenizer was refused before
         self.processor = load_tokenizer(source)
 
-    def _load_config(self, columns_are_there: bool) -> None:
+    def _load_config(self) -> None:
         recipe = self.recipe
+        if isinstance(recipe.model, str) and self.base is None:
+            return
         changes: dict[str, Any] = {}
         if isinstance(recipe.model, FreshModel) and self.task.input == "text":
             if self.processor is not None:
@@ -124,22 +171,59 @@ class Plan:
                 }
             elif isinstance(recipe.tokenizer, FreshTokenizer):
                 changes["vocab_size"] = recipe.tokenizer.vocab_size
-        if self.task.labelled and columns_are_there:
-            names = label_names(self.raw, recipe.data)
-            changes["id2label"] = dict(enumerate(names))
-            changes["label2id"] = {name: index for index, name in enumerate(names)}
+        if self.task.labelled and self.processor is not None and self.base is not None:
+            # Classifiers of decoders read the last token that is no padding, so they must know it.
+            if getattr(self.base, "pad_token_id", None) is None:
+                changes["pad_token_id"] = self.processor.pad_token_id
+        if self.labels:
+            self.labels = self._order_labels()
+            changes["id2label"] = dict(enumerate(self.labels))
+            changes["label2id"] = {name: index for index, name in enumerate(self.labels)}
         self.config = load_config(recipe.model, changes)
         if self.task.input == "image":
             self.processor = load_image_processor(recipe.model, self.config)
+
+    def _order_labels(self) -> list[str]:
+        """The data's labels in the order of a classifier that is trained already, so that an id means what it meant.
+
+        Raises:
+            CompressionError: the classifier was trained for other labels.
+        """
+        model, labels = self.recipe.model, self.labels
+        head = self.task.model_class()._model_mapping.get(type(self.base), None)
+        heads = {cls.__name__ for cls in (head if isinstance(head, tuple) else (head,)) if cls is not None}
+        if not heads & set(getattr(self.base, "architectures", None) or ()):
+            return labels
+        own = [self.base.id2label[index] for index in range(len(self.base.id2label))]
+        if len(own) != len(labels):
+            raise CompressionError(
+                f"model: {model} classifies {len(own)} labels ({_listed(own)}) and the data has {len(labels)}"
+                f" ({_listed(labels)}); name data with the model's labels, or a model without a classifier and `dense: {{}}`"
+            )
+        if unnamed_labels(len(own)) in (labels, own):
+            return own if labels == unnamed_labels(len(own)) else labels
+        ids = {name.casefold(): index for index, name in enumerate(own)}
+        if {label.casefold() for label in labels} == set(ids):
+            return sorted(labels, key=lambda label: ids[label.casefold()])
+        if self.recipe.dense is not None:
+            return labels  # the dense stage teaches the head the new meaning
+        raise CompressionError(
+            f"model: {model} classifies {_listed(own)} and the data {_listed(labels)}, so an id has two meanings; rename the"
+            " data's labels to the model's, or train the head first with `dense: {}`"
+        )
 
     def _check_model(self) -> None:
         recipe = self.recipe
         with self._collecting():
             model = skeleton(self.task.model_class(), self.config)
-            for job, check in ((recipe.pruning, Masks), (recipe.quantization, check_model)):
-                if job is not None:
-                    with self._collecting():
-                        check(model, job)  # type: ignore[arg-type]
+            if recipe.pruning is not None:
+                with self._collecting():
+                    _check_pattern(Masks(model, recipe.pruning))
+            if recipe.quantization is not None:
+                with self._collecting():
+                    check_model(model, recipe.quantization)
+        with self._collecting():
+            self._check_kind()
         with self._collecting():
             self._check_length()
         with self._collecting():
@@ -147,9 +231,26 @@ class Plan:
         if recipe.distillation is not None and isinstance(recipe.distillation.teacher, ModelTeacher):
             with self._collecting():
                 self._check_teacher(recipe.distillation.teacher)
-        if isinstance(recipe.model, str) and recipe.dense is None:
+        if isinstance(recipe.model, str):
             with self._collecting():
                 self._check_trained(recipe.model)
+
+    def _check_kind(self) -> None:
+        """Configs that make a model, and the wrong one."""
+        from transformers import MODEL_FOR_MASKED_LM_MAPPING
+
+        config = self.config
+        sees_ahead = getattr(config, "is_decoder", None) is False and type(config) in MODEL_FOR_MASKED_LM_MAPPING
+        if not self.task.labelled and sees_ahead:
+            raise CompressionError(
+                f"model: {config.model_type} is an encoder that sees the tokens it should predict; name a causal model, or set"
+                " is_decoder: true in its config"
+            )
+        channels = getattr(config, "num_channels", 3)
+        if self.task.input == "image" and channels != 3:
+            raise CompressionError(
+                f"model: num_channels={channels}, and images are read as RGB; name a model for 3 channels"
+            )
 
     def _check_length(self) -> None:
         limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
@@ -169,20 +270,28 @@ class Plan:
         """A teacher from a path: its config, and its tokenizer where it has one."""
         if not isinstance(teacher.model, str):
             return
-        from hf_compress.recipe.models import _from_pretrained
-
-        key = "distillation.teacher.model"
         from transformers import AutoConfig, AutoTokenizer
 
-        config = _from_pretrained(AutoConfig, teacher.model, key)
+        key = "distillation.teacher.model"
+        config = from_pretrained(AutoConfig, teacher.model, key)
+        if type(config) not in self.task.model_class()._model_mapping:
+            raise CompressionError(
+                f"{key}: {config.model_type} has no {self.task.auto_class}; name a teacher for {self.task.name}"
+            )
         try:
             check_teacher(self.config, config)
         except CompressionError as error:
             raise CompressionError(f"{key}: {error}") from error
+        missing = new_weights(self.task.model_class(), teacher.model, key)
+        if missing:
+            raise CompressionError(
+                f"{key}: {teacher.model} has no {missing[0]} ({len(missing)} tensors are missing), so it was not trained for"
+                f" {self.task.name}; name a teacher that was"
+            )
         if self.task.input != "text" or self.processor is None:
             return
         with contextlib.suppress(CompressionError):  # a teacher without a tokenizer is judged by its config alone
-            tokenizer = _from_pretrained(AutoTokenizer, teacher.model, key)
+            tokenizer = from_pretrained(AutoTokenizer, teacher.model, key)
             if tokenizer.get_vocab() != self.processor.get_vocab():
                 message = f"the tokenizer of {teacher.model} has another vocabulary of the same size; both see the same ids"
                 self.problems.append(
@@ -191,12 +300,26 @@ class Plan:
 
     def _check_trained(self, model: str) -> None:
         """Compressing a random head would measure nothing."""
-        missing = new_weights(self.task.model_class(), model, self.config)
-        if missing:
+        missing = new_weights(self.task.model_class(), model, "model", self.config)
+        if missing and self.recipe.dense is None:
             raise CompressionError(
-                f"dense: is missing: {model} has no {missing[0]} (a new head, {len(missing)} tensors), which must be trained"
-                " before it is compressed; write `dense: {}`"
+                f"dense: is missing: {model} has no {missing[0]} (a new head, {len(missing)} tensors), which must be"
+                " trained before it is compressed; write `dense: {}`"
             )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
+
+
+def _check_pattern(masks: Masks) -> None:
+    """Refuse layers into which the pattern does not fit, as computing the first mask would."""
+    pruning = masks.pruning
+    for name, module in masks.modules.items():
+        try:
+            pruning.pattern.mask(torch.zeros(1, weight_matrix(module).shape[-1]), pruning.schedule.final)
+        except CompressionError as error:
+            raise CompressionError(f"pruning.pattern: {name}: {error}") from error
 
 
 def _train_on_main(fresh: FreshTokenizer, split: "Dataset", column: str) -> Any:

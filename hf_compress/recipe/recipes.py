@@ -42,15 +42,19 @@ class Recipe(Strategy, kind="job", package="hf_compress.recipe.jobs"):
         arguments = dict(data)
         job = arguments.pop("job", None)
         jobs = cls.available()
-        if job not in jobs:
-            message = f"is missing (known: {', '.join(jobs)})" if job is None else unknown("job", str(job), jobs)
+        if not isinstance(job, str) or job not in jobs:
+            message = unknown("job", job, jobs) if isinstance(job, str) else f"is missing (known: {', '.join(jobs)})"
             raise RecipeError([Problem(path="job", message=message)])
         recipe = build_dataclass(jobs[job], arguments, "", problems)
-        if not problems:
-            problems.extend(recipe.problems())
+        problems.extend(jobs[job].section_problems(arguments) if problems else recipe.problems())
         if problems:
             raise RecipeError(problems)
         return recipe  # type: ignore[no-any-return]
+
+    @classmethod
+    def section_problems(cls, arguments: dict[str, Any]) -> list[Problem]:
+        """What is wrong inside sections of plain data, for a recipe with other fields too wrong to build it."""
+        return []
 
     def problems(self) -> list[Problem]:
         """What is wrong between the fields of a recipe whose fields are each right."""

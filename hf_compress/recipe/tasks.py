@@ -25,8 +25,9 @@ class Task:
         input: "text" or "image": which column is read and which processor is needed.
         labelled: whether the data has a label column.
         metric: what reports compare by.
+        metrics: what the Trainer's evaluations give, for `metric_for_best_model`.
         greater_is_better: its direction.
-        prepare: raw splits -> examples the model takes.
+        prepare: raw splits, processor, data section, labels in the order of their ids -> examples the model takes.
         training_defaults: TrainingArguments the task needs unless the recipe says otherwise.
     """
 
@@ -35,8 +36,9 @@ class Task:
     input: str
     labelled: bool
     metric: str
+    metrics: tuple[str, ...]
     greater_is_better: bool
-    prepare: Callable[[Splits, Any, Data], Splits]
+    prepare: Callable[[Splits, Any, Data, list[str]], Splits]
     training_defaults: dict[str, Any]
 
     def model_class(self) -> Any:
@@ -46,8 +48,14 @@ class Task:
         return getattr(transformers, self.auto_class)
 
     def check_columns(self, splits: Splits, data: Data) -> None:
-        """Refuse data without the task's columns."""
-        require_column(splits, data.text if self.input == "text" else data.image, self.input, data.path)
+        """Refuse data without the task's columns, or with something else in them.
+
+        Raises:
+            CompressionError: at `data.text`, `data.image` or `data.label`, or a package to read images is missing.
+        """
+        column = data.text if self.input == "text" else data.image
+        require_column(splits, column, self.input, data.path)
+        (_check_text if self.input == "text" else _check_images)(splits, column, data.path)
         if self.labelled:
             require_column(splits, data.label, "label", data.path)
 
@@ -74,43 +82,98 @@ class Task:
         return (classify if self.labelled else perplexity)(model, loader, description)
 
 
+def _check_text(splits: Splits, column: str, path: str) -> None:
+    for name, split in splits.items():
+        feature = split.features[column]
+        if "string" not in str(getattr(feature, "dtype", "")):
+            raise CompressionError(f"data.text: column {column!r} of the {name} split of {path} holds {feature}, not text")
+
+
+def _check_images(splits: Splits, column: str, path: str) -> None:
+    import importlib.util
+
+    from datasets import Image
+
+    if importlib.util.find_spec("PIL") is None:
+        raise CompressionError("task: image_classification reads images with Pillow; install hf-compress[vision]")
+    for name, split in splits.items():
+        feature = split.features[column]
+        if not isinstance(feature, Image):
+            raise CompressionError(
+                f"data.image: column {column!r} of the {name} split of {path} holds {feature}, not images; write the files"
+                " with datasets after cast_column(..., datasets.Image())"
+            )
+
+
 def label_names(splits: Splits, data: Data) -> list[str]:
-    """The labels in the order of their ids.
+    """The labels in the order in which the data numbers them; text is sorted, numbers without names are LABEL_0, LABEL_1, ...
 
     Raises:
-        CompressionError: labels are neither named classes nor whole numbers from 0 nor text, or evaluation has a new one.
+        CompressionError: labels are neither named classes nor whole numbers from 0 nor text, a number is left out, rows are
+            unlabelled (-1), evaluation has a new label, or there is only one.
     """
     feature = splits["train"].features[data.label]
-    if hasattr(feature, "names"):
-        return list(feature.names)
-    values = set(splits["train"].unique(data.label))
-    for name in ("validation", "test"):
-        new = set(splits[name].unique(data.label)) - values
-        if new:
+    found = {name: set(split.unique(data.label)) for name, split in splits.items()}
+    values = found["train"]
+    if any(not isinstance(value, int | str) or isinstance(value, bool) for value in set().union(*found.values())):
+        raise CompressionError(
+            f"data.label: column {data.label!r} holds {feature}; labels are text, class names or whole numbers from 0"
+        )
+    for name, members in found.items():
+        below = sorted(value for value in members if isinstance(value, int) and value < 0)
+        if below:
             raise CompressionError(
-                f"data.label: the {name} split has the label {sorted(new, key=str)[0]!r}, which training has not"
+                f"data.label: the {name} split has rows with the label {below[0]}, which means unlabelled or is a mistake;"
+                " remove those rows, labels count from 0"
             )
-    if all(isinstance(value, int) and not isinstance(value, bool) for value in values):
-        if min(values) < 0:
-            raise CompressionError(f"data.label: the label {min(values)} is below 0; number labels from 0")
-        return [str(index) for index in range(max(values) + 1)]
-    if all(isinstance(value, str) for value in values):
-        return sorted(values)
-    raise CompressionError(
-        f"data.label: column {data.label!r} holds {feature}; labels are text, class names or whole numbers from 0"
-    )
+    if hasattr(feature, "names"):
+        names = list(feature.names)
+        for name, split in splits.items():
+            if list(getattr(split.features[data.label], "names", ())) != names:
+                raise CompressionError(
+                    f"data.label: the {name} split numbers its labels in another way than training; write both with the same"
+                    " class names in the same order"
+                )
+    else:
+        for name in ("validation", "test"):
+            new = sorted(found[name] - values, key=str)
+            if new:
+                raise CompressionError(
+                    f"data.label: the {name} split has the label {new[0]!r}, which training has not; add such rows to the"
+                    " training data" + _maybe_cut_off(data)
+                )
+        if all(isinstance(value, int) for value in values):
+            absent = sorted(set(range(max(values) + 1)) - values)
+            if absent:
+                raise CompressionError(
+                    f"data.label: labels go up to {max(values)} and {absent[0]} never occurs in training; number them from 0"
+                    " without gaps, or store them as text" + _maybe_cut_off(data)
+                )
+            names = unnamed_labels(len(values))
+        else:
+            names = sorted(values)
+    if len(names) < 2:
+        raise CompressionError(f"data.label: column {data.label!r} has one label only ({names[0]}); two or more are needed")
+    return names
 
 
-def _label_ids(splits: Splits, data: Data) -> dict[Any, int]:
-    """Label value -> id; values of ClassLabel and integer columns are ids already."""
-    names = label_names(splits, data)
-    first = splits["train"][0][data.label]
-    return (
-        {name: index for index, name in enumerate(names)} if isinstance(first, str) else {i: i for i in range(len(names))}
-    )
+def unnamed_labels(num_labels: int) -> list[str]:
+    """What transformers calls labels of which only the number is known."""
+    return [f"LABEL_{index}" for index in range(num_labels)]
 
 
-def _blocks(splits: Splits, tokenizer: Any, data: Data) -> Splits:
+def _maybe_cut_off(data: Data) -> str:
+    return "" if data.max_train is None else f" (data.max_train={data.max_train} leaves rows out; a larger one may help)"
+
+
+def _label_ids(splits: Splits, data: Data, names: list[str]) -> dict[Any, int]:
+    """Label value -> id, where the label `names[i]` has the id i; numbers that `names` does not have are ids already."""
+    own = label_names(splits, data)
+    by_name = isinstance(splits["train"].unique(data.label)[0], str)
+    return {name if by_name else value: names.index(name) if name in names else value for value, name in enumerate(own)}
+
+
+def _blocks(splits: Splits, tokenizer: Any, data: Data, labels: list[str]) -> Splits:
     """Documents with an end token between them, cut into blocks of `length` tokens; the last, shorter one is dropped."""
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id
 
@@ -129,14 +192,14 @@ def _blocks(splits: Splits, tokenizer: Any, data: Data) -> Splits:
     for name, split in packed.items():
         if len(split) == 0:
             raise CompressionError(
-                f"data.length: the {name} split has fewer than {data.length} tokens; choose a shorter length"
+                f"data.length: the {name} split has fewer than {data.length} tokens; choose a shorter length or add text"
             )
     return packed
 
 
-def _classified_texts(splits: Splits, tokenizer: Any, data: Data) -> Splits:
+def _classified_texts(splits: Splits, tokenizer: Any, data: Data, labels: list[str]) -> Splits:
     """Token ids, truncated to `length`, and labels."""
-    ids = _label_ids(splits, data)
+    ids = _label_ids(splits, data, labels)
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         encoded = tokenizer(batch[data.text], truncation=True, max_length=data.length)
@@ -148,9 +211,10 @@ def _classified_texts(splits: Splits, tokenizer: Any, data: Data) -> Splits:
     }
 
 
-def _classified_images(splits: Splits, processor: Any, data: Data) -> Splits:
+def _classified_images(splits: Splits, processor: Any, data: Data, labels: list[str]) -> Splits:
     """Pixels and labels, computed when a batch is read, because pixels of all images would not fit into memory."""
-    transform = partial(_read_images, processor=processor, image=data.image, label=data.label, ids=_label_ids(splits, data))
+    ids = _label_ids(splits, data, labels)
+    transform = partial(_read_images, processor=processor, image=data.image, label=data.label, ids=ids)
     return {name: split.with_transform(transform) for name, split in splits.items()}
 
 
@@ -170,6 +234,7 @@ TASKS: dict[str, Task] = {
             input="text",
             labelled=False,
             metric="perplexity",
+            metrics=("loss",),
             greater_is_better=False,
             prepare=_blocks,
             training_defaults={},
@@ -180,6 +245,7 @@ TASKS: dict[str, Task] = {
             input="text",
             labelled=True,
             metric="accuracy",
+            metrics=("loss", "accuracy", "macro_f1"),
             greater_is_better=True,
             prepare=_classified_texts,
             training_defaults={},
@@ -190,6 +256,7 @@ TASKS: dict[str, Task] = {
             input="image",
             labelled=True,
             metric="accuracy",
+            metrics=("loss", "accuracy", "macro_f1"),
             greater_is_better=True,
             prepare=_classified_images,
             # Images are decoded when a batch is read, so their columns must still be there.

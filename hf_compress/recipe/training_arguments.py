@@ -11,6 +11,7 @@ from typing import Any, Union
 from hf_compress._registry import unknown
 from hf_compress.recipe.build import build, describe
 from hf_compress.recipe.problems import Problem
+from hf_compress.training.compatibility import Situation, check_compatibility
 
 _SIMPLE = (str, int, float, bool, types.NoneType)
 
@@ -35,17 +36,29 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 
 _REFUSED: dict[str, str] = {
     "resume_from_checkpoint": "a run finds its own checkpoints; leave this out and run with --resume",
-    "push_to_hub": "would push every checkpoint of the run and not the result; leave it out and upload <output_dir>/compressed",
-    "deepspeed": "compression under DeepSpeed is not supported; leave it out and train with DDP (accelerate launch --multi_gpu)",
+    "push_to_hub": "pushes checkpoints and not the result; leave it out and upload <output_dir>/compressed",
+    "fsdp": "compression under FSDP is not supported; train with DDP (accelerate launch --multi_gpu)",
+    "deepspeed": "compression under DeepSpeed is not supported; train with DDP (accelerate launch --multi_gpu)",
 }
 """What the Trainer could do and a recipe does not."""
 
 
 def check_training(training: dict[str, Any], path: str, cls: type | None = None) -> list[Problem]:
-    """Unknown keys, wrong types and refused values, each with its path.
+    """Unknown keys, wrong types and refused values, each with its path; then what TrainingArguments itself refuses.
 
     Args:
-        training: the mapping of the recipe.
+        training: the whole mapping.
+        path: its dotted keys.
+        cls: the TrainingArguments class; None = that of transformers.
+    """
+    return check_values(training, path, cls) or _attempt(lambda: build_training(training, cls), path)
+
+
+def check_values(training: dict[str, Any], path: str, cls: type | None = None) -> list[Problem]:
+    """The first half of `check_training`, which a part of a mapping can pass too.
+
+    Args:
+        training: a mapping of TrainingArguments.
         path: its dotted keys.
         cls: the TrainingArguments class; None = that of transformers.
     """
@@ -75,28 +88,34 @@ def check_training(training: dict[str, Any], path: str, cls: type | None = None)
         if not found and key in _REFUSED and value not in (None, False):
             found.append(Problem(path=at, message=_REFUSED[key]))
         problems.extend(found)
-    if not problems:
-        problems.extend(_attempt(lambda: build_training(training, cls), path))
     return problems
 
 
-def check_trainer(training: dict[str, Any], path: str) -> list[Problem]:
-    """What only the Trainer and the optimizer refuse on this machine: packages, devices, optimizer arguments.
+def check_trainer(training: dict[str, Any], path: str, **jobs: Any) -> list[Problem]:
+    """What only the Trainer and the optimizer refuse on this machine: packages, devices, what does not go with the jobs.
 
     A Trainer is made for a model of one weight in a temporary folder, and thrown away.
 
     Args:
         training: a mapping that `check_training` found nothing wrong with.
         path: its dotted keys.
+        **jobs: pruning, quantization and distillation, where the compatibility table must agree too.
     """
 
     def attempt() -> None:
         import torch
         from transformers import Trainer
+        from transformers.utils.import_utils import is_liger_kernel_available
 
+        if training.get("use_liger_kernel") and not is_liger_kernel_available():
+            raise ImportError(
+                "use_liger_kernel needs the package liger-kernel; install it, or set use_liger_kernel to false"
+            )
         with tempfile.TemporaryDirectory() as folder:
             args = build_training({**training, "output_dir": folder})
             trainer = Trainer(model=torch.nn.Linear(1, 1), args=args, train_dataset=[{"input": 0}])  # type: ignore[arg-type]
+            if jobs:
+                check_compatibility(Situation(trainer=trainer, **jobs))
             trainer.get_train_dataloader()
             if args.optim_target_modules is None:  # otherwise the optimizer looks for layers of the real model
                 trainer.create_optimizer_and_scheduler(num_training_steps=2)
@@ -129,8 +148,7 @@ def _attempt(action: Callable[[], Any], path: str) -> list[Problem]:
     try:
         action()
     except Exception as error:
-        lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-        return [Problem(path=path, message=lines[0] if lines else type(error).__name__)]
+        return [Problem(path=path, message=" ".join(str(error).split()) or type(error).__name__)]
     return []
 
 

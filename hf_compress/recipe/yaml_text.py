@@ -111,7 +111,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     *parents, last = key.strip().split(".")
     place: Any = data
     for depth, part in enumerate(parents):
-        at = _index(place, part, override) if isinstance(place, list) else part
+        at: Any = _index(place, part, override) if isinstance(place, list) else part
         below = place[at] if isinstance(place, list) else place.get(at)
         if isinstance(below, str):  # a strategy's bare name
             below = {"name": below}

@@ -54,15 +54,21 @@ class ModelTeacher(Teacher, name="model"):
         if self.model is None:
             model = copy.deepcopy(student)
         elif isinstance(self.model, str):
+            base: Any = student.get_base_model() if hasattr(student, "get_base_model") else student  # type: ignore[operator]
             try:
-                model = type(student).from_pretrained(self.model, dtype=self.dtype)  # type: ignore[attr-defined]
+                model = type(base).from_pretrained(self.model, dtype=self.dtype)
             except (OSError, ValueError) as error:
                 first = str(error).strip().splitlines()[0]
                 raise CompressionError(
-                    f"the teacher {self.model!r} cannot be loaded as {type(student).__name__}: {first}"
+                    f"the teacher {self.model!r} cannot be loaded as {type(base).__name__}: {first}"
                 ) from error
         else:
             model = self.model
+            if {id(weight) for weight in model.parameters()} & {id(weight) for weight in student.parameters()}:
+                raise CompressionError(
+                    "the teacher shares weights with the student, and freezing one freezes the other; leave `model` out to"
+                    " teach by a frozen copy"
+                )
         check_teacher(student.config, model.config)
         model.requires_grad_(False)
         return LoadedModelTeacher(model.eval().to(device))

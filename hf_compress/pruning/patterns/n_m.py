@@ -28,6 +28,7 @@ class NM(Pattern, name="n_m"):
     n: int = 2
     m: int = 4
 
+    any_sparsity: ClassVar[bool] = False
     reference: ClassVar[Reference | None] = Reference(
         authors="Mishra, Latorre, Pool, Stosic, Stosic, Venkatesh, Yu, Micikevicius",
         title="Accelerating Sparse Deep Neural Networks",

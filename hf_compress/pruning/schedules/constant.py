@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from hf_compress._errors import CompressionError
 from hf_compress._units import Point
 from hf_compress.pruning.schedule import Schedule
 
@@ -12,6 +13,14 @@ class Constant(Schedule, name="constant"):
 
     begin: Point = "0%"
     end: Point = "0%"
+
+    def __post_init__(self) -> None:
+        if self.begin != self.end:
+            raise CompressionError(
+                f"begin={self.begin!r} and end={self.end!r} differ, but the constant schedule prunes at one moment; set"
+                " both to it, or use the schedule linear or cubic"
+            )
+        super().__post_init__()
 
     def progress(self, fraction: float) -> float:
         """1 everywhere."""

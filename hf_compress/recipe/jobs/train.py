@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hf_compress._errors import CompressionError
+from hf_compress._registry import unknown
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
@@ -12,7 +13,7 @@ from hf_compress.recipe.problems import Problem, problems_of
 from hf_compress.recipe.recipes import Recipe
 from hf_compress.recipe.sections import Data, Dense, Evaluation, Export, FreshModel, FreshTokenizer
 from hf_compress.recipe.tasks import TASKS
-from hf_compress.recipe.training_arguments import check_training
+from hf_compress.recipe.training_arguments import check_training, check_values
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +69,21 @@ class Train(Recipe, name="train"):
             mapping |= {**self.dense.training, "output_dir": f"{self.output_dir}/dense-training"}
         return mapping
 
+    @classmethod
+    def section_problems(cls, arguments: dict[str, Any]) -> list[Problem]:
+        """Those of `training`."""
+        training = arguments.get("training")
+        return _training_problems(training) if isinstance(training, dict) else []
+
     def problems(self) -> list[Problem]:
         """Mistakes between the sections, as far as the recipe alone shows them."""
-        found = []
-        if not isinstance(self.training.get("output_dir"), str):
-            return [
-                Problem(path="training.output_dir", message="is missing; name the folder for everything this run writes")
-            ]
-        wrong = check_training(self.training_mapping(), "training")
-        found.extend(wrong)
-        if self.dense is not None and not wrong:
-            found.extend(check_training(self.training_mapping(dense=True), "dense.training"))
+        found = _training_problems(self.training)
+        if self.dense is not None:
+            wrong = check_values(self.dense.training, "dense.training")
+            if not found and not wrong:
+                wrong = check_training(self.training_mapping(dense=True), "dense.training")
+            found.extend(wrong)
+        found.extend(self._task_problems())
         if self.pruning is None and self.quantization is None and self.distillation is None:
             found.append(
                 Problem(path="", message="nothing to do: name at least one of pruning, quantization, distillation")
@@ -106,12 +111,28 @@ class Train(Recipe, name="train"):
         found.extend(self._schedule_problems())
         return found
 
+    def _task_problems(self) -> list[Problem]:
+        """Values that another task would take."""
+        task = TASKS[self.task]
+        found = []
+        if not task.labelled and self.data.length < 2:
+            message = f"{self.data.length} is too short: the first token of a block predicts the second; write 2 or more"
+            found.append(Problem(path="data.length", message=message))
+        mappings = {"training": self.training, "dense.training": {} if self.dense is None else self.dense.training}
+        for path, training in mappings.items():
+            metric = training.get("metric_for_best_model")
+            if isinstance(metric, str) and metric.removeprefix("eval_") not in task.metrics:
+                message = unknown(f"metric of {task.name}", metric, task.metrics)
+                found.append(Problem(path=f"{path}.metric_for_best_model", message=message))
+            if task.input == "image" and training.get("remove_unused_columns") is True:
+                message = "true would remove the images before they are read; leave it out"
+                found.append(Problem(path=f"{path}.remove_unused_columns", message=message))
+        return found
+
     def _schedule_problems(self) -> list[Problem]:
         """Schedules against `max_steps`, where the recipe states it."""
         steps = self.training.get("max_steps")
-        if isinstance(steps, bool) or not isinstance(steps, int) or steps <= 0:
-            return []
-        return self.check_schedules(steps)
+        return self.check_schedules(steps) if type(steps) is int and steps > 0 else []
 
     def check_schedules(self, max_steps: int) -> list[Problem]:
         """Schedules that do not fit into `max_steps` optimizer steps."""
@@ -146,3 +167,13 @@ class Train(Recipe, name="train"):
         from hf_compress.recipe.train_run import run_train
 
         return run_train(self, resume)
+
+
+def _training_problems(training: dict[str, Any]) -> list[Problem]:
+    """Those of `training` alone."""
+    found = check_training({"output_dir": "missing", **training}, "training")
+    if not training.get("output_dir"):
+        message = "is missing; name the folder for everything this run writes"
+        found = [problem for problem in found if problem.path != "training.output_dir"]
+        found.append(Problem(path="training.output_dir", message=message))
+    return found

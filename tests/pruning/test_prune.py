@@ -1,0 +1,126 @@
+"""One-shot pruning and the masks behind it."""
+
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import nn
+
+from hf_compress._errors import CompressionError
+from hf_compress._modules import weight_matrix
+from hf_compress.pruning.allocations.global_ import Global
+from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.criterion import Criterion
+from hf_compress.pruning.patterns.n_m import NM
+from hf_compress.pruning.prune import compute_masks, measure_sparsity, prune
+from hf_compress.pruning.schedules.constant import Constant
+from tests.tiny import tiny_gpt2, tiny_llama, tiny_vit
+
+
+def half(**changes):
+    return Pruning(schedule=Constant(final=0.5), **changes)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needy(Criterion):
+    """Reads a statistic; not registered, so that no contract test meets it."""
+
+    name = "needy"
+    needs = ("input_norm",)
+
+    def score(self, weight, stats):
+        return weight.detach().float().abs() * stats["input_norm"]
+
+
+def test_half_of_a_small_layer_by_hand():
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].weight.data = torch.tensor([[1.0, -4.0], [3.0, -2.0]])
+    masks = prune(model, half())
+    assert masks["0"].tolist() == [[False, True], [True, False]]
+    assert model[0].weight.tolist() == [[0.0, -4.0], [3.0, 0.0]]
+
+
+def test_kept_weights_and_everything_ignored_stay_as_they_were():
+    model = tiny_llama()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    masks = prune(model, half())
+    for name, tensor in model.state_dict().items():
+        keep = masks.get(name.removesuffix(".weight"))
+        expected = before[name] if keep is None else before[name] * keep
+        assert torch.equal(tensor, expected), name
+    assert "lm_head" not in masks
+
+
+def test_pruning_twice_prunes_nothing_more():
+    model = tiny_llama()
+    first = prune(model, half())
+    again = prune(model, half())
+    assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+@pytest.mark.parametrize(
+    ("build", "targets"),
+    [
+        (tiny_gpt2, ["Conv1D"]),
+        (tiny_vit, ["Conv2d"]),
+        (lambda: tiny_vit().to(memory_format=torch.channels_last), ["Conv2d"]),
+    ],
+)
+def test_conv1d_and_convolutions_are_pruned_in_place_whatever_their_layout(build, targets):
+    model = build()
+    masks = prune(model, half(targets=targets))
+    modules = dict(model.named_modules())
+    for name, keep in masks.items():
+        assert torch.equal(weight_matrix(modules[name]) != 0, keep), name
+        assert int((~keep).sum()) == round(keep.numel() / 2), name
+
+
+def test_two_four_runs_along_the_inputs_of_a_conv1d():
+    model = tiny_gpt2()
+    prune(model, half(pattern=NM(n=2, m=4), targets=["Conv1D"]))
+    stored = model.transformer.h[0].mlp.c_fc.weight  # (I, O)
+    assert ((stored.t().reshape(-1, 4) != 0).sum(-1) == 2).all()
+
+
+def test_a_global_threshold_prunes_layers_unevenly_and_exactly_overall():
+    model = tiny_llama()
+    model.model.layers[0].mlp.up_proj.weight.data.mul_(10)
+    prune(model, half(allocation=Global()))
+    measured = measure_sparsity(model, half())
+    assert measured[""] == pytest.approx(0.5, abs=1e-4)  # one weight of 18432
+    assert measured["model.layers.0.mlp.up_proj"] < 0.2
+    assert measured["model.layers.1.mlp.up_proj"] > 0.5
+
+
+def test_statistics_reach_the_criterion_by_layer():
+    layers = {"a": nn.Linear(2, 1), "b": nn.Linear(2, 1)}
+    for layer in layers.values():
+        layer.weight.data = torch.tensor([[1.0, 2.0]])
+    stats = {"a": {"input_norm": torch.tensor([1.0, 1.0])}, "b": {"input_norm": torch.tensor([9.0, 1.0])}}
+    masks = compute_masks(layers, half(criterion=Needy()), 0.5, stats)
+    assert {name: mask.tolist() for name, mask in masks.items()} == {"a": [[False, True]], "b": [[True, False]]}
+
+
+def test_missing_statistics_are_refused_by_name():
+    with pytest.raises(CompressionError, match=r"criterion 'needy' needs input_norm of model\.layers\.0\.self_attn\.q_proj"):
+        prune(tiny_llama(), half(criterion=Needy()))
+
+
+@pytest.mark.parametrize("poison", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_refused(poison):
+    model = tiny_llama()
+    model.model.layers[1].mlp.up_proj.weight.data[0, 0] = poison
+    with pytest.raises(CompressionError, match=r"scores of model\.layers\.1\.mlp\.up_proj are not finite"):
+        prune(model, half())
+
+
+def test_measuring_counts_zeros_per_layer_and_weighted_overall():
+    model = nn.Sequential(nn.Linear(2, 1), nn.Linear(6, 1))
+    model[0].weight.data = torch.tensor([[0.0, 1.0]])
+    model[1].weight.data = torch.tensor([[1.0, 1.0, 1.0, 1.0, 1.0, 0.0]])
+    assert measure_sparsity(model, half()) == {"": 0.25, "0": 0.5, "1": pytest.approx(1 / 6)}
+
+
+def test_a_target_that_is_no_matrix_is_refused():
+    with pytest.raises(CompressionError, match=r"Embedding has no \(out, in\) weight matrix"):
+        prune(tiny_llama(), half(targets=["Embedding"]))

@@ -1,0 +1,155 @@
+"""Targeting, the (O, I) matrix inside a module, and casting."""
+
+import pytest
+import torch
+from torch import nn
+from transformers.pytorch_utils import Conv1D
+
+from hf_compress._errors import CompressionError
+from hf_compress._modules import (
+    DEFAULT_IGNORE,
+    DEFAULT_TARGETS,
+    as_stored,
+    canonical_name,
+    cast_weights,
+    match_modules,
+    weight_matrix,
+)
+from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_vit
+
+
+@pytest.mark.parametrize(
+    ("name", "canonical"),
+    [
+        ("layers.0.q_proj", "layers.0.q_proj"),
+        ("module.layers.0.q_proj", "layers.0.q_proj"),
+        ("_orig_mod.layers.0.q_proj", "layers.0.q_proj"),
+        ("module._orig_mod.layers.0._checkpoint_wrapped_module.q_proj.weight", "layers.0.q_proj.weight"),
+        ("_orig_mod.module.layers.0.q_proj", "layers.0.q_proj"),
+        ("module.base_model.model.layers.0.q_proj", "layers.0.q_proj"),
+        ("encoder.submodule.q_proj", "encoder.submodule.q_proj"),
+        ("encoder.module.q_proj", "encoder.module.q_proj"),
+    ],
+)
+def test_wrappers_disappear_from_names_and_nothing_else_does(name, canonical):
+    assert canonical_name(name) == canonical
+
+
+def test_names_are_canonical_inside_a_compiled_model():
+    plain, compiled = tiny_llama(), torch.compile(tiny_llama())
+    names = list(match_modules(plain, DEFAULT_TARGETS, DEFAULT_IGNORE, "pruning"))
+    assert list(match_modules(compiled, DEFAULT_TARGETS, DEFAULT_IGNORE, "pruning")) == names
+
+
+def test_the_defaults_match_every_linear_of_a_decoder_but_the_head():
+    names = list(match_modules(tiny_llama(), DEFAULT_TARGETS, DEFAULT_IGNORE, "pruning"))
+    parts = ["self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"]
+    parts += ["mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"]
+    assert names == [f"model.layers.{layer}.{part}" for layer in range(2) for part in parts]
+
+
+@pytest.mark.parametrize("build", [tiny_bert, tiny_vit])
+def test_the_defaults_leave_classification_heads_alone(build):
+    names = match_modules(build(), DEFAULT_TARGETS, DEFAULT_IGNORE, "pruning")
+    assert names
+    assert not [name for name in names if "classifier" in name]
+
+
+def test_exact_names_and_patterns_target_and_ignore_wins():
+    model = tiny_llama()
+    exact = "model.layers.1.mlp.up_proj"
+    assert list(match_modules(model, [exact], [], "pruning")) == [exact]
+    pattern = r"re:.*layers\.1\..*_proj"
+    assert len(match_modules(model, [pattern], [], "pruning")) == 7
+    assert exact not in match_modules(model, [pattern], [exact], "pruning")
+
+
+def test_a_target_that_matches_nothing_is_refused_with_what_there_is():
+    with pytest.raises(CompressionError, match=r"pruning\.targets: 'Linaer' matches no module; the model has .*Linear x15"):
+        match_modules(tiny_llama(), ["Linear", "Linaer"], [], "pruning")
+
+
+def test_ignoring_everything_is_refused():
+    with pytest.raises(CompressionError, match=r"every module that targets=\['Linear'\] matches is ignored"):
+        match_modules(tiny_llama(), ["Linear"], ["re:.*"], "pruning")
+
+
+def test_a_tied_weight_is_refused_with_the_pattern_that_ignores_it():
+    model = tiny_llama(tie_word_embeddings=True)
+    with pytest.raises(CompressionError, match=r"lm_head is tied to model\.embed_tokens.*add 're:\.\*lm_head'"):
+        match_modules(model, ["Linear"], [], "pruning")
+    assert match_modules(model, ["Linear"], ["re:.*lm_head"], "pruning")
+
+
+def test_two_tied_targets_are_refused_as_well():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    with pytest.raises(CompressionError, match="the weight of 0 is tied to 1"):
+        match_modules(model, ["Linear"], [], "pruning")
+
+
+def test_an_untied_head_can_be_targeted():
+    assert "lm_head" in match_modules(tiny_llama(), ["Linear"], [], "pruning")
+
+
+MODULES = {
+    "Linear": (lambda: nn.Linear(6, 4), (4, 6)),
+    "Conv1D of transformers": (lambda: Conv1D(4, 6), (4, 6)),
+    "Conv1d": (lambda: nn.Conv1d(3, 4, 2), (4, 6)),
+    "Conv2d": (lambda: nn.Conv2d(3, 4, (2, 5)), (4, 30)),
+    "channels-last Conv2d": (lambda: nn.Conv2d(3, 4, 2).to(memory_format=torch.channels_last), (4, 12)),
+    "grouped Conv2d": (lambda: nn.Conv2d(4, 8, 3, groups=2), (8, 18)),
+    "Conv3d": (lambda: nn.Conv3d(2, 4, 2), (4, 16)),
+}
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_the_matrix_is_out_by_in_and_as_stored_is_the_way_back(name):
+    build, shape = MODULES[name]
+    module = build()
+    matrix = weight_matrix(module)
+    assert matrix.shape == shape
+    assert torch.equal(as_stored(module, matrix), module.weight)
+
+
+def test_the_matrix_of_conv1d_maps_inputs_to_outputs_like_a_linear():
+    module = Conv1D(4, 6)
+    inputs = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
+    # fp32 sums of 6 products in another order.
+    torch.testing.assert_close(inputs @ weight_matrix(module).t() + module.bias, module(inputs), atol=1e-6, rtol=1e-6)
+
+
+@pytest.mark.parametrize("module", [nn.LayerNorm(4), nn.Embedding(4, 4), nn.ConvTranspose2d(2, 4, 3), nn.ReLU()])
+def test_modules_without_such_a_matrix_are_refused(module):
+    with pytest.raises(CompressionError, match=rf"{type(module).__name__} has no \(out, in\) weight matrix"):
+        weight_matrix(module)
+
+
+def test_casting_changes_stored_tensors_and_leaves_rotary_frequencies():
+    model = tiny_llama()
+    before = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    assert any("inv_freq" in name for name in before)
+    assert cast_weights(model, "bfloat16") is model
+    assert {tensor.dtype for tensor in model.state_dict().values()} == {torch.bfloat16}
+    assert model.config.dtype == torch.bfloat16
+    for name, buffer in model.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+
+
+def test_casting_leaves_integers_and_keeps_tied_weights_tied():
+    model = tiny_llama(tie_word_embeddings=True)
+    model.register_buffer("counter", torch.tensor([3]))
+    cast_weights(model, "float16")
+    assert model.counter.dtype == torch.int64
+    assert model.lm_head.weight is model.model.embed_tokens.weight
+
+
+def test_auto_casts_nothing():
+    model = cast_weights(tiny_gpt2(), "auto")
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+
+
+@pytest.mark.parametrize("dtype", ["int8", "nonsense", "nn", "bf16"])
+def test_casting_to_what_is_no_floating_type_is_refused(dtype):
+    with pytest.raises(CompressionError, match=f"dtype='{dtype}' is no floating torch type"):
+        cast_weights(tiny_llama(), dtype)
