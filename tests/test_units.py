@@ -63,7 +63,15 @@ def test_what_is_no_sparsity_is_refused(value):
 
 @pytest.mark.parametrize(
     ("num_bytes", "text"),
-    [(0, "0 B"), (999, "999 B"), (1000, "1.00 KB"), (1536, "1.54 KB"), (2_500_000, "2.50 MB"), (7e9, "7.00 GB"), (3e12, "3.00 TB")],
+    [
+        (0, "0 B"),
+        (999, "999 B"),
+        (1000, "1.00 KB"),
+        (1536, "1.54 KB"),
+        (2_500_000, "2.50 MB"),
+        (7e9, "7.00 GB"),
+        (3e12, "3.00 TB"),
+    ],
 )
 def test_bytes_are_written_in_powers_of_1000(num_bytes, text):
     assert format_bytes(num_bytes) == text

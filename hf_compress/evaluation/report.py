@@ -86,8 +86,8 @@ def to_markdown(report: Report) -> str:
         f"# {report.title}\n\n{table(report)}\n\n![{report.metric} against size](report.png)\n\n"
         f"Every row was written to disk, loaded again with plain transformers and measured on the test split.\n"
         "Sparsity is the share of exact zeros in the pruned layers before rounding to the quantized grid; rounding adds"
-        " more.\nThe last row goes on training from the first row's weights: where it is better than dense, the extra steps did\n"
-        "that, not the compression.\nUnstructured zeros do not make the model faster by themselves.\n\n## Setting\n\n"
+        " more.\nThe last row goes on training from the first row's weights: where it is better than dense, the extra steps"
+        " did\nthat, not the compression.\nUnstructured zeros do not make the model faster by themselves.\n\n## Setting\n\n"
         f"{setting}\n"
     )
 

@@ -123,7 +123,7 @@ def load_tokenizer(model: str) -> Any:
     folder = Path(model).expanduser()
     if folder.is_dir() and not any(file for part in ("token", "vocab", ".model") for file in folder.glob(f"*{part}*")):
         raise CompressionError(
-            f"tokenizer: the folder {model} holds none; save it there with save_pretrained, or name another with `tokenizer:`"
+            f"tokenizer: the folder {model} holds none; save it there with save_pretrained, or name another"
         )
     tokenizer = from_pretrained(AutoTokenizer, model, "tokenizer")
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):

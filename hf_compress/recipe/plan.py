@@ -171,10 +171,10 @@ class Plan:
                 }
             elif isinstance(recipe.tokenizer, FreshTokenizer):
                 changes["vocab_size"] = recipe.tokenizer.vocab_size
-        if self.task.labelled and self.processor is not None and self.base is not None:
+        unpadded = self.base is not None and getattr(self.base, "pad_token_id", None) is None
+        if unpadded and self.task.labelled and self.processor is not None:
             # Classifiers of decoders read the last token that is no padding, so they must know it.
-            if getattr(self.base, "pad_token_id", None) is None:
-                changes["pad_token_id"] = self.processor.pad_token_id
+            changes["pad_token_id"] = self.processor.pad_token_id
         if self.labels:
             self.labels = self._order_labels()
             changes["id2label"] = dict(enumerate(self.labels))
@@ -198,7 +198,7 @@ class Plan:
         if len(own) != len(labels):
             raise CompressionError(
                 f"model: {model} classifies {len(own)} labels ({_listed(own)}) and the data has {len(labels)}"
-                f" ({_listed(labels)}); name data with the model's labels, or a model without a classifier and `dense: {{}}`"
+                f" ({_listed(labels)}); name data with the model's labels, or a model without a classifier"
             )
         if unnamed_labels(len(own)) in (labels, own):
             return own if labels == unnamed_labels(len(own)) else labels
@@ -208,8 +208,8 @@ class Plan:
         if self.recipe.dense is not None:
             return labels  # the dense stage teaches the head the new meaning
         raise CompressionError(
-            f"model: {model} classifies {_listed(own)} and the data {_listed(labels)}, so an id has two meanings; rename the"
-            " data's labels to the model's, or train the head first with `dense: {}`"
+            f"model: {model} classifies {_listed(own)} and the data {_listed(labels)}, so an id has two meanings; rename"
+            " the data's labels to the model's, or train the head first with `dense: {}`"
         )
 
     def _check_model(self) -> None:
@@ -243,8 +243,8 @@ class Plan:
         sees_ahead = getattr(config, "is_decoder", None) is False and type(config) in MODEL_FOR_MASKED_LM_MAPPING
         if not self.task.labelled and sees_ahead:
             raise CompressionError(
-                f"model: {config.model_type} is an encoder that sees the tokens it should predict; name a causal model, or set"
-                " is_decoder: true in its config"
+                f"model: {config.model_type} is an encoder that sees the tokens it should predict; name a causal model, or"
+                " set is_decoder: true in its config"
             )
         channels = getattr(config, "num_channels", 3)
         if self.task.input == "image" and channels != 3:
@@ -285,8 +285,8 @@ class Plan:
         missing = new_weights(self.task.model_class(), teacher.model, key)
         if missing:
             raise CompressionError(
-                f"{key}: {teacher.model} has no {missing[0]} ({len(missing)} tensors are missing), so it was not trained for"
-                f" {self.task.name}; name a teacher that was"
+                f"{key}: {teacher.model} has no {missing[0]} ({len(missing)} tensors are missing), so it was not trained"
+                f" for {self.task.name}; name a teacher that was"
             )
         if self.task.input != "text" or self.processor is None:
             return

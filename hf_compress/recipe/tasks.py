@@ -106,7 +106,7 @@ def _check_images(splits: Splits, column: str, path: str) -> None:
 
 
 def label_names(splits: Splits, data: Data) -> list[str]:
-    """The labels in the order in which the data numbers them; text is sorted, numbers without names are LABEL_0, LABEL_1, ...
+    """The labels in the order in which the data numbers them; text is sorted, bare numbers are LABEL_0, LABEL_1, ...
 
     Raises:
         CompressionError: labels are neither named classes nor whole numbers from 0 nor text, a number is left out, rows are
@@ -131,8 +131,8 @@ def label_names(splits: Splits, data: Data) -> list[str]:
         for name, split in splits.items():
             if list(getattr(split.features[data.label], "names", ())) != names:
                 raise CompressionError(
-                    f"data.label: the {name} split numbers its labels in another way than training; write both with the same"
-                    " class names in the same order"
+                    f"data.label: the {name} split numbers its labels in another way than training; write both with the"
+                    " same class names in the same order"
                 )
     else:
         for name in ("validation", "test"):
@@ -146,8 +146,8 @@ def label_names(splits: Splits, data: Data) -> list[str]:
             absent = sorted(set(range(max(values) + 1)) - values)
             if absent:
                 raise CompressionError(
-                    f"data.label: labels go up to {max(values)} and {absent[0]} never occurs in training; number them from 0"
-                    " without gaps, or store them as text" + _maybe_cut_off(data)
+                    f"data.label: labels go up to {max(values)} and {absent[0]} never occurs in training; number them from"
+                    " 0 without gaps, or store them as text" + _maybe_cut_off(data)
                 )
             names = unnamed_labels(len(values))
         else:

@@ -113,7 +113,8 @@ def check_trainer(training: dict[str, Any], path: str, **jobs: Any) -> list[Prob
             )
         with tempfile.TemporaryDirectory() as folder:
             args = build_training({**training, "output_dir": folder})
-            trainer = Trainer(model=torch.nn.Linear(1, 1), args=args, train_dataset=[{"input": 0}])  # type: ignore[arg-type]
+            rows: Any = [{"input": 0}]
+            trainer = Trainer(model=torch.nn.Linear(1, 1), args=args, train_dataset=rows, eval_dataset=rows)
             if jobs:
                 check_compatibility(Situation(trainer=trainer, **jobs))
             trainer.get_train_dataloader()

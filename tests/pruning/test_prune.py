@@ -102,7 +102,9 @@ def test_statistics_reach_the_criterion_by_layer():
 
 
 def test_missing_statistics_are_refused_by_name():
-    with pytest.raises(CompressionError, match=r"criterion 'needy' needs input_norm of model\.layers\.0\.self_attn\.q_proj"):
+    with pytest.raises(
+        CompressionError, match=r"criterion 'needy' needs input_norm of model\.layers\.0\.self_attn\.q_proj"
+    ):
         prune(tiny_llama(), half(criterion=Needy()))
 
 

@@ -7,13 +7,26 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import transformers
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress.distillation.signal import Signal
 from hf_compress.distillation.teacher import LoadedTeacher, Teacher
+
+_AUTO_CLASSES = (
+    "AutoModelForCausalLM",
+    "AutoModelForMaskedLM",
+    "AutoModelForSeq2SeqLM",
+    "AutoModelForSpeechSeq2Seq",
+    "AutoModelForSequenceClassification",
+    "AutoModelForTokenClassification",
+    "AutoModelForImageClassification",
+    "AutoModelForVideoClassification",
+    "AutoModelForAudioClassification",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +51,11 @@ class ModelTeacher(Teacher, name="model"):
     )
 
     def __post_init__(self) -> None:
-        if self.dtype != "auto" and not isinstance(getattr(torch, self.dtype, None), torch.dtype):
-            raise CompressionError(f"dtype={self.dtype!r} is no torch type; write auto, bfloat16, float16 or float32")
+        dtype = getattr(torch, self.dtype, None)
+        if self.dtype != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
+            raise CompressionError(
+                f"dtype={self.dtype!r} is no floating torch type; write auto, bfloat16, float16 or float32"
+            )
 
     def to_plain(self, full: bool) -> Any:
         """For dumps: a model in memory is named by where it came from."""
@@ -55,13 +71,7 @@ class ModelTeacher(Teacher, name="model"):
             model = copy.deepcopy(student)
         elif isinstance(self.model, str):
             base: Any = student.get_base_model() if hasattr(student, "get_base_model") else student  # type: ignore[operator]
-            try:
-                model = type(base).from_pretrained(self.model, dtype=self.dtype)
-            except (OSError, ValueError) as error:
-                first = str(error).strip().splitlines()[0]
-                raise CompressionError(
-                    f"the teacher {self.model!r} cannot be loaded as {type(base).__name__}: {first}"
-                ) from error
+            model = _load(self.model, self.dtype, base)
         else:
             model = self.model
             if {id(weight) for weight in model.parameters()} & {id(weight) for weight in student.parameters()}:
@@ -72,6 +82,41 @@ class ModelTeacher(Teacher, name="model"):
         check_teacher(student.config, model.config)
         model.requires_grad_(False)
         return LoadedModelTeacher(model.eval().to(device))
+
+
+def _load(path: str, dtype: str, student: Any) -> Any:
+    """The teacher with the student's kind of head, in the teacher's own architecture."""
+    try:
+        config = AutoConfig.from_pretrained(path)
+        cls = type(student) if type(config) is type(student.config) else _auto_class(student, config)
+        model, info = cls.from_pretrained(path, dtype=dtype, output_loading_info=True)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise CompressionError(
+            f"the teacher {path!r} cannot be loaded as a model like {type(student).__name__}: {reason}"
+        ) from error
+    if info["missing_keys"]:
+        raise CompressionError(
+            f"the teacher {path!r} has no {sorted(info['missing_keys'])[0]} ({len(info['missing_keys'])} tensors are"
+            f" missing), so it was not trained for the task of {type(student).__name__}; take one that was"
+        )
+    return model
+
+
+def _auto_class(student: Any, config: Any) -> Any:
+    """The Auto class that the student's class belongs to and that knows the architecture of `config`.
+
+    Raises:
+        ValueError: there is none.
+    """
+    for name in _AUTO_CLASSES:
+        auto = getattr(transformers, name)
+        classes = auto._model_mapping.get(type(student.config), ())
+        if type(student) in (classes if isinstance(classes, tuple | list) else (classes,)):
+            if type(config) in auto._model_mapping:
+                return auto
+            break
+    raise ValueError(f"{config.model_type} has no such class; load the teacher yourself and pass the model")
 
 
 class LoadedModelTeacher(LoadedTeacher):

@@ -50,7 +50,9 @@ def test_the_pattern_runs_along_the_inputs_and_not_along_the_outputs():
 
 
 def test_a_final_sparsity_that_is_not_the_patterns_is_refused():
-    with pytest.raises(CompressionError, match=r"2:4 pattern has sparsity 0\.5, but the schedule ends at 0\.7; set schedule\.final"):
+    with pytest.raises(
+        CompressionError, match=r"2:4 pattern has sparsity 0\.5, but the schedule ends at 0\.7; set schedule\.final"
+    ):
         NM(n=2, m=4).check(0.7)
     NM(n=1, m=3).check(1 - 1 / 3)
 

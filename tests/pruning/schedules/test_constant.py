@@ -16,5 +16,7 @@ def test_by_default_it_prunes_before_the_first_step():
 
 
 def test_two_different_moments_are_refused():
-    with pytest.raises(CompressionError, match="begin='20%' and end='0%' differ, but the constant schedule prunes at one moment"):
+    with pytest.raises(
+        CompressionError, match="begin='20%' and end='0%' differ, but the constant schedule prunes at one moment"
+    ):
         Constant(begin="20%")

@@ -1,0 +1,40 @@
+"""Rounding to nearest, without data."""
+
+import pytest
+import torch
+from torch import nn
+
+from hf_compress._errors import CompressionError
+from hf_compress.quantization.configuration import Quantization
+from hf_compress.quantization.ptq import quantize
+from hf_compress.quantization.qat import prepare
+from hf_compress.quantization.schemes.w4a16 import W4A16
+from tests.tiny import tiny_llama
+
+
+def test_one_layer_by_hand():
+    model = nn.Sequential(nn.Linear(4, 1, bias=False))
+    model[0].weight.data = torch.tensor([[7.5, -3.4, 1.2, 0.0]])
+    assert quantize(model, Quantization(scheme=W4A16(group_size=4))) == ["0"]
+    assert model[0].weight_scale.tolist() == [[1.0]]
+    with torch.no_grad():
+        assert model(torch.eye(4)).flatten().tolist() == [7.0, -3.0, 1.0, 0.0]
+
+
+def test_it_computes_what_a_prepared_model_computes():
+    ids = torch.randint(3, 60, (2, 8), generator=torch.Generator().manual_seed(0))
+    quantization = Quantization(scheme=W4A16(group_size=16))
+    prepared, quantized = tiny_llama(), tiny_llama()
+    prepare(prepared, quantization)
+    assert len(quantize(quantized, quantization)) == 14
+    with torch.no_grad():
+        assert torch.equal(quantized(input_ids=ids).logits, prepared(input_ids=ids).logits)
+
+
+def test_the_beginning_does_not_matter_without_training():
+    assert quantize(tiny_llama(), Quantization(scheme="W8A8", begin="100%"))
+
+
+def test_a_model_without_matching_modules_is_refused():
+    with pytest.raises(CompressionError, match=r"quantization\.targets: 'Conv2d' matches no module"):
+        quantize(tiny_llama(), Quantization(scheme="W8A8", targets=["Conv2d"]))
