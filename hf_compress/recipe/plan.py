@@ -49,6 +49,8 @@ class Plan:
         config: the model's config for this task and data.
         labels: their names in the order of their ids; empty without labels.
         examples: the splits as the model takes them.
+        steps: optimizer steps of the compression run, once the examples are counted.
+        dense_steps: those of the dense stage, None without one.
         problems: what was found wrong.
     """
 
@@ -61,6 +63,8 @@ class Plan:
     config: Any = None
     labels: list[str] = field(default_factory=list)
     examples: dict[str, "Dataset"] = field(default_factory=dict)
+    steps: int = 0
+    dense_steps: int | None = None
     problems: list[Problem] = field(default_factory=list)
     _data_is_right: bool = False
 
@@ -128,7 +132,10 @@ class Plan:
                 f"training.dataloader_drop_last: drops all {num_examples} examples, fewer than one batch of {batch}; take a"
                 " smaller batch or set it to false"
             )
-        self.problems.extend(self.recipe.check_schedules(planned_steps(self.args, num_examples)))
+        self.steps = planned_steps(self.args, num_examples)
+        if self.recipe.dense is not None:
+            self.dense_steps = planned_steps(build_training(self.recipe.training_mapping(dense=True)), num_examples)
+        self.problems.extend(self.recipe.check_schedules(self.steps))
 
     def _load_base(self) -> None:
         if not isinstance(self.recipe.model, str):

@@ -24,7 +24,6 @@ from hf_compress.pruning.prune import measure_sparsity, prune
 from hf_compress.quantization.ptq import quantize
 from hf_compress.recipe.models import load_model
 from hf_compress.recipe.run_folder import RunFolder
-from hf_compress.recipe.training_arguments import build_training, planned_steps
 
 if TYPE_CHECKING:
     from hf_compress.recipe.jobs.train import Train
@@ -179,12 +178,9 @@ def _setting(plan: "Plan", device: torch.device) -> dict[str, Any]:
 
 def _steps(plan: "Plan") -> str:
     """How long each model was trained."""
-    num_examples = len(plan.examples["train"])
-    compressed = planned_steps(plan.args, num_examples)
-    if plan.recipe.dense is None:
-        return f"{compressed} compressed, from the given model"
-    dense = planned_steps(build_training(plan.recipe.training_mapping(dense=True)), num_examples)
-    return f"{dense} dense, then {compressed} compressed"
+    if plan.dense_steps is None:
+        return f"{plan.steps} compressed, from the given model"
+    return f"{plan.dense_steps} dense, then {plan.steps} compressed"
 
 
 def _processor() -> str:
