@@ -144,7 +144,7 @@ def main() -> None:
     """Memory, time, and the sweep that sets CHUNK_BYTES."""
     parser = bench.parser(__doc__.splitlines()[0], repeats=5)
     parser.add_argument(
-        "--sizes", nargs="+", default=["512x32768", "2048x32768", "512x131072"], metavar="TOKENSxVOCABULARY", help="logits"
+        "--sizes", nargs="+", default=["512x32768", "1024x32768", "256x131072"], metavar="TOKENSxVOCABULARY", help="logits"
     )
     parser.add_argument("--sweep", default="512x32768", metavar="TOKENSxVOCABULARY", help="logits of the chunk size sweep")
     parser.add_argument("--dtype", choices=sorted(DTYPES), default="float32", help="of the logits")

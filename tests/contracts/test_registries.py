@@ -1,0 +1,101 @@
+"""What every strategy of a kind promises; a new one is tested without editing a list."""
+
+import dataclasses
+
+import pytest
+import torch
+
+from hf_compress._registry import dump
+from hf_compress.distillation.loss import DistillationLoss
+from hf_compress.distillation.signal import Signal
+from hf_compress.distillation.teacher import Teacher
+from hf_compress.pruning.allocation import Allocation
+from hf_compress.pruning.criterion import Criterion
+from hf_compress.pruning.pattern import Pattern
+from hf_compress.pruning.schedule import Schedule
+from hf_compress.quantization.fake_quantize import fake_quantize_weight
+from hf_compress.quantization.scheme import Scheme
+from hf_compress.recipe.build import build
+
+KINDS = (Criterion, Pattern, Schedule, Allocation, Scheme, DistillationLoss, Teacher)
+
+
+def members(kind):
+    return [pytest.param(cls, id=f"{kind.kind}-{name}") for name, cls in kind.available().items()]
+
+
+@pytest.mark.parametrize("cls", [member for kind in KINDS for member in members(kind)])
+def test_a_strategy_is_a_frozen_value_that_a_recipe_can_write_and_read(cls):
+    made = cls()
+    assert dataclasses.is_dataclass(cls) and cls.__dataclass_params__.frozen and cls.__dataclass_params__.kw_only
+    assert cls.__doc__ and cls.__module__.startswith(cls._package)
+    kind = cls.__mro__[1]
+    for full in (False, True):
+        problems = []
+        assert build(kind, dump(made, full), "here", problems) == made, problems
+
+
+def scores(shape=(6, 16), seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)).round(decimals=1)  # with ties
+
+
+@pytest.mark.parametrize("cls", members(Criterion))
+def test_a_criterion_scores_in_fp32_without_touching_the_weight(cls):
+    weight = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.bfloat16)
+    before = weight.clone()
+    stats = {need: torch.ones(6) for need in cls.needs}
+    score = cls().score(weight, stats)
+    assert score.shape == weight.shape and score.dtype is torch.float32
+    assert torch.equal(weight, before)
+
+
+@pytest.mark.parametrize("cls", members(Pattern))
+@pytest.mark.parametrize("sparsity", [0.0, 0.13, 0.25, 0.5])
+def test_a_pattern_prunes_the_exact_count_and_repeats_itself(cls, sparsity):
+    mask = cls().mask(scores(), sparsity)
+    assert mask.dtype is torch.bool and mask.shape == (6, 16)
+    assert int((~mask).sum()) == round(sparsity * 96)
+    assert torch.equal(mask, cls().mask(scores(), sparsity))
+
+
+@pytest.mark.parametrize("cls", members(Schedule))
+def test_a_schedule_rises_to_its_final_sparsity_and_stays(cls):
+    schedule = cls(final=0.7, begin=5, end=5 if cls.name == "constant" else 40)
+    values = [schedule.sparsity(step, 50) for step in range(51)]
+    assert values == sorted(values)
+    assert set(values[:5]) == {0.0} and set(values[40:]) == {0.7}
+
+
+@pytest.mark.parametrize("cls", members(Allocation))
+def test_an_allocation_shares_out_the_overall_sparsity(cls):
+    layers = {"a": scores(seed=1), "b": 2 * scores((3, 8), seed=2), "c": scores((10, 10), seed=3) / 2}
+    shares = cls().shares(layers, 0.4)
+    total = sum(score.numel() for score in layers.values())
+    mean = sum(shares[name] * score.numel() for name, score in layers.items()) / total
+    assert mean == pytest.approx(0.4, abs=len(layers) / total)
+    assert all(0 <= share <= 1 for share in shares.values())
+
+
+@pytest.mark.parametrize("cls", members(Scheme))
+def test_zero_stays_exactly_zero_in_every_scheme(cls):
+    args = cls().to_compressed_tensors(["Linear"]).weights
+    weight = torch.randn(8, 256, generator=torch.Generator().manual_seed(0))
+    weight[weight.abs() < 0.5] = 0.0
+    quantized = fake_quantize_weight(weight, args)
+    assert (quantized[weight == 0] == 0).all()
+    assert float((quantized - weight).abs().max()) > 0
+
+
+@pytest.mark.parametrize("cls", members(DistillationLoss))
+def test_a_distillation_loss_is_a_sum_and_moves_the_student_only(cls):
+    generator = torch.Generator().manual_seed(0)
+    student = torch.randn(6, 9, generator=generator, requires_grad=True)
+    teacher = torch.randn(6, 9, generator=generator, requires_grad=True)
+    keep = torch.tensor([True, True, False, True, True, True])
+    signal = Signal(logits=teacher.detach())
+    every = cls()(student, signal, keep)
+    halves = [cls()(student[part], Signal(logits=signal.logits[part]), keep[part]) for part in (slice(0, 3), slice(3, 6))]
+    torch.testing.assert_close(every, sum(halves))
+    every.backward()
+    assert teacher.grad is None
+    assert (student.grad[2] == 0).all() and (student.grad[0] != 0).any()

@@ -1,0 +1,21 @@
+"""Each published card is what its manifest renders to."""
+
+from pathlib import Path
+
+import pytest
+
+from hf_compress.evaluation.report import Report, table
+from hf_compress.export.card import render_card
+from hf_compress.export.manifest import read_manifest
+
+CARDS = sorted(path.parent for path in (Path(__file__).parents[1] / "model_cards").glob("*/compression.json"))
+
+
+def test_there_are_cards():
+    assert CARDS
+
+
+@pytest.mark.parametrize("folder", CARDS, ids=lambda folder: folder.name)
+def test_card_is_rendered_from_its_manifest(folder):
+    manifest = read_manifest(folder)
+    assert render_card(manifest, table(Report.from_plain(manifest["report"]))) == (folder / "README.md").read_text()
