@@ -24,7 +24,7 @@ class _ChunkedSum(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, logits: Tensor, index: Tensor, chunk_loss: ChunkLoss, chunk_rows: int) -> Any:
         gradient = torch.zeros_like(logits)
-        totals: list[Tensor] | None = None
+        totals: list[Tensor] = []
         for part in index.split(chunk_rows):
             with torch.enable_grad():
                 rows = logits.detach()[part].float().requires_grad_()
@@ -32,9 +32,7 @@ class _ChunkedSum(torch.autograd.Function):
                 (row_gradient,) = torch.autograd.grad(sums[0], rows)
             gradient[part] = row_gradient.to(gradient.dtype)
             values = [value.detach() for value in sums]
-            totals = values if totals is None else [a + b for a, b in zip(totals, values, strict=True)]
-        if totals is None:
-            totals = [logits.new_zeros((), dtype=torch.float32)]
+            totals = [a + b for a, b in zip(totals, values, strict=True)] if totals else values
         ctx.gradient = gradient
         ctx.mark_non_differentiable(*totals[1:])
         return tuple(totals)
@@ -58,7 +56,7 @@ def chunked_sum(logits: Tensor, keep: Tensor, chunk_loss: ChunkLoss, chunk_bytes
         chunk_bytes: fp32 size of one chunk.
 
     Returns:
-        The sums `chunk_loss` returns, fp32 scalars; the first carries the gradient. Without kept rows: one zero.
+        The sums `chunk_loss` returns, fp32 scalars; the first carries the gradient.
     """
     chunk_rows = max(1, chunk_bytes // (4 * logits.shape[-1]))
     return _ChunkedSum.apply(logits, keep.nonzero().squeeze(-1), chunk_loss, chunk_rows)

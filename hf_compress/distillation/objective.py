@@ -53,4 +53,4 @@ def distillation_objective(
         return task + distilled, task, distilled
 
     sums = chunked_sum(rows.logits, rows.keep, chunk_loss)
-    return (sums[0], sums[1], sums[2]) if len(sums) == 3 else (sums[0], sums[0].detach(), sums[0].detach())
+    return sums[0], sums[1], sums[2]

@@ -21,9 +21,9 @@ def test_tokens_are_scaled_one_by_one():
     tokens = torch.randn(5, 8, generator=torch.Generator().manual_seed(1)) * torch.tensor(
         [[1.0], [100.0], [0.01], [3.0], [7.0]]
     )
-    alone = torch.cat([layer(token[None]) for token in tokens])
+    alone = torch.cat([layer(token[None, None])[0] for token in tokens])
     # The same products summed by another matrix kernel.
-    torch.testing.assert_close(layer(tokens), alone, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(layer(tokens[None])[0], alone, rtol=1e-5, atol=1e-6)
 
 
 def test_a_group_size_that_divides_nothing_is_refused_with_the_way_out():
