@@ -7,7 +7,7 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
-from hf_compress import CompressionTrainer, Distillation, ForwardKL, ModelTeacher
+from hf_compress import CompressionTrainer, Distillation, ForwardKL, ModelTeacher, _distributed
 from tests.training.ragged import collator, examples, student_and_teacher
 from tests.training.runs import llama_trainer, weights
 
@@ -67,3 +67,4 @@ if __name__ == "__main__":
     else:
         for name in what.split(","):
             gradients(name, folder)
+    _distributed.leave()  # gloo's threads must end before the interpreter does

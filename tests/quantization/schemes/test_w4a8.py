@@ -23,7 +23,7 @@ def test_tokens_are_scaled_one_by_one():
     )
     alone = torch.cat([layer(token[None, None])[0] for token in tokens])
     # The same products summed by another matrix kernel.
-    torch.testing.assert_close(layer(tokens[None])[0], alone, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(layer(tokens[None])[0], alone, rtol=1e-4, atol=1e-4)
 
 
 def test_a_group_size_that_divides_nothing_is_refused_with_the_way_out():
