@@ -6,6 +6,7 @@ or `re:` and a regular expression matched from the start of the name.
 """
 
 import collections
+import re
 from collections.abc import Sequence
 
 import torch
@@ -69,12 +70,17 @@ def match_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[str
         setting: how the error names the setting, e.g. "pruning".
 
     Raises:
-        CompressionError: a target matches nothing, or everything that matches is ignored, or a matched weight is shared
-            with another module (tied embeddings), which compressing would change silently.
+        CompressionError: a `re:` pattern is none, a target matches nothing, or everything that matches is ignored, or a
+            matched weight is shared with another module (tied embeddings), which compressing would change silently.
     """
     from compressed_tensors.utils.match import is_match
 
     modules = {canonical_name(name): module for name, module in model.named_modules() if name}
+    for pattern in (*targets, *ignore):
+        try:
+            re.compile(pattern.removeprefix("re:") if pattern.startswith("re:") else "")
+        except re.error as error:
+            raise CompressionError(f"{setting}: {pattern!r} is no regular expression: {error}") from error
     for target in targets:
         if not any(is_match(name, module, target) for name, module in modules.items()):
             raise CompressionError(f"{setting}.targets: {target!r} matches no module; {_inventory(modules)}")

@@ -53,7 +53,11 @@ def run(
     from hf_compress.evaluation.report import table
     from hf_compress.recipe.recipes import Recipe
 
-    result = Recipe.load(recipe, overrides or ()).run(resume)
+    try:
+        result = Recipe.load(recipe, overrides or ()).run(resume)
+    except KeyboardInterrupt:
+        typer.echo("\nhf-compress: interrupted; the same command with --resume goes on", err=True)
+        raise typer.Exit(130) from None
     if result.report is not None:
         typer.echo(f"\n{table(result.report)}\n")
         typer.echo(f"model and card  {result.folder}")
@@ -92,6 +96,3 @@ def main() -> None:
             for line in str(error).splitlines():
                 print(f"hf-compress: {line}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("\nhf-compress: interrupted; the same command with --resume goes on", file=sys.stderr)
-        sys.exit(130)

@@ -27,11 +27,12 @@ def render_card(manifest: dict[str, Any], table: str) -> str:
     methods = manifest["methods"]
     relation = "quantized" if any(method["kind"] == "scheme" for method in methods) else "finetune"
     base = manifest["base_model"]
+    hub = None if base is None or base.startswith((".", "/", "~")) else base  # the Hub refuses cards that name a folder
     front = ModelCardData(
         library_name="transformers",
         pipeline_tag=_PIPELINES[manifest["task"]],
-        base_model=base,
-        base_model_relation=relation if base else None,
+        base_model=hub,
+        base_model_relation=relation if hub else None,
         tags=["hf_compress", *sorted({method["name"] for method in methods})],
     )
     ours = report["rows"][-1]

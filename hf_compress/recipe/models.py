@@ -37,7 +37,10 @@ def load_config(model: str | FreshModel, changes: dict[str, Any]) -> "Pretrained
         )
     known = set(AutoConfig.for_model(model_type).to_dict()) | {"vocab_size", "num_labels"}
     problems = [
-        Problem(path=f"model.config.{key}", message=unknown(f"key of a {model_type} config", str(key), known))
+        Problem(
+            path=f"model.config.{key}",
+            message=unknown(f"key of a {model_type} config", str(key), known).split(" (known:")[0],
+        )
         for key in fields
         if key not in known
     ]
@@ -205,6 +208,8 @@ def from_pretrained(auto_class: Any, name: str, key: str, **arguments: Any) -> A
 
 
 def _reason(error: Exception) -> str:
-    """What a library says about its refusal, in one line; a bare KeyError says only the key."""
+    """What a library says about its refusal, in one line; a KeyError says only the key."""
     text = " ".join(str(error).split())
-    return text[:300] if text and not isinstance(error, KeyError) else f"{type(error).__name__} {text}".strip()
+    if isinstance(error, KeyError):
+        return f"{text} is missing or unknown there"
+    return text[:300] or type(error).__name__

@@ -2,7 +2,7 @@
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -105,12 +105,12 @@ class Plan:
         return plan
 
     @contextlib.contextmanager
-    def _collecting(self) -> Iterator[None]:
-        """A refusal becomes a problem, and the next check still runs."""
+    def _collecting(self, path: str = "") -> Iterator[None]:
+        """A refusal becomes a problem, at `path` unless it says its own, and the next check still runs."""
         try:
             yield
         except CompressionError as error:
-            self.problems.extend(problems_of(error))
+            self.problems.extend(replace(item, path=item.path or path) for item in problems_of(error))
 
     def _raise(self) -> None:
         if self.problems:
@@ -224,10 +224,10 @@ class Plan:
         with self._collecting():
             model = skeleton(self.task.model_class(), self.config)
             if recipe.pruning is not None:
-                with self._collecting():
+                with self._collecting("pruning.targets"):
                     _check_pattern(Masks(model, recipe.pruning))
             if recipe.quantization is not None:
-                with self._collecting():
+                with self._collecting("quantization.targets"):
                     check_model(model, recipe.quantization)
         with self._collecting():
             self._check_kind()

@@ -71,7 +71,7 @@ def publish_folder(
         manifest = build_manifest(
             name=recipe.display_name,
             recipe=recipe.to_plain(full=True),
-            base_model=recipe.model if isinstance(recipe.model, str) else None,
+            base_model=_base_model(recipe),
             task=recipe.task,
             methods=_methods(recipe),
             report=report.to_plain(),
@@ -139,6 +139,14 @@ def _measure(
         sparsity=sparsity,
         train_s=train_s,
     )
+
+
+def _base_model(recipe: "Train") -> str | None:
+    """Where the weights came from; a folder is written so that nobody takes it for a Hub id."""
+    if not isinstance(recipe.model, str):
+        return None
+    local = Path(recipe.model).is_dir() and not recipe.model.startswith((".", "/", "~"))
+    return f"./{recipe.model}" if local else recipe.model
 
 
 def _methods(recipe: "Train") -> list[dict[str, Any]]:

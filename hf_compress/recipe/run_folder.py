@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -42,8 +43,11 @@ class RunFolder:
         Raises:
             CompressionError: it holds another run, something else, or this run and `resume` is not set.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise CompressionError(f"training.output_dir: {self.path} is a file; name a folder")
+        place = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
+        if not place.is_dir():
+            raise CompressionError(f"training.output_dir: {place} is a file, so {self.path} is no folder; name a folder")
+        if not os.access(place, os.W_OK | os.X_OK):
+            raise CompressionError(f"training.output_dir: {place} cannot be written to; name a folder that can")
         if not self.path.exists() or not any(self.path.iterdir()):
             return
         if not self.recipe_file.is_file():

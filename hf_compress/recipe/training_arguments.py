@@ -104,7 +104,7 @@ def check_trainer(training: dict[str, Any], path: str, **jobs: Any) -> list[Prob
 
     def attempt() -> None:
         import torch
-        from transformers import Trainer
+        from transformers import PreTrainedConfig, Trainer
         from transformers.utils.import_utils import is_liger_kernel_available
 
         if training.get("use_liger_kernel") and not is_liger_kernel_available():
@@ -114,7 +114,9 @@ def check_trainer(training: dict[str, Any], path: str, **jobs: Any) -> list[Prob
         with tempfile.TemporaryDirectory() as folder:
             args = build_training({**training, "output_dir": folder})
             rows: Any = [{"input": 0}]
-            trainer = Trainer(model=torch.nn.Linear(1, 1), args=args, train_dataset=rows, eval_dataset=rows)
+            model: Any = torch.nn.Linear(1, 1)
+            model.config = PreTrainedConfig()
+            trainer = Trainer(model=model, args=args, train_dataset=rows, eval_dataset=rows)
             if jobs:
                 check_compatibility(Situation(trainer=trainer, **jobs))
             trainer.get_train_dataloader()
