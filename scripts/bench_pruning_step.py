@@ -44,32 +44,40 @@ def sorted_mask(score: Tensor, num_pruned: int) -> Tensor:
     return keep.view_as(score)
 
 
+class Training:
+    """A model with its optimizer and one batch, to be stepped."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self.model = build(options.hidden, options.layers)
+        self.optimizer = torch.optim.AdamW(self.model.parameters(), lr=1e-4)
+        self.tokens = torch.randint(1024, (options.batch, options.tokens))
+        self.step()  # gradients and moments exist from here on
+
+    def step(self) -> None:
+        """Forward, backward, optimizer."""
+        self.optimizer.zero_grad()
+        self.model(input_ids=self.tokens, labels=self.tokens).loss.backward()
+        self.optimizer.step()
+
+
 def step_rows(options: argparse.Namespace) -> tuple[str, list[list[str]]]:
     """The first table's caption and rows."""
-    model = build(options.hidden, options.layers)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4)
-    tokens = torch.randint(1024, (options.batch, options.tokens))
-
-    def forward_backward() -> None:
-        optimizer.zero_grad()
-        model(input_ids=tokens, labels=tokens).loss.backward()
-
-    def whole_step() -> None:
-        forward_backward()
-        optimizer.step()
-
-    whole_step()  # gradients and moments exist from here on
-    masks = Masks(model, Pruning(schedule=Cubic(final=0.5)))
-    pattern = Masks(model, Pruning(pattern=NM(n=2, m=4), schedule=Cubic(final=0.5)))
+    plain, pruned = Training(options), Training(options)
+    masks = Masks(pruned.model, Pruning(schedule=Cubic(final=0.5)))
+    pattern = Masks(pruned.model, Pruning(pattern=NM(n=2, m=4), schedule=Cubic(final=0.5)))
     masks.update(0.5)
+    masks.apply()
+    masks.apply_to_gradients()
+    masks.apply_to_optimizer(pruned.optimizer)
     cases = {
-        "optimizer.step (AdamW)": optimizer.step,
-        "forward + backward + optimizer.step": whole_step,
+        "optimizer.step (AdamW)": plain.optimizer.step,
+        "forward + backward + optimizer.step": plain.step,
+        "every step: optimizer.step on pruned weights": pruned.optimizer.step,
         "every step: masks.apply": masks.apply,
         "every step: masks.apply_to_gradients": masks.apply_to_gradients,
         "at an update: masks.update, unstructured": partial(masks.update, 0.5),
         "at an update: masks.update, 2:4": partial(pattern.update, 0.5),
-        "at an update: masks.apply_to_optimizer": partial(masks.apply_to_optimizer, optimizer),
+        "at an update: masks.apply_to_optimizer": partial(masks.apply_to_optimizer, pruned.optimizer),
     }
     seconds = bench.interleaved(cases, options.repeats, warmups=2)
     floor, whole = seconds["optimizer.step (AdamW)"], seconds["forward + backward + optimizer.step"]

@@ -55,6 +55,18 @@ def load_config(model: str | FreshModel, changes: dict[str, Any]) -> "Pretrained
         raise CompressionError(f"model.config: {_reason(error)}") from error
 
 
+def require_architecture(auto_class: Any, config: "PretrainedConfig", key: str) -> None:
+    """Refuse a config of an architecture that has no model of the kind.
+
+    Raises:
+        CompressionError: at `key`.
+    """
+    if type(config) not in auto_class._model_mapping:
+        raise CompressionError(
+            f"{key}: {config.model_type} has no {auto_class.__name__}; name a model of another architecture"
+        )
+
+
 def load_model(auto_class: Any, model: str | FreshModel, config: "PretrainedConfig", seed: int) -> "PreTrainedModel":
     """The model with fp32 weights, ready to train; fresh weights follow from `seed`.
 
@@ -100,14 +112,10 @@ def skeleton(auto_class: Any, config: "PretrainedConfig") -> "PreTrainedModel":
     """The model without memory, for checking targets and shapes.
 
     Raises:
-        CompressionError: the architecture is of another kind, or the config's values do not make a model.
+        CompressionError: the config's values do not make a model.
     """
     import torch
 
-    if type(config) not in auto_class._model_mapping:
-        raise CompressionError(
-            f"model: {config.model_type} has no {auto_class.__name__}; name a model of another architecture"
-        )
     try:
         with torch.device("meta"):
             return auto_class.from_config(config, dtype=torch.float32)  # type: ignore[no-any-return]

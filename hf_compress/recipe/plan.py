@@ -21,6 +21,7 @@ from hf_compress.recipe.models import (
     load_image_processor,
     load_tokenizer,
     new_weights,
+    require_architecture,
     skeleton,
     train_tokenizer,
 )
@@ -186,7 +187,9 @@ class Plan:
             self.labels = self._order_labels()
             changes["id2label"] = dict(enumerate(self.labels))
             changes["label2id"] = {name: index for index, name in enumerate(self.labels)}
-        self.config = load_config(recipe.model, changes)
+        config = load_config(recipe.model, changes)
+        require_architecture(self.task.model_class(), config, "model")
+        self.config = config
         if self.task.input == "image":
             self.processor = load_image_processor(recipe.model, self.config)
 
@@ -281,10 +284,7 @@ class Plan:
 
         key = "distillation.teacher.model"
         config = from_pretrained(AutoConfig, teacher.model, key)
-        if type(config) not in self.task.model_class()._model_mapping:
-            raise CompressionError(
-                f"{key}: {config.model_type} has no {self.task.auto_class}; name a teacher for {self.task.name}"
-            )
+        require_architecture(self.task.model_class(), config, key)
         try:
             check_teacher(self.config, config)
         except CompressionError as error:

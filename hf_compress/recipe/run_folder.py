@@ -45,7 +45,8 @@ class RunFolder:
         """
         place = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
         if not place.is_dir():
-            raise CompressionError(f"training.output_dir: {place} is a file, so {self.path} is no folder; name a folder")
+            inside = "" if place == self.path else f", and {self.path} would lie in it"
+            raise CompressionError(f"training.output_dir: {place} is a file{inside}; name a folder")
         if not os.access(place, os.W_OK | os.X_OK):
             raise CompressionError(f"training.output_dir: {place} cannot be written to; name a folder that can")
         if not self.path.exists() or not any(self.path.iterdir()):

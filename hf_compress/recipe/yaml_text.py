@@ -116,6 +116,9 @@ def _apply(data: dict[str, Any], override: str) -> None:
         if isinstance(below, str):  # a strategy's bare name
             below = {"name": below}
         elif below is None:
+            if [*parents, last][depth + 1].isdecimal():
+                message = f"{override!r}: the recipe has no list {'.'.join(parents[: depth + 1])}; write the list first"
+                raise RecipeError([Problem(path="--set", message=message)])
             below = {}
         if not isinstance(below, dict | list):
             above = ".".join(parents[: depth + 1])

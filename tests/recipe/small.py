@@ -1,0 +1,99 @@
+"""A small recipe, its data and its models, and ways to change one value."""
+
+import copy
+import json
+import random
+
+from tests.tiny import tiny_llama, tiny_tokenizer
+
+DROP = object()
+"""As a value in `changes`: the key goes."""
+
+WORDS = [
+    "the",
+    "cat",
+    "dog",
+    "sat",
+    "on",
+    "mat",
+    "and",
+    "ran",
+    "far",
+    "away",
+    "from",
+    "home",
+    "to",
+    "see",
+    "one",
+    "big",
+    "red",
+    "tree",
+]
+
+LLAMA = {
+    "model_type": "llama",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 64,
+}
+
+
+def text_rows(num_rows=60):
+    """Rows with text, a number from 0 and a named label."""
+    generator = random.Random(0)
+    return [
+        {"text": " ".join(generator.choices(WORDS, k=40)), "label": index % 2, "name": ("cold", "warm")[index % 2]}
+        for index in range(num_rows)
+    ]
+
+
+def write_jsonl(file, rows):
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def write_model(folder, model=None, tokenizer=True):
+    """A checkpoint as save_pretrained leaves it."""
+    (tiny_llama() if model is None else model).save_pretrained(folder)
+    if tokenizer:
+        tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def recipe(folder, changes=None):
+    """A train recipe on `folder`/train.jsonl as plain data; `changes` are {"a.b": value}, deeper ones are made."""
+    data = {
+        "job": "train",
+        "model": {"config": dict(LLAMA)},
+        "tokenizer": {"vocab_size": 300},
+        "task": "causal_lm",
+        "data": {"path": str(folder / "train.jsonl"), "length": 16},
+        "dense": {"training": {"max_steps": 2}},
+        "pruning": {"schedule": {"name": "cubic", "final": 0.5, "begin": "0%", "end": "50%", "every": 1}},
+        "quantization": {"scheme": {"name": "W4A16", "group_size": 32}, "begin": "50%"},
+        "distillation": {},
+        "training": {
+            "output_dir": str(folder / "out"),
+            "max_steps": 4,
+            "per_device_train_batch_size": 4,
+            "use_cpu": True,
+        },
+    }
+    for path, value in (changes or {}).items():
+        *parents, last = path.split(".")
+        place = data
+        for part in parents:
+            place = place.setdefault(part, {})
+        if value is DROP:
+            del place[last]
+        else:
+            place[last] = copy.deepcopy(value)
+    return data
+
+
+def pretrained(model, changes=None):
+    """Changes that replace the fresh model by a checkpoint, without a dense stage."""
+    return {"model": str(model), "tokenizer": DROP, "dense": DROP, **(changes or {})}
