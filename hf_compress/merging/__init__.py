@@ -1,0 +1,1 @@
+"""Merging: several checkpoints into one, on checkpoint keys, so that any architecture and modality merges."""
