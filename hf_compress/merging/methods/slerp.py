@@ -70,5 +70,7 @@ def _pair(operands: Operands) -> tuple[Tensor, Tensor]:
     if len(tensors) == 2:
         return tensors[0], tensors[1]
     if operands.base is None:
-        raise CompressionError("slerp goes from one model to another, and one member is given; add a base or a second member")
+        raise CompressionError(
+            "slerp goes from one model to another, and one member is given; add a base or a second member"
+        )
     return operands.base, tensors[0]

@@ -1,0 +1,164 @@
+"""A checkpoint as named tensors that are read one at a time."""
+
+import dataclasses
+import json
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from hf_compress._errors import CompressionError
+from hf_compress._safetensors import Entry, read_entries
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TensorInfo:
+    """What is known of a tensor without reading it."""
+
+    dtype: torch.dtype
+    shape: tuple[int, ...]
+
+    @property
+    def num_bytes(self) -> int:
+        """Its size on disk."""
+        return self.dtype.itemsize * torch.Size(self.shape).numel()
+
+
+class Source:
+    """Named tensors of one model.
+
+    Everything that changes a member before it is merged (an adapter, another vocabulary, stacked layers, unpacked integers)
+    is a source that wraps a source, so the engine knows nothing of it.
+
+    Attributes:
+        label: how errors, rules and random numbers name the member.
+        place: the folder or file, for errors.
+        config: the checkpoint's config.json as plain data; {} without one.
+        infos: what is in it, by name, sorted.
+    """
+
+    label: str
+    place: str
+    config: dict[str, Any]
+    infos: Mapping[str, TensorInfo]
+
+    def read(self, name: str) -> Tensor:
+        """One tensor, on the CPU, possibly memory-mapped: never write to it. Safe to call from several threads.
+
+        Raises:
+            CompressionError: it cannot be read.
+        """
+        raise TypeError(f"{type(self).__name__} defines no read()")
+
+    def files(self) -> list[Path]:
+        """The weight files behind it, for hashes; sorted."""
+        return []
+
+
+_DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+SAFETENSORS_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
+
+
+class SafetensorsSource(Source):
+    """A folder of safetensors files, memory-mapped."""
+
+    def __init__(self, folder: Path, label: str) -> None:
+        self.label, self.place, self.config = label, str(folder), _read_config(folder)
+        self._entries: dict[str, Entry] = read_entries(folder)
+        self._files = sorted({entry.file for entry in self._entries.values()})
+        self.infos = {name: _info(name, self._entries[name]) for name in sorted(self._entries)}
+        self._open: dict[Path, Any] = {}
+        self._lock = threading.Lock()
+
+    def read(self, name: str) -> Tensor:
+        file = self._entries[name].file
+        with self._lock:
+            if file not in self._open:
+                self._open[file] = safe_open(file, framework="pt")
+            return self._open[file].get_tensor(name)  # type: ignore[no-any-return]
+
+    def files(self) -> list[Path]:
+        return self._files
+
+
+class BinSource(Source):
+    """A folder of .bin files, loaded weights-only: nothing in them is run."""
+
+    def __init__(self, folder: Path, label: str) -> None:
+        self.label, self.place, self.config = label, str(folder), _read_config(folder)
+        self._files = sorted(folder.glob("pytorch_model*.bin"))
+        self._tensors: dict[str, Tensor] = {}
+        for file in self._files:
+            self._tensors.update(_load_bin(file))
+        self.infos = {
+            name: TensorInfo(dtype=tensor.dtype, shape=tuple(tensor.shape))
+            for name, tensor in sorted(self._tensors.items())
+        }
+
+    def read(self, name: str) -> Tensor:
+        return self._tensors[name]
+
+    def files(self) -> list[Path]:
+        return self._files
+
+
+def open_source(folder: Path, label: str) -> Source:
+    """The checkpoint in `folder`, whichever way it is stored.
+
+    Raises:
+        CompressionError: there is no checkpoint, or it is damaged.
+    """
+    if not folder.is_dir():
+        raise CompressionError(f"{label}: there is no folder {folder}; name a folder written by save_pretrained")
+    if any(folder.glob("*.safetensors")):
+        return SafetensorsSource(folder, label)
+    if any(folder.glob("pytorch_model*.bin")):
+        return BinSource(folder, label)
+    raise CompressionError(
+        f"{label}: {folder} holds no .safetensors file and no pytorch_model.bin; save the model with save_pretrained first"
+    )
+
+
+def _info(name: str, entry: Entry) -> TensorInfo:
+    if entry.dtype not in _DTYPES:
+        raise CompressionError(f"{entry.file}: {name} is stored as {entry.dtype}, a type this library does not read")
+    return TensorInfo(dtype=_DTYPES[entry.dtype], shape=entry.shape)
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file():
+        return {}
+    try:
+        data: dict[str, Any] = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise CompressionError(f"{file} is no valid JSON ({error.msg}); write or download it again") from error
+    return data
+
+
+def _load_bin(file: Path) -> dict[str, Tensor]:
+    try:
+        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # a refused object, an old format, a truncated archive: each raises its own kind
+        reason = " ".join(str(error).split())[:200]
+        raise CompressionError(f"{file} cannot be loaded as weights only: {reason}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise CompressionError(f"{file} holds something else than named tensors; save the model with save_pretrained")
+    return loaded
