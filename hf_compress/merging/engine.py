@@ -99,10 +99,10 @@ class Engine:
             CompressionError: an input holds NaN or infinity, a tensor overflows its stored type, the disk is full.
         """
         todo = [shard for shard in layout.shards if shard.file not in finished]
-        total = sum(shard.num_bytes for shard in layout.shards)
+        left = sum(self.account.tasks[name].info.num_bytes for shard in todo for name in shard.offsets)
         bar = tqdm(
-            total=total,
-            initial=total - sum(shard.num_bytes for shard in todo),
+            total=layout.num_bytes,
+            initial=layout.num_bytes - left,
             unit="B",
             unit_scale=True,
             desc="merging",

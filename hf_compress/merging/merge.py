@@ -1,5 +1,6 @@
 """Merging checkpoints: open, account, stream, load back, rename."""
 
+import functools
 import hashlib
 import json
 import logging
@@ -16,6 +17,7 @@ import torch
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
+from hf_compress._units import format_bytes
 from hf_compress.merging.architecture import tied_tensors, verify_loads
 from hf_compress.merging.companions import copy_companions, resolve_folder, write_config
 from hf_compress.merging.configuration import BASE, Merge
@@ -56,6 +58,21 @@ class MergeResult:
     resumed: int = 0
     sparsity: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+    def summary(self) -> str:
+        """What the command line says at the end."""
+        counts = self.account.counts()
+        rate = self.num_bytes / max(self.seconds, 1e-9)
+        lines = [
+            f"{counts['merged']} tensors merged, {counts['copied']} copied, {counts['excluded']} left out by rule;"
+            f" {format_bytes(self.num_bytes)} in {self.seconds:.1f} s ({format_bytes(rate)}/s)"
+            + (f", {self.resumed} files from an interrupted merge" if self.resumed else ""),
+            self.loads,
+            *self.notes,
+            *(f"zeros in {label}: {share:.4f}" for label, share in self.sparsity.items()),
+            f"model and card  {self.folder}",
+        ]
+        return "\n".join(lines)
 
 
 Finish = Callable[[Path, MergeResult], None]
@@ -135,11 +152,20 @@ def merge_checkpoints(
     return result
 
 
+def check_merge_inputs(merge: Merge) -> None:
+    """Open every input and account for every tensor, without reading weights or writing anything.
+
+    Raises:
+        CompressionError: with every problem.
+    """
+    _Job(merge, available_threads())
+
+
 class _Job:
     """A merge with its inputs open and every tensor accounted for."""
 
     def __init__(self, merge: Merge, threads: int) -> None:
-        self.merge, self.threads = merge, threads
+        self.merge, self.threads = merge.plain(), threads
         self.shard_bytes = parse_size(merge.max_shard_size, "max_shard_size")
         named = ([(BASE, merge.base)] if merge.base is not None else []) + [
             (member.label, member.model) for member in merge.members
@@ -149,7 +175,11 @@ class _Job:
         self.reference = next(iter(self.sources.values()))
         tied = tied_tensors(self.folders[self.reference.label], self.reference.config)
         self.account = make_plan(merge, self.sources, tied=tied)
-        self.hashes = input_hashes(self.sources, threads)
+
+    @functools.cached_property
+    def hashes(self) -> dict[str, dict[str, str]]:
+        """SHA-256 of every input file; reading them takes a while, so only a merge that goes on asks for them."""
+        return input_hashes(self.sources, self.threads)
 
     def recipe_of(self, name: str) -> TensorRecipe:
         """How the tensor `name` is merged."""
