@@ -170,7 +170,7 @@ class Engine:
                 self._check_finite(task, part)
                 dtype = str(task.info.dtype).removeprefix("torch.")
                 raise CompressionError(
-                    f"{task.name}: merged values overflow {dtype}; lower the weights, or store the result with dtype: float32"
+                    f"{task.name}: merged values overflow {dtype}; lower the weights, or store with dtype: float32"
                 )
             yield part.offset, stored
 
