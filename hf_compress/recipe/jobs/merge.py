@@ -64,7 +64,9 @@ def load_merge(file: Path, out: Path, overrides: Sequence[str] = ()) -> MergeMod
         RecipeError: with every problem at once.
     """
     data = read_recipe(file, overrides)
-    recipe = Recipe.from_plain({"job": "merge", **data, "output_dir": str(out)})
-    if not isinstance(recipe, MergeModels):
-        raise RecipeError([Problem(path="job", message=f"{recipe.name!r} is no merge; run it with hf-compress run {file}")])
+    job = data.get("job", MergeModels.name)
+    if job != MergeModels.name:
+        raise RecipeError([Problem(path="job", message=f"{job!r} is no merge; do it with hf-compress run {file}")])
+    recipe = Recipe.from_plain({"job": job, **data, "output_dir": str(out)})
+    assert isinstance(recipe, MergeModels), recipe
     return recipe
