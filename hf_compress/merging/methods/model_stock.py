@@ -19,8 +19,8 @@ class ModelStock(MergeMethod, name="model_stock"):
 
     A is the angle between the task vectors of two members, per tensor; of more than two, the mean of the angles of all
     pairs, as in the authors' code. t is an interpolation: in the paper's geometry (base and members stand at a right angle
-    to each other, seen from the centre) cos(A) lies in [0, 1]. The paper does not say what an angle beyond 90 degrees means;
-    it is taken as 90 here, so t = 0 and the base stays. A member whose tensor equals the base's has no angle and counts as
+    to each other, seen from the centre) cos(A) lies in [0, 1]. An angle beyond 90 degrees, of which the paper says nothing,
+    is taken as 90, so t = 0 and the base stays. A member whose tensor equals the base's has no angle and counts as
     orthogonal.
 
     Attributes:

@@ -41,9 +41,9 @@ class Sce(MergeMethod, name="sce"):
 
     Attributes:
         select_topk: share of the elements that are selected, in [0, 1]; the paper's tau.
-        compat: "mergekit" takes the share of the elements with a variance above 0 instead of all elements (rounded down, not
-            to the nearest); takes equal coefficients where the mean squares of the d_i sum to less than 1e-6, as they do for
-            weakly fine-tuned models; and divides by at least 1e-6.
+        compat: "mergekit" takes the share of the elements with a variance above 0 instead of all elements (rounded down,
+            not to the nearest); takes equal coefficients where the mean squares of the d_i sum to less than 1e-6, as they
+            do for weakly fine-tuned models; and divides by at least 1e-6.
 
     Source: Wan et al. 2024, section 3.3 (SCE).
     """

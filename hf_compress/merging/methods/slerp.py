@@ -18,8 +18,9 @@ from hf_compress.merging.weights import refuse_weights
 class Slerp(MergeMethod, name="slerp"):
     """merged = sin((1-t) W)/sin(W) * a + sin(t W)/sin(W) * b, where W is the angle between the flat tensors a and b.
 
-    a is the base where there is one and one member, else the first of two members; a base and two members are refused. Where
-    the two are almost parallel or opposed, or one is zero, W or its sine is lost and the straight line (1-t) a + t b is taken.
+    a is the base where there is one and one member, else the first of two members; a base and two members are refused.
+    Where the two are almost parallel or opposed, or one is zero, there is no W to divide by and the straight line
+    (1-t) a + t b is taken.
 
     Attributes:
         t: 0 gives a, 1 gives b.
@@ -79,8 +80,8 @@ def _pair(operands: Operands) -> tuple[Tensor, Tensor]:
     if len(tensors) == 2:
         if operands.base is not None:
             raise CompressionError(
-                f"{operands.name}: slerp has two ends, and a base and two members are three models; leave the base out, or use"
-                " nuslerp, which goes between task vectors"
+                f"{operands.name}: slerp has two ends, and a base and two members are three models; leave the base out, or"
+                " use nuslerp, which goes between task vectors"
             )
         return tensors[0], tensors[1]
     if operands.base is None:
