@@ -15,8 +15,8 @@ class MergeMethod(Strategy, kind="merge method", package="hf_compress.merging.me
     """Merges one tensor of every member into one tensor.
 
     A method is a frozen dataclass. Its fields are shared by all members (t, lambda); a recipe's rules may replace them per
-    tensor. What is set per member (weight, density) is named in `per_member` and arrives in `operands.values`, whose missing
-    entries the caller fills from the field of the same name.
+    tensor. What is set per member (weight, density) is named in `per_member` and arrives in `operands.values`, whose
+    missing entries the caller fills from the field of the same name.
 
     Most methods work element by element, so `merge` gets chunks and memory stays bounded. What such a method must know of
     the whole tensor (a norm, a threshold) it finds in `survey`, which runs once per tensor and should read it by
