@@ -46,9 +46,9 @@ class Lines:
         return cls(count=shape[0], stride=size // shape[0])
 
     def index(self, operands: Operands) -> Tensor:
-        """The number of the vector each element of a chunk belongs to, (n,) int64."""
-        start = operands.offset
-        flat = torch.arange(start, start + operands.tensors[0].numel())
+        """The number of the vector each element of a chunk belongs to, (n,) int64, on the chunk's device."""
+        first, start = operands.tensors[0], operands.offset
+        flat = torch.arange(start, start + first.numel(), device=first.device)
         return flat.div_(self.stride, rounding_mode="floor").remainder_(self.count)
 
 
@@ -63,12 +63,12 @@ def gram(operands: Operands, lines: Lines, *, from_base: bool) -> Tensor:
         from_base: v_i = tensors[i] - base instead of tensors[i].
 
     Returns:
-        (M, M, lines.count) float64.
+        (M, M, lines.count) float64, on the CPU.
     """
-    num_members = len(operands.tensors)
-    total = torch.zeros(num_members, num_members, lines.count, dtype=torch.float64)
+    num_members, device = len(operands.tensors), operands.tensors[0].device
+    total = torch.zeros(num_members, num_members, lines.count, dtype=torch.float64, device=device)
     for chunk in operands.chunks():
-        vectors = torch.empty(num_members, chunk.tensors[0].numel(), dtype=torch.float64)
+        vectors = torch.empty(num_members, chunk.tensors[0].numel(), dtype=torch.float64, device=device)
         for row, tensor in zip(vectors, chunk.tensors, strict=True):
             row.copy_(tensor)
         if from_base:
@@ -84,7 +84,7 @@ def gram(operands: Operands, lines: Lines, *, from_base: bool) -> Tensor:
     for i in range(num_members):
         for j in range(i):
             total[i, j] = total[j, i]
-    return total
+    return total.cpu()
 
 
 def combine(operands: Operands, factors: Tensor, lines: Lines, *, from_base: bool) -> Tensor:
@@ -103,7 +103,7 @@ def combine(operands: Operands, factors: Tensor, lines: Lines, *, from_base: boo
     merged: Tensor | None = None
     for member, factor in enumerate(factors):
         vector = operands.delta(member) if from_base else operands.tensors[member].to(torch.float32, copy=True)
-        vector.mul_(factor.item() if index is None else factor.float()[index])
+        vector.mul_(factor.item() if index is None else factor.to(vector.device, torch.float32)[index])
         merged = vector if merged is None else merged.add_(vector)
     assert merged is not None, operands.name
     return merged.add_(operands.base) if operands.base is not None and from_base else merged

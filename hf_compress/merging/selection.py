@@ -25,7 +25,7 @@ def kth_largest(parts: Callable[[], Iterable[Tensor]], k: int) -> tuple[float, i
         for part in parts():
             pattern = part.reshape(-1).view(torch.int32)
             pattern = pattern[(pattern >> (shift + bits)) == (prefix >> (shift + bits))]
-            counts += torch.bincount((pattern >> shift) & (2**bits - 1), minlength=2**bits)
+            counts += torch.bincount((pattern >> shift) & (2**bits - 1), minlength=2**bits).cpu()
         at_least = counts.flip(0).cumsum(0).flip(0)
         digit = int((at_least >= missing).nonzero().max())
         missing -= int(at_least[digit] - counts[digit])

@@ -37,6 +37,7 @@ class Karcher(MergeMethod, name="karcher"):
     tol: float = 1e-7
     compat: Compat = "paper"
 
+    propagates: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Wang, Ye, Yin",
         title="Functionality-oriented LLM merging on the Fisher-Rao manifold",

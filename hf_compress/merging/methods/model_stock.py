@@ -39,6 +39,7 @@ class ModelStock(MergeMethod, name="model_stock"):
 
     needs_base: ClassVar[bool] = True
     num_members: ClassVar[tuple[int, int | None]] = (2, None)
+    propagates: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Jang, Yun, Han",
         title="Model Stock: all we need is just a few fine-tuned models",

@@ -37,6 +37,7 @@ class MultiSlerp(MergeMethod, name="multislerp"):
     normalize: bool = True
     compat: Compat = "paper"
 
+    propagates: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Buss, Fillmore",
         title="Spherical averages and applications to spherical splines and interpolation",

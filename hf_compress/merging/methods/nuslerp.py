@@ -37,6 +37,7 @@ class NuSlerp(MergeMethod, name="nuslerp"):
     compat: Compat = "paper"
 
     num_members: ClassVar[tuple[int, int | None]] = (2, 2)
+    propagates: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Shoemake",
         title="Animating rotation with quaternion curves",

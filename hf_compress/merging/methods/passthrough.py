@@ -29,6 +29,7 @@ class Passthrough(MergeMethod, name="passthrough"):
 
     num_members: ClassVar[tuple[int, int | None]] = (1, 1)
     per_member: ClassVar[tuple[str, ...]] = ("weight", "scale")
+    propagates: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Kim, Park, Kim, Lee, Song, Kim, Kim, Kim, Lee, Kim, Ahn, Yang, Lee, Park, Gim, Cha, Lee, Kim",
         title="SOLAR 10.7B: scaling large language models with simple yet effective depth up-scaling",

@@ -132,6 +132,7 @@ def _selected(operands: Operands, selection: Selection) -> list[Tensor]:
     if selection.threshold is None:
         return deltas
     variance = _variance(deltas)
-    index = torch.arange(operands.offset, operands.offset + variance.numel()).view(variance.shape)
+    start = operands.offset
+    index = torch.arange(start, start + variance.numel(), device=variance.device).view(variance.shape)
     keep = (variance > selection.threshold) | ((variance == selection.threshold) & (index <= selection.last))
     return [delta.mul_(keep) for delta in deltas]

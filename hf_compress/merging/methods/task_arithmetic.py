@@ -30,6 +30,7 @@ class TaskArithmetic(MergeMethod, name="task_arithmetic"):
     normalize: bool = False
 
     needs_base: ClassVar[bool] = True
+    propagates: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Ilharco, Ribeiro, Wortsman, Gururangan, Schmidt, Hajishirzi, Farhadi",
         title="Editing models with task arithmetic",

@@ -29,6 +29,7 @@ class WiseFT(MergeMethod, name="wise_ft"):
 
     needs_base: ClassVar[bool] = True
     num_members: ClassVar[tuple[int, int | None]] = (1, 1)
+    propagates: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Wortsman, Ilharco, Kim, Li, Kornblith, Roelofs, Lopes, Hajishirzi, Farhadi, Namkoong, Schmidt",
         title="Robust fine-tuning of zero-shot models",
