@@ -24,4 +24,4 @@ def merged(method, *tensors, base=None, weights=None, **values):
 
 
 def random(*shape, seed=0, scale=1.0, dtype=torch.float32):
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed)).mul(scale).to(dtype)
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed)).mul(scale).to(dtype)

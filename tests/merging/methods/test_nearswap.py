@@ -30,7 +30,9 @@ def test_mergekit_scales_differences_below_a_millionth():
     base, member = [0.0, 0.0, 0.0], [1e-8, 5e-7, 1e-3]
     mergekit = merged(NearSwap(t=1e-7, compat="mergekit"), member, base=base)
     torch.testing.assert_close(mergekit, torch.tensor([1e-9, 5e-8, 1e-7]), rtol=1e-6, atol=0)
-    torch.testing.assert_close(merged(NearSwap(t=1e-7), member, base=base), torch.tensor([1e-8, 1e-7, 1e-7]), rtol=1e-6, atol=0)
+    torch.testing.assert_close(
+        merged(NearSwap(t=1e-7), member, base=base), torch.tensor([1e-8, 1e-7, 1e-7]), rtol=1e-6, atol=0
+    )
     base, member = random(500, seed=1, scale=1e-6), random(500, seed=2, scale=1e-6)
     same = (merged(NearSwap(t=1e-6, compat=compat), member, base=base) for compat in ("paper", "mergekit"))
     assert torch.equal(*same)
