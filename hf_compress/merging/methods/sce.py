@@ -90,18 +90,18 @@ class Sce(MergeMethod, name="sce"):
         """Any shape -> the same shape, fp32."""
         deltas = _selected(operands, survey)
         total = sum(deltas[1:], deltas[0])
-        positive = total >= 0
+        sign = (total >= 0).to(torch.float32).mul_(2).sub_(1)
         merged, divisor = torch.zeros_like(total), torch.zeros_like(total)
         for delta, coefficient in zip(deltas, survey.coefficients, strict=True):
-            kept = torch.where(positive, delta > 0, delta < 0)
-            merged.add_((delta * coefficient).mul_(kept))
-            divisor.add_(kept, alpha=coefficient)
+            agreeing = delta.mul_(sign).clamp_(min=0)  # the magnitude where the sign is the majority's, else 0
+            merged.add_(agreeing, alpha=coefficient)
+            divisor.add_(agreeing.sign_(), alpha=coefficient)
         if self.compat == "mergekit":
             merged.div_(divisor.clamp_(min=1e-6))
         else:
             merged.div_(divisor.masked_fill_(divisor == 0, 1))
         assert operands.base is not None, operands.name
-        return merged.add_(operands.base)
+        return merged.mul_(sign).add_(operands.base)
 
     def _threshold(self, operands: Operands) -> tuple[float | None, int]:
         """The least selected variance (None: all, infinity: none) and how many elements equal to it are selected."""
@@ -131,8 +131,8 @@ def _selected(operands: Operands, selection: Selection) -> list[Tensor]:
     deltas = operands.deltas()
     if selection.threshold is None:
         return deltas
-    variance = _variance(deltas)
-    start = operands.offset
-    index = torch.arange(start, start + variance.numel(), device=variance.device).view(variance.shape)
-    keep = (variance > selection.threshold) | ((variance == selection.threshold) & (index <= selection.last))
+    variance = _variance(deltas).reshape(-1)
+    split = min(max(selection.last + 1 - operands.offset, 0), variance.numel())
+    keep = torch.cat([variance[:split] >= selection.threshold, variance[split:] > selection.threshold])
+    keep = keep.to(torch.float32).view(deltas[0].shape)  # as floats, which multiply faster than flags
     return [delta.mul_(keep) for delta in deltas]
