@@ -18,10 +18,9 @@ class ModelStock(MergeMethod, name="model_stock"):
     """merged = (1 - t) * base + t * mean_i(t_i), with t = k cos(A) / ((k - 1) cos(A) + 1) for k members.
 
     A is the angle between the task vectors of two members, per tensor; of more than two, the mean of the angles of all
-    pairs, as in the authors' code. t is an interpolation: in the paper's geometry (base and members stand at a right angle
-    to each other, seen from the centre) cos(A) lies in [0, 1]. An angle beyond 90 degrees, of which the paper says nothing,
-    is taken as 90, so t = 0 and the base stays. A member whose tensor equals the base's has no angle and counts as
-    orthogonal.
+    pairs. t is an interpolation: in the paper's geometry (base and members stand at a right angle to each other, seen from
+    the centre) cos(A) lies in [0, 1]. An angle beyond 90 degrees, of which the paper says nothing, is taken as 90, so t = 0
+    and the base stays. A member whose tensor equals the base's has no angle and counts as orthogonal.
 
     Attributes:
         filter_wise: an angle and a t per index of the first dimension (a row of a matrix, a filter of a convolution)
@@ -31,7 +30,7 @@ class ModelStock(MergeMethod, name="model_stock"):
             task vectors for more orthogonal than they are; and with `filter_wise` cuts along the last dimension, which
             differs for more than two dimensions.
 
-    Source: Jang et al. 2024, equation for the interpolation ratio of N models (section 4, appendix).
+    Source: Jang et al. 2024, the interpolation ratio of N models.
     """
 
     filter_wise: bool = False
@@ -45,7 +44,7 @@ class ModelStock(MergeMethod, name="model_stock"):
         title="Model Stock: all we need is just a few fine-tuned models",
         year=2024,
         link="https://arxiv.org/abs/2403.19522",
-        equation="section 4, interpolation ratio",
+        equation="interpolation ratio",
     )
 
     def check_weights(self, weights: tuple[float, ...], name: str) -> None:

@@ -22,7 +22,7 @@ class Passthrough(MergeMethod, name="passthrough"):
     Attributes:
         scale: a factor, e.g. 0 for the output projections of a layer that is to be the identity; may be set per member.
 
-    Source: depth up-scaling, Kim et al. 2023, section 3.1 (there without a factor).
+    Source: depth up-scaling, Kim et al. 2023 (there without a factor).
     """
 
     scale: float = 1.0
@@ -31,11 +31,11 @@ class Passthrough(MergeMethod, name="passthrough"):
     per_member: ClassVar[tuple[str, ...]] = ("weight", "scale")
     propagates: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
-        authors="Kim, Park, Kim, Lee, Song, Kim, Kim, Kim, Lee, Kim, Ahn, Yang, Lee, Park, Gim, Cha, Lee, Kim",
+        authors="Kim, Park, Kim, et al.",
         title="SOLAR 10.7B: scaling large language models with simple yet effective depth up-scaling",
         year=2023,
         link="https://arxiv.org/abs/2312.15166",
-        equation="section 3.1",
+        equation="depth up-scaling",
     )
 
     def check_weights(self, weights: tuple[float, ...], name: str) -> None:

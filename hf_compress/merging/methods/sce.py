@@ -37,7 +37,7 @@ class Sce(MergeMethod, name="sce"):
     (population variance; equal ones by index; elements in which all members agree exactly are never selected unless
     `select_topk` is 1), and is 0 elsewhere. Calculate: c_i = sum(d_i^2) / sum_j sum(d_j^2), one number per tensor. Erase:
     e_i = 1 where d_i has the sign of sum_j d_j (plus, where that is 0), else 0. Dividing by the coefficients that are left
-    is what the authors' released code does.
+    follows mergekit.
 
     Attributes:
         select_topk: share of the elements that are selected, in [0, 1]; the paper's tau.
@@ -45,7 +45,7 @@ class Sce(MergeMethod, name="sce"):
             not to the nearest); takes equal coefficients where the mean squares of the d_i sum to less than 1e-6, as they
             do for weakly fine-tuned models; and divides by at least 1e-6.
 
-    Source: Wan et al. 2024, section 3.3 (SCE).
+    Source: Wan et al. 2024, the SCE steps.
     """
 
     select_topk: float = 1.0
