@@ -159,12 +159,20 @@ class Engine:
         operands = self._operands(task, recipe)
         survey = recipe.method.survey(operands)
         for part in (operands,) if recipe.method.whole else operands.chunks():
-            self._check_finite(task, part)
+            if not recipe.method.propagates:
+                self._check_finite(task, part)
             moved = self._moved(part)
             merged = recipe.method.merge(moved, survey)
             if recipe.adjust is not None:
                 merged = recipe.adjust(moved, merged)
-            yield part.offset, self._stored(task, merged)
+            stored = merged.to(device="cpu", dtype=task.info.dtype)
+            if not _is_finite(stored):
+                self._check_finite(task, part)
+                dtype = str(task.info.dtype).removeprefix("torch.")
+                raise CompressionError(
+                    f"{task.name}: merged values overflow {dtype}; lower the weights, or store with dtype: float32"
+                )
+            yield part.offset, stored
 
     def _copied(self, task: Task) -> Iterator[tuple[int, Tensor]]:
         flat = self._read(task.sources[0]).reshape(-1)
@@ -208,15 +216,6 @@ class Engine:
                     f"{name} of {label} ({source.place}) holds NaN or infinity; a merge would spread it: mend or leave out"
                     f" that {'model' if label == BASE else 'member'}"
                 )
-
-    def _stored(self, task: Task, merged: Tensor) -> Tensor:
-        stored = merged.to(device="cpu", dtype=task.info.dtype)
-        if not _is_finite(stored):
-            raise CompressionError(
-                f"{task.name}: merged values overflow {str(task.info.dtype).removeprefix('torch.')}; lower the weights, or"
-                " store the result with dtype: float32"
-            )
-        return stored
 
 
 def _is_finite(tensor: Tensor) -> bool:

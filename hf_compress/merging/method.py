@@ -27,6 +27,8 @@ class MergeMethod(Strategy, kind="merge method", package="hf_compress.merging.me
         num_members: least and most members beside the base; None = any number.
         per_member: parameters that may differ between members; "weight" is always one of them.
         whole: True for methods that need the tensor in its shape (matrices, rows); `merge` then gets it unchunked.
+        propagates: True where NaN or infinity in any operand always reaches the result, so that looking at the result is
+            enough to find it.
         needs: statistics by name, e.g. ("fisher",); the caller refuses to start without them.
     """
 
@@ -34,6 +36,7 @@ class MergeMethod(Strategy, kind="merge method", package="hf_compress.merging.me
     num_members: ClassVar[tuple[int, int | None]] = (1, None)
     per_member: ClassVar[tuple[str, ...]] = ("weight",)
     whole: ClassVar[bool] = False
+    propagates: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
 
     def survey(self, operands: Operands) -> Any:

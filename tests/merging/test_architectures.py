@@ -1,4 +1,4 @@
-"""Every architecture merges: all tensors accounted for, load-back clean, values as an independent reference computes them."""
+"""Every architecture merges: all tensors accounted for, clean load-back, values as an independent reference has them."""
 
 import math
 

@@ -107,8 +107,10 @@ def test_bf16_is_merged_in_fp32_and_rounded_once(tmp_path):
     merge_checkpoints(job, tmp_path / "out")
     a, b, out = (load_file(tmp_path / name / "model.safetensors") for name in ("a", "b", "out"))
     for name, tensor in out.items():
-        expected = (a[name].float() * 0.3 + b[name].float() * 0.7) / (0.3 + 0.7)
-        assert tensor.dtype is torch.bfloat16 and torch.equal(tensor, expected.bfloat16()), name
+        exact = a[name].double() * 0.3 + b[name].double() * 0.7
+        assert tensor.dtype is torch.bfloat16
+        # Rounded once: half a unit in the last of 8 significant bits; sums in bf16 would be off by twice that and more.
+        assert ((tensor.double() - exact).abs() <= exact.abs() * 2**-8 * 1.001 + 1e-6).all(), name
 
 
 def test_the_stored_type_can_be_chosen(models, tmp_path):
