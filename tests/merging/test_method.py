@@ -61,5 +61,5 @@ def test_nan_and_infinity_are_left_to_the_caller_to_report(name, poison):
     whole = operands(cls)
     whole.tensors[0][2, 3] = poison
     result = merge(cls(), whole)
-    if getattr(cls, "propagates", False):
+    if cls.propagates:
         assert not result.isfinite().all()
