@@ -28,6 +28,7 @@ VALUES = {
     "schemes",
 }
 VALUES |= {"loss", "losses", "signal"}
+VALUES |= {"method", "methods", "operands", "gram", "sphere", "selection", "weights"}
 TECHNIQUES = {"pruning", "quantization", "distillation", "merging", "ensembling"}
 HOSTS = {"training", "evaluation", "export"}
 
@@ -142,7 +143,7 @@ def test_forbidden_words_do_not_stand_in_the_source(file):
 STRATEGIES = [
     file
     for folder in ("pruning/criteria", "pruning/patterns", "pruning/schedules", "pruning/allocations")
-    + ("quantization/schemes", "distillation/losses", "distillation/teachers")
+    + ("quantization/schemes", "distillation/losses", "distillation/teachers", "merging/methods")
     for file in sorted((PACKAGE / folder).glob("[!_]*.py"))
 ]
 
