@@ -78,7 +78,9 @@ class Adapter:
     def __init__(self, folder: Path, label: str | None = None) -> None:
         self.label, self.place = label or str(folder), str(folder)
         if not folder.is_dir():
-            raise CompressionError(f"adapter {self.label}: there is no folder {folder}; name one that PEFT's save_pretrained wrote")
+            raise CompressionError(
+                f"adapter {self.label}: there is no folder {folder}; name one that PEFT's save_pretrained wrote"
+            )
         self.config = _read_config(folder / CONFIG)
         _check_config(self.config, self.place)
         self._tensors = _open_tensors(folder)
@@ -193,7 +195,8 @@ def _check_config(config: dict[str, Any], place: str) -> None:
     for field, meaning in _REFUSED.items():
         if config.get(field):
             raise CompressionError(
-                f"{place}: {field}={config[field]!r}: this adapter {meaning}, which is not base + scale * B @ A; merge it with PEFT"
+                f"{place}: {field}={config[field]!r}: this adapter {meaning}, which is not base + scale * B @ A; merge it with"
+                " PEFT"
             )
     initialization = config.get("init_lora_weights")
     if isinstance(initialization, str) and initialization.lower().startswith(_CHANGES_BASE):
@@ -218,7 +221,9 @@ def _sort(
         if suffix is not None:
             grouped.setdefault(name.removesuffix(suffix), {})[_ROLES[suffix]] = key
         elif ".lora_" in name or "trainable_tokens" in name:
-            raise CompressionError(f"{place}: {key} is a kind of tensor this library does not know; merge the adapter with PEFT")
+            raise CompressionError(
+                f"{place}: {key} is a kind of tensor this library does not know; merge the adapter with PEFT"
+            )
         else:
             whole[name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = key
     if not grouped and not whole:

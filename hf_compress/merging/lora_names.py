@@ -14,8 +14,8 @@ from hf_compress.merging.source import TensorInfo
 class ModelNames:
     """The parameters of the checkpoint's class, without memory for them, and the tensors that hold them.
 
-    The direction is that of loading: each tensor on disk is renamed as `from_pretrained` would rename it, so old names, both
-    spellings of a base model's prefix and files of other tools are found as well.
+    The direction is that of loading: each tensor on disk is renamed as `from_pretrained` would rename it, so old names and both
+    spellings of a base model's prefix are found as well.
 
     Attributes:
         model: on the meta device; None where transformers does not have the class, and names then mean themselves.
@@ -52,8 +52,14 @@ class ModelNames:
         return renamed if renamed in self._state else None
 
     def module(self, parameter: str) -> nn.Module | None:
-        """The module that owns it; None where the class is not known."""
-        return None if self.model is None else self.model.get_submodule(parameter.rpartition(".")[0])
+        """The module that owns it; None where the class is not known, or does not have it."""
+        known = self.model is not None and parameter in self._state
+        return self.model.get_submodule(parameter.rpartition(".")[0]) if known and self.model is not None else None
+
+    def tied_group(self, parameter: str) -> list[str]:
+        """The parameters that share its weight, itself among them."""
+        owner = self.tied.get(parameter, parameter)
+        return [owner, *(name for name, source in self.tied.items() if source == owner)]
 
     def rearrange(self, parameter: str, value: Tensor) -> dict[str, Tensor]:
         """What a change of a parameter that is stored rearranged means on disk: tensor -> change.
@@ -67,7 +73,10 @@ class ModelNames:
 
         assert self.model is not None
         try:
-            saved: dict[str, Tensor] = revert_weight_conversion(self.model, {parameter: value})
+            saved: dict[str, Tensor] = revert_weight_conversion(
+                self.model,  # type: ignore[arg-type]
+                {parameter: value},
+            )
         except Exception as error:  # each conversion fails in its own way without the other parameters
             raise CompressionError(f"{self.place}: {parameter} is joined with other weights on disk: {error}") from error
         for name, tensor in saved.items():
@@ -105,7 +114,9 @@ def build_empty(config: dict[str, Any], place: str) -> nn.Module | None:
         return None
     with quiet():
         try:
-            settings = cls.config_class.from_dict({key: value for key, value in config.items() if key != "quantization_config"})
+            settings = cls.config_class.from_dict(
+                {key: value for key, value in config.items() if key != "quantization_config"}
+            )
             with torch.device("meta"):
                 model: nn.Module = cls(settings)
         except Exception as error:  # each architecture refuses in its own way

@@ -135,11 +135,11 @@ class AdaptedSource(Source):
         """(tensor, parameter) for what the adapter calls `name`; the tensor is empty where it is rearranged on disk."""
         parameter = self.names.parameter(name)
         if parameter is not None:
-            partner = next((b if a == parameter else a for a, b in self.names.tied.items() if parameter in (a, b)), None)
-            if partner is not None:
+            partners = [item for item in self.names.tied_group(parameter) if item != parameter]
+            if partners:
                 raise CompressionError(
-                    f"{self.adapter.place}: {name} shares its weight with {partner} in {self.label}, so the adapter would"
-                    " change both; save the base with tie_word_embeddings=False (both weights stored) and adapt that"
+                    f"{self.adapter.place}: {name} shares its weight with {partners[0]} in {self.label}, so the adapter"
+                    " would change both; save the base with tie_word_embeddings=False (both weights stored) and adapt that"
                 )
             if parameter in self.names.tensor_of:
                 return self.names.tensor_of[parameter], parameter
@@ -148,8 +148,8 @@ class AdaptedSource(Source):
         if name in self.infos:  # a part of what this release of transformers joins, e.g. one expert
             return name, name
         raise CompressionError(
-            f"{self.adapter.place}: {name} has no tensor in {self.label} ({self.place}); the adapter belongs to another base"
-            " or to another head: save the base with the class the adapter was trained on first"
+            f"{self.adapter.place}: {name} has no tensor in {self.label} ({self.place}); the adapter belongs to another"
+            " base or to another head: save the base with the class the adapter was trained on first"
         )
 
     def _require(self, tensor: str, shape: tuple[int, ...], what: str) -> None:
@@ -164,17 +164,28 @@ class AdaptedSource(Source):
             )
 
     def _replace(self, name: str, key: str) -> None:
-        """A parameter saved as a whole; a copy of the base's own tied weight changes nothing."""
+        """A parameter saved as a whole."""
         parameter = self.names.parameter(name)
-        if parameter is not None and (parameter in self.names.tied or parameter in self.names.tied.values()):
-            stored = self.names.tensor_of.get(parameter) or self.names.tensor_of.get(self.names.tied.get(parameter, ""))
-            saved = self.adapter.read(key)
-            if stored is not None and torch.equal(self.source.read(stored).to(saved.dtype), saved):
+        group = [] if parameter is None else self.names.tied_group(parameter)
+        if len(group) > 1:
+            saved, stored = (
+                self.adapter.read(key),
+                next(iter(self.names.tensor_of[item] for item in group if item in self.names.tensor_of)),
+            )
+            others = [self.adapter.whole.get(item) for item in group]
+            if all(other is not None and torch.equal(self.adapter.read(other), saved) for other in others):
+                self._require(stored, self.adapter.shape(key), name)
+                self._changes[stored] = _Change(whole=key)
                 return
+            if self.infos[stored].shape == tuple(saved.shape) and torch.equal(
+                self.source.read(stored).to(saved.dtype), saved
+            ):
+                return  # PEFT saves a copy of the base's embedding beside factors that adapt it
         tensor, _ = self._find(name)
         if not tensor:
             raise CompressionError(
-                f"{self.adapter.place}: {name} is saved whole and stored rearranged in {self.label}; merge the adapter with PEFT"
+                f"{self.adapter.place}: {name} is saved whole and stored rearranged in {self.label}; merge the adapter"
+                " with PEFT"
             )
         saved_as = self.infos[tensor]
         if saved_as.dtype.is_floating_point or saved_as.shape != self.adapter.shape(key):
@@ -184,7 +195,7 @@ class AdaptedSource(Source):
     def _place_layer(self, layer: LoraLayer) -> None:
         """The weight, and the bias where the factors have one."""
         tensor, parameter = self._find(f"{layer.module}.weight")
-        module = self.names.module(parameter) if parameter != tensor or self.names.model is not None else None
+        module = self.names.module(parameter)
         out, inner = self.adapter.shape(layer.keys["b"])[0], self.adapter.kernel(layer)
         if not tensor:
             if "magnitude" in layer.keys:
