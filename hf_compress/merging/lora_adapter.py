@@ -195,8 +195,8 @@ def _check_config(config: dict[str, Any], place: str) -> None:
     for field, meaning in _REFUSED.items():
         if config.get(field):
             raise CompressionError(
-                f"{place}: {field}={config[field]!r}: this adapter {meaning}, which is not base + scale * B @ A; merge it with"
-                " PEFT"
+                f"{place}: {field}={config[field]!r}: this adapter {meaning}, which is not base + scale * B @ A;"
+                " merge it with PEFT"
             )
     initialization = config.get("init_lora_weights")
     if isinstance(initialization, str) and initialization.lower().startswith(_CHANGES_BASE):

@@ -14,8 +14,8 @@ from hf_compress.merging.source import TensorInfo
 class ModelNames:
     """The parameters of the checkpoint's class, without memory for them, and the tensors that hold them.
 
-    The direction is that of loading: each tensor on disk is renamed as `from_pretrained` would rename it, so old names and both
-    spellings of a base model's prefix are found as well.
+    The direction is that of loading: each tensor on disk is renamed as `from_pretrained` would rename it, so old names and
+    both spellings of a base model's prefix are found as well.
 
     Attributes:
         model: on the meta device; None where transformers does not have the class, and names then mean themselves.

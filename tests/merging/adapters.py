@@ -38,7 +38,7 @@ def save(model, folder):
 
 
 def merged_by_peft(base, adapters, folder):
-    """The checkpoint that PEFT's merge_and_unload gives for the model in the folder `base`, adapters one after the other."""
+    """The checkpoint that PEFT's merge_and_unload gives for the model in the folder `base`, one adapter after the other."""
     cls, model = base
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -2,6 +2,7 @@
 
 import json
 import math
+import warnings
 
 import pytest
 import torch
@@ -33,7 +34,11 @@ def test_scales_and_ranks_are_those_in_peft_modules(rslora, tmp_path):
         "alpha_pattern": {".*up_proj": 5, "roj": 1},
     }
     adapter = Adapter(make_adapter(tiny.tiny_llama(), tmp_path / "adapter", **config))
-    modules = get_peft_model(tiny.tiny_llama(), LoraConfig(r=4, lora_alpha=6, **config)).base_model.model.named_modules()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        modules = get_peft_model(
+            tiny.tiny_llama(), LoraConfig(r=4, lora_alpha=6, **config)
+        ).base_model.model.named_modules()
     theirs = {name: (m.r["default"], m.scaling["default"]) for name, m in modules if isinstance(m, PeftLayer)}
     assert {name: (layer.rank, layer.scale) for name, layer in adapter.layers.items()} == theirs
 
