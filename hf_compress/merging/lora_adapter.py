@@ -72,7 +72,8 @@ class Adapter:
         place: the folder.
         config: adapter_config.json as plain data.
         layers: what has factors, by module name, sorted.
-        whole: parameters saved as a whole (modules_to_save, biases, embeddings of the base): name -> tensor in the file.
+        whole: parameters saved as a whole (modules_to_save, biases): name -> tensor in the file.
+        base_copies: weights of the base that PEFT saves beside factors on embeddings: name -> tensor in the file.
     """
 
     def __init__(self, folder: Path, label: str | None = None) -> None:
@@ -84,7 +85,7 @@ class Adapter:
         self.config = _read_config(folder / CONFIG)
         _check_config(self.config, self.place)
         self._tensors = _open_tensors(folder)
-        self.layers, self.whole = _sort(self._tensors.shapes, self.config, self.place)
+        self.layers, self.whole, self.base_copies = _sort(self._tensors.shapes, self.config, self.place)
 
     @property
     def base(self) -> str | None:
@@ -211,10 +212,11 @@ def _check_config(config: dict[str, Any], place: str) -> None:
 
 def _sort(
     shapes: Mapping[str, tuple[int, ...]], config: dict[str, Any], place: str
-) -> tuple[dict[str, LoraLayer], dict[str, str]]:
-    """Every tensor of the file becomes part of a layer or a whole parameter."""
+) -> tuple[dict[str, LoraLayer], dict[str, str], dict[str, str]]:
+    """Every tensor of the file becomes part of a layer, a whole parameter or a copy of the base's."""
     grouped: dict[str, dict[str, str]] = {}
     whole: dict[str, str] = {}
+    copies: dict[str, str] = {}
     for key in shapes:
         name = key.removeprefix(PREFIX)
         suffix = next((end for end in _ROLES if name.endswith(end)), None)
@@ -224,6 +226,8 @@ def _sort(
             raise CompressionError(
                 f"{place}: {key} is a kind of tensor this library does not know; merge the adapter with PEFT"
             )
+        elif name.endswith(".base_layer.weight"):
+            copies[name.replace(".base_layer.", ".")] = key
         else:
             whole[name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = key
     if not grouped and not whole:
@@ -231,7 +235,7 @@ def _sort(
     layers = {}
     for module, keys in sorted(grouped.items()):
         layers[module] = _layer(module, keys, shapes, config, place)
-    return layers, whole
+    return layers, whole, copies
 
 
 def _layer(

@@ -20,8 +20,8 @@ def truncate(b: Tensor, a: Tensor, rank: int | None = None, energy: float | None
     Args:
         b: (O, R).
         a: (R, I).
-        rank: of the result; more than there is to keep keeps all.
-        energy: instead of a rank: the share of the squared norm that stays at least, in (0, 1].
+        rank: of the result at most; more than there is to keep keeps all.
+        energy: the share of the squared norm that stays at least, in (0, 1], as far as `rank` allows.
 
     Returns:
         B (O, r) and A (r, I) in fp32, computed in fp64 and balanced (both carry the square root of the singular values);
@@ -32,7 +32,8 @@ def truncate(b: Tensor, a: Tensor, rank: int | None = None, energy: float | None
     left, left_triangle = torch.linalg.qr(b.double())
     right, right_triangle = torch.linalg.qr(a.double().T)
     u, s, vh = torch.linalg.svd(left_triangle @ right_triangle.T, full_matrices=False)
-    keep = min(rank, len(s)) if rank is not None else rank_for_energy(s, float(s.square().sum()), energy or 1.0)
+    keep = len(s) if energy is None else rank_for_energy(s, float(s.square().sum()), energy)
+    keep = keep if rank is None else min(rank, keep)
     root = s[:keep].sqrt()
     new_b = (left @ u[:, :keep]) * root
     new_a = root[:, None] * (vh[:keep] @ right.T)
@@ -98,8 +99,8 @@ def factorize(
     Args:
         matrix: (O, I) fp32, not all zero.
         generator: of the random vectors.
-        rank: of the result, at most min(O, I).
-        energy: instead of or below `rank`: the share of the squared norm that stays at least; the sample doubles until it
+        rank: of the result at most.
+        energy: the share of the squared norm that stays at least, as far as `rank` allows; the sample doubles until it
             holds that much.
 
     Returns:

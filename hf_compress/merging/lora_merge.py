@@ -29,9 +29,10 @@ def merge_adapters(
 ) -> LoraResult:
     """Write the adapter whose change of every layer is sum_i w_i * scale_i * B_i @ A_i.
 
-    Without `rank` and `energy` the factors are stacked: A = [A_1; A_2; ...], B = [w_1 s_1 B_1, w_2 s_2 B_2, ...]. The product
-    is the sum, exactly up to rounding, and the rank is the sum of the ranks. With one of them the stacked factors are cut to
-    the best of that rank by `truncate`, which never forms the full matrix; the error is the smallest possible.
+    Without `rank` and `energy` the factors are stacked: A = [A_1; A_2; ...], B = [w_1 s_1 B_1, w_2 s_2 B_2, ...]. Their
+    product is the sum, exactly up to rounding, and the rank is the sum of the ranks. With one of them the stacked
+    factors are cut to the best of that rank by `truncate`, which never forms the full matrix; the error is the smallest
+    possible.
 
     A layer that only some adapters change gets the sum over those.
 
@@ -40,10 +41,10 @@ def merge_adapters(
         out: the new folder.
         weights: one per adapter; None = 1 for each, so that the changes add up; 1/n each gives their mean.
         rank: of the result; layers whose factors or dimensions allow less keep all they have.
-        energy: instead of a rank: the share of the squared norm that each layer keeps at least, in (0, 1].
+        energy: the share of the squared norm that each layer keeps at least, in (0, 1]; with `rank`, up to that rank.
         base: what the result names as its base; None = the adapters', which must then name the same one.
-        whole_from: the number of the adapter, from 0, whose whole tensors (modules_to_save) the result has; None = they must
-            be equal in all adapters.
+        whole_from: the number of the adapter, from 0, whose whole tensors (modules_to_save) the result has; None = they
+            must be equal in all adapters.
         dtype: of the factors.
 
     Raises:
@@ -56,7 +57,7 @@ def merge_adapters(
     weights = [1.0] * len(opened) if weights is None else list(weights)
     _check(opened, weights, rank, energy, whole_from)
     named = _common_base(opened, base)
-    whole = _whole(opened, whole_from)
+    whole = {**_whole(opened, whole_from), **_base_copies(opened)}
     modules = sorted({module for adapter in opened for module in adapter.layers})
     biased = any("bias" in layer.keys for adapter in opened for layer in adapter.layers.values())
     stacked = {module: _stack(opened, weights, module, biased) for module in modules}
@@ -104,8 +105,8 @@ def _check(
         for layer in adapter.layers.values():
             if "magnitude" in layer.keys:
                 raise CompressionError(
-                    f"{adapter.place}: {layer.module} is DoRA, whose change depends on the base's weights; merge it into the"
-                    " base instead"
+                    f"{adapter.place}: {layer.module} is DoRA, whose change depends on the base's weights; merge it into"
+                    " the base instead"
                 )
 
 
@@ -154,6 +155,20 @@ def _whole(adapters: list[Adapter], whole_from: int | None) -> dict[str, Tensor]
                 " tensors cannot be added; say whose to keep (whole_from), or merge the adapters into the base"
             )
         found[name] = first
+    return found
+
+
+def _base_copies(adapters: list[Adapter]) -> dict[str, Tensor]:
+    """Weights of the base that adapters on embeddings carry."""
+    found: dict[str, Tensor] = {}
+    for adapter in adapters:
+        for name, key in adapter.base_copies.items():
+            tensor = adapter.read(key)
+            if not torch.equal(found.setdefault(name, tensor), tensor):
+                raise CompressionError(
+                    f"{adapter.place} carries another {name} of its base than the adapters before it; adapters of different"
+                    " bases do not add up"
+                )
     return found
 
 

@@ -67,7 +67,7 @@ class AdaptedSource(Source):
         self.source, self.adapter, self.keep_zeros = source, adapter, keep_zeros
         self.names = ModelNames(source.config, source.infos, source.place)
         self._changes: dict[str, _Change] = {}
-        for name, key in adapter.whole.items():
+        for name, key in {**adapter.whole, **adapter.base_copies}.items():
             self._replace(name, key)
         for layer in adapter.layers.values():
             self._place_layer(layer)

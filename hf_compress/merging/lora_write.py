@@ -130,7 +130,7 @@ def write_adapter(
     """
     if out.exists():
         raise CompressionError(f"{out} exists already; remove it or name another folder")
-    tensors = {f"{PREFIX}{name}": tensor for name, tensor in whole.items()}
+    tensors = {f"{PREFIX}{_inside(name, layers)}": tensor for name, tensor in whole.items()}
     for layer in layers:
         tensors |= _stored(layer, getattr(torch, dtype))
     ranks = collections.Counter(layer.a.shape[0] for layer in layers)
@@ -173,6 +173,12 @@ def write_adapter(
         whole=tuple(sorted(whole)),
         num_parameters=sum(tensor.numel() for tensor in tensors.values()),
     )
+
+
+def _inside(name: str, layers: Sequence[NewLayer]) -> str:
+    """The name of a whole parameter in the file: PEFT wraps a layer with factors around the base's module."""
+    owner, _, leaf = name.rpartition(".")
+    return f"{owner}.base_layer.{leaf}" if any(layer.module == owner for layer in layers) else name
 
 
 def _stored(layer: NewLayer, dtype: torch.dtype) -> dict[str, Tensor]:
