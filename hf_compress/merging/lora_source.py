@@ -134,6 +134,8 @@ class AdaptedSource(Source):
     def _find(self, name: str) -> tuple[str, str]:
         """(tensor, parameter) for what the adapter calls `name`; the tensor is empty where it is rearranged on disk."""
         parameter = self.names.parameter(name)
+        if parameter in self.names.rearranged and name != parameter and name in self.infos:
+            return name, name  # one part, e.g. one expert, of what this release of transformers joins
         if parameter is not None:
             partners = [item for item in self.names.tied_group(parameter) if item != parameter]
             if partners:
@@ -145,7 +147,7 @@ class AdaptedSource(Source):
                 return self.names.tensor_of[parameter], parameter
             if parameter in self.names.rearranged:
                 return "", parameter
-        if name in self.infos:  # a part of what this release of transformers joins, e.g. one expert
+        if name in self.infos:
             return name, name
         raise CompressionError(
             f"{self.adapter.place}: {name} has no tensor in {self.label} ({self.place}); the adapter belongs to another"
