@@ -1,7 +1,6 @@
 """A checkpoint with adapters merged into it, as a new checkpoint."""
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from hf_compress.merging.architecture import verify_loads
 from hf_compress.merging.companions import copy_companions, resolve_folder, write_config
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_source import AdaptedSource, ZeroCount
+from hf_compress.merging.lora_write import written_beside
 from hf_compress.merging.merge import parse_size
 from hf_compress.merging.provenance import sha256_of
 from hf_compress.merging.source import open_source
@@ -87,24 +87,20 @@ def apply_adapters(
     adapted = stack[-1]
     about = {"version": __version__, "lora": {"apply": {"keep_zeros": keep_zeros}, "inputs": _hashes(adapted.files())}}
     layout = lay_out(adapted.infos, shard_bytes, {"hf_compress": json.dumps(about, separators=(",", ":"))})
-    part = out.with_name(f".{out.name}.part")
-    if part.exists():
-        shutil.rmtree(part)
-    part.mkdir(parents=True)
-    require_space(part, sum(shard.num_bytes for shard in layout.shards))
-    for shard in layout.shards:
-        file = ShardFile(part, shard)
-        try:
-            for name in shard.offsets:
-                file.write(name, 0, adapted.read(name).contiguous())
-        finally:
-            file.close()
-    if len(layout.shards) > 1:
-        (part / INDEX).write_text(json.dumps(layout.index(), indent=2) + "\n")
-    config = write_config(source.config, {}, None, part)
-    copy_companions(folder, part)
-    loads = verify_loads(part, config)
-    part.rename(out)
+    with written_beside(out) as part:
+        require_space(part, sum(shard.num_bytes for shard in layout.shards))
+        for shard in layout.shards:
+            file = ShardFile(part, shard)
+            try:
+                for name in shard.offsets:
+                    file.write(name, 0, adapted.read(name).contiguous())
+            finally:
+                file.close()
+        if len(layout.shards) > 1:
+            (part / INDEX).write_text(json.dumps(layout.index(), indent=2) + "\n")
+        config = write_config(source.config, {}, None, part)
+        copy_companions(folder, part)
+        loads = verify_loads(part, config)
     return AppliedResult(
         folder=out,
         changed=tuple(sorted({name for layer in stack for name in layer.changed()})),

@@ -87,9 +87,9 @@ def extract_lora(
         elif bool(difference.count_nonzero()):
             layers.append(_extract(name, module, difference, rank, energy, seed))
     found = find_rest(pair.model, pair.names, before, after, pair.base_names, modules, save=rest == "save")
-    if not layers and not found.whole:
+    if not layers:
         raise CompressionError(
-            f"{base} and {tuned} do not differ in any weight that is targeted or saved; nothing to extract"
+            f"{base} and {tuned} do not differ in any targeted layer, and PEFT loads no adapter without one; change targets"
         )
     config = {
         "base_model_name_or_path": str(base),

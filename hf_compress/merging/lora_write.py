@@ -1,12 +1,13 @@
 """Writing a PEFT adapter folder, and saying how good it is."""
 
 import collections
+import contextlib
 import dataclasses
 import json
 import math
 import re
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +71,8 @@ class LoraResult:
     Attributes:
         folder: the adapter.
         layers: by module name.
-        error: relative Frobenius norm of the difference over all layers together: sqrt(sum lost^2 / sum norm^2).
+        error: relative Frobenius norm of the difference over all layers together: sqrt(sum lost^2 / sum norm^2). Of the fp32
+            factors: rounding them to another `dtype` when they are written comes on top.
         whole: parameters that are saved as a whole.
         lost: tensors whose change the adapter does not carry: name -> why.
         lost_norm: Frobenius norm of those changes together.
@@ -101,6 +103,21 @@ class LoraResult:
                 + "; ".join(f"{name} ({reason})" for name, reason in self.lost.items())
             )
         return "\n".join([*lines, f"adapter  {self.folder}"])
+
+
+@contextlib.contextmanager
+def written_beside(out: Path) -> Iterator[Path]:
+    """A folder beside `out` that gets its name when the block ends well, and is removed when it does not."""
+    part = out.with_name(f".{out.name}.part")
+    if part.exists():
+        shutil.rmtree(part)
+    part.mkdir(parents=True)
+    try:
+        yield part
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    part.rename(out)
 
 
 def write_adapter(
@@ -151,15 +168,10 @@ def write_adapter(
         "inference_mode": True,
         **config,
     }
-    part = out.with_name(f".{out.name}.part")
-    if part.exists():
-        shutil.rmtree(part)
-    part.mkdir(parents=True)
-    _write_tensors(
-        part, tensors, {"hf_compress": json.dumps({"version": __version__, **provenance}, separators=(",", ":"))}
-    )
-    (part / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
-    part.rename(out)
+    about = {"hf_compress": json.dumps({"version": __version__, **provenance}, separators=(",", ":"))}
+    with written_beside(out) as part:
+        _write_tensors(part, tensors, about)
+        (part / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
     wanted, lost = math.hypot(*(layer.norm for layer in layers)), math.hypot(*(layer.lost for layer in layers))
     return LoraResult(
         folder=out,

@@ -5,6 +5,7 @@ import json
 import pytest
 import torch
 from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 
 from hf_compress._errors import CompressionError
@@ -58,5 +59,11 @@ def test_refusals_leave_nothing_behind(tmp_path):
         apply_adapters(base, [other], base)
     with pytest.raises(CompressionError, match="max_shard_size='big' is no size"):
         apply_adapters(base, [other], tmp_path / "out", max_shard_size="big")
-    assert {entry.name for entry in tmp_path.iterdir()} == {"base", "other"}
+    broken = make_adapter(tiny.tiny_llama(), tmp_path / "broken", target_modules=ATTENTION)
+    weights = load_file(broken / "adapter_model.safetensors")
+    next(iter(weights.values())).fill_(float("inf"))
+    save_file(weights, broken / "adapter_model.safetensors")
+    with pytest.raises(CompressionError, match="holds NaN or infinity"):
+        apply_adapters(base, [broken], tmp_path / "out")
+    assert {entry.name for entry in tmp_path.iterdir()} == {"base", "other", "broken"}
     assert LlamaForCausalLM.from_pretrained(base) is not None

@@ -18,4 +18,3 @@ def test_the_example_of_the_page_runs(tmp_path):
     assert "4 layers, rank 12" in lines[0]
     assert "rank 6" in lines[1]
     assert {path.name for path in tmp_path.iterdir()} == {"base", "math", "code", "both", "small", "tuned", "found"}
-    print(run.stdout)
