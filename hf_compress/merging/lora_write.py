@@ -71,8 +71,8 @@ class LoraResult:
     Attributes:
         folder: the adapter.
         layers: by module name.
-        error: relative Frobenius norm of the difference over all layers together: sqrt(sum lost^2 / sum norm^2). Of the fp32
-            factors: rounding them to another `dtype` when they are written comes on top.
+        error: relative Frobenius norm of the difference over all layers together: sqrt(sum lost^2 / sum norm^2). Of the
+            fp32 factors: rounding them to another `dtype` when they are written comes on top.
         whole: parameters that are saved as a whole.
         lost: tensors whose change the adapter does not carry: name -> why.
         lost_norm: Frobenius norm of those changes together.
