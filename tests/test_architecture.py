@@ -28,7 +28,7 @@ VALUES = {
     "schemes",
 }
 VALUES |= {"loss", "losses", "signal"}
-VALUES |= {"method", "methods", "operands", "gram", "sphere", "selection", "weights"}
+VALUES |= {"method", "methods", "operands", "gram", "sphere", "selection", "weights", "lora_factors"}
 TECHNIQUES = {"pruning", "quantization", "distillation", "merging", "ensembling"}
 HOSTS = {"training", "evaluation", "export"}
 
