@@ -129,7 +129,7 @@ def _parameters(merge: Merge) -> Iterable[str]:
             if name not in known:
                 yield unknown(f"{where}: {kind}", name, known)
             elif rule.member is not None and name not in own:
-                yield f"{where}: {name} is the same for all members of {merge.method.name}; leave `member` out of the rule"
+                yield f"{where}: {name} is one for all members in {merge.method.name}; leave `member` out of the rule"
             else:
                 yield from _value(f"{where}.{name}", value)
 

@@ -20,7 +20,7 @@ _STAGE = re.compile(r"\w*stages?\Z")
 _INSIDE_STAGE = re.compile(r"(?:layers?|blocks?)\Z")
 
 _BEFORE = (
-    r"embed(?!_out)|(?:^|[._])(?:emb|wte|wpe|shared|stem|position|patch|conv[12]|conv_in|conv_layers"
+    r"embed(?!_out)|(?:^|[._])(?:emb(?!ed_out)|wte|wpe|shared|stem|position|patch|conv[12]|conv_in|conv_layers"
     r"|(?:cls|class|mask|distillation|query)_tokens?|feature_extractor|feature_projection|pre_?lay?e?r_?norm)"
 )
 _BEFORE_LAYERS = re.compile(_BEFORE)

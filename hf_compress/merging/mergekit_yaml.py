@@ -120,7 +120,7 @@ def _dtype(top: dict[str, Node]) -> Any:
         return "auto"
     name = top[key].text(key).removeprefix("torch.")
     if name not in _DTYPES:
-        top[key].refuse(unknown(key, name, _DTYPES))
+        top[key].refuse(f"{key}: {name} is no type that results are stored in; write {', '.join(_DTYPES)}")
     return name
 
 

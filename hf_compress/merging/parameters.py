@@ -10,8 +10,8 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.checks import check_merge, per_member
-from hf_compress.merging.configuration import Merge, Rule, Value
-from hf_compress.merging.layers import Place, locate
+from hf_compress.merging.configuration import Member, Merge, Rule, Value
+from hf_compress.merging.layers import OUTSIDE, Place, locate
 from hf_compress.merging.method import MergeMethod
 
 logger = logging.getLogger(__name__)
@@ -149,11 +149,7 @@ class _Resolver:
         fields: dict[str, Any] = {}
         values: dict[str, list[float]] = {}
         for parameter in self.per_member:
-            default = getattr(self.method, parameter, 1.0)
-            values[parameter] = [
-                float(interpolate(member.weight if parameter == "weight" else member.values.get(parameter, default), depth))
-                for member in self.merge.members
-            ]
+            values[parameter] = [float(interpolate(self._own(member, parameter), depth)) for member in self.merge.members]
         for rule in rules:
             rule.used = True
             for parameter, given in rule.rule.set.items():
@@ -176,11 +172,18 @@ class _Resolver:
             return None
         return Parameters(method=method, values=chosen)
 
+    def _own(self, member: Member, parameter: str) -> Value:
+        """What the member says, else the method's field of the same name."""
+        if parameter == "weight":
+            return member.weight
+        return member.values[parameter] if parameter in member.values else getattr(self.method, parameter)  # type: ignore[no-any-return]
+
     def _check_used(self, places: Mapping[str, Place]) -> None:
         unused = [rule for rule in self.rules if not rule.used]
         if self.merge.compat == "mergekit":  # which takes a filter that finds nothing
             for rule in unused:
-                logger.warning("rules.%d (match %r) matches no tensor and has no effect", rule.number, rule.rule.match)
+                if not (rule.rule.match or "").startswith(f"re:{OUTSIDE}"):  # the import's own, beside those for layers
+                    logger.warning("rules.%d (match %r) matches no tensor and has no effect", rule.number, rule.rule.match)
             return
         for rule in unused:
             pattern, layers = rule.rule.match, rule.rule.layers

@@ -155,11 +155,13 @@ def _config(
     chosen: list[list[tuple[str, int]]],
 ) -> dict[str, Any]:
     """What changes in the reference's config; fields may lie in its `text_config`."""
-    config = dict(configs.get(reference) or {})
+    config = configs.get(reference) or {}
     if not config:
         return {}
     nested = "text_config" if not any(key in config for key in _COUNTS) and "text_config" in config else None
-    parts = {label: (whole.get(nested) or {}) if nested else whole for label, whole in configs.items()}
+    used = dict.fromkeys([reference, *(label for sources in chosen for label, _ in sources)])
+    wholes = {label: configs.get(label) or {} for label in used}
+    parts = {label: (whole.get(nested) or {}) if nested else whole for label, whole in wholes.items()}
     own = parts[reference]
     keys = [key for key in _COUNTS if own.get(key) == counts[reference]]
     if not keys:

@@ -15,6 +15,7 @@ _MOST_NODES = 100_000
 """More than any configuration needs; aliases of aliases could otherwise grow without end."""
 
 
+_PLAIN = (yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, yaml.resolver.BaseResolver.DEFAULT_SEQUENCE_TAG)
 _TRUE = ("true", "yes", "on", "y", "t", "1", "1.0")
 _FALSE = ("false", "no", "off", "n", "f", "0", "0.0")
 
@@ -155,6 +156,8 @@ class _Builder:
         self.count += 1
         if self.count > _MOST_NODES:
             raise CompressionError(f"{self.source}: its aliases unfold to more than {_MOST_NODES} values")
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+            raise yaml.MarkedYAMLError(problem=f"the tag {node.tag} is not supported", problem_mark=node.start_mark)
         if isinstance(node, yaml.SequenceNode):
             return Node([self.node(item, item.start_mark.line + 1) for item in node.value], line, self.source)
         if not isinstance(node, yaml.MappingNode):

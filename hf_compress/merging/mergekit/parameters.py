@@ -79,7 +79,12 @@ class ParameterReader:
         try:
             return self.cls(**fields)
         except CompressionError as error:
-            self.node.refuse(str(error))
+            self._line_of(str(error).partition("=")[0]).refuse(str(error))
+
+    def _line_of(self, ours: str) -> Node:
+        """Where the value of a shared parameter stands, for errors."""
+        names = [name for name in self.known.shared if OUR_NAMES.get(name, name) == ours]
+        return next((level[name] for level in self.outer for name in names if name in level), self.node)
 
     def members(self, references: list[Reference]) -> dict[str, dict[str, Value]]:
         """Label -> parameter -> value; what differs between tensors becomes rules."""
