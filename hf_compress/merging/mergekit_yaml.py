@@ -27,12 +27,10 @@ class Imported:
 
     Attributes:
         merge: the job, with compat "mergekit".
-        chat_template: of the result's tokenizer: "auto" (the one most inputs have), or the template; None = the base's.
         notes: settings that mergekit takes and that change nothing, one sentence each.
     """
 
     merge: Merge
-    chat_template: str | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -93,6 +91,7 @@ def import_mergekit(text: str, source: str) -> Imported:
             slices=slices_of(pieces, labels),
             tokenizer=_tokenizer(top, labels, base),
             dtype=_dtype(top),
+            chat_template=_chat_template(top),
             compat="mergekit",
         )
     except CompressionError as error:
@@ -102,7 +101,7 @@ def import_mergekit(text: str, source: str) -> Imported:
     problems = check_merge(merge)
     if problems:
         root.refuse("; ".join(problems))
-    return Imported(merge=merge, chat_template=_chat_template(top), notes=tuple(dict.fromkeys(parameters.notes)))
+    return Imported(merge=merge, notes=tuple(dict.fromkeys(parameters.notes)))
 
 
 def _base_path(base: Reference | None, known: MergekitMethod, members: list[Reference], top: dict[str, Node]) -> str | None:

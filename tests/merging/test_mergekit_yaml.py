@@ -172,9 +172,9 @@ def test_the_stored_type_is_out_dtype_else_dtype(lines, dtype):
 
 
 def test_a_chat_template_is_handed_on():
-    assert read(LINEAR).chat_template is None
-    assert read(LINEAR + "chat_template: auto").chat_template == "auto"
-    assert read(LINEAR + "chat_template: '{{ messages[0] }}'").chat_template == "{{ messages[0] }}"
+    assert read(LINEAR).merge.chat_template is None
+    assert read(LINEAR + "chat_template: auto").merge.chat_template == "auto"
+    assert read(LINEAR + "chat_template: '{{ messages[0] }}'").merge.chat_template == "{{ messages[0] }}"
 
 
 def test_settings_without_effect_are_said():
