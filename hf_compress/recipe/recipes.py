@@ -67,11 +67,16 @@ class Recipe(Strategy, kind="job", package="hf_compress.recipe.jobs"):
             value = getattr(self, field.name)
             if value is None and field.default is None:
                 continue
+            if not full and field.default_factory is not dataclasses.MISSING and value == field.default_factory():
+                continue
             data[field.name] = dump(value, full)
         return json.loads(json.dumps(data))  # type: ignore[no-any-return]
 
     def to_yaml(self) -> str:
-        """The canonical text: `job` first, fields in order, defaults left out."""
+        """The canonical text: `job` first, fields in order, defaults left out.
+
+        An optional section stays even where it says nothing: `pruning: {}` prunes by defaults, no `pruning` does not prune.
+        """
         return write_yaml(self.to_plain())
 
     def fingerprint(self) -> str:
