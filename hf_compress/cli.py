@@ -54,7 +54,7 @@ def run(
     from hf_compress.recipe.recipes import Recipe
 
     try:
-        result = Recipe.load(recipe, overrides or ()).run(resume)
+        result = Recipe.load(recipe, overrides or (), sources=True).run(resume)
     except KeyboardInterrupt:
         typer.echo("\nhf-compress: interrupted; the same command with --resume goes on", err=True)
         raise typer.Exit(130) from None
@@ -71,7 +71,7 @@ def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
     from hf_compress.recipe.problems import RecipeError
     from hf_compress.recipe.recipes import Recipe
 
-    loaded = Recipe.load(recipe, overrides or ())
+    loaded = Recipe.load(recipe, overrides or (), sources=True)
     problems = loaded.preflight()
     if problems:
         raise RecipeError(problems)

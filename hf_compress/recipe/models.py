@@ -19,40 +19,48 @@ def load_config(model: str | FreshModel, changes: dict[str, Any]) -> "Pretrained
     """The config of a recipe's model.
 
     Args:
-        model: a folder, a Hub id or a config.
+        model: a folder, a Hub id or a config with known keys.
         changes: what data and tokenizer decide (vocab_size, labels); set on top.
 
     Raises:
-        CompressionError: the model is not there, the architecture or a config key is unknown, a value does not fit.
+        CompressionError: the model is not there, or a value does not fit.
     """
-    from transformers import CONFIG_MAPPING, AutoConfig
+    from transformers import AutoConfig
 
     if isinstance(model, str):
         return from_pretrained(AutoConfig, model, "model", **changes)
+    try:
+        return AutoConfig.for_model(**model.config, **changes)
+    except Exception as error:  # each architecture refuses in its own way
+        raise CompressionError(f"model.config: {_reason(error)}") from error
+
+
+def check_keys(model: FreshModel, decided: Iterable[str]) -> None:
+    """Refuse an unknown architecture, keys that its config does not have, and keys that are not the recipe's to set.
+
+    Args:
+        model: a config.
+        decided: the keys that follow from data and tokenizer.
+
+    Raises:
+        RecipeError: with every key at once.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
     fields = dict(model.config)
     model_type = fields.pop("model_type")
     if model_type not in CONFIG_MAPPING:
-        raise CompressionError(
-            f"model.config.model_type: {unknown('architecture', model_type, CONFIG_MAPPING).split(' (known')[0]}"
-        )
+        message = unknown("architecture", model_type, CONFIG_MAPPING).split(" (known")[0]
+        raise RecipeError([Problem(path="model.config.model_type", message=message)])
     known = set(AutoConfig.for_model(model_type).to_dict()) | {"vocab_size", "num_labels"}
-    problems = [
-        Problem(
-            path=f"model.config.{key}",
-            message=unknown(f"key of a {model_type} config", str(key), known).split(" (known:")[0],
-        )
+    messages = {
+        key: unknown(f"key of a {model_type} config", str(key), known).split(" (known:")[0]
         for key in fields
         if key not in known
-    ]
-    for key in sorted(fields.keys() & changes.keys()):
-        message = f"the data and tokenizer decide this ({changes[key]!r}); leave it out"
-        problems.append(Problem(path=f"model.config.{key}", message=message))
-    if problems:
-        raise RecipeError(problems)
-    try:
-        return AutoConfig.for_model(model_type, **fields, **changes)
-    except Exception as error:  # each architecture refuses in its own way
-        raise CompressionError(f"model.config: {_reason(error)}") from error
+    }
+    messages |= {key: "the data and tokenizer decide this; leave it out" for key in decided if key in fields}
+    if messages:
+        raise RecipeError([Problem(path=f"model.config.{key}", message=text) for key, text in messages.items()])
 
 
 def require_architecture(auto_class: Any, config: "PretrainedConfig", key: str) -> None:
@@ -153,7 +161,6 @@ def load_tokenizer(model: str) -> Any:
 def train_tokenizer(fresh: FreshTokenizer, texts: Iterable[str]) -> Any:
     """A byte-level BPE tokenizer trained on `texts`; the same texts give the same tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -165,6 +172,13 @@ def train_tokenizer(fresh: FreshTokenizer, texts: Iterable[str]) -> Any:
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
+    return wrap_tokenizer(backend)
+
+
+def wrap_tokenizer(backend: Any) -> Any:
+    """A trained backend as transformers uses it; one special token starts, ends and pads."""
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT, pad_token=END_OF_TEXT
     )

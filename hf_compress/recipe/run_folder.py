@@ -13,6 +13,8 @@ from hf_compress.recipe.yaml_text import parse_yaml
 
 logger = logging.getLogger(__name__)
 
+_RECIPE = "recipe.yaml"
+
 
 class RunFolder:
     """`training.output_dir` of a train recipe.
@@ -30,7 +32,7 @@ class RunFolder:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.path = Path(recipe.output_dir)  # type: ignore[attr-defined]
-        self.recipe_file = self.path / "recipe.yaml"
+        self.recipe_file = self.path / _RECIPE
         self.tokenizer = self.path / "tokenizer"
         self.dense = self.path / "dense"
         self.dense_training = self.path / "dense-training"
@@ -43,18 +45,9 @@ class RunFolder:
         Raises:
             CompressionError: it holds another run, something else, or this run and `resume` is not set.
         """
-        place = next(parent for parent in (self.path, *self.path.absolute().parents) if parent.exists())
-        if not place.is_dir():
-            inside = "" if place == self.path else f", and {self.path} would lie in it"
-            raise CompressionError(f"training.output_dir: {place} is a file{inside}; name a folder")
-        if not os.access(place, os.W_OK | os.X_OK):
-            raise CompressionError(f"training.output_dir: {place} cannot be written to; name a folder that can")
-        if not self.path.exists() or not any(self.path.iterdir()):
-            return
+        check_place(self.path)
         if not self.recipe_file.is_file():
-            raise CompressionError(
-                f"training.output_dir: {self.path} holds files of something else; name an empty or new folder"
-            )
+            return
         known = parse_yaml(self.recipe_file.read_text(), str(self.recipe_file))
         difference = first_difference(known, self.recipe.to_plain())
         if difference is not None:
@@ -76,6 +69,22 @@ class RunFolder:
             part.write_text(self.recipe.to_yaml())
             part.rename(self.recipe_file)
         shutil.rmtree(self.rows, ignore_errors=True)
+
+
+def check_place(path: Path) -> None:
+    """Refuse a path where no run can have its folder, whatever its recipe.
+
+    Raises:
+        CompressionError: it is a file, cannot be written to, or is a folder with files and no recipe.
+    """
+    place = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
+    if not place.is_dir():
+        inside = "" if place == path else f", and {path} would lie in it"
+        raise CompressionError(f"training.output_dir: {place} is a file{inside}; name a folder")
+    if not os.access(place, os.W_OK | os.X_OK):
+        raise CompressionError(f"training.output_dir: {place} cannot be written to; name a folder that can")
+    if path.exists() and any(path.iterdir()) and not (path / _RECIPE).is_file():
+        raise CompressionError(f"training.output_dir: {path} holds files of something else; name an empty or new folder")
 
 
 def last_complete_checkpoint(folder: Path) -> Path | None:

@@ -8,7 +8,9 @@ import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
 from transformers import LlamaConfig, LlamaForSequenceClassification, Qwen3Config, Qwen3ForCausalLM
 
-from tests.recipe.small import DROP, pretrained, text_rows, write_jsonl, write_model
+from hf_compress import Recipe
+from hf_compress.recipe.problems import RecipeError
+from tests.recipe.small import DROP, pretrained, recipe, text_rows, write_jsonl, write_model
 from tests.tiny import VOCAB, tiny_llama, tiny_tokenizer, tiny_vit
 
 POINT = "is not a point in training; write a step (300) or a share ('60%')"
@@ -169,10 +171,6 @@ RECIPE_MISTAKES = {
         "tokenizer: is missing: fresh weights have none; write vocab_size: 4096",
     ),
     "small vocabulary": ({"tokenizer": {"vocab_size": 100}}, "tokenizer: vocab_size=100 leaves no room for merges"),
-    "tokenizer for images": (
-        {"task": "image_classification"},
-        "tokenizer: image_classification reads no text; leave it out",
-    ),
     "dense output_dir": ({"dense": {"training": {"output_dir": "x"}}}, "dense: training.output_dir cannot be set here"),
     # training
     "learning rate as text": (
@@ -383,6 +381,104 @@ def test_all_mistakes_of_a_recipe_are_named_at_once(refused):
     ]
 
 
+def test_mistakes_of_every_kind_are_named_at_once(refused, call, tmp_path):
+    changes = {
+        "title": 5,
+        "prunning": {},
+        "model.config.hiden_size": 3,
+        "model.config.vocab_size": 100,
+        "tokenizer.vocab_size": 10,
+        "data.path": "nowhere.jsonl",
+        "dense.training": {"max_step": 3, "seed": -1},
+        "pruning.criterion": "magnitud",
+        "pruning.schedule": {"name": "cubic", "final": 2.0, "begin": 0.5},
+        "quantization.begin": 4,
+        "distillation": {"losses": [{"weight": -1}], "teacher": {"name": "model", "dtype": "int8"}},
+        "training.learnin_rate": 1,
+        "training.metric_for_best_model": "perplexity",
+        "training.save_steps": "often",
+        "training.output_dir": str(write(tmp_path, "thesis.txt", "mine")),
+        "evaluation": {"batch_size": 0},
+        "export": {"format": "dense", "dtypo": "int8"},
+    }
+    complaints = refused(changes)
+    assert sorted(complaint.split(": ")[0] for complaint in complaints) == [
+        "data.path",
+        "dense.training.max_step",
+        "dense.training.seed",
+        "distillation.losses.0",
+        "distillation.teacher",
+        "evaluation",
+        "export.dtypo",
+        "model.config.hiden_size",
+        "model.config.vocab_size",
+        "pruning.criterion",
+        "pruning.schedule",
+        "pruning.schedule.begin",
+        "prunning",
+        "quantization.begin",
+        "title",
+        "tokenizer",
+        "training.learnin_rate",
+        "training.metric_for_best_model",
+        "training.output_dir",
+        "training.save_steps",
+    ]
+    assert call("check", tmp_path / "recipe.yaml") == (2, "", complaints)
+
+
+SOURCES = {
+    "data file": ({"data.path": "nowhere.jsonl"}, "data.path"),
+    "column": ({"data.text": "txt"}, "data.text"),
+    "label": ({"task": "sequence_classification", "data.label": "lable"}, "data.label"),
+    "architecture": ({"model.config.model_type": "lama"}, "model.config.model_type"),
+    "config value": ({"model.config.num_attention_heads": 3}, "model.config"),
+    "model folder": (pretrained("./nowhere"), "model"),
+    "tokenizer folder": ({"tokenizer": "./nowhere"}, "tokenizer"),
+    "teacher folder": ({"distillation.teacher": {"name": "model", "model": "./nowhere"}}, "distillation.teacher.model"),
+    "reporter": ({"training.report_to": "foo"}, "training"),
+}
+ELSEWHERE = {
+    "a wrong section": ({"evaluation": {"batch_size": 0}}, "evaluation"),
+    "two sections that do not go together": ({"export": {"format": "dense"}}, "export.format"),
+}
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE)
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_mistake_elsewhere_hides_no_mistake_in_what_a_section_names(source, elsewhere, refused):
+    changes, path = SOURCES[source]
+    also, also_path = ELSEWHERE[elsewhere]
+    assert [complaint.split(": ")[0] for complaint in refused({**changes, **also})] == [also_path, path]
+
+
+def test_without_a_task_the_data_is_opened_and_its_columns_are_not_judged(refused):
+    assert [complaint.split(": ")[0] for complaint in refused({"task": "causal_ml", "data.text": "txt"})] == ["task"]
+    complaints = refused({"task": "causal_ml", "data.path": "nowhere.jsonl", "model.config.model_type": "lama"})
+    assert [complaint.split(": ")[0] for complaint in complaints] == ["task", "data.path", "model.config.model_type"]
+
+
+def test_a_wrong_seed_does_not_keep_the_data_from_being_opened(refused):
+    complaints = refused({"training.seed": -1, "data.text": "txt"})
+    assert [complaint.split(": ")[0] for complaint in complaints] == ["training.seed", "data.text"]
+
+
+def test_a_refused_folder_hides_no_mistake_in_data_and_model(refused, tmp_path):
+    thesis = str(write(tmp_path, "thesis.txt", "mine"))
+    complaints = refused({"training.output_dir": thesis, "data.path": "nowhere.jsonl"})
+    assert [complaint.split(": ")[0] for complaint in complaints] == ["data.path", "training.output_dir"]
+
+
+def test_reading_a_recipe_from_python_opens_no_data(tmp_path):
+    plain = recipe(tmp_path, {"data.path": "nowhere.jsonl", "evaluation": {"batch_size": 0}})
+    with pytest.raises(RecipeError) as refusal:
+        Recipe.from_plain(plain)
+    assert [problem.path for problem in refusal.value.problems] == ["evaluation"]
+    with pytest.raises(RecipeError) as refusal:
+        Recipe.from_plain(plain, sources=True)
+    assert [problem.path for problem in refusal.value.problems] == ["evaluation", "data.path"]
+
+
 def test_mistakes_between_sections_are_named_together(refused):
     changes = {"dense": DROP, "tokenizer": DROP, "training.max_steps": 0, "export": {"format": "dense"}, "data.length": 1}
     paths = [complaint.split(": ")[0] for complaint in refused(changes)]
@@ -561,6 +657,7 @@ def write_images(file, num_rows=12):
 
 
 IMAGE_MISTAKES = {
+    "tokenizer": ({"tokenizer": {"vocab_size": 300}}, "tokenizer: image_classification reads no text; leave it out"),
     "channels": ({"model": {"config": {**VIT, "num_channels": 1}}}, "model: num_channels=1, and images are read as RGB"),
     "column": ({"data.image": "img"}, "data.image: unknown column of the train split"),
     "removed column": (
@@ -770,7 +867,6 @@ def test_a_teacher_of_another_architecture_teaches(call, tmp_path):
     )
     config.num_key_value_heads = 2
     from hf_compress.recipe.yaml_text import write_yaml
-    from tests.recipe.small import recipe
 
     write_jsonl(tmp_path / "train.jsonl", text_rows())
     student = write_model(tmp_path / "student")
@@ -811,7 +907,6 @@ def test_an_output_folder_with_other_files_is_refused(refused, tmp_path):
 
 def test_an_output_folder_of_another_run_names_the_difference(refused, tmp_path):
     from hf_compress import Recipe
-    from tests.recipe.small import recipe
 
     (tmp_path / "out").mkdir()
     write(tmp_path / "out", "recipe.yaml", Recipe.from_plain(recipe(tmp_path)).to_yaml())
