@@ -110,9 +110,17 @@ def new_weights(auto_class: Any, model: str, key: str, config: "PretrainedConfig
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # it would print a table of what the caller is about to say in one sentence
     try:
-        _, info = from_pretrained(auto_class, model, key, device_map="meta", output_loading_info=True, **given)
+        _, info = from_pretrained(
+            auto_class, model, key, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True, **given
+        )
     finally:
         logging.set_verbosity(level)
+    if info["mismatched_keys"]:
+        name, stored, expected = min(info["mismatched_keys"])
+        raise CompressionError(
+            f"{key}: {name} has the shape {tuple(stored)} in {model} and {tuple(expected)} by its config; the weights are"
+            " of another config, save the two together"
+        )
     return sorted(info["missing_keys"])
 
 

@@ -5,12 +5,12 @@ import os
 
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 from transformers import LlamaConfig, LlamaForSequenceClassification, Qwen3Config, Qwen3ForCausalLM
 
 from hf_compress import Recipe
 from hf_compress.recipe.problems import RecipeError
-from tests.recipe.small import DROP, pretrained, recipe, text_rows, write_jsonl, write_model
+from tests.recipe.small import DROP, pretrained, recipe, text_rows, write_images, write_jsonl, write_model
 from tests.tiny import VOCAB, tiny_llama, tiny_tokenizer, tiny_vit
 
 POINT = "is not a point in training; write a step (300) or a share ('60%')"
@@ -645,17 +645,6 @@ VIT = {"model_type": "vit", "hidden_size": 32, "intermediate_size": 64, "num_hid
 IMAGES = {"task": "image_classification", "tokenizer": DROP, "model": {"config": {**VIT, "image_size": 8, "patch_size": 4}}}
 
 
-def write_images(file, num_rows=12):
-    import PIL.Image
-
-    pictures = [PIL.Image.new("RGB", (8, 8), (20 * n, 0, 0)) for n in range(num_rows)]
-    features = Features({"image": Image(), "label": ClassLabel(names=["dark", "light"])})
-    Dataset.from_dict(
-        {"image": pictures, "label": [n // (num_rows // 2) for n in range(num_rows)]}, features=features
-    ).to_parquet(file)
-    return file
-
-
 IMAGE_MISTAKES = {
     "tokenizer": ({"tokenizer": {"vocab_size": 300}}, "tokenizer: image_classification reads no text; leave it out"),
     "channels": ({"model": {"config": {**VIT, "num_channels": 1}}}, "model: num_channels=1, and images are read as RGB"),
@@ -727,6 +716,12 @@ BROKEN_MODELS = {
     "half the weights": (
         lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:9000]),
         "model: {path} cannot be loaded: Error while deserializing header",
+    ),
+    "another width": (
+        lambda folder: (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace('"intermediate_size": 64', '"intermediate_size": 96')
+        ),
+        "model: model.layers.0.mlp.down_proj.weight has the shape (32, 64) in {path} and (32, 96) by its config",
     ),
     "broken config": (
         lambda folder: (folder / "config.json").write_text("{nope"),
