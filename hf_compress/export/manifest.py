@@ -52,7 +52,7 @@ def build_manifest(
 
 def write_manifest(manifest: dict[str, Any], folder: Path) -> None:
     """Write compression.json into `folder`."""
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     file = Path(folder) / MANIFEST
     if not file.is_file():
         raise CompressionError(f"{folder} holds no {MANIFEST}; it was not written by hf_compress")
-    data: dict[str, Any] = json.loads(file.read_text())
+    data: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     if data.get("format") != 1:
         raise CompressionError(f"{file} has format {data.get('format')!r}, and this version reads format 1")
     return data

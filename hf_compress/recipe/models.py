@@ -1,11 +1,11 @@
 """Models, tokenizers and image processors from a folder, the Hub, or fresh."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
+from hf_compress.recipe.paths import expand
 from hf_compress.recipe.problems import Problem, RecipeError
 from hf_compress.recipe.sections import FreshModel, FreshTokenizer
 
@@ -139,6 +139,18 @@ def skeleton(auto_class: Any, config: "PretrainedConfig") -> "PreTrainedModel":
         raise CompressionError(f"model: the config makes no {config.model_type} model: {_reason(error)}") from error
 
 
+def num_positions(model: "PreTrainedModel") -> int | None:
+    """How many tokens the longest sequence may have; None where the architecture sets no limit."""
+    from torch import nn
+
+    limit: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        # RoBERTa and its kin count positions from the one after the padding's.
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            limit = module.num_embeddings - module.padding_idx - 1
+    return limit
+
+
 def load_tokenizer(model: str) -> Any:
     """The tokenizer of a folder or Hub id, with a padding token.
 
@@ -147,7 +159,7 @@ def load_tokenizer(model: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    folder = Path(model).expanduser()
+    folder = expand(model, "tokenizer")
     if folder.is_dir() and not any(file for part in ("token", "vocab", ".model") for file in folder.glob(f"*{part}*")):
         raise CompressionError(
             f"tokenizer: the folder {model} holds none; save it there with save_pretrained, or name another"
@@ -225,7 +237,7 @@ def from_pretrained(auto_class: Any, name: str, key: str, **arguments: Any) -> A
     Raises:
         CompressionError: there is nothing by that name, or it does not load.
     """
-    path = Path(name).expanduser()
+    path = expand(name, key)
     if path.is_file():
         raise CompressionError(f"{key}: {name} is a file; name the folder that holds it")
     if not path.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1 or not name):

@@ -21,6 +21,7 @@ from hf_compress.recipe.models import (
     load_image_processor,
     load_tokenizer,
     new_weights,
+    num_positions,
     skeleton,
     train_tokenizer,
     wrap_tokenizer,
@@ -187,10 +188,10 @@ class Plan:
             if recipe.quantization is not None:
                 with self._collecting("quantization.targets"):
                     check_model(model, recipe.quantization)
+            with self._collecting():
+                self._check_length(num_positions(model))
         with self._collecting():
             self._check_kind()
-        with self._collecting():
-            self._check_length()
         with self._collecting():
             self._check_vocabulary()
         if recipe.distillation is not None and isinstance(recipe.distillation.teacher, ModelTeacher):
@@ -217,8 +218,7 @@ class Plan:
                 f"model: num_channels={channels}, and images are read as RGB; name a model for 3 channels"
             )
 
-    def _check_length(self) -> None:
-        limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+    def _check_length(self, limit: int | None) -> None:
         if self.task.input == "text" and limit is not None and self.recipe.data.length > limit:
             raise CompressionError(
                 f"data.length: {self.recipe.data.length} tokens are more than the model's {limit} positions"

@@ -1,7 +1,6 @@
 """What a recipe names outside itself; each is opened without the sections it does not need."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
@@ -10,6 +9,7 @@ from hf_compress.recipe.consistency import find_problems
 from hf_compress.recipe.data import load_splits
 from hf_compress.recipe.labels import label_names
 from hf_compress.recipe.models import check_keys, from_pretrained, load_config, load_tokenizer, require_architecture
+from hf_compress.recipe.paths import expand
 from hf_compress.recipe.problems import Problem, problems_of
 from hf_compress.recipe.run_folder import check_place
 from hf_compress.recipe.sections import Data, FreshModel
@@ -94,7 +94,7 @@ def source_problems(parts: dict[str, Any]) -> list[Problem]:
         checks.append(lambda: open_teacher(path, task))
     folder = training.get("output_dir")
     if isinstance(folder, str) and folder:
-        checks.append(lambda: check_place(Path(folder)))
+        checks.append(lambda: check_place(expand(folder, "training.output_dir")))
     found: list[Problem] = []
     if task is not None and training and not find_problems({"training": training}):
         jobs = {name: parts.get(name) for name in ("pruning", "quantization", "distillation")}

@@ -56,6 +56,8 @@ def run_train(recipe: "Train", resume: bool) -> Result:
     folder.check(resume)
     if folder.compressed.exists():
         logger.info("%s is finished; nothing to do", folder.path)
+        if _distributed.is_main():
+            folder.tidy()
         return Result(folder=folder.compressed, report=read_report(folder.compressed))
     saved = folder.tokenizer if folder.tokenizer.exists() else None
     plan = Plan.make(recipe, with_examples=True, saved_tokenizer=saved)

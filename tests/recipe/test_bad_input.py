@@ -6,7 +6,14 @@ import os
 import pytest
 import torch
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
-from transformers import LlamaConfig, LlamaForSequenceClassification, Qwen3Config, Qwen3ForCausalLM
+from transformers import (
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
 from hf_compress import Recipe
 from hf_compress.recipe.problems import RecipeError
@@ -548,6 +555,38 @@ def test_a_data_folder_without_the_splits_is_refused(mistake, refused, tmp_path)
     assert len(complaints) == 1 and expected in complaints[0]
 
 
+def test_a_data_file_that_cannot_be_opened_is_refused(refused, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    (complaint,) = refused({"data.path": str(tmp_path / "data")})
+    assert complaint.startswith("data.path: ") and "has no data files" in complaint
+
+
+def test_a_folder_inside_a_data_folder_is_no_data_file(refused, tmp_path):
+    (tmp_path / "data" / "train.jsonl").mkdir(parents=True)
+    (complaint,) = refused({"data.path": str(tmp_path / "data")})
+    assert "has no data files" in complaint
+
+
+def test_data_that_may_not_be_read_is_refused(refused, tmp_path, monkeypatch):
+    def forbidden(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    file = write_jsonl(tmp_path / "data.jsonl", text_rows(9))
+    monkeypatch.setattr("hf_compress.recipe.data._is_empty", forbidden)
+    (complaint,) = refused({"data.path": str(file)})
+    assert complaint.startswith("data.path: ") and "cannot be read" in complaint and str(file) in complaint
+
+
+@pytest.mark.parametrize("key", ["data.path", "model", "distillation.teacher", "training.output_dir", "tokenizer"])
+def test_the_home_of_nobody_is_refused(key, refused):
+    path = "~nobody-of-that-name/x"
+    changes = {"distillation.teacher": {"name": "model", "model": path}} if "teacher" in key else {key: path}
+    changes = pretrained(path) if key == "model" else changes
+    (complaint,) = refused(changes)
+    assert complaint.startswith(key) and "nobody-of-that-name" in complaint
+
+
 @pytest.mark.parametrize("kind", ["one", "splits"])
 def test_a_folder_of_save_to_disk_is_refused_with_the_way_out(kind, refused, tmp_path):
     rows = Dataset.from_list(text_rows(9))
@@ -803,6 +842,21 @@ def test_a_classifier_of_other_labels_is_refused(refused, tmp_path):
     complaints = refused(pretrained(folder, {**CLASSIFY, "data.label": "name"}))
     assert len(complaints) == 1
     assert "classifies good, bad and the data cold, warm, so an id has two meanings" in complaints[0]
+
+
+def test_positions_that_padding_takes_do_not_count(refused, tmp_path):
+    config = RobertaConfig(
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        max_position_embeddings=20,
+        num_labels=2,
+    )
+    folder = write_model(tmp_path / "model", RobertaForSequenceClassification(config))
+    complaints = refused(pretrained(folder, {**CLASSIFY, "data.length": 19}))
+    assert complaints == ["data.length: 19 tokens are more than the model's 18 positions"]
 
 
 # Teachers
