@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from hf_compress._registry import Strategy, dump, unknown
+from hf_compress._yaml import write_yaml
 from hf_compress.recipe.build import build_dataclass, right_fields
 from hf_compress.recipe.problems import Problem, RecipeError
-from hf_compress.recipe.yaml_text import read_recipe, write_yaml
+from hf_compress.recipe.yaml_text import read_recipe
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -915,7 +915,7 @@ def test_a_teacher_of_another_architecture_teaches(call, tmp_path):
         vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, head_dim=8
     )
     config.num_key_value_heads = 2
-    from hf_compress.recipe.yaml_text import write_yaml
+    from hf_compress._yaml import write_yaml
 
     write_jsonl(tmp_path / "train.jsonl", text_rows())
     student = write_model(tmp_path / "student")

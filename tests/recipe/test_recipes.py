@@ -3,8 +3,9 @@
 import pytest
 
 from hf_compress import CompressionError, Recipe
+from hf_compress._yaml import write_yaml
 from hf_compress.recipe.jobs.train import Train
-from hf_compress.recipe.yaml_text import parse_yaml, write_yaml
+from hf_compress.recipe.yaml_text import parse_yaml
 from tests.recipe.small import DROP, LLAMA, pretrained, recipe
 
 VARIANTS = {
