@@ -22,7 +22,7 @@ _BUILTIN = "builtin:"
 
 def is_local(path: str) -> bool:
     """True for what can only be a file or folder: it exists, is written like a path, or has a data file's ending."""
-    return Path(path).exists() or path.startswith((".", "/", "~")) or Path(path).suffix in _FORMATS
+    return expand(path, "data.path").exists() or path.startswith((".", "/", "~")) or Path(path).suffix in _FORMATS
 
 
 def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:

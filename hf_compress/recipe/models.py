@@ -52,7 +52,11 @@ def check_keys(model: FreshModel, decided: Iterable[str]) -> None:
     if model_type not in CONFIG_MAPPING:
         message = unknown("architecture", model_type, CONFIG_MAPPING).split(" (known")[0]
         raise RecipeError([Problem(path="model.config.model_type", message=message)])
-    known = set(AutoConfig.for_model(model_type).to_dict()) | {"vocab_size", "num_labels"}
+    try:
+        known = set(AutoConfig.for_model(model_type).to_dict()) | {"vocab_size", "num_labels"}
+    except Exception as error:  # architectures made of others have no config of their own
+        message = f"{model_type} has no default config to start from: {_reason(error)}"
+        raise RecipeError([Problem(path="model.config.model_type", message=message)]) from error
     messages = {
         key: unknown(f"key of a {model_type} config", str(key), known).split(" (known:")[0]
         for key in fields
