@@ -76,9 +76,11 @@ class Average:
     def value(self, name: str, current: Tensor) -> Tensor:
         """The averaged local tensor as it is evaluated and written: in the type and place of `current`."""
         average = self.tensors[name].to(current.device, current.dtype)
-        is_buffer = not isinstance(current, nn.Parameter)
-        part = local(current)
-        return average if is_buffer or not self.keep_zeros else torch.where(part == 0, part, average)
+        return average.masked_fill(local(current) == 0, 0) if self._keeps_zeros(current) else average
+
+    def _keeps_zeros(self, current: Tensor) -> bool:
+        """Statistics may be 0 by right; weights are exactly 0 where somebody keeps them there."""
+        return self.keep_zeros and isinstance(current, nn.Parameter)
 
     @torch.no_grad()
     def state_dict(self, model: nn.Module, keep: bool) -> dict[str, Tensor]:
@@ -105,9 +107,12 @@ class Average:
         self._check_names(current)
         self._model = model
         for name, tensor in current.items():
-            part, value = local(tensor), self.value(name, tensor)
-            self._given_back.append((part, part.clone()))
-            part.copy_(value)
+            part = local(tensor)
+            saved = part.clone()
+            self._given_back.append((part, saved))
+            part.copy_(self.tensors[name])
+            if self._keeps_zeros(tensor):
+                part.masked_fill_(saved == 0, 0)
 
     @torch.no_grad()
     def leave(self) -> None:

@@ -30,7 +30,10 @@ def test_statistics_are_the_mean_over_the_batches():
 def test_weights_and_modes_stay():
     model = tiny_resnet().train()
     model.classifier.eval()
-    before, momentum = {n: p.clone() for n, p in model.named_parameters()}, model.resnet.embedder.embedder.normalization.momentum
+    before, momentum = (
+        {n: p.clone() for n, p in model.named_parameters()},
+        model.resnet.embedder.embedder.normalization.momentum,
+    )
     update_batch_norm(model, batches())
     assert all(torch.equal(before[n], p) for n, p in model.named_parameters())
     assert model.training and not model.classifier.training
