@@ -36,9 +36,7 @@ def full(tensor):
 
 
 def all_full(model):
-    for module in model.modules():
-        if hasattr(module, "reshard"):
-            module.reshard()
+    """To be called between a backward and a forward pass, while everything is sharded."""
     return {name: full(parameter) for name, parameter in model.named_parameters()}
 
 
@@ -81,6 +79,7 @@ class ByHand:
             self.optimizer.step()
             self.optimizer.zero_grad()
             self.state.global_step += 1
+            self.weights.append(all_full(self.model))
             self.control.should_evaluate = self.state.global_step % 2 == 0
             self.control.should_save = self.state.global_step % 3 == 0
             self.call("on_step_end")
@@ -94,7 +93,6 @@ class ByHand:
             if self.control.should_save:
                 (self.folder / f"checkpoint-{self.state.global_step}").mkdir(parents=True, exist_ok=True)
                 self.call("on_save")
-            self.weights.append(all_full(self.model))
         self.call("on_train_end")
 
 
