@@ -1,9 +1,12 @@
-"""Averages in one of two processes: `python -m torch.distributed.run ... averaging_worker.py <folder>`."""
+"""Averages in one of two processes: `python -m torch.distributed.run ... averaging_worker.py <what> <folder>`."""
 
+import functools
 import sys
 from pathlib import Path
 
 import torch
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -13,6 +16,7 @@ from hf_compress import _distributed
 from hf_compress.training.averaging.ema import EMA
 from hf_compress.training.averaging.snapshots import Snapshots
 from hf_compress.training.averaging.swa import SWA
+from hf_compress.training.averaging.tensors import full_state_dict
 from tests.tiny import tiny_llama
 from tests.training.averaging.recorded import Record, plain_trainer
 
@@ -113,8 +117,56 @@ def sharded(folder):
     torch.save({"weights": run.weights, "losses": run.losses}, folder / f"rank{_distributed.rank()}.pt")
 
 
+def allow_sharding_on_cpu():
+    """accelerate turns FSDP into DDP on CPUs, in silence; this test's processes shard."""
+    original = AcceleratorState.__init__
+
+    @functools.wraps(original)
+    def initialize(self, *arguments, fsdp_plugin=None, **named):
+        original(self, *arguments, fsdp_plugin=fsdp_plugin, **named)
+        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
+            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
+
+    AcceleratorState.__init__ = initialize
+
+
+def sharded_by_the_trainer(folder):
+    """A stock Trainer with fsdp=True: without an average, with one, and resumed in the middle."""
+    allow_sharding_on_cpu()
+    settings = {
+        "per_device_train_batch_size": 2,
+        "max_steps": 6,
+        "eval_strategy": "steps",
+        "eval_steps": 2,
+        "fsdp": True,
+        "fsdp_config": {
+            "version": 2,
+            "auto_wrap_policy": "TRANSFORMER_BASED_WRAP",
+            "transformer_layer_cls_to_wrap": ["LlamaDecoderLayer"],
+            "state_dict_type": "SHARDED_STATE_DICT",  # the stock Trainer cannot write the other kind on CPUs
+        },
+    }
+    plain = plain_trainer(folder / "plain", **settings)
+    plain.train()
+    assert plain.is_fsdp_enabled
+    ema, again = EMA(decay=0.5, evaluate_with_average=True), EMA(decay=0.5, evaluate_with_average=True)
+    averaged = plain_trainer(folder / "averaged", ema, **settings)
+    averaged.train()
+    resumed = plain_trainer(folder / "averaged", again, **settings)
+    resumed.train(resume_from_checkpoint=str(folder / "averaged" / "checkpoint-3"))
+    assert any(isinstance(parameter, DTensor) for parameter in averaged.model.parameters())
+    ends = [full_state_dict(trainer.model, keep=True) for trainer in (plain, averaged, resumed)]
+    assert all(torch.equal(ends[0][n], ends[1][n]) and torch.equal(ends[0][n], ends[2][n]) for n in ends[0])
+    assert all(torch.equal(tensor, again.average.tensors[name]) for name, tensor in ema.average.tensors.items())
+    torch.save(ema.average.state_dict(averaged.model, keep=True), folder / f"rank{_distributed.rank()}.pt")
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    replicated(Path(sys.argv[1], "replicated"))
-    sharded(Path(sys.argv[1], "sharded"))
+    what, folder = sys.argv[1], Path(sys.argv[2])
+    if what == "trainer":
+        sharded_by_the_trainer(folder / "trainer")
+    else:
+        replicated(folder / "replicated")
+        sharded(folder / "sharded")
     _distributed.leave()
