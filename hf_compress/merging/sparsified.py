@@ -126,6 +126,7 @@ class SparsifiedTaskVectors(MergeMethod):
 
     def merge(self, operands: Operands, survey: Any) -> Tensor:
         """(n,) -> (n,), or with `whole` any shape -> the same shape; fp32."""
+        assert operands.base is not None, operands.name
         vectors = []
         for member in range(len(operands.tensors)):
             cuts = survey.cuts[member] if survey.cuts else None

@@ -1,5 +1,6 @@
 """The k largest magnitudes of a tensor, exactly, without sorting it and without holding it."""
 
+import bisect
 import dataclasses
 import itertools
 import math
@@ -116,11 +117,11 @@ class _Search:
     def add(self, magnitudes: numpy.ndarray) -> None:
         """Counts one chunk."""
         from_high, above_low = magnitudes >= self.high, magnitudes > self.low
-        above = numpy.count_nonzero(magnitudes > self.high)
+        above = _count(magnitudes > self.high)
         self.above += above
-        self.at_high.append(numpy.count_nonzero(from_high) - above)
+        self.at_high.append(_count(from_high) - above)
         if self.low < self.high:
-            self.at_low.append(numpy.count_nonzero(magnitudes >= self.low) - numpy.count_nonzero(above_low))
+            self.at_low.append(_count(magnitudes >= self.low) - _count(above_low))
             self.between.append(magnitudes[above_low ^ from_high])
         else:  # many equal values: the two ends are one, counted above
             self.at_low.append(0)
@@ -142,8 +143,8 @@ class _Search:
         if rank <= between.size:
             place = between.size - rank
             value = numpy.partition(between, place)[place]
-            rank -= numpy.count_nonzero(between > value)
-            return float(value), rank, [numpy.count_nonzero(part == value) for part in self.between]
+            rank -= _count(between > value)
+            return float(value), rank, [_count(part == value) for part in self.between]
         rank -= between.size
         if rank <= sum(self.at_low):
             return self.low, rank, self.at_low
@@ -155,12 +156,15 @@ def _index_of_tie(operands: Operands, member: int, vector: Vector, threshold: fl
     """Flat index of the `rank`-th element (from 1) whose magnitude is the threshold; the last index where all stay."""
     if rank == sum(ties):
         return operands.num_elements - 1
-    for number, count in enumerate(ties):
-        if rank <= count:
-            break
-        rank -= count
+    before = list(itertools.accumulate(ties, initial=0))
+    number = bisect.bisect_left(before, rank) - 1
+    rank -= before[number]
     chunk = next(itertools.islice(operands.chunks(), number, None))
     return chunk.offset + int(numpy.flatnonzero(_magnitudes(vector(chunk, member)) == threshold)[rank - 1])
+
+
+def _count(flags: numpy.ndarray) -> int:
+    return int(numpy.count_nonzero(flags))
 
 
 def _magnitudes(vector: Tensor) -> numpy.ndarray:

@@ -16,8 +16,8 @@ from hf_compress.merging.threshold import Cut, find_cuts
 class Breadcrumbs(SparsifiedTaskVectors, name="breadcrumbs"):
     """merged = base + scale * sum_i w_i * m_i * (t_i - base).
 
-    The mask m_i removes the round(gamma * n) largest magnitudes of a tensor's task vector, keeps the round(density * n) next
-    ones and removes the rest; equal magnitudes count as larger the lower their flat index.
+    The mask m_i removes the round(gamma * n) largest magnitudes of a tensor's task vector, keeps the round(density * n)
+    next ones and removes the rest; equal magnitudes count as larger the lower their flat index.
 
     Attributes:
         density: share that stays; the paper's beta is 1 - density - gamma. May differ between members.

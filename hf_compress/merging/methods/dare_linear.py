@@ -40,7 +40,7 @@ class DareLinear(SparsifiedTaskVectors, name="dare_linear"):
 
     @property
     def restores_norm(self) -> bool:
-        """mergekit's rescaling."""
+        """Only with mergekit's numbers."""
         return self.rescale and self.compat == "mergekit"
 
     def sparsify(self, operands: Operands, member: int, vector: Tensor, cuts: list[Cut] | None) -> Tensor:

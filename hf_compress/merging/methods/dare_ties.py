@@ -18,8 +18,8 @@ class DareTies(DareLinear, name="dare_ties"):
         normalize: divide by the weights of the members that agree (mergekit's own default is not to).
         rescale: divide what stays by the density.
         compat: "mergekit": differences in the stored type, `rescale` restores the l1 norm instead, votes that cancel elect
-            plus, signed divisor. "peft": unweighted votes, those that cancel elect plus, the divisor is the number of members
-            that agree. The random numbers are this library's in any case.
+            plus, signed divisor. "peft": unweighted votes, those that cancel elect plus, the divisor is the number of
+            members that agree. The random numbers are this library's in any case.
 
     Source: Yu et al. 2023, section 3; Yadav et al. 2023, algorithm 1.
     """

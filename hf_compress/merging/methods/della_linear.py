@@ -59,7 +59,7 @@ class DellaLinear(SparsifiedTaskVectors, name="della_linear"):
 
     @property
     def restores_norm(self) -> bool:
-        """mergekit's rescaling."""
+        """Only with mergekit's numbers."""
         return self.rescale and self.compat == "mergekit"
 
     def sparsify(self, operands: Operands, member: int, vector: Tensor, cuts: list[Cut] | None) -> Tensor:
@@ -90,7 +90,7 @@ class DellaLinear(SparsifiedTaskVectors, name="della_linear"):
 
 
 def keep_probabilities(rows: Tensor, density: float, epsilon: float) -> Tensor:
-    """density - epsilon for the smallest magnitude of a row, rising evenly with the rank to density + epsilon.
+    """From density - epsilon for the smallest magnitude of a row, evenly with the rank, to density + epsilon.
 
     Args:
         rows: (R, n).

@@ -17,8 +17,8 @@ class Ties(SparsifiedTaskVectors, name="ties"):
 
     Of each task vector the round(density * n) largest magnitudes of a tensor stay, of equal ones those with the lower flat
     index. The sign of an element is the one with more total weighted magnitude; only members with that sign are averaged
-    (`disjoint_mean` has the formula and what weights do in it). The paper ranks all tensors of a model together; here, as in
-    other implementations, each tensor is ranked by itself.
+    (`disjoint_mean` has the formula and what weights do in it). The paper ranks all tensors of a model together; here, as
+    in other implementations, each tensor is ranked by itself.
 
     Attributes:
         density: share of each task vector that stays; may differ between members.
