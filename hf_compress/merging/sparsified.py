@@ -48,6 +48,7 @@ class SparsifiedTaskVectors(MergeMethod):
     compat: Compat = "paper"
 
     needs_base: ClassVar[bool] = True
+    propagates: ClassVar[bool] = True  # they never reach it: `task_vector` refuses them before anything is removed
     per_member: ClassVar[tuple[str, ...]] = ("weight", "density")
     elects_sign: ClassVar[bool] = False
 
