@@ -74,12 +74,14 @@ def test_the_cut_does_not_depend_on_chunks_samples_or_threads(monkeypatch):
     operands = operands_of([vector], torch.zeros_like(vector))
     found = set()
     before = torch.get_num_threads()
-    for chunk, sample, threads in [(2**18, 2**16, 1), (2**18, 2**16, 2), (10**5, 2**10, 1), (2**20, 2**20, 2)]:
-        monkeypatch.setattr(operands_module, "CHUNK", chunk)
-        monkeypatch.setattr(threshold_module, "SAMPLE", sample)
-        torch.set_num_threads(threads)
-        found.add(find_cuts(operands, [[123456]], lambda part, member: part.delta(member))[0][0])
-    torch.set_num_threads(before)
+    try:
+        for chunk, sample, threads in [(2**18, 2**16, 1), (2**18, 2**16, 2), (10**5, 2**10, 1), (2**20, 2**20, 2)]:
+            monkeypatch.setattr(operands_module, "CHUNK", chunk)
+            monkeypatch.setattr(threshold_module, "SAMPLE", sample)
+            torch.set_num_threads(threads)
+            found.add(find_cuts(operands, [[123456]], lambda part, member: part.delta(member))[0][0])
+    finally:
+        torch.set_num_threads(before)
     assert len(found) == 1
 
 
