@@ -149,7 +149,7 @@ def test_the_same_seed_gives_the_same_bits_with_any_number_of_threads(cls, monke
             results.append(merged(cls(), operands))
     finally:
         torch.set_num_threads(before)
-    # Matrix decompositions are the linear algebra library's, which sums in another order; the engine gives a tensor one thread.
+    # Matrix decompositions sum in an order that depends on the threads; the engine gives each tensor one thread.
     tolerance = 1e-4 if cls.whole else 0.0
     torch.testing.assert_close(*results, rtol=tolerance, atol=tolerance)
 
