@@ -95,6 +95,7 @@ class AlignedSource(Source):
         self.infos = infos
 
     def read(self, name: str) -> Tensor:
+        """One tensor, with the result's rows where it follows the vocabulary."""
         axis = self._table.axes[self._number].get(name)
         if axis is None:
             return self._source.read(name)
@@ -107,4 +108,5 @@ class AlignedSource(Source):
         return aligned
 
     def files(self) -> list[Path]:
+        """The weight files behind it; sorted."""
         return self._source.files()

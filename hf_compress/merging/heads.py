@@ -37,7 +37,9 @@ class ResolvedHeads:
 class HeadSource(Source):
     """A source with another output head and labels."""
 
-    def __init__(self, source: Source, heads: Mapping[str, Sequence[Source]], hidden: set[str], config: dict[str, Any]) -> None:
+    def __init__(
+        self, source: Source, heads: Mapping[str, Sequence[Source]], hidden: set[str], config: dict[str, Any]
+    ) -> None:
         """Args:
         source: what is wrapped.
         heads: tensor -> the sources whose tensors stand behind one another along the first dimension.
@@ -54,6 +56,7 @@ class HeadSource(Source):
         self.infos = dict(sorted(infos.items()))
 
     def read(self, name: str) -> Tensor:
+        """One tensor, the result's where it belongs to the head."""
         parts = self._heads.get(name)
         if parts is None:
             return self._source.read(name)
@@ -63,6 +66,7 @@ class HeadSource(Source):
         return torch.cat([part.read(name).to(dtype) for part in parts])
 
     def files(self) -> list[Path]:
+        """The weight files behind it; sorted."""
         return self._source.files()
 
 
@@ -93,9 +97,10 @@ def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Head
     for name in names:
         if name in differing and heads.policy == "refuse":
             one, other = differing[name]
+            shape, other_shape = list(one.infos[name].shape), list(other.infos[name].shape)
             raise CompressionError(
-                f"{name} is {list(one.infos[name].shape)} in {one.label} and {list(other.infos[name].shape)} in {other.label}:"
-                " their labels differ; write heads: {policy: take, member: ...}, {policy: drop} or {policy: concatenate}"
+                f"{name} is {shape} in {one.label} and {other_shape} in {other.label}: their labels differ;"
+                " write heads: {policy: take, member: ...}, {policy: drop} or {policy: concatenate}"
             )
     if not names or heads.policy == "refuse":
         return ResolvedHeads(sources=tuple(sources))  # what else differs is the business of the check of all shapes
@@ -117,11 +122,13 @@ def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Head
     for source in chosen:
         absent = [name for name in names if name not in source.infos]
         if absent:
-            raise CompressionError(f"heads: {source.label} has no {absent[0]}, so its head cannot be kept; name another member")
+            raise CompressionError(
+                f"heads: {source.label} has no {absent[0]}, so its head cannot be kept; name another member"
+            )
     if heads.policy == "concatenate":
         _check_concatenation(chosen, names, found)
     joined = _join_labels(chosen)
-    parts = {name: chosen for name in names}
+    parts = dict.fromkeys(names, chosen)
     return ResolvedHeads(
         sources=tuple(HeadSource(source, parts, set(), _with_labels(source, joined)) for source in sources),
         copied=dict.fromkeys(names, sources[0].label),
@@ -133,7 +140,8 @@ def _id2label(source: Source) -> list[str]:
     """The names of the labels in the order of the head's rows."""
     if not source.config.get("model_type"):
         return []
-    return [str(name) for _, name in sorted((int(index), name) for index, name in load_config(source).id2label.items())]
+    names = load_config(source).id2label or {}
+    return [str(name) for _, name in sorted((int(index), name) for index, name in names.items())]
 
 
 def _differing_shapes(sources: Sequence[Source]) -> dict[str, tuple[Source, Source]]:
@@ -155,8 +163,8 @@ def _check_concatenation(chosen: Sequence[Source], names: list[str], found: Mapp
             shape, first = source.infos[name].shape, chosen[0].infos[name].shape
             if found[source.label].get(name) != 0 or shape[0] != size or shape[1:] != first[1:]:
                 raise CompressionError(
-                    f"heads: {name} of {source.label} is {list(shape)} for {size} labels, and rows can only be put behind one"
-                    " another where each is one label; take one member's head: heads: {policy: take, member: ...}"
+                    f"heads: {name} of {source.label} is {list(shape)} for {size} labels, and rows can only be put behind"
+                    " one another where each is one label; take one member's head: heads: {policy: take, member: ...}"
                 )
 
 

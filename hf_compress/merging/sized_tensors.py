@@ -6,7 +6,6 @@ of any architecture are found, and in the names and the layout that the checkpoi
 """
 
 import copy
-import logging
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 Setting = Literal["vocab_size", "num_labels"]
-_LOGGER = logging.getLogger(__name__)
 
 
 def load_config(source: Source) -> "PreTrainedConfig":
@@ -29,17 +27,21 @@ def load_config(source: Source) -> "PreTrainedConfig":
     """
     from transformers import CONFIG_MAPPING
 
-    kind = source.config.get("model_type")
+    kind = str(source.config.get("model_type"))
     if kind not in CONFIG_MAPPING:
         raise CompressionError(
             f"{source.place}: config.json has model_type={kind!r}, which transformers does not know; models with code of"
             " their own merge only where all vocabularies and label sets are equal"
         )
-    return CONFIG_MAPPING[kind].from_dict(copy.deepcopy(source.config))
+    try:
+        return CONFIG_MAPPING[kind].from_dict(copy.deepcopy(source.config))
+    except Exception as error:  # every config class checks its values in its own way
+        reason = " ".join(str(error).split())[:200]
+        raise CompressionError(f"{source.place}/config.json is no valid config of {kind}: {reason}") from error
 
 
 def vocabulary_path(config: "PreTrainedConfig") -> tuple[str, ...] | None:
-    """Where in the config `vocab_size` stands: () at the top, ("text_config",) inside; None where there is no vocabulary."""
+    """Where `vocab_size` stands in the config: () at the top, ("text_config",) inside; None without a vocabulary."""
     text = config.get_text_config()
     if getattr(text, "vocab_size", None) is None:
         return None
@@ -74,7 +76,9 @@ def sized_tensors(source: Source, setting: Setting) -> dict[str, int]:
             continue
         grown = [axis for axis, sizes in enumerate(zip(before[name], after[name], strict=True)) if sizes[0] != sizes[1]]
         if len(grown) != 1:
-            raise CompressionError(f"{source.place}: {name} follows {setting} in {len(grown)} dimensions, and one is supported")
+            raise CompressionError(
+                f"{source.place}: {name} follows {setting} in {len(grown)} dimensions, and one is supported"
+            )
         # A checkpoint of the bare encoder lacks the prefix its class with a head has, and the other way round.
         for candidate in (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}.")):
             if candidate in source.infos:

@@ -6,7 +6,7 @@ A tensor counts as pruned in a source when it has two or more dimensions and mor
 
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -47,27 +47,29 @@ class TensorZeros:
     highest: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class SparsityPolicy:
     """Applies the policy tensor by tensor: `survey`, then `apply` to each merged chunk, then `finish` on the whole result.
 
-    Attributes:
-        setting: the recipe's.
-        labels: of the members, in the order of the tensors.
+    It notes what it saw for the report; several threads may work on different tensors.
     """
 
-    setting: Sparsity
-    labels: tuple[str, ...]
-    _rows: dict[str, dict[str, Any]] = field(default_factory=dict, repr=False)
-    _lock: Any = field(default_factory=threading.Lock, repr=False)
+    def __init__(self, setting: Sparsity, labels: Sequence[str]) -> None:
+        """Args:
+        setting: the recipe's.
+        labels: of the members, in the order of the tensors.
 
-    def __post_init__(self) -> None:
-        sparsity = self.setting.sparsity
-        if sparsity is not None and (self.setting.policy != "prune" or not 0 < sparsity < 1):
+        Raises:
+            CompressionError: a sparsity is set that the policy does not use, or that is no share.
+        """
+        sparsity = setting.sparsity
+        if sparsity is not None and (setting.policy != "prune" or not 0 < sparsity < 1):
             raise CompressionError(
-                f"sparsity={sparsity!r} with policy {self.setting.policy!r}: a share of zeros between 0 and 1 belongs to the"
+                f"sparsity={sparsity!r} with policy {setting.policy!r}: a share of zeros between 0 and 1 belongs to the"
                 " policy prune"
             )
+        self.setting, self.labels = setting, tuple(labels)
+        self._rows: dict[str, dict[str, int]] = {}
+        self._lock = threading.Lock()
 
     def survey(self, name: str, tensors: Sequence[Tensor], base: Tensor | None) -> TensorZeros:
         """Count the zeros of every source.
@@ -135,7 +137,7 @@ class SparsityPolicy:
             share = zeros.highest if self.setting.sparsity is None else self.setting.sparsity
             prune_smallest_(result, round(share * result.numel()))
         if zeros.pruned:
-            row = {"num_elements": zeros.num_elements, **{label: count for label, count in zeros.members.items()}}
+            row = {"num_elements": zeros.num_elements, **zeros.members}
             if zeros.base is not None:
                 row[BASE] = zeros.base
             with self._lock:

@@ -64,8 +64,8 @@ def union(tokenizers: Mapping[str, "PreTrainedTokenizerBase"]) -> "PreTrainedTok
     for label, tokenizer in others:
         if kind(tokenizer) != kind(first):
             raise CompressionError(
-                f"the tokenizer of {label} is a {kind(tokenizer)}, that of {first_label} a {kind(first)}, and their pieces do"
-                f" not mean the same text; take one of them instead: tokenizer: {{source: {first_label}}}"
+                f"the tokenizer of {label} is a {kind(tokenizer)}, that of {first_label} a {kind(first)}, and their pieces"
+                f" do not mean the same text; take one of them instead: tokenizer: {{source: {first_label}}}"
             )
     extended = _extend_model(first, [tokenizer for _, tokenizer in others])
     for _, tokenizer in others:
@@ -84,9 +84,7 @@ def union(tokenizers: Mapping[str, "PreTrainedTokenizerBase"]) -> "PreTrainedTok
     return extended
 
 
-def _extend_model(
-    first: "PreTrainedTokenizerBase", others: list["PreTrainedTokenizerBase"]
-) -> "PreTrainedTokenizerBase":
+def _extend_model(first: "PreTrainedTokenizerBase", others: list["PreTrainedTokenizerBase"]) -> "PreTrainedTokenizerBase":
     """A copy of the first whose model knows the others' pieces."""
     if getattr(first, "backend_tokenizer", None) is None:
         new = {token for other in others for token in other.get_vocab()} - set(first.get_vocab())

@@ -152,8 +152,8 @@ def _load_all(
             continue
         if sizes[number] != sizes[0]:
             raise CompressionError(
-                f"{sources[number].place} has no tokenizer and {sizes[number]} rows, where {sources[0].label} has {sizes[0]};"
-                " save its tokenizer there"
+                f"{sources[number].place} has no tokenizer and {sizes[number]} rows, where {sources[0].label} has"
+                f" {sizes[0]}; save its tokenizer there"
             )
         found[number] = found[0]
         borrowed.append(sources[number].label)
@@ -226,20 +226,18 @@ def _check_axes(sources: Sequence[Source], axes: Sequence[dict[str, int]], sizes
         for name, axis in found.items():
             if source.infos[name].shape[axis] != size:
                 raise CompressionError(
-                    f"{source.place}: {name} has {source.infos[name].shape[axis]} rows, its config.json says vocab_size={size};"
-                    " correct config.json or save the model again"
+                    f"{source.place}: {name} has {source.infos[name].shape[axis]} rows, its config.json says"
+                    f" vocab_size={size}; correct config.json or save the model again"
                 )
 
 
 def _new_config(
     source: Source, num_rows: int, moved: Mapping[int, int | None], tokenizer: "PreTrainedTokenizerBase"
 ) -> dict[str, Any]:
-    """The source's config.json with the result's size and ids. (Only the first source's is written.)"""
+    """The source's config.json with the result's size and ids; only the first source's is written."""
     config = move_token_ids(copy.deepcopy(source.config), moved, tokenizer, f"{source.place}/config.json")
     owner = config
     for key in vocabulary_path(load_config(source)) or ():
         owner = owner.setdefault(key, {})
     owner["vocab_size"] = num_rows
     return config
-
-
