@@ -13,7 +13,7 @@ from torch import Tensor
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.merging.configuration import BASE, Heads
-from hf_compress.merging.sized_tensors import load_config, sized_tensors
+from hf_compress.merging.sized_tensors import known, load_config, sized_tensors
 from hf_compress.merging.source import Source, TensorInfo
 
 
@@ -92,7 +92,7 @@ def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Head
     if not differing and heads.policy == "refuse":
         # Only the names differ, and default names (LABEL_0) say nothing: merged, but not in silence.
         return ResolvedHeads(sources=tuple(sources), report={"policy": "merged", "label_names_differ": True})
-    found = {source.label: sized_tensors(source, "num_labels") for source in sources if source.config.get("model_type")}
+    found = {source.label: sized_tensors(source, "num_labels") for source in sources if source.config}
     names = sorted({name for axes in found.values() for name in axes})
     for name in names:
         if name in differing and heads.policy == "refuse":
@@ -138,9 +138,7 @@ def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Head
 
 def _id2label(source: Source) -> list[str]:
     """The names of the labels in the order of the head's rows."""
-    if not source.config.get("model_type"):
-        return []
-    names = load_config(source).id2label or {}
+    names = (load_config(source).id2label if known(source) else source.config.get("id2label")) or {}
     return [str(name) for _, name in sorted((int(index), name) for index, name in names.items())]
 
 

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
 Setting = Literal["vocab_size", "num_labels"]
 
 
+def known(source: Source) -> bool:
+    """Whether config.json names an architecture of transformers; others are compared by what their config.json says."""
+    from transformers import CONFIG_MAPPING
+
+    return source.config.get("model_type") in CONFIG_MAPPING
+
+
 def load_config(source: Source) -> "PreTrainedConfig":
     """The source's config as transformers' object.
 
@@ -28,7 +35,7 @@ def load_config(source: Source) -> "PreTrainedConfig":
     from transformers import CONFIG_MAPPING
 
     kind = str(source.config.get("model_type"))
-    if kind not in CONFIG_MAPPING:
+    if not known(source):
         raise CompressionError(
             f"{source.place}: config.json has model_type={kind!r}, which transformers does not know; models with code of"
             " their own merge only where all vocabularies and label sets are equal"
@@ -50,6 +57,9 @@ def vocabulary_path(config: "PreTrainedConfig") -> tuple[str, ...] | None:
 
 def vocabulary_size(source: Source) -> int | None:
     """Rows of the source's embeddings, padding included; None for models without a vocabulary."""
+    if not known(source):
+        size = source.config.get("vocab_size", (source.config.get("text_config") or {}).get("vocab_size"))
+        return None if size is None else int(size)
     config = load_config(source)
     return config.get_text_config().vocab_size if vocabulary_path(config) is not None else None
 

@@ -61,11 +61,18 @@ def align(sources: Sequence[Source], folders: Mapping[str, Path], setting: Token
         CompressionError: vocabularies differ and `setting` is None, tokenizers are of different kinds, a label or a token
             is unknown, or an architecture cannot be built.
     """
-    if not any("vocab_size" in str(source.config) or _has_tokenizer(folders, source) for source in sources):
-        return _unchanged(sources, setting)
-    sizes = [vocabulary_size(source) if source.config else None for source in sources]
+    if setting is not None and setting.pad_to_multiple_of is not None and setting.pad_to_multiple_of < 1:
+        raise CompressionError(
+            f"tokenizer.pad_to_multiple_of={setting.pad_to_multiple_of} is no number of rows; write e.g. 64"
+        )
+    sizes = [vocabulary_size(source) for source in sources]
     if all(size is None for size in sizes):
         return _unchanged(sources, setting)
+    if None in sizes:
+        bare = sources[sizes.index(None)]
+        raise CompressionError(
+            f"{bare.place} has no vocabulary in its config.json, and others have one; save the model there with its config"
+        )
     if setting is None and len(set(sizes)) == 1 and _same_files(sources, folders):
         return Alignment(sources=tuple(sources))
     tokenizers, borrowed = _load_all(sources, folders, sizes, setting)
@@ -92,7 +99,8 @@ def align(sources: Sequence[Source], folders: Mapping[str, Path], setting: Token
     base_tokens = tokenizers[0].get_vocab()  # type: ignore[union-attr]
     moved = {index: vocabulary.get(token) for token, index in base_tokens.items()}
     wrapped = tuple(
-        AlignedSource(source, number, table, _new_config(source, num_rows, moved, result))
+        # Only the first source's config is written, so only its ids need to be right.
+        AlignedSource(source, number, table, _new_config(source, num_rows, {} if number else moved, result))
         for number, source in enumerate(sources)
     )
     report = {
@@ -118,11 +126,6 @@ def _unchanged(sources: Sequence[Source], setting: Tokenizer | None) -> Alignmen
             "tokenizer is set, but no model has a vocabulary in its config.json; leave `tokenizer` out of this merge"
         )
     return Alignment(sources=tuple(sources))
-
-
-def _has_tokenizer(folders: Mapping[str, Path], source: Source) -> bool:
-    folder = folders.get(source.label)
-    return folder is not None and (folder / "tokenizer.json").is_file()
 
 
 def _same_files(sources: Sequence[Source], folders: Mapping[str, Path]) -> bool:
@@ -234,7 +237,7 @@ def _check_axes(sources: Sequence[Source], axes: Sequence[dict[str, int]], sizes
 def _new_config(
     source: Source, num_rows: int, moved: Mapping[int, int | None], tokenizer: "PreTrainedTokenizerBase"
 ) -> dict[str, Any]:
-    """The source's config.json with the result's size and ids; only the first source's is written."""
+    """The source's config.json with the result's size and ids."""
     config = move_token_ids(copy.deepcopy(source.config), moved, tokenizer, f"{source.place}/config.json")
     owner = config
     for key in vocabulary_path(load_config(source)) or ():

@@ -6,7 +6,7 @@ import math
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_compress._errors import CompressionError
 from hf_compress.export.compressed_tensors import save_compressed
@@ -16,7 +16,7 @@ from hf_compress.merging.source import open_source
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.ptq import quantize
 from hf_compress.quantization.scheme import Scheme
-from tests.tiny import tiny_llama
+from tests.tiny import tiny_llama, tiny_tokenizer
 
 SCHEMES = {name: 16 if name in ("W4A16", "W8A16", "W4A8") else None for name in Scheme.available()}
 
@@ -41,7 +41,9 @@ def test_the_stated_error_is_that_of_the_written_model(tmp_path, name):
     members = {label: _member(tmp_path / label, name, seed) for seed, label in enumerate(("one", "two"))}
     tensors = _average(list(members.values()), tmp_path / "merged")
     config = json.loads((tmp_path / "one" / "config.json").read_text())
+    tiny_tokenizer().save_pretrained(tmp_path / "merged")
     stated = requantize(tmp_path / "merged", tmp_path / "out", config, members)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab() == tiny_tokenizer().get_vocab()
     assert stated.scheme == name
     assert len(stated.layers) == 14
     written = DequantizedSource(open_source(tmp_path / "out", "out"))

@@ -1,7 +1,11 @@
 """Members with other labels."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForSequenceClassification
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import Heads
@@ -70,6 +74,25 @@ def test_concatenated_heads_compute_what_each_head_computes(sources, tmp_path):
     both = hidden @ merged.read(HEAD[1]).T + merged.read(HEAD[0])
     # The same products in a wider matrix; kernels may sum in another order.
     torch.testing.assert_close(both, torch.cat(outputs, dim=1), rtol=1e-5, atol=1e-6)
+
+
+def test_a_written_multi_head_model_answers_like_both_members(tmp_path):
+    one, two = tiny_bert(seed=0, num_labels=2), tiny_bert(seed=1, num_labels=4)
+    two.bert.load_state_dict(one.bert.state_dict())  # one encoder, two heads
+    members = [save(tmp_path / "one", one), save(tmp_path / "two", two)]
+    merged = resolve_heads(members, ["one", "two"], Heads(policy="concatenate")).sources[0]
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "config.json").write_text(json.dumps(merged.config))
+    save_file({name: merged.read(name) for name in merged.infos}, out / "model.safetensors", metadata={"format": "pt"})
+    model, info = AutoModelForSequenceClassification.from_pretrained(out, output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    assert model.config.num_labels == 6
+    ids = torch.arange(3, 11)[None]
+    with torch.no_grad():
+        both = torch.cat([one.eval()(input_ids=ids).logits, two.eval()(input_ids=ids).logits], dim=1)
+        # The same products in a wider matrix; kernels may sum in another order.
+        torch.testing.assert_close(model.eval()(input_ids=ids).logits, both, rtol=1e-5, atol=1e-6)
 
 
 def test_equal_labels_and_models_without_labels_change_nothing(tmp_path):

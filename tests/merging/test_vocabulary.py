@@ -1,8 +1,11 @@
 """Alignment of vocabularies, against a loop over tokens and rows."""
 
+import json
+
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import Tokenizer
@@ -162,6 +165,32 @@ def test_a_member_without_a_tokenizer_is_read_with_that_of_the_base(tmp_path):
     assert torch.equal(aligned.sources[1].read("lm_head.weight")[:7], sources[1].read("lm_head.weight"))
 
 
+def test_a_written_union_loads_whole_and_runs_every_members_words(tmp_path):
+    sources, folders, _ = _checkpoints(tmp_path, MODELS["llama"])
+    aligned = align(sources, folders, Tokenizer(source="union"))
+    out = tmp_path / "out"
+    aligned.tokenizer.save_pretrained(out)
+    (out / "config.json").write_text(json.dumps(aligned.sources[0].config))
+    tensors = {
+        name: torch.stack([source.read(name) for source in aligned.sources]).mean(0) for name in aligned.sources[0].infos
+    }
+    save_file(tensors, out / "model.safetensors", metadata={"format": "pt"})
+    model, info = AutoModelForCausalLM.from_pretrained(out, output_loading_info=True)
+    assert not any(info[key] for key in ("missing_keys", "unexpected_keys", "mismatched_keys"))
+    ids = AutoTokenizer.from_pretrained(out)("red pink one <x> <y> <z>", return_tensors="pt")["input_ids"]
+    assert model(input_ids=ids).logits.shape == (1, 6, 12)
+
+
+def test_code_of_its_own_merges_where_the_vocabularies_are_equal(tmp_path):
+    sources = [save(tmp_path / label, tiny_llama(seed, vocab_size=7)) for seed, label in enumerate("ab")]
+    for source in sources:
+        source.config["model_type"] = "of_mine"
+    assert align(sources, {}, None).sources == tuple(sources)
+    sources[1].config["vocab_size"] = 8
+    with pytest.raises(CompressionError, match="b has 8 rows, that of a 7"):
+        align(sources, {}, None)
+
+
 def test_different_vocabularies_without_a_setting_are_refused(tmp_path):
     folders = {"base": tmp_path / "base", "swapped": tmp_path / "swapped", "larger": tmp_path / "larger"}
     base = save(folders["base"], tiny_llama(vocab_size=7), word_tokenizer(WORDS))
@@ -181,6 +210,8 @@ def test_settings_that_name_nothing_are_refused(tmp_path):
         align(sources, folders, Tokenizer(source="union", rows={"violet": "one"}))
     with pytest.raises(CompressionError, match="two has no row for 'red'"):
         align(sources, folders, Tokenizer(source="union", rows={"red": "two"}))
+    with pytest.raises(CompressionError, match="pad_to_multiple_of=0 is no number of rows"):
+        align(sources, folders, Tokenizer(pad_to_multiple_of=0))
     vit = [save(tmp_path / "vit", tiny_vit())]
     with pytest.raises(CompressionError, match="no model has a vocabulary"):
         align(vit, {"vit": tmp_path / "vit"}, Tokenizer())
