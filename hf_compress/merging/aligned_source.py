@@ -1,5 +1,6 @@
 """Members whose per-token rows are brought into one order, so that every one presents the same shape."""
 
+import functools
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +10,9 @@ import torch
 from torch import Tensor
 
 from hf_compress.merging.source import Source, TensorInfo
+
+_BLOCK = 2**14
+"""Rows averaged at a time: bounds the fp32 copies where two vocabularies have little in common."""
 
 
 class RowTable:
@@ -41,7 +45,7 @@ class RowTable:
         self._lock = threading.Lock()
 
     def shared(self, name: str, reader: int) -> Tensor:
-        """The shared rows of one tensor: its shape with U rows, fp32. Kept until every source has asked for it."""
+        """The shared rows of one tensor: its shape with U rows. Kept until every source has asked for it."""
         with self._lock:
             if name not in self._shared:
                 self._shared[name] = self._average(name)
@@ -53,26 +57,25 @@ class RowTable:
         return rows
 
     def _average(self, name: str) -> Tensor:
-        total: Tensor | None = None
-        count = torch.zeros(len(self.positions))
-        axis = 0
-        for number, source in enumerate(self._sources):
-            if name not in self.axes[number]:
-                continue
-            axis = self.axes[number][name]
-            own = source.read(name)
-            if total is None:
-                shape = list(own.shape)
-                shape[axis] = len(self.positions)
-                total = torch.zeros(shape, dtype=torch.float32)
-            given = self._gives[number].nonzero().flatten()
-            picked = own.index_select(axis, self.rows[number, self.positions[given]])
-            total.index_add_(axis, given, picked.float())
-            count.index_add_(0, given, torch.ones(len(given)))
-        assert total is not None, name
-        along = [1] * total.dim()
-        along[axis] = -1
-        return total.div_(count.clamp_min(1).view(along))
+        read = {number: source.read(name) for number, source in enumerate(self._sources) if name in self.axes[number]}
+        axis = next(self.axes[number][name] for number in read)
+        first = next(iter(read.values()))
+        shape = list(first.shape)
+        shape[axis] = len(self.positions)
+        dtype = functools.reduce(torch.promote_types, (own.dtype for own in read.values()))
+        shared = torch.empty(shape, dtype=dtype)
+        for begin in range(0, len(self.positions), _BLOCK):
+            block = self.positions[begin : begin + _BLOCK]
+            shape[axis] = len(block)
+            total, count = torch.zeros(shape, dtype=torch.float32), torch.zeros(len(block))
+            for number, own in read.items():
+                given = self._gives[number, begin : begin + _BLOCK].nonzero().flatten()
+                total.index_add_(axis, given, own.index_select(axis, self.rows[number, block[given]]).float())
+                count[given] += 1
+            along = [1] * total.dim()
+            along[axis] = -1
+            shared.narrow(axis, begin, len(block)).copy_(total.div_(count.clamp_min(1).view(along)))
+        return shared
 
 
 class AlignedSource(Source):

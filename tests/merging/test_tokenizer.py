@@ -1,6 +1,8 @@
 """The union of tokenizers."""
 
 import pytest
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.tokenizer import kind, load_tokenizer, union
@@ -53,6 +55,47 @@ def test_an_added_token_of_the_first_keeps_its_id_when_pieces_are_appended(tmp_p
     assert reloaded.get_vocab() == both.get_vocab()
     assert reloaded.get_vocab()["<x>"] == first.get_vocab()["<x>"] == 7
     assert reloaded("ab<x>")["input_ids"] == first("ab<x>")["input_ids"]
+
+
+def _trained(text, size):
+    """A byte-level BPE tokenizer trained on a text, with one special token behind its pieces."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    backend.train_from_iterator(
+        [text], trainers.BpeTrainer(vocab_size=size, initial_alphabet=alphabet, show_progress=False)
+    )
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend)
+    tokenizer.add_special_tokens({"eos_token": "<end>"})
+    return tokenizer
+
+
+def test_two_trained_byte_level_tokenizers_unite_without_losing_text():
+    english, german = "the other weather is rather nice there " * 20, "der andere Wärter wäre später dort über " * 20
+    first, other = _trained(english, 290), _trained(german, 290)
+    both = union({"base": first, "other": other})
+    assert set(both.get_vocab()) == set(first.get_vocab()) | set(other.get_vocab())
+    for text in (english, german, "Wärter <end> other über", "日本 the"):
+        ids = both(text)["input_ids"]
+        assert both.decode(ids) == text
+        assert len(ids) <= len(first(text)["input_ids"])
+    assert both("the<end>")["input_ids"] == first("the<end>")["input_ids"]
+    assert both.eos_token_id == first.eos_token_id
+
+
+def test_pieces_with_scores_are_appended_with_their_scores():
+    def unigram(pieces):
+        backend = Tokenizer(models.Unigram([("<unk>", 0.0), *pieces], unk_id=0))
+        tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, unk_token="<unk>")
+        tokenizer.add_special_tokens({"eos_token": "</s>"})
+        return tokenizer
+
+    first = unigram([("a", -2.0), ("b", -2.0), ("ab", -3.0)])
+    both = union({"base": first, "other": unigram([("b", -2.0), ("c", -2.0), ("bc", -1.0)])})
+    assert both.get_vocab() == {"<unk>": 0, "a": 1, "b": 2, "ab": 3, "</s>": 4, "c": 5, "bc": 6}
+    # a + bc costs 3, ab + c costs 5.
+    assert both("abc</s>")["input_ids"] == [1, 6, 4]
 
 
 def test_tokenizers_of_different_kinds_are_refused():
