@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM
+from transformers import AutoModelForCausalLM, AutoTokenizer, BertConfig, BertForMaskedLM, CLIPConfig, CLIPModel
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import Tokenizer
@@ -139,6 +139,30 @@ def test_shared_embeddings_and_biases_in_the_second_dimension_are_found(tmp_path
         expected = tensor[order] if tensor.shape[0] == 64 else tensor[:, order]
         assert torch.equal(aligned.sources[1].read(name), expected)
         assert torch.equal(aligned.sources[0].read(name), sources[0].read(name))
+
+
+def _clip(vocab_size):
+    sizes = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    text = {**sizes, "vocab_size": vocab_size, "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+    return CLIPModel(CLIPConfig(text_config=text, vision_config={**sizes, "image_size": 8, "patch_size": 4}))
+
+
+def test_the_vocabulary_of_a_part_is_aligned_and_its_size_stands_in_its_part_of_the_config(tmp_path):
+    folders = {"base": tmp_path / "base", "member": tmp_path / "member"}
+    sources = [
+        save(folders["base"], _clip(7), word_tokenizer(WORDS)),
+        save(folders["member"], _clip(8), word_tokenizer(["pink", *WORDS])),
+    ]
+    aligned = align(sources, folders, Tokenizer(source="member"))
+    name = "text_model.embeddings.token_embedding.weight"
+    assert torch.equal(aligned.sources[0].read(name)[[0, 1, 2, 3, 5, 6, 7]], sources[0].read(name))
+    assert torch.equal(aligned.sources[0].read(name)[4], sources[1].read(name)[4])
+    config = aligned.sources[0].config
+    assert config["text_config"]["vocab_size"] == 8
+    assert "vocab_size" not in config
+    CLIPModel(CLIPConfig.from_dict(config)).load_state_dict(
+        {name: aligned.sources[0].read(name) for name in aligned.sources[0].infos}
+    )
 
 
 def test_equal_vocabularies_change_nothing(tmp_path):
