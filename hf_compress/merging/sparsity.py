@@ -68,16 +68,19 @@ class SparsityPolicy:
                 " policy prune"
             )
         self.setting, self.labels = setting, tuple(labels)
-        self._rows: dict[str, dict[str, int]] = {}
+        self.rows: dict[str, dict[str, int]] = {}
         self._lock = threading.Lock()
 
-    def survey(self, name: str, tensors: Sequence[Tensor], base: Tensor | None) -> TensorZeros:
+    def survey(
+        self, name: str, tensors: Sequence[Tensor], base: Tensor | None, labels: Sequence[str] | None = None
+    ) -> TensorZeros:
         """Count the zeros of every source.
 
         Args:
             name: of the tensor.
             tensors: the members', whole, in the order of `labels`.
             base: the base's, or None.
+            labels: of the members that have this tensor, where layers are stacked; None = all.
 
         Raises:
             CompressionError: the policy is "base" and there is none.
@@ -91,7 +94,7 @@ class SparsityPolicy:
         return TensorZeros(
             name=name,
             num_elements=size,
-            members=dict(zip(self.labels, counts, strict=True)),
+            members=dict(zip(self.labels if labels is None else labels, counts, strict=True)),
             base=base_count,
             pruned=tensors[0].dim() >= 2 and any(count > PRUNED_SHARE * size for count in everything),
             highest=max(counts) / size if size else 0.0,
@@ -137,12 +140,20 @@ class SparsityPolicy:
             share = zeros.highest if self.setting.sparsity is None else self.setting.sparsity
             prune_smallest_(result, round(share * result.numel()))
         if zeros.pruned:
-            row = {"num_elements": zeros.num_elements, **zeros.members}
-            if zeros.base is not None:
-                row[BASE] = zeros.base
-            with self._lock:
-                self._rows[zeros.name] = {**row, "result": count_zeros(result)}
+            self.note(zeros, count_zeros(result))
         return result
+
+    def note(self, zeros: TensorZeros, count: int) -> None:
+        """Write down the zeros of one result tensor, for the report."""
+        row = {"num_elements": zeros.num_elements, **zeros.members}
+        if zeros.base is not None:
+            row[BASE] = zeros.base
+        with self._lock:
+            self.rows[zeros.name] = {**row, "result": count}
+
+    def needs_whole(self, zeros: TensorZeros) -> bool:
+        """True where `finish` must see the whole result; otherwise its zeros can be counted chunk by chunk."""
+        return zeros.pruned and self.setting.policy == "prune"
 
     def report(self) -> dict[str, Any]:
         """Shares of zeros of every source and of the result, per tensor and over all tensors that count as pruned.
@@ -150,21 +161,21 @@ class SparsityPolicy:
         Raises:
             CompressionError: a policy was asked for and nothing is pruned.
         """
-        if not self._rows:
+        if not self.rows:
             if self.setting.policy != "measure":
                 raise CompressionError(
                     f"sparsity: no weight of any model has more than {PRUNED_SHARE:.0%} zeros, so the policy"
                     f" {self.setting.policy!r} has nothing to do; leave it out"
                 )
             return {}
-        columns = [key for key in next(iter(self._rows.values())) if key != "num_elements"]
-        total = sum(row["num_elements"] for row in self._rows.values())
+        columns = list(dict.fromkeys(key for row in self.rows.values() for key in row if key != "num_elements"))
+        total = sum(row["num_elements"] for row in self.rows.values())
         return {
             "policy": self.setting.policy,
-            "overall": {key: sum(row.get(key, 0) for row in self._rows.values()) / total for key in columns},
+            "overall": {key: sum(row.get(key, 0) for row in self.rows.values()) / total for key in columns},
             "tensors": {
                 name: {key: row[key] / row["num_elements"] for key in row if key != "num_elements"}
-                for name, row in sorted(self._rows.items())
+                for name, row in sorted(self.rows.items())
             },
         }
 

@@ -9,6 +9,8 @@ from hf_compress import Recipe
 from hf_compress._yaml import write_yaml
 from tests.tiny import tiny_llama
 
+pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
+
 
 @pytest.fixture
 def folder(tmp_path):
