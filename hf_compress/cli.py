@@ -1,9 +1,11 @@
 """The command line. No hyper-parameters here: they live in the recipe. Nothing heavy is imported before it is needed."""
 
+import contextlib
 import logging
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -50,18 +52,27 @@ def run(
 ) -> None:
     """Do what a recipe says; the last lines are the table and where the files are."""
     _quiet()
-    from hf_compress.evaluation.report import table
     from hf_compress.recipe.recipes import Recipe
 
-    try:
-        result = Recipe.load(recipe, overrides or ()).run(resume)
-    except KeyboardInterrupt:
-        typer.echo("\nhf-compress: interrupted; the same command with --resume goes on", err=True)
-        raise typer.Exit(130) from None
-    if result.report is not None:
-        typer.echo(f"\n{table(result.report)}\n")
-        typer.echo(f"model and card  {result.folder}")
-        typer.echo(f"report          {result.folder / 'report.md'}, {result.folder / 'report.png'}")
+    with _interruptible("the same command with --resume goes on"):
+        _say(Recipe.load(recipe, overrides or ()).run(resume))
+
+
+@app.command()
+def merge(
+    config: Annotated[Path, typer.Argument(help="A merge recipe, or a mergekit YAML as it stands.", metavar="CONFIG")],
+    out: Annotated[Path, typer.Argument(help="The new folder.", metavar="OUT")],
+    overrides: Overrides = None,
+    device: Annotated[str | None, typer.Option("--device", help="Where to compute: cpu or cuda.")] = None,
+    threads: Annotated[int | None, typer.Option("--threads", min=1, help="Tensors at once; all cores by default.")] = None,
+) -> None:
+    """Merge models into one; started again, an interrupted merge goes on."""
+    _quiet()
+    from hf_compress.recipe.jobs.merge import load_merge
+
+    job = load_merge(config, out, overrides or ())
+    with _interruptible("the same command goes on"):
+        _say(job.run(device=device, threads=threads))
 
 
 @app.command()
@@ -76,6 +87,23 @@ def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
     if problems:
         raise RecipeError(problems)
     typer.echo(f"{recipe}: no mistakes found (job {loaded.name}, {loaded.fingerprint()})")
+
+
+@contextlib.contextmanager
+def _interruptible(way_out: str) -> Iterator[None]:
+    """Ctrl-C ends with one line and the usual exit code."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        typer.echo(f"\nhf-compress: interrupted; {way_out}", err=True)
+        raise typer.Exit(130) from None
+
+
+def _say(result: Any) -> None:
+    """A job's last lines; they are the main process's to say."""
+    summary = result.summary()
+    if summary:
+        typer.echo(summary)
 
 
 def _quiet() -> None:

@@ -1,6 +1,6 @@
 """The merge job as a value."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Literal
 
 from hf_compress._errors import CompressionError
@@ -189,3 +189,7 @@ class Merge:
     compat: Compat = "paper"
     seed: int = 0
     max_shard_size: str = "5GB"
+
+    def plain(self) -> "Merge":
+        """Without the fields that a subclass adds (where to write, how to call it): what makes the numbers."""
+        return Merge(**{item.name: getattr(self, item.name) for item in fields(Merge)})

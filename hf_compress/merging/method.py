@@ -15,8 +15,8 @@ class MergeMethod(Strategy, kind="merge method", package="hf_compress.merging.me
     """Merges one tensor of every member into one tensor.
 
     A method is a frozen dataclass. Its fields are shared by all members (t, lambda); a recipe's rules may replace them per
-    tensor. What is set per member (weight, density) is named in `per_member` and arrives in `operands.values`, whose missing
-    entries the caller fills from the field of the same name.
+    tensor. What is set per member (weight, density) is named in `per_member` and arrives in `operands.values`, whose
+    missing entries the caller fills from the field of the same name.
 
     Most methods work element by element, so `merge` gets chunks and memory stays bounded. What such a method must know of
     the whole tensor (a norm, a threshold) it finds in `survey`, which runs once per tensor and should read it by
@@ -27,6 +27,8 @@ class MergeMethod(Strategy, kind="merge method", package="hf_compress.merging.me
         num_members: least and most members beside the base; None = any number.
         per_member: parameters that may differ between members; "weight" is always one of them.
         whole: True for methods that need the tensor in its shape (matrices, rows); `merge` then gets it unchunked.
+        propagates: True where NaN or infinity in any operand always reaches the result, so that looking at the result is
+            enough to find it.
         needs: statistics by name, e.g. ("fisher",); the caller refuses to start without them.
     """
 
@@ -34,6 +36,7 @@ class MergeMethod(Strategy, kind="merge method", package="hf_compress.merging.me
     num_members: ClassVar[tuple[int, int | None]] = (1, None)
     per_member: ClassVar[tuple[str, ...]] = ("weight",)
     whole: ClassVar[bool] = False
+    propagates: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
 
     def survey(self, operands: Operands) -> Any:

@@ -82,6 +82,15 @@ class Operands:
                 num_elements=size,
             )
 
+    def to(self, device: torch.device) -> "Operands":
+        """The same operands with their tensors on `device`."""
+        return dataclasses.replace(
+            self,
+            tensors=tuple(tensor.to(device) for tensor in self.tensors),
+            base=None if self.base is None else self.base.to(device),
+            statistics={name: tuple(value.to(device) for value in values) for name, values in self.statistics.items()},
+        )
+
     def generator(self, member: int) -> torch.Generator:
         """Random numbers that depend on nothing but (seed, member's label, tensor name, offset).
 

@@ -88,6 +88,7 @@ class SafetensorsSource(Source):
         self._lock = threading.Lock()
 
     def read(self, name: str) -> Tensor:
+        """A view of the mapped file."""
         file = self._entries[name].file
         with self._lock:
             if file not in self._open:
@@ -95,6 +96,7 @@ class SafetensorsSource(Source):
             return self._open[file].get_tensor(name)  # type: ignore[no-any-return]
 
     def files(self) -> list[Path]:
+        """The checkpoint's files."""
         return self._files
 
 
@@ -113,9 +115,11 @@ class BinSource(Source):
         }
 
     def read(self, name: str) -> Tensor:
+        """The loaded tensor."""
         return self._tensors[name]
 
     def files(self) -> list[Path]:
+        """The checkpoint's files."""
         return self._files
 
 

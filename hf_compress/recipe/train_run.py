@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_compress import _distributed
-from hf_compress.evaluation.report import Report
+from hf_compress.evaluation.report import Report, table
 from hf_compress.export.dense import save_dense
 from hf_compress.recipe.models import load_model
 from hf_compress.recipe.plan import Plan
@@ -34,6 +34,16 @@ class Result:
 
     folder: Path
     report: Report | None
+
+    def summary(self) -> str:
+        """What the command line says at the end; nothing on processes other than the first."""
+        if self.report is None:
+            return ""
+        return (
+            f"\n{table(self.report)}\n\n"
+            f"model and card  {self.folder}\n"
+            f"report          {self.folder / 'report.md'}, {self.folder / 'report.png'}"
+        )
 
 
 def run_train(recipe: "Train", resume: bool) -> Result:

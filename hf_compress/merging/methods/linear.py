@@ -24,6 +24,7 @@ class Linear(MergeMethod, name="linear"):
 
     normalize: bool = True
 
+    propagates: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Wortsman, Ilharco, Gadre, Roelofs, Gontijo-Lopes, Morcos, Namkoong, Farhadi, Carmon, Kornblith, Schmidt",
         title="Model soups: averaging weights of multiple fine-tuned models improves accuracy without increasing"
@@ -45,9 +46,11 @@ class Linear(MergeMethod, name="linear"):
         """Any shape -> the same shape, fp32."""
         first, *rest = operands.tensors
         weights = operands.weights
-        # Product and sum are rounded one after the other, in the recipe's order: the same bits on every machine.
+        # In the recipe's order, in fp32, the sum of the weights too: the arithmetic of mergekit, so its bits as well.
         merged = first.to(torch.float32, copy=True).mul_(weights[0])
         scratch = torch.empty_like(merged)
         for tensor, weight in zip(rest, weights[1:], strict=True):
-            merged.add_(scratch.copy_(tensor).mul_(weight))
-        return merged.div_(sum(weights)) if self.normalize else merged
+            merged.add_(scratch.copy_(tensor), alpha=weight)
+        if self.normalize:
+            merged.div_(torch.tensor(weights, dtype=torch.float32).sum().item())
+        return merged

@@ -31,6 +31,7 @@ class Slerp(MergeMethod, name="slerp"):
     compat: Compat = "paper"
 
     num_members: ClassVar[tuple[int, int | None]] = (1, 2)
+    propagates: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Shoemake",
         title="Animating rotation with quaternion curves",

@@ -1,0 +1,64 @@
+"""The model card of a merge, rendered from the manifest alone."""
+
+from typing import Any
+
+import yaml
+
+
+def render_merge_card(manifest: dict[str, Any]) -> str:
+    """README.md for the Hub.
+
+    Args:
+        manifest: as `merge_manifest` makes it.
+    """
+    from huggingface_hub import ModelCardData
+
+    job, method = manifest["merge"], manifest["method"]
+    models = [job["base"]] if job["base"] else []
+    models += [member["model"] for member in job["members"]]
+    # The Hub refuses cards that name a folder.
+    published = sorted({model for model in models if not model.startswith((".", "/", "~")) and model.count("/") <= 1})
+    front = ModelCardData(
+        library_name="transformers",
+        base_model=published or None,
+        base_model_relation="merge" if published else None,
+        tags=["hf_compress", "merge", method["name"]],
+    )
+    source = f"`{method['name']}`" + (f" ({method['reference']})" if method["reference"] else "")
+    labels = list(manifest["inputs"])
+    inputs = "\n".join(
+        f"| {label} | {', '.join(f'`{file}` {digest[:16]}' for file, digest in manifest['inputs'][label].items())} |"
+        for label in labels
+    )
+    tensors = "\n".join(f"- {what}: {count}" for what, count in manifest["tensors"].items())
+    notes = "".join(f"- {note}\n" for note in manifest["notes"])
+    zeros = "".join(f"- {label}: {share:.4f} of the weights are zero\n" for label, share in manifest["sparsity"].items())
+    versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
+    recipe = yaml.safe_dump({"job": "merge", **job}, sort_keys=False, allow_unicode=True)
+    return f"""---
+{front.to_yaml()}
+---
+
+# {manifest["name"]}
+
+A merge of {len(job["members"])} models by {source}, {manifest["size"]} of weights.
+
+## Tensors
+
+{tensors}
+
+Every tensor of every input is accounted for. Load-back: {manifest["load_back"]}.
+{zeros}{notes}
+## Inputs
+
+| input | file and first 16 digits of its SHA-256 |
+| --- | --- |
+{inputs}
+
+Made on {manifest["created"]} with {versions}. The same inputs, parameters and seed ({job["seed"]}) give the same bytes.
+
+## Recipe
+
+```yaml
+{recipe}```
+"""

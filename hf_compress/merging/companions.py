@@ -1,0 +1,91 @@
+"""Everything of a checkpoint that is not a weight: config, tokenizer, processors, generation config, chat template."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+from hf_compress._errors import CompressionError
+
+_PATTERNS = (
+    "generation_config.json",
+    "tokenizer*",
+    "vocab*",
+    "merges.txt",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "*.model",
+    "*.tiktoken",
+    "normalizer.json",
+    "*processor_config.json",
+    "*preprocessor_config.json",
+    "chat_template*",
+    "*.jinja",
+    "additional_chat_templates",
+)
+"""What save_pretrained of tokenizers, processors and models writes beside the weights."""
+
+
+def copy_companions(source: Path, out: Path) -> list[str]:
+    """Copy them; files that exist in `out` already stay.
+
+    Returns:
+        The names of what was copied, sorted.
+    """
+    copied = []
+    for pattern in _PATTERNS:
+        for file in sorted(source.glob(pattern)):
+            target = out / file.name
+            if target.exists():
+                continue
+            if file.is_dir():
+                shutil.copytree(file, target)
+            else:
+                shutil.copyfile(file, target)
+            copied.append(file.name)
+    return sorted(copied)
+
+
+def write_config(config: dict[str, Any], changes: dict[str, Any], dtype: str | None, out: Path) -> dict[str, Any]:
+    """config.json of the result.
+
+    Args:
+        config: of the base or the first member; {} writes nothing.
+        changes: fields that the merge decides (vocabulary, labels, layers); a value of None removes the field.
+        dtype: the stored type where all tensors share one.
+        out: the result's folder.
+    """
+    if not config:
+        return {}
+    merged = {**config, **changes}
+    merged = {key: value for key, value in merged.items() if value is not None or key not in changes}
+    merged.pop("quantization_config", None)
+    if dtype is not None:
+        merged.pop("torch_dtype", None)
+        merged["dtype"] = dtype
+    (out / "config.json").write_text(json.dumps(merged, indent=2) + "\n")
+    return merged
+
+
+def resolve_folder(model: str, label: str) -> Path:
+    """A local folder as it is; a Hub id as a snapshot of its weights, configs and tokenizer files.
+
+    Raises:
+        CompressionError: there is neither.
+    """
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return folder
+    if folder.exists():
+        raise CompressionError(f"{label}: {model} is a file; name the folder that holds it")
+    if model.startswith((".", "/", "~")) or model.count("/") > 1:
+        raise CompressionError(
+            f"{label}: there is no folder {model!r}; name a folder written by save_pretrained, or a Hub id"
+        )
+    from huggingface_hub import snapshot_download
+
+    try:
+        return Path(snapshot_download(model, allow_patterns=["*.safetensors", "*.bin", "*.json", *_PATTERNS]))
+    except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
+        reason = " ".join(str(error).split())[:200] or type(error).__name__
+        raise CompressionError(f"{label}: {model!r} is no local folder, and the Hub could not give it: {reason}") from error

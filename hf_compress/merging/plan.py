@@ -1,0 +1,274 @@
+"""What becomes of every tensor of every input: merged, copied or left out by rule. Anything else stops the job."""
+
+import dataclasses
+import math
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+
+from hf_compress._errors import CompressionError
+from hf_compress.merging.configuration import BASE, Merge
+from hf_compress.merging.source import Source, TensorInfo
+
+Location = tuple[str, str]
+"""(label of a source, name of a tensor in it)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """One tensor of the result.
+
+    Attributes:
+        name: in the result.
+        info: its stored type and shape.
+        action: what is done.
+        sources: where the members' tensors are, in the recipe's order; for a copy exactly one.
+        base: where the base's is, for a merge with one.
+        reason: why it is copied, for the report.
+    """
+
+    name: str
+    info: TensorInfo
+    action: Literal["merge", "copy"]
+    sources: tuple[Location, ...]
+    base: Location | None = None
+    reason: str = ""
+
+    @property
+    def num_elements(self) -> int:
+        """Of the result's tensor."""
+        return math.prod(self.info.shape)
+
+
+@dataclass
+class Account:
+    """Where every tensor went.
+
+    Attributes:
+        tasks: the result's tensors, by name.
+        excluded: tensors left out, with the rule that says so.
+    """
+
+    tasks: dict[str, Task] = field(default_factory=dict)
+    excluded: dict[Location, str] = field(default_factory=dict)
+
+    def used(self) -> set[Location]:
+        """Every input tensor that reaches the result or decides about it."""
+        found: set[Location] = set()
+        for task in self.tasks.values():
+            found.update(task.sources)
+            if task.base is not None:
+                found.add(task.base)
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """merged, copied, excluded: how many tensors."""
+        merged = sum(task.action == "merge" for task in self.tasks.values())
+        return {"merged": merged, "copied": len(self.tasks) - merged, "excluded": len(self.excluded)}
+
+
+def matcher(patterns: Sequence[str], setting: str) -> Callable[[str], str | None]:
+    """A function name -> the first pattern that matches, or None; `re:` patterns match from the start of the name.
+
+    Raises:
+        CompressionError: a pattern is no regular expression.
+    """
+    compiled: list[tuple[str, re.Pattern[str]]] = []
+    for pattern in patterns:
+        text = pattern.removeprefix("re:") if pattern.startswith("re:") else re.escape(pattern) + r"\Z"
+        try:
+            compiled.append((pattern, re.compile(text)))
+        except re.error as error:
+            raise CompressionError(f"{setting}: {pattern!r} is no regular expression: {error}") from error
+    return lambda name: next((pattern for pattern, expression in compiled if expression.match(name)), None)
+
+
+def make_plan(
+    merge: Merge,
+    sources: Mapping[str, Source],
+    mapping: Mapping[str, Sequence[Location]] | None = None,
+    tied: Mapping[str, str] | None = None,
+) -> Account:
+    """Account for every tensor of every source.
+
+    Args:
+        merge: the job.
+        sources: by label; "base" is the base model's, the others in the recipe's order.
+        mapping: result tensor -> its places, where layers are stacked; None = equal names belong together.
+        tied: result tensor -> the one whose weight it shares, for models that tie weights: such duplicates are left out.
+
+    Raises:
+        CompressionError: with every problem, one a line: tensors that some inputs lack, other shapes, integer tensors that
+            differ, patterns that match nothing.
+    """
+    return _Planner(merge, sources, tied or {}).plan(mapping)
+
+
+class _Planner:
+    def __init__(self, merge: Merge, sources: Mapping[str, Source], tied: Mapping[str, str]) -> None:
+        self.merge, self.sources, self.tied = merge, sources, tied
+        self.reference = next(iter(sources)) if BASE not in sources else BASE
+        self.account = Account()
+        self.problems: list[str] = []
+        self.excludes = matcher(merge.exclude, "exclude")
+        self.takes = matcher(list(merge.take), "take")
+        self.matched: set[str] = set()
+
+    def plan(self, mapping: Mapping[str, Sequence[Location]] | None) -> Account:
+        if mapping is None:
+            mapping = self._by_name()
+        for name in sorted(mapping):
+            self._one(name, mapping[name])
+        for pattern in (*self.merge.exclude, *self.merge.take):
+            if pattern not in self.matched:
+                setting = "exclude" if pattern in self.merge.exclude else "take"
+                self.problems.append(
+                    f"{setting}: {pattern!r} matches no tensor; the inputs have names like {min(mapping)!r}"
+                )
+        if not self.problems:
+            self._check_complete()
+        if self.problems:
+            more = len(self.problems) - 10
+            raise CompressionError("\n".join(self.problems[:10] + ([f"... and {more} more"] if more > 0 else [])))
+        return self.account
+
+    def _by_name(self) -> dict[str, list[Location]]:
+        found: dict[str, list[Location]] = {}
+        for label, source in self.sources.items():
+            for name in source.infos:
+                found.setdefault(name, []).append((label, name))
+        return found
+
+    def _one(self, name: str, places: Sequence[Location]) -> None:
+        excluded = self.excludes(name)
+        if excluded is not None:
+            self.matched.add(excluded)
+            self._leave_out(places, f"exclude: {excluded}")
+            return
+        if name in self.tied:
+            self._leave_out_tied(name, places)
+            return
+        taken = self.takes(name)
+        if taken is not None:
+            self.matched.add(taken)
+            self._take(name, places, self.merge.take[taken], f"take: {taken}")
+            return
+        if not self._same_shape(name, places):
+            return
+        dtypes = {self._info(place).dtype for place in places}
+        if any(dtype.is_floating_point and dtype.itemsize == 1 for dtype in dtypes):
+            self.problems.append(
+                f"{name} of {self._where(places[0])} is stored in 8-bit floats without a scale; dequantize it"
+            )
+        elif all(dtype.is_floating_point for dtype in dtypes):
+            self._merge(name, places)
+        elif len(dtypes) > 1:
+            self.problems.append(f"{name} is {_listed(dtypes)} in different inputs; convert them to one type")
+        else:
+            self._copy_equal(name, places)
+
+    def _merge(self, name: str, places: Sequence[Location]) -> None:
+        base = next((place for place in places if place[0] == BASE), None)
+        members = tuple(place for place in places if place[0] != BASE)
+        info = self._info(base or members[0])
+        if self.merge.dtype != "auto":
+            info = dataclasses.replace(info, dtype=getattr(torch, self.merge.dtype))
+        if not members:
+            self.account.tasks[name] = Task(name=name, info=info, action="copy", sources=(places[0],), reason="base alone")
+            return
+        self.account.tasks[name] = Task(name=name, info=info, action="merge", sources=members, base=base)
+
+    def _copy_equal(self, name: str, places: Sequence[Location]) -> None:
+        """Integers and booleans cannot be averaged; they must agree."""
+        first = self._read(places[0])
+        for place in places[1:]:
+            if not torch.equal(first, self._read(place)):
+                self.problems.append(
+                    f"{name} holds integers that differ between {self._where(places[0])} and {self._where(place)};"
+                    f" write take: {{{name!r}: <member>}} to say whose are kept"
+                )
+                return
+        info = self._info(places[0])
+        reason = "equal in all inputs"
+        self.account.tasks[name] = Task(name=name, info=info, action="copy", sources=(places[0],), reason=reason)
+        self._leave_out(places[1:], reason)
+
+    def _leave_out_tied(self, name: str, places: Sequence[Location]) -> None:
+        """A stored duplicate of a shared weight; a copy that differs is no duplicate."""
+        target = self.tied[name]
+        for place in places:
+            infos = self.sources[place[0]].infos
+            if target not in infos or not torch.equal(self._read(place), self._read((place[0], target))):
+                self.problems.append(
+                    f"{name} of {self._where(place)} is not equal to {target}, though the config ties them; set"
+                    " tie_word_embeddings: false in the inputs' configs, or exclude it"
+                )
+                return
+        self._leave_out(places, f"tied to {target}")
+
+    def _take(self, name: str, places: Sequence[Location], label: str, reason: str) -> None:
+        chosen = next((place for place in places if place[0] == label), None)
+        if chosen is None:
+            self.problems.append(f"{reason}: {label} has no tensor {name}; name an input that has it")
+            return
+        info = self._info(chosen)
+        if self.merge.dtype != "auto" and info.dtype.is_floating_point:
+            info = dataclasses.replace(info, dtype=getattr(torch, self.merge.dtype))
+        self.account.tasks[name] = Task(name=name, info=info, action="copy", sources=(chosen,), reason=reason)
+        self._leave_out([place for place in places if place != chosen], reason)
+
+    def _same_shape(self, name: str, places: Sequence[Location]) -> bool:
+        shapes = {self._info(place).shape for place in places}
+        if len(shapes) == 1:
+            return True
+        first = self._info(places[0]).shape
+        other = next(place for place in places if self._info(place).shape != first)
+        self.problems.append(
+            f"{name} has shape {list(first)} in {self._where(places[0])} and {list(self._info(other).shape)} in"
+            f" {self._where(other)}; align the vocabularies with `tokenizer`, the labels with `heads`, or exclude it"
+        )
+        return False
+
+    def _check_complete(self) -> None:
+        """Every result tensor comes from all members, unless layers are stacked; every input tensor is accounted for."""
+        if self.merge.slices is None:
+            for name, task in self.account.tasks.items():
+                if task.action == "copy":
+                    continue
+                have = {label for label, _ in task.sources} | ({BASE} if task.base else set())
+                absent = [label for label in self.sources if label not in have]
+                if absent:
+                    self.problems.append(
+                        f"{self._where((absent[0], name))} has no tensor {name}, which {self._where(task.sources[0])} has;"
+                        " exclude it, or write take: {name: <member>}"
+                    )
+        used = self.account.used()
+        for label, source in self.sources.items():
+            for name in source.infos:
+                if (label, name) not in used and (label, name) not in self.account.excluded:
+                    if self.merge.slices is not None:
+                        self.account.excluded[label, name] = "slices: not among the chosen layers"
+                    else:
+                        self.problems.append(
+                            f"{name} of {self._where((label, name))} is neither merged, copied nor excluded"
+                        )
+
+    def _leave_out(self, places: Sequence[Location], reason: str) -> None:
+        self.account.excluded.update(dict.fromkeys(places, reason))
+
+    def _info(self, place: Location) -> TensorInfo:
+        return self.sources[place[0]].infos[place[1]]
+
+    def _read(self, place: Location) -> torch.Tensor:
+        return self.sources[place[0]].read(place[1])
+
+    def _where(self, place: Location) -> str:
+        source = self.sources[place[0]]
+        return f"{place[0]} ({source.place})" if place[0] != source.place else place[0]
+
+
+def _listed(dtypes: set[torch.dtype]) -> str:
+    return " and ".join(sorted(str(dtype).removeprefix("torch.") for dtype in dtypes))
