@@ -11,7 +11,7 @@ from hf_compress.merging.configuration import Member, Merge, Rule
 from hf_compress.merging.method import MergeMethod
 
 Granularity = Literal["model", "layer", "tensor"]
-"""What shares one weight per member: the whole model; each layer, with everything outside of layers as one more; each tensor."""
+"""What shares one weight per member: the whole model; each layer, and all outside of layers; each tensor."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -123,7 +123,7 @@ def merge_tensor(method: MergeMethod, operands: Operands) -> Tensor:
     survey = method.survey(operands)
     if method.whole:
         return method.merge(operands, survey)
-    merged = torch.empty(operands.num_elements)
+    merged = torch.empty(operands.num_elements, device=operands.tensors[0].device)
     for chunk in operands.chunks():
         part = method.merge(chunk, survey)
         merged[chunk.offset : chunk.offset + len(part)] = part

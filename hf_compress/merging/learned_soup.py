@@ -24,7 +24,7 @@ def learned_soup(
     steps: int = 100,
     learning_rate: float = 0.1,
 ) -> Found:
-    """theta = sum_i softmax(a[g])_i * theta_i, with a learned by AdamW on a held-out loss, from equal shares.
+    """Mixes theta = sum_i softmax(a[g])_i * theta_i, with a learned by AdamW on a held-out loss, from equal shares.
 
     Args:
         members: label -> state dict with the names of `model.state_dict()`, or a checkpoint whose names are the same.
@@ -42,8 +42,8 @@ def learned_soup(
     Raises:
         CompressionError: a member lacks a parameter of the model, or there are no batches.
 
-    Source: Wortsman et al. 2022, appendix on learned soups; the shares only, without its learned temperature, which does not
-    change which class is largest.
+    Source: Wortsman et al. 2022, appendix on learned soups; the shares alone, without its learned temperature, which does
+    not change the class that is largest.
     """
     labels = list(members)
     states = [own_tensors(model, label, as_tensors(member)) for label, member in members.items()]

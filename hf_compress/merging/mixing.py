@@ -72,7 +72,7 @@ def own_tensors(model: nn.Module, label: str, state: Tensors) -> dict[str, Tenso
         CompressionError: one is missing or has another shape.
     """
     persistent = set(model.state_dict())
-    wanted = dict(model.named_parameters())
+    wanted: dict[str, Tensor] = dict(model.named_parameters())
     wanted |= {name: one for name, one in model.named_buffers() if name in persistent and one.is_floating_point()}
     for name, tensor in wanted.items():
         if name not in state or state[name].shape != tensor.shape:

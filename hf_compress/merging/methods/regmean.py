@@ -61,7 +61,7 @@ class RegMean(MergeMethod, name="regmean"):
     def merge(self, operands: Operands, survey: Any) -> Tensor:
         """Any shape -> the same shape, fp32."""
         weights, total = operands.weights, sum(operands.weights)
-        mean = torch.zeros(operands.tensors[0].shape, dtype=torch.float64)
+        mean = torch.zeros_like(operands.tensors[0], dtype=torch.float64)
         for tensor, weight in zip(operands.tensors, weights, strict=True):
             mean.add_(tensor.double(), alpha=weight / total)
         grams = operands.statistics.get("gram")
@@ -70,7 +70,7 @@ class RegMean(MergeMethod, name="regmean"):
         inputs_first = grams[0].dim() == 3
         matrices = [(tensor if inputs_first else tensor.mT).double() for tensor in operands.tensors]
         center = mean if inputs_first else mean.mT
-        summed = torch.zeros(grams[0].shape[:2], dtype=torch.float64)
+        summed = mean.new_zeros(grams[0].shape[:2])
         target = torch.zeros_like(center)
         for member, (matrix, gram, weight) in enumerate(zip(matrices, grams, weights, strict=True)):
             if gram.dim() != grams[0].dim() or gram.shape[:2] != (matrix.shape[0],) * 2:
