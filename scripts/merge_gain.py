@@ -253,7 +253,7 @@ def tasks(options: argparse.Namespace, tokenizer: object) -> str:
         "## Two tasks in one encoder, each with its own head: test accuracy, %\n\n"
         + bench.table(["encoder", *labels, "mean"], body)
         + f"\n\n{sizes}. Fisher over {options.examples} training examples per task, gram matrices over"
-        f" {4 * options.examples}; scales chosen on the validation splits from {', '.join(f'{scale:g}' for scale in SCALES)}."
+        f" {4 * options.examples}; scales chosen on the validation splits from {', '.join(map(str, SCALES))}."
     )
 
 

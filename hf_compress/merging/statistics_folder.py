@@ -33,9 +33,9 @@ def save_statistics(
     """Write statistics so that the merge engine reads them like checkpoints of the model.
 
     Architectures rename, split and join tensors when they are saved (ViT, packed experts). Element-wise statistics go
-    through the model's own `save_pretrained` in place of its weights. Gram matrices are placed by saving marked weights: the
-    mark on disk tells whose inputs a tensor has and along which dimension. Where they lie along the first one, the matrix is
-    stored as (I, I, 1). A tensor on disk that holds the weights of layers with different inputs gets none, with a warning.
+    through the model's own `save_pretrained` in place of its weights. Gram matrices are placed by saving marked weights:
+    the mark on disk tells whose inputs a tensor has and along which dimension. Where they lie along the first one, the
+    matrix is stored as (I, I, 1). A tensor on disk that joins layers with different inputs gets none, with a warning.
 
     Args:
         model: the one they were collected on; not changed.

@@ -5,6 +5,8 @@ import torch
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.in_memory import merge_state_dicts
+from hf_compress.merging.methods.regmean import RegMean
 from hf_compress.merging.source import open_source
 from hf_compress.merging.statistics import collect_fisher, collect_gram
 from hf_compress.merging.statistics_folder import save_statistics
@@ -89,6 +91,33 @@ def test_a_gram_matrix_lies_beside_the_weight_whose_inputs_it_has(build, tmp_pat
         assert torch.equal(matrix.reshape(gram[owner].shape), gram[owner])
         conv1d = model.config.model_type == "gpt2"
         assert matrix.shape[0] == stored.shape[0 if conv1d else 1] and matrix.dim() == (3 if conv1d else 2)
+
+
+@pytest.mark.parametrize("name", ["vit", "gpt2", "moe"])
+def test_checkpoints_merge_with_their_saved_grams_like_models_in_memory(name, tmp_path):
+    models, sources, folders, grams = [], {}, [], []
+    for number in range(2):
+        torch.manual_seed(number)
+        model = MODELS[name]() if name == "moe" else MODELS[name](seed=number)
+        batch = batch_of(model)
+        models.append(model)
+        grams.append(collect_gram(model, [batch]))
+        written = save_statistics(model, tmp_path / f"s{number}", gram=grams[-1])
+        folders.append(open_source(Path(written["gram"]), "gram"))
+        model.save_pretrained(tmp_path / f"m{number}")
+        sources[str(number)] = open_source(tmp_path / f"m{number}", str(number))
+    merged = merge_state_dicts(RegMean(), sources, statistics={"gram": folders})
+    loaded = type(models[0]).from_pretrained(None, config=models[0].config, state_dict=merged)
+    for key in grams[0]:
+        conv1d = name == "gpt2"
+        weights = [model.get_parameter(key).detach().double() for model in models]
+        rows = [weight if conv1d else weight.T for weight in weights]
+        scaled = [0.9 * gram[key].double() + 0.1 * torch.diag(gram[key].double().diag()) for gram in grams]
+        wanted = torch.linalg.solve(sum(scaled), sum(g @ w for g, w in zip(scaled, rows, strict=True)))
+        # fp32 storage of the result; the scaled matrices have condition numbers of 1e3 at most.
+        torch.testing.assert_close(
+            loaded.get_parameter(key).detach(), (wanted if conv1d else wanted.T).float(), atol=1e-4, rtol=1e-4
+        )
 
 
 def test_vit_gets_the_names_on_disk(tmp_path):
