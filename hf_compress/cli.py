@@ -55,7 +55,7 @@ def run(
     from hf_compress.recipe.recipes import Recipe
 
     with _interruptible("the same command with --resume goes on"):
-        _say(Recipe.load(recipe, overrides or ()).run(resume))
+        _say(Recipe.load(recipe, overrides or (), sources=True).run(resume))
 
 
 @app.command()
@@ -82,7 +82,7 @@ def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
     from hf_compress.recipe.problems import RecipeError
     from hf_compress.recipe.recipes import Recipe
 
-    loaded = Recipe.load(recipe, overrides or ())
+    loaded = Recipe.load(recipe, overrides or (), sources=True)
     problems = loaded.preflight()
     if problems:
         raise RecipeError(problems)

@@ -175,19 +175,3 @@ def test_every_recipe_parses_and_survives_the_round_trip(file):
     loaded = Recipe.load(file)
     assert Recipe.from_plain(parse_yaml(loaded.to_yaml(), "canonical")) == loaded
     assert Recipe.from_plain(loaded.to_plain(full=True)) == loaded
-
-
-def test_readme_code_runs(tmp_path, monkeypatch):
-    import re
-
-    monkeypatch.chdir(tmp_path)
-    text = (ROOT / "README.md").read_text()
-    blocks = re.findall(r"```python\n(.*?)```", text, flags=re.S)
-    assert blocks
-    for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
-    from hf_compress import Recipe
-    from hf_compress.recipe.yaml_text import parse_yaml
-
-    for block in re.findall(r"```yaml\n(.*?)```", text, flags=re.S):
-        Recipe.from_plain(parse_yaml(block, "README.md"))

@@ -4,6 +4,9 @@ from pathlib import Path
 
 from hf_compress.evaluation.report import Report
 
+_HIGHEST = 1e100
+"""Where the perplexity of a ruined model is drawn: above it, the margins of a logarithmic axis overflow."""
+
 
 def plot(report: Report, file: Path) -> None:
     """Draw the picture of a report.
@@ -22,10 +25,11 @@ def plot(report: Report, file: Path) -> None:
 
     sizes = [row.file_bytes / 1e6 for row in report.rows]
     values = [row.metrics[report.metric] for row in report.rows]
+    shown = [min(value, _HIGHEST) for value in values]
     figure, axes = pyplot.subplots(figsize=(7.5, 4.5), dpi=130)
-    for index, (row, size, value) in enumerate(zip(report.rows, sizes, values, strict=True)):
+    for index, (row, size, value) in enumerate(zip(report.rows, sizes, shown, strict=True)):
         axes.scatter(size, value, s=90, color=f"C{index}", zorder=3, label=row.name)
-        axes.annotate(f"{value:.4g}", (size, value), textcoords="offset points", xytext=(9, 5))
+        axes.annotate(f"{row.metrics[report.metric]:.4g}", (size, value), textcoords="offset points", xytext=(9, 5))
     axes.set_xscale("log")
     axes.set_xlim(min(sizes) / 1.6, max(sizes) * 1.6)
     axes.set_xticks(sorted(set(sizes)))

@@ -97,6 +97,6 @@ def write(report: Report, folder: Path) -> None:
     from hf_compress.evaluation.plot import plot
 
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(report.to_plain(), indent=2) + "\n")
-    (folder / "report.md").write_text(to_markdown(report))
+    (folder / "report.json").write_text(json.dumps(report.to_plain(), indent=2) + "\n", encoding="utf-8")
+    (folder / "report.md").write_text(to_markdown(report), encoding="utf-8")
     plot(report, folder / "report.png")

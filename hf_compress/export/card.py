@@ -2,7 +2,7 @@
 
 from typing import Any
 
-import yaml
+from hf_compress._yaml import write_yaml
 
 _PIPELINES = {
     "causal_lm": "text-generation",
@@ -45,7 +45,7 @@ def render_card(manifest: dict[str, Any], table: str) -> str:
     setting = "\n".join(f"- {key}: {value}" for key, value in report["setting"].items())
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     source = f"It starts from `{base}`." if base else "It starts from fresh weights that the same run trained."
-    recipe = yaml.safe_dump(manifest["recipe"], sort_keys=False, allow_unicode=True)
+    recipe = write_yaml(manifest["recipe"], width=80)
     return f"""---
 {front.to_yaml()}
 ---

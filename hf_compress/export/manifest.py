@@ -52,7 +52,7 @@ def build_manifest(
 
 def write_manifest(manifest: dict[str, Any], folder: Path) -> None:
     """Write compression.json into `folder`."""
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def read_manifest(folder: str | Path) -> dict[str, Any]:
@@ -64,7 +64,14 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
     file = Path(folder) / MANIFEST
     if not file.is_file():
         raise CompressionError(f"{folder} holds no {MANIFEST}; it was not written by hf_compress")
-    data: dict[str, Any] = json.loads(file.read_text())
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:
+        data = None
+    if not isinstance(data, dict):
+        raise CompressionError(
+            f"{file} is no manifest; export the model again, or take the file from where it was published"
+        )
     if data.get("format") != 1:
         raise CompressionError(f"{file} has format {data.get('format')!r}, and this version reads format 1")
     return data

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,6 +45,43 @@ def copy_companions(source: Path, out: Path) -> list[str]:
                 shutil.copyfile(file, target)
             copied.append(file.name)
     return sorted(copied)
+
+
+def write_chat_template(choice: str, folders: Sequence[Path], out: Path) -> None:
+    """Give the result's tokenizer a chat template.
+
+    Args:
+        choice: the template, or "auto": the one that most of `folders` have, of equally many the first.
+        folders: the inputs.
+        out: the result's folder, its tokenizer already in it.
+
+    Raises:
+        CompressionError: "auto", and no input has one.
+    """
+    if choice == "auto":
+        found = [template for template in map(_chat_template, folders) if template is not None]
+        if not found:
+            raise CompressionError("chat_template: no input has one; write the template itself, or leave it out")
+        choice = max(found, key=found.count)
+    (out / "chat_template.jinja").write_text(choice, encoding="utf-8")
+    settings = out / "tokenizer_config.json"
+    if settings.is_file():
+        data = json.loads(settings.read_text(encoding="utf-8"))
+        if data.pop("chat_template", None) is not None:  # one place, one template
+            settings.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _chat_template(folder: Path) -> str | None:
+    """The default template of the tokenizer in a folder: a file of its own, or a field of its settings."""
+    file, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
+    if file.is_file():
+        return file.read_text(encoding="utf-8")
+    if not settings.is_file():
+        return None
+    template = json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
+    if isinstance(template, list):  # several by name
+        template = next((item["template"] for item in template if item.get("name") == "default"), None)
+    return template if isinstance(template, str) else None
 
 
 def write_config(config: dict[str, Any], changes: dict[str, Any], dtype: str | None, out: Path) -> dict[str, Any]:

@@ -167,6 +167,8 @@ class Merge:
         exclude: tensors (names or `re:` patterns) left out of the result.
         take: pattern -> label of the member whose tensor is copied instead of merged.
         tokenizer: alignment of vocabularies; None = all must be equal.
+        chat_template: of the result's tokenizer: the template itself, or "auto": the one most inputs have; None = that of
+            the input whose tokenizer it is.
         heads: members with other labels.
         sparsity: members with zeros.
         dtype: the stored type; "auto" = the base's, tensor by tensor.
@@ -183,6 +185,7 @@ class Merge:
     exclude: tuple[str, ...] = ()
     take: dict[str, str] = field(default_factory=dict)
     tokenizer: Tokenizer | None = None
+    chat_template: str | None = None
     heads: Heads = field(default_factory=Heads)
     sparsity: Sparsity = field(default_factory=Sparsity)
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"

@@ -19,12 +19,17 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
 from hf_compress._units import format_bytes
 from hf_compress.merging.architecture import tied_tensors, verify_loads
-from hf_compress.merging.companions import copy_companions, resolve_folder, write_config
+from hf_compress.merging.checks import check_merge
+from hf_compress.merging.companions import copy_companions, resolve_folder, write_chat_template, write_config
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.engine import Engine, TensorRecipe, available_threads
-from hf_compress.merging.plan import Account, make_plan
+from hf_compress.merging.lora_adapter import Adapter
+from hf_compress.merging.lora_source import AdaptedSource
+from hf_compress.merging.parameters import resolve
+from hf_compress.merging.plan import Account, Location, make_plan
 from hf_compress.merging.provenance import input_hashes
 from hf_compress.merging.source import Source, open_source
+from hf_compress.merging.stacking import stack_layers
 from hf_compress.merging.writer import INDEX, Layout, lay_out, require_space
 
 logger = logging.getLogger(__name__)
@@ -134,8 +139,10 @@ def merge_checkpoints(
         (part / INDEX).write_text(json.dumps(layout.index(), indent=2) + "\n")
     dtypes = {task.info.dtype for task in job.account.tasks.values() if task.info.dtype.is_floating_point}
     dtype = str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else None
-    config = write_config(job.reference.config, {}, dtype, part)
+    config = write_config(job.reference.config, job.changes, dtype, part)
     copy_companions(job.folders[job.reference.label], part)
+    if job.merge.chat_template is not None:
+        write_chat_template(job.merge.chat_template, list(job.folders.values()), part)
     result = MergeResult(
         folder=out,
         account=job.account,
@@ -167,14 +174,39 @@ class _Job:
     def __init__(self, merge: Merge, threads: int) -> None:
         self.merge, self.threads = merge.plain(), threads
         self.shard_bytes = parse_size(merge.max_shard_size, "max_shard_size")
+        problems = check_merge(self.merge)
+        if problems:
+            raise CompressionError("\n".join(problems))
         named = ([(BASE, merge.base)] if merge.base is not None else []) + [
             (member.label, member.model) for member in merge.members
         ]
         self.folders = {label: resolve_folder(model, label) for label, model in named}
         self.sources: dict[str, Source] = {label: open_source(folder, label) for label, folder in self.folders.items()}
         self.reference = next(iter(self.sources.values()))
+        self.changes: dict[str, Any] = {}
+        self._apply_adapters()
+        mapping, members = self._stack()
         tied = tied_tensors(self.folders[self.reference.label], self.reference.config)
-        self.account = make_plan(merge, self.sources, tied=tied)
+        self.account = make_plan(self.merge, self.sources, mapping, tied)
+        merged = [name for name, task in self.account.tasks.items() if task.action == "merge"]
+        # All names go in: how many layers there are follows from them.
+        self.parameters = resolve(self.merge, self.account.tasks, members)
+        assert set(merged) <= set(self.parameters)
+
+    def _apply_adapters(self) -> None:
+        for member in self.merge.members:
+            if member.adapter is not None:
+                adapter = Adapter(resolve_folder(member.adapter, member.label))
+                self.sources[member.label] = AdaptedSource(self.sources[member.label], adapter)
+
+    def _stack(self) -> tuple[dict[str, list[Location]] | None, dict[str, list[str]] | None]:
+        """Where each tensor's sources are when layers are chosen; also changes the config."""
+        if self.merge.slices is None:
+            return None, None
+        names = {label: source.infos for label, source in self.sources.items()}
+        stack = stack_layers(self.merge, names, {label: source.config for label, source in self.sources.items()})
+        self.changes |= stack.config
+        return stack.places, stack.members()
 
     @functools.cached_property
     def hashes(self) -> dict[str, dict[str, str]]:
@@ -183,8 +215,8 @@ class _Job:
 
     def recipe_of(self, name: str) -> TensorRecipe:
         """How the tensor `name` is merged."""
-        weights = tuple(float(member.weight) for member in self.merge.members)  # type: ignore[arg-type]
-        return TensorRecipe(method=self.merge.method, values={"weight": weights})
+        found = self.parameters[name]
+        return TensorRecipe(method=found.method, values=found.values)
 
     def metadata(self) -> dict[str, str]:
         """What each file's header says about its making."""

@@ -194,6 +194,27 @@ def build_dataclass(cls: Any, value: Any, path: str, problems: list[Problem]) ->
         return _refuse(path, problems, str(error))
 
 
+def right_fields(cls: Any, value: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a dataclass that a mapping gives rightly, and the defaults of those it leaves out.
+
+    Args:
+        cls: a dataclass.
+        value: a mapping, of which anything may be wrong.
+    """
+    hints = typing.get_type_hints(cls)
+    fields: dict[str, Any] = {}
+    for field in dataclasses.fields(cls):
+        if field.name in value:
+            built = build(hints[field.name], value[field.name], field.name, [])
+            if built is not INVALID:
+                fields[field.name] = built
+        elif field.default is not dataclasses.MISSING:
+            fields[field.name] = field.default
+        elif field.default_factory is not dataclasses.MISSING:
+            fields[field.name] = field.default_factory()
+    return fields
+
+
 def _refused_values(cls: Any, arguments: dict[str, Any], path: str) -> list[Problem]:
     """What the class refuses about the values that are right in kind, each tried alone beside the defaults.
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
+from hf_compress.recipe.paths import expand
 from hf_compress.recipe.sections import Data
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _BUILTIN = "builtin:"
 
 def is_local(path: str) -> bool:
     """True for what can only be a file or folder: it exists, is written like a path, or has a data file's ending."""
-    return Path(path).exists() or path.startswith((".", "/", "~")) or Path(path).suffix in _FORMATS
+    return expand(path, "data.path").exists() or path.startswith((".", "/", "~")) or Path(path).suffix in _FORMATS
 
 
 def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
@@ -37,7 +38,12 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
     if data.path.startswith(_BUILTIN):
         splits = _load_builtin(data.path.removeprefix(_BUILTIN))
     elif is_local(data.path):
-        splits = _load_files(Path(data.path).expanduser())
+        path = expand(data.path, "data.path")
+        try:
+            splits = _load_files(path)
+        except OSError as error:
+            reason = error.strerror or error
+            raise CompressionError(f"data.path: {error.filename or path} cannot be read: {reason}") from error
     else:
         splits = _load_hub(data)
     if "train" not in splits:
@@ -100,7 +106,7 @@ def _load_files(path: Path) -> dict[str, "Dataset"]:
                 f"data.path: {path} was written by save_to_disk, which other libraries cannot read; write its splits with"
                 " to_parquet to files named train, validation and test"
             )
-        files = sorted(file for file in path.iterdir() if file.suffix in _FORMATS)
+        files = sorted(file for file in path.iterdir() if file.suffix in _FORMATS and file.is_file())
         if not files:
             raise CompressionError(f"data.path: the folder {path} has no data files; known endings: {', '.join(_FORMATS)}")
         by_split: dict[str, list[Path]] = {}

@@ -1,11 +1,11 @@
 """Models, tokenizers and image processors from a folder, the Hub, or fresh."""
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
+from hf_compress.recipe.paths import expand
 from hf_compress.recipe.problems import Problem, RecipeError
 from hf_compress.recipe.sections import FreshModel, FreshTokenizer
 
@@ -19,40 +19,52 @@ def load_config(model: str | FreshModel, changes: dict[str, Any]) -> "Pretrained
     """The config of a recipe's model.
 
     Args:
-        model: a folder, a Hub id or a config.
+        model: a folder, a Hub id or a config with known keys.
         changes: what data and tokenizer decide (vocab_size, labels); set on top.
 
     Raises:
-        CompressionError: the model is not there, the architecture or a config key is unknown, a value does not fit.
+        CompressionError: the model is not there, or a value does not fit.
     """
-    from transformers import CONFIG_MAPPING, AutoConfig
+    from transformers import AutoConfig
 
     if isinstance(model, str):
         return from_pretrained(AutoConfig, model, "model", **changes)
+    try:
+        return AutoConfig.for_model(**model.config, **changes)
+    except Exception as error:  # each architecture refuses in its own way
+        raise CompressionError(f"model.config: {_reason(error)}") from error
+
+
+def check_keys(model: FreshModel, decided: Iterable[str]) -> None:
+    """Refuse an unknown architecture, keys that its config does not have, and keys that are not the recipe's to set.
+
+    Args:
+        model: a config.
+        decided: the keys that follow from data and tokenizer.
+
+    Raises:
+        RecipeError: with every key at once.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
     fields = dict(model.config)
     model_type = fields.pop("model_type")
     if model_type not in CONFIG_MAPPING:
-        raise CompressionError(
-            f"model.config.model_type: {unknown('architecture', model_type, CONFIG_MAPPING).split(' (known')[0]}"
-        )
-    known = set(AutoConfig.for_model(model_type).to_dict()) | {"vocab_size", "num_labels"}
-    problems = [
-        Problem(
-            path=f"model.config.{key}",
-            message=unknown(f"key of a {model_type} config", str(key), known).split(" (known:")[0],
-        )
+        message = unknown("architecture", model_type, CONFIG_MAPPING).split(" (known")[0]
+        raise RecipeError([Problem(path="model.config.model_type", message=message)])
+    try:
+        known = set(AutoConfig.for_model(model_type).to_dict()) | {"vocab_size", "num_labels"}
+    except Exception as error:  # architectures made of others have no config of their own
+        message = f"{model_type} has no default config to start from: {_reason(error)}"
+        raise RecipeError([Problem(path="model.config.model_type", message=message)]) from error
+    messages = {
+        key: unknown(f"key of a {model_type} config", str(key), known).split(" (known:")[0]
         for key in fields
         if key not in known
-    ]
-    for key in sorted(fields.keys() & changes.keys()):
-        message = f"the data and tokenizer decide this ({changes[key]!r}); leave it out"
-        problems.append(Problem(path=f"model.config.{key}", message=message))
-    if problems:
-        raise RecipeError(problems)
-    try:
-        return AutoConfig.for_model(model_type, **fields, **changes)
-    except Exception as error:  # each architecture refuses in its own way
-        raise CompressionError(f"model.config: {_reason(error)}") from error
+    }
+    messages |= {key: "the data and tokenizer decide this; leave it out" for key in decided if key in fields}
+    if messages:
+        raise RecipeError([Problem(path=f"model.config.{key}", message=text) for key, text in messages.items()])
 
 
 def require_architecture(auto_class: Any, config: "PretrainedConfig", key: str) -> None:
@@ -102,9 +114,17 @@ def new_weights(auto_class: Any, model: str, key: str, config: "PretrainedConfig
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # it would print a table of what the caller is about to say in one sentence
     try:
-        _, info = from_pretrained(auto_class, model, key, device_map="meta", output_loading_info=True, **given)
+        _, info = from_pretrained(
+            auto_class, model, key, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True, **given
+        )
     finally:
         logging.set_verbosity(level)
+    if info["mismatched_keys"]:
+        name, stored, expected = min(info["mismatched_keys"])
+        raise CompressionError(
+            f"{key}: {name} has the shape {tuple(stored)} in {model} and {tuple(expected)} by its config; the weights are"
+            " of another config, save the two together"
+        )
     return sorted(info["missing_keys"])
 
 
@@ -123,6 +143,18 @@ def skeleton(auto_class: Any, config: "PretrainedConfig") -> "PreTrainedModel":
         raise CompressionError(f"model: the config makes no {config.model_type} model: {_reason(error)}") from error
 
 
+def num_positions(model: "PreTrainedModel") -> int | None:
+    """How many tokens the longest sequence may have; None where the architecture sets no limit."""
+    from torch import nn
+
+    limit: int | None = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+    for name, module in model.named_modules():
+        # RoBERTa and its kin count positions from the one after the padding's.
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
+            limit = module.num_embeddings - module.padding_idx - 1
+    return limit
+
+
 def load_tokenizer(model: str) -> Any:
     """The tokenizer of a folder or Hub id, with a padding token.
 
@@ -131,7 +163,7 @@ def load_tokenizer(model: str) -> Any:
     """
     from transformers import AutoTokenizer
 
-    folder = Path(model).expanduser()
+    folder = expand(model, "tokenizer")
     if folder.is_dir() and not any(file for part in ("token", "vocab", ".model") for file in folder.glob(f"*{part}*")):
         raise CompressionError(
             f"tokenizer: the folder {model} holds none; save it there with save_pretrained, or name another"
@@ -153,7 +185,6 @@ def load_tokenizer(model: str) -> Any:
 def train_tokenizer(fresh: FreshTokenizer, texts: Iterable[str]) -> Any:
     """A byte-level BPE tokenizer trained on `texts`; the same texts give the same tokenizer."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-    from transformers import PreTrainedTokenizerFast
 
     backend = Tokenizer(models.BPE())
     backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -165,6 +196,13 @@ def train_tokenizer(fresh: FreshTokenizer, texts: Iterable[str]) -> Any:
         show_progress=False,
     )
     backend.train_from_iterator(texts, trainer)
+    return wrap_tokenizer(backend)
+
+
+def wrap_tokenizer(backend: Any) -> Any:
+    """A trained backend as transformers uses it; one special token starts, ends and pads."""
+    from transformers import PreTrainedTokenizerFast
+
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT, pad_token=END_OF_TEXT
     )
@@ -203,7 +241,7 @@ def from_pretrained(auto_class: Any, name: str, key: str, **arguments: Any) -> A
     Raises:
         CompressionError: there is nothing by that name, or it does not load.
     """
-    path = Path(name).expanduser()
+    path = expand(name, key)
     if path.is_file():
         raise CompressionError(f"{key}: {name} is a file; name the folder that holds it")
     if not path.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1 or not name):

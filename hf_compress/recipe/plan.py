@@ -14,20 +14,22 @@ from hf_compress._modules import weight_matrix
 from hf_compress.distillation.teachers.model import ModelTeacher, check_teacher
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import check_model
-from hf_compress.recipe.data import load_splits
+from hf_compress.recipe.labels import order_labels
 from hf_compress.recipe.models import (
     from_pretrained,
     load_config,
     load_image_processor,
     load_tokenizer,
     new_weights,
-    require_architecture,
+    num_positions,
     skeleton,
     train_tokenizer,
+    wrap_tokenizer,
 )
 from hf_compress.recipe.problems import Problem, RecipeError, problems_of
 from hf_compress.recipe.sections import FreshModel, FreshTokenizer
-from hf_compress.recipe.tasks import TASKS, Task, label_names, unnamed_labels
+from hf_compress.recipe.sources import open_data, open_model, open_teacher
+from hf_compress.recipe.tasks import TASKS, Task
 from hf_compress.recipe.training_arguments import build_training, check_trainer, planned_steps
 
 if TYPE_CHECKING:
@@ -45,7 +47,7 @@ class Plan:
         task: its row of the task table.
         args: TrainingArguments of the compression run.
         raw: the splits as loaded.
-        base: the config of the checkpoint that `model` names; None for fresh weights.
+        base: the model's config before task and data have a say; None where the model was refused.
         processor: tokenizer or image processor.
         config: the model's config for this task and data.
         labels: their names in the order of their ids; empty without labels.
@@ -67,7 +69,6 @@ class Plan:
     steps: int = 0
     dense_steps: int | None = None
     problems: list[Problem] = field(default_factory=list)
-    _data_is_right: bool = False
 
     @classmethod
     def make(cls, recipe: "Train", with_examples: bool, saved_tokenizer: Path | None = None) -> "Plan":
@@ -84,15 +85,11 @@ class Plan:
         plan = cls(recipe=recipe, task=TASKS[recipe.task], args=build_training(recipe.training_mapping()))
         plan._check_trainers()
         with plan._collecting():
-            plan.raw = load_splits(recipe.data, plan.args.seed)
-            plan.task.check_columns(plan.raw, recipe.data)
-            if plan.task.labelled:
-                plan.labels = label_names(plan.raw, recipe.data)
-            plan._data_is_right = True
+            plan.raw, plan.labels = open_data(recipe.data, plan.task, plan.args.seed)
         with plan._collecting():
-            plan._load_base()
+            plan.base = open_model(recipe.model, plan.task)
         with plan._collecting():
-            plan._load_processor(saved_tokenizer, train=with_examples and plan._data_is_right)
+            plan._load_processor(saved_tokenizer, train=with_examples and bool(plan.raw))
         with plan._collecting():
             plan._load_config()
         if plan.config is not None:
@@ -138,18 +135,6 @@ class Plan:
             self.dense_steps = planned_steps(build_training(self.recipe.training_mapping(dense=True)), num_examples)
         self.problems.extend(self.recipe.check_schedules(self.steps))
 
-    def _load_base(self) -> None:
-        if not isinstance(self.recipe.model, str):
-            return
-        from transformers import AutoConfig
-
-        base = from_pretrained(AutoConfig, self.recipe.model, "model")
-        if getattr(base, "quantization_config", None) is not None:
-            raise CompressionError(
-                f"model: {self.recipe.model} is quantized already, and its weights cannot be trained; name the dense model"
-            )
-        self.base = base
-
     def _load_processor(self, saved: Path | None, train: bool) -> None:
         recipe = self.recipe
         if self.task.input == "image":
@@ -168,7 +153,7 @@ class Plan:
 
     def _load_config(self) -> None:
         recipe = self.recipe
-        if isinstance(recipe.model, str) and self.base is None:
+        if self.base is None:
             return
         changes: dict[str, Any] = {}
         if isinstance(recipe.model, FreshModel) and self.task.input == "text":
@@ -179,48 +164,19 @@ class Plan:
                 }
             elif isinstance(recipe.tokenizer, FreshTokenizer):
                 changes["vocab_size"] = recipe.tokenizer.vocab_size
-        unpadded = self.base is not None and getattr(self.base, "pad_token_id", None) is None
+        unpadded = isinstance(recipe.model, str) and getattr(self.base, "pad_token_id", None) is None
         if unpadded and self.task.labelled and self.processor is not None:
             # Classifiers of decoders read the last token that is no padding, so they must know it.
             changes["pad_token_id"] = self.processor.pad_token_id
         if self.labels:
-            self.labels = self._order_labels()
+            if isinstance(recipe.model, str):
+                dense = recipe.dense is not None
+                self.labels = order_labels(self.labels, self.base, recipe.model, self.task.model_class(), dense)
             changes["id2label"] = dict(enumerate(self.labels))
             changes["label2id"] = {name: index for index, name in enumerate(self.labels)}
-        config = load_config(recipe.model, changes)
-        require_architecture(self.task.model_class(), config, "model")
-        self.config = config
+        self.config = load_config(recipe.model, changes)
         if self.task.input == "image":
             self.processor = load_image_processor(recipe.model, self.config)
-
-    def _order_labels(self) -> list[str]:
-        """The data's labels in the order of a classifier that is trained already, so that an id means what it meant.
-
-        Raises:
-            CompressionError: the classifier was trained for other labels.
-        """
-        model, labels = self.recipe.model, self.labels
-        head = self.task.model_class()._model_mapping.get(type(self.base), None)
-        heads = {cls.__name__ for cls in (head if isinstance(head, tuple) else (head,)) if cls is not None}
-        if not heads & set(getattr(self.base, "architectures", None) or ()):
-            return labels
-        own = [self.base.id2label[index] for index in range(len(self.base.id2label))]
-        if len(own) != len(labels):
-            raise CompressionError(
-                f"model: {model} classifies {len(own)} labels ({_listed(own)}) and the data has {len(labels)}"
-                f" ({_listed(labels)}); name data with the model's labels, or a model without a classifier"
-            )
-        if unnamed_labels(len(own)) in (labels, own):
-            return own if labels == unnamed_labels(len(own)) else labels
-        ids = {name.casefold(): index for index, name in enumerate(own)}
-        if {label.casefold() for label in labels} == set(ids):
-            return sorted(labels, key=lambda label: ids[label.casefold()])
-        if self.recipe.dense is not None:
-            return labels  # the dense stage teaches the head the new meaning
-        raise CompressionError(
-            f"model: {model} classifies {_listed(own)} and the data {_listed(labels)}, so an id has two meanings; rename"
-            " the data's labels to the model's, or train the head first with `dense: {}`"
-        )
 
     def _check_model(self) -> None:
         recipe = self.recipe
@@ -232,10 +188,10 @@ class Plan:
             if recipe.quantization is not None:
                 with self._collecting("quantization.targets"):
                     check_model(model, recipe.quantization)
+            with self._collecting():
+                self._check_length(num_positions(model))
         with self._collecting():
             self._check_kind()
-        with self._collecting():
-            self._check_length()
         with self._collecting():
             self._check_vocabulary()
         if recipe.distillation is not None and isinstance(recipe.distillation.teacher, ModelTeacher):
@@ -262,8 +218,7 @@ class Plan:
                 f"model: num_channels={channels}, and images are read as RGB; name a model for 3 channels"
             )
 
-    def _check_length(self) -> None:
-        limit = getattr(self.config.get_text_config(), "max_position_embeddings", None)
+    def _check_length(self, limit: int | None) -> None:
         if self.task.input == "text" and limit is not None and self.recipe.data.length > limit:
             raise CompressionError(
                 f"data.length: {self.recipe.data.length} tokens are more than the model's {limit} positions"
@@ -280,11 +235,10 @@ class Plan:
         """A teacher from a path: its config, and its tokenizer where it has one."""
         if not isinstance(teacher.model, str):
             return
-        from transformers import AutoConfig, AutoTokenizer
+        from transformers import AutoTokenizer
 
         key = "distillation.teacher.model"
-        config = from_pretrained(AutoConfig, teacher.model, key)
-        require_architecture(self.task.model_class(), config, key)
+        config = open_teacher(teacher.model, self.task)
         try:
             check_teacher(self.config, config)
         except CompressionError as error:
@@ -315,10 +269,6 @@ class Plan:
             )
 
 
-def _listed(names: list[str]) -> str:
-    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
-
-
 def _check_pattern(masks: Masks) -> None:
     """Refuse layers into which the pattern does not fit, as computing the first mask would."""
     pruning = masks.pruning
@@ -331,8 +281,6 @@ def _check_pattern(masks: Masks) -> None:
 
 def _train_on_main(fresh: FreshTokenizer, split: "Dataset", column: str) -> Any:
     """One process trains, all get the same tokenizer."""
-    from transformers import PreTrainedTokenizerFast
-
     if _distributed.world_size() == 1:
         return train_tokenizer(fresh, split[column])
     from accelerate.utils import broadcast_object_list
@@ -341,13 +289,4 @@ def _train_on_main(fresh: FreshTokenizer, split: "Dataset", column: str) -> Any:
     trained = train_tokenizer(fresh, split[column]) if _distributed.is_main() else None
     text = [trained.backend_tokenizer.to_str() if trained is not None else None]
     broadcast_object_list(text, from_process=0)
-    if trained is not None:
-        return trained
-    from hf_compress.recipe.models import END_OF_TEXT
-
-    return PreTrainedTokenizerFast(
-        tokenizer_object=Tokenizer.from_str(str(text[0])),
-        eos_token=END_OF_TEXT,
-        bos_token=END_OF_TEXT,
-        pad_token=END_OF_TEXT,
-    )
+    return trained if trained is not None else wrap_tokenizer(Tokenizer.from_str(str(text[0])))

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from hf_compress._registry import Strategy, dump, unknown
-from hf_compress.recipe.build import build_dataclass
+from hf_compress._yaml import write_yaml
+from hf_compress.recipe.build import build_dataclass, right_fields
 from hf_compress.recipe.problems import Problem, RecipeError
-from hf_compress.recipe.yaml_text import read_recipe, write_yaml
+from hf_compress.recipe.yaml_text import read_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,45 +20,56 @@ class Recipe(Strategy, kind="job", package="hf_compress.recipe.jobs"):
     """One job as a value. Subclasses are the jobs; their fields are the keys of the YAML."""
 
     @classmethod
-    def load(cls, path: str | Path, overrides: Sequence[str] = ()) -> Self:
+    def load(cls, path: str | Path, overrides: Sequence[str] = (), *, sources: bool = False) -> Self:
         """Read and check a recipe file.
 
         Args:
             path: a YAML file.
             overrides: "a.b=value" each.
+            sources: see `from_plain`.
 
         Raises:
             RecipeError: with every problem at once.
         """
-        return cls.from_plain(read_recipe(path, overrides))
+        return cls.from_plain(read_recipe(path, overrides), sources=sources)
 
     @classmethod
-    def from_plain(cls, data: dict[str, Any]) -> Self:
+    def from_plain(cls, data: dict[str, Any], *, sources: bool = False) -> Self:
         """A recipe from plain data; `job` says which.
+
+        Args:
+            data: a recipe's mapping.
+            sources: where the recipe has mistakes, also open what its right sections name, so that the refusal is complete;
+                a recipe without mistakes opens it when it runs.
 
         Raises:
             RecipeError: with every problem at once.
         """
         problems: list[Problem] = []
         arguments = dict(data)
-        job = arguments.pop("job", None)
+        name = arguments.pop("job", None)
         jobs = cls.available()
-        if not isinstance(job, str) or job not in jobs:
-            message = unknown("job", job, jobs) if isinstance(job, str) else f"is missing (known: {', '.join(jobs)})"
+        if not isinstance(name, str) or name not in jobs:
+            message = unknown("job", name, jobs) if isinstance(name, str) else f"is missing (known: {', '.join(jobs)})"
             raise RecipeError([Problem(path="job", message=message)])
-        recipe = build_dataclass(jobs[job], arguments, "", problems)
-        problems.extend(jobs[job].section_problems(arguments) if problems else recipe.problems())
+        job = jobs[name]
+        recipe = build_dataclass(job, arguments, "", problems)
+        parts = right_fields(job, arguments)
+        problems.extend(job.section_problems(parts))
+        if problems and sources:
+            problems.extend(job.source_problems(parts))
         if problems:
             raise RecipeError(problems)
         return recipe  # type: ignore[no-any-return]
 
     @classmethod
-    def section_problems(cls, arguments: dict[str, Any]) -> list[Problem]:
-        """What is wrong inside sections of plain data, for a recipe with other fields too wrong to build it."""
+    def section_problems(cls, parts: dict[str, Any]) -> list[Problem]:
+        """What is wrong inside and between sections that are each right by themselves; the others are not in `parts`."""
         return []
 
-    def problems(self) -> list[Problem]:
-        """What is wrong between the fields of a recipe whose fields are each right."""
+    @classmethod
+    def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
+        """What is wrong with the data, models and folders that these sections name."""
         return []
 
     def to_plain(self, full: bool = False) -> dict[str, Any]:
@@ -67,11 +79,16 @@ class Recipe(Strategy, kind="job", package="hf_compress.recipe.jobs"):
             value = getattr(self, field.name)
             if value is None and field.default is None:
                 continue
+            if not full and field.default_factory is not dataclasses.MISSING and value == field.default_factory():
+                continue
             data[field.name] = dump(value, full)
         return json.loads(json.dumps(data))  # type: ignore[no-any-return]
 
     def to_yaml(self) -> str:
-        """The canonical text: `job` first, fields in order, defaults left out."""
+        """The canonical text: `job` first, fields in order, defaults left out.
+
+        An optional section stays even where it says nothing: `pruning: {}` prunes by defaults, no `pruning` does not prune.
+        """
         return write_yaml(self.to_plain())
 
     def fingerprint(self) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from hf_compress._errors import CompressionError
 from hf_compress._modules import cast_weights
 from hf_compress.evaluation.report import Report, Row, table, write
 from hf_compress.evaluation.size import measure_size
@@ -77,14 +78,25 @@ def publish_folder(
             report=report.to_plain(),
         )
         write_manifest(manifest, part)
-        (part / "README.md").write_text(render_card(manifest, table(report)))
+        (part / "README.md").write_text(render_card(manifest, table(report)), encoding="utf-8")
     shutil.rmtree(folder.rows, ignore_errors=True)
     return report
 
 
 def read_report(folder: Path) -> Report:
-    """The report of a finished run."""
-    return Report.from_plain(json.loads((folder / "report.json").read_text()))
+    """The report of a finished run.
+
+    Raises:
+        CompressionError: it is not there, or no report.
+    """
+    file = folder / "report.json"
+    try:
+        return Report.from_plain(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise CompressionError(
+            f"training.output_dir: {file} cannot be read, so the finished run in {folder.parent} is not whole; remove"
+            f" {folder} to export and measure again"
+        ) from error
 
 
 def _write_model(plan: "Plan", model: Any, folder: Path) -> None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress.recipe.data import require_column
-from hf_compress.recipe.sections import Data
+from hf_compress.recipe.labels import label_ids
+from hf_compress.recipe.sections import Data, Dense
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -59,6 +60,23 @@ class Task:
         if self.labelled:
             require_column(splits, data.label, "label", data.path)
 
+    @property
+    def decided(self) -> tuple[str, ...]:
+        """The keys of a fresh model's config that follow from data and tokenizer."""
+        text = ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id") if self.input == "text" else ()
+        return (*text, "id2label", "label2id") if self.labelled else text
+
+    def training_mapping(self, training: dict[str, Any], dense: Dense | None = None) -> dict[str, Any]:
+        """TrainingArguments with the task's defaults; for the dense stage with its own values and folder."""
+        import torch
+
+        # Pinned memory without an accelerator is a warning on every data loader.
+        pin = {} if torch.accelerator.is_available() else {"dataloader_pin_memory": False}
+        mapping = {**pin, **self.training_defaults, **training}
+        if dense is not None:
+            mapping |= {**dense.training, "output_dir": f"{training['output_dir']}/dense-training"}
+        return mapping
+
     def collator(self, processor: Any) -> Any:
         """Examples -> a batch of tensors."""
         from transformers import DataCollatorWithPadding, default_data_collator
@@ -105,74 +123,6 @@ def _check_images(splits: Splits, column: str, path: str) -> None:
             )
 
 
-def label_names(splits: Splits, data: Data) -> list[str]:
-    """The labels in the order in which the data numbers them; text is sorted, bare numbers are LABEL_0, LABEL_1, ...
-
-    Raises:
-        CompressionError: labels are neither named classes nor whole numbers from 0 nor text, a number is left out, rows are
-            unlabelled (-1), evaluation has a new label, or there is only one.
-    """
-    feature = splits["train"].features[data.label]
-    found = {name: set(split.unique(data.label)) for name, split in splits.items()}
-    values = found["train"]
-    if any(not isinstance(value, int | str) or isinstance(value, bool) for value in set().union(*found.values())):
-        raise CompressionError(
-            f"data.label: column {data.label!r} holds {feature}; labels are text, class names or whole numbers from 0"
-        )
-    for name, members in found.items():
-        below = sorted(value for value in members if isinstance(value, int) and value < 0)
-        if below:
-            raise CompressionError(
-                f"data.label: the {name} split has rows with the label {below[0]}, which means unlabelled or is a mistake;"
-                " remove those rows, labels count from 0"
-            )
-    if hasattr(feature, "names"):
-        names = list(feature.names)
-        for name, split in splits.items():
-            if list(getattr(split.features[data.label], "names", ())) != names:
-                raise CompressionError(
-                    f"data.label: the {name} split numbers its labels in another way than training; write both with the"
-                    " same class names in the same order"
-                )
-    else:
-        for name in ("validation", "test"):
-            new = sorted(found[name] - values, key=str)
-            if new:
-                raise CompressionError(
-                    f"data.label: the {name} split has the label {new[0]!r}, which training has not; add such rows to the"
-                    " training data" + _maybe_cut_off(data)
-                )
-        if all(isinstance(value, int) for value in values):
-            absent = sorted(set(range(max(values) + 1)) - values)
-            if absent:
-                raise CompressionError(
-                    f"data.label: labels go up to {max(values)} and {absent[0]} never occurs in training; number them from"
-                    " 0 without gaps, or store them as text" + _maybe_cut_off(data)
-                )
-            names = unnamed_labels(len(values))
-        else:
-            names = sorted(values)
-    if len(names) < 2:
-        raise CompressionError(f"data.label: column {data.label!r} has one label only ({names[0]}); two or more are needed")
-    return names
-
-
-def unnamed_labels(num_labels: int) -> list[str]:
-    """What transformers calls labels of which only the number is known."""
-    return [f"LABEL_{index}" for index in range(num_labels)]
-
-
-def _maybe_cut_off(data: Data) -> str:
-    return "" if data.max_train is None else f" (data.max_train={data.max_train} leaves rows out; a larger one may help)"
-
-
-def _label_ids(splits: Splits, data: Data, names: list[str]) -> dict[Any, int]:
-    """Label value -> id, where the label `names[i]` has the id i; numbers that `names` does not have are ids already."""
-    own = label_names(splits, data)
-    by_name = isinstance(splits["train"].unique(data.label)[0], str)
-    return {name if by_name else value: names.index(name) if name in names else value for value, name in enumerate(own)}
-
-
 def _blocks(splits: Splits, tokenizer: Any, data: Data, labels: list[str]) -> Splits:
     """Documents with an end token between them, cut into blocks of `length` tokens; the last, shorter one is dropped."""
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id
@@ -199,7 +149,7 @@ def _blocks(splits: Splits, tokenizer: Any, data: Data, labels: list[str]) -> Sp
 
 def _classified_texts(splits: Splits, tokenizer: Any, data: Data, labels: list[str]) -> Splits:
     """Token ids, truncated to `length`, and labels."""
-    ids = _label_ids(splits, data, labels)
+    ids = label_ids(splits, data, labels)
 
     def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         encoded = tokenizer(batch[data.text], truncation=True, max_length=data.length)
@@ -213,7 +163,7 @@ def _classified_texts(splits: Splits, tokenizer: Any, data: Data, labels: list[s
 
 def _classified_images(splits: Splits, processor: Any, data: Data, labels: list[str]) -> Splits:
     """Pixels and labels, computed when a batch is read, because pixels of all images would not fit into memory."""
-    ids = _label_ids(splits, data, labels)
+    ids = label_ids(splits, data, labels)
     transform = partial(_read_images, processor=processor, image=data.image, label=data.label, ids=ids)
     return {name: split.with_transform(transform) for name, split in splits.items()}
 

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_compress import _distributed
+from hf_compress._errors import CompressionError
 from hf_compress.evaluation.report import Report, table
 from hf_compress.export.dense import save_dense
 from hf_compress.recipe.models import load_model
 from hf_compress.recipe.plan import Plan
+from hf_compress.recipe.problems import RecipeError
 from hf_compress.recipe.results import publish_folder, read_report
 from hf_compress.recipe.run_folder import RunFolder, last_complete_checkpoint
 from hf_compress.recipe.sections import FreshTokenizer
@@ -57,9 +59,15 @@ def run_train(recipe: "Train", resume: bool) -> Result:
         RecipeError: something is wrong with the recipe, its data, models or folder; nothing was written.
     """
     folder = RunFolder(recipe)
+    try:
+        folder.check(resume=True)
+    except CompressionError:
+        raise RecipeError(recipe.preflight()) from None  # the folder is wrong, and data and model may be too
     folder.check(resume)
     if folder.compressed.exists():
         logger.info("%s is finished; nothing to do", folder.path)
+        if _distributed.is_main():
+            folder.tidy()
         return Result(folder=folder.compressed, report=read_report(folder.compressed))
     saved = folder.tokenizer if folder.tokenizer.exists() else None
     plan = Plan.make(recipe, with_examples=True, saved_tokenizer=saved)

@@ -1,4 +1,4 @@
-"""YAML in and out: 1e-5 is a number, `no` is a word, a key stands once, nothing but data."""
+"""YAML in: 1e-5 is a number, `no` is a word, a key stands once, nothing but data."""
 
 import re
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from hf_compress._yaml import FLOAT
 from hf_compress.recipe.problems import Problem, RecipeError
 
 
@@ -20,12 +21,7 @@ _Loader.yaml_implicit_resolvers = {
     ]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_FLOAT = (
-    "tag:yaml.org,2002:float",
-    re.compile(r"(?:[-+]?(?:\d+\.\d*|\.\d+|\d+(?=[eE]))(?:[eE][-+]?\d+)?|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))\Z"),
-    list("-+.0123456789"),
-)
-_Loader.add_implicit_resolver(*_FLOAT)
+_Loader.add_implicit_resolver(*FLOAT)
 # 010 (eight, in YAML 1.1) and 12:30 (750) are text.
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:int", re.compile(r"(?:[-+]?(?:0|[1-9]\d*)|0x[0-9a-fA-F]+)\Z"), list("-+0123456789")
@@ -47,13 +43,6 @@ def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
 
 
 _Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
-class _Dumper(yaml.SafeDumper):
-    """SafeDumper that also quotes the text `1e-5`, so that it comes back as text."""
-
-
-_Dumper.add_implicit_resolver(*_FLOAT)
 
 
 def parse_yaml(text: str, source: str) -> Any:
@@ -134,8 +123,3 @@ def _index(items: list[Any], part: str, override: str) -> int:
         message = f"{override!r}: {part!r} is no item of a list of {len(items)}; they count from 0"
         raise RecipeError([Problem(path="--set", message=message)])
     return int(part)
-
-
-def write_yaml(data: Any) -> str:
-    """YAML text in the order of the data."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110)

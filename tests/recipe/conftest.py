@@ -4,8 +4,8 @@ import sys
 
 import pytest
 
+from hf_compress._yaml import write_yaml
 from hf_compress.cli import main
-from hf_compress.recipe.yaml_text import write_yaml
 from tests.recipe.small import recipe, text_rows, write_jsonl
 
 

@@ -4,6 +4,9 @@ import copy
 import json
 import random
 
+import PIL.Image
+from datasets import ClassLabel, Dataset, Features, Image
+
 from tests.tiny import tiny_llama, tiny_tokenizer
 
 DROP = object()
@@ -52,6 +55,16 @@ def text_rows(num_rows=60):
 
 def write_jsonl(file, rows):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return file
+
+
+def write_images(file, num_rows=12):
+    """Squares, dark ones first."""
+    pictures = [PIL.Image.new("RGB", (8, 8), (240 * n // num_rows, 0, 0)) for n in range(num_rows)]
+    features = Features({"image": Image(), "label": ClassLabel(names=["dark", "light"])})
+    Dataset.from_dict(
+        {"image": pictures, "label": [n // (num_rows // 2) for n in range(num_rows)]}, features=features
+    ).to_parquet(file)
     return file
 
 

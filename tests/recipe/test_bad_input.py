@@ -5,10 +5,19 @@ import os
 
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Image, Value
-from transformers import LlamaConfig, LlamaForSequenceClassification, Qwen3Config, Qwen3ForCausalLM
+from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from transformers import (
+    LlamaConfig,
+    LlamaForSequenceClassification,
+    Qwen3Config,
+    Qwen3ForCausalLM,
+    RobertaConfig,
+    RobertaForSequenceClassification,
+)
 
-from tests.recipe.small import DROP, pretrained, text_rows, write_jsonl, write_model
+from hf_compress import Recipe
+from hf_compress.recipe.problems import RecipeError
+from tests.recipe.small import DROP, pretrained, recipe, text_rows, write_images, write_jsonl, write_model
 from tests.tiny import VOCAB, tiny_llama, tiny_tokenizer, tiny_vit
 
 POINT = "is not a point in training; write a step (300) or a share ('60%')"
@@ -169,10 +178,6 @@ RECIPE_MISTAKES = {
         "tokenizer: is missing: fresh weights have none; write vocab_size: 4096",
     ),
     "small vocabulary": ({"tokenizer": {"vocab_size": 100}}, "tokenizer: vocab_size=100 leaves no room for merges"),
-    "tokenizer for images": (
-        {"task": "image_classification"},
-        "tokenizer: image_classification reads no text; leave it out",
-    ),
     "dense output_dir": ({"dense": {"training": {"output_dir": "x"}}}, "dense: training.output_dir cannot be set here"),
     # training
     "learning rate as text": (
@@ -279,6 +284,10 @@ FRESH_MISTAKES = {
         {"model.config.model_type": "lama"},
         "model.config.model_type: unknown architecture 'lama'; did you mean 'llama'?",
     ),
+    "model type without a config": (
+        {"model": {"config": {"model_type": "nougat"}}},
+        "model.config.model_type: nougat has no default config to start from",
+    ),
     "model type of another task": (
         {"model": {"config": {"model_type": "vit", "hidden_size": 32}}},
         "model: vit has no AutoModelForCausalLM",
@@ -383,6 +392,104 @@ def test_all_mistakes_of_a_recipe_are_named_at_once(refused):
     ]
 
 
+def test_mistakes_of_every_kind_are_named_at_once(refused, call, tmp_path):
+    changes = {
+        "title": 5,
+        "prunning": {},
+        "model.config.hiden_size": 3,
+        "model.config.vocab_size": 100,
+        "tokenizer.vocab_size": 10,
+        "data.path": "nowhere.jsonl",
+        "dense.training": {"max_step": 3, "seed": -1},
+        "pruning.criterion": "magnitud",
+        "pruning.schedule": {"name": "cubic", "final": 2.0, "begin": 0.5},
+        "quantization.begin": 4,
+        "distillation": {"losses": [{"weight": -1}], "teacher": {"name": "model", "dtype": "int8"}},
+        "training.learnin_rate": 1,
+        "training.metric_for_best_model": "perplexity",
+        "training.save_steps": "often",
+        "training.output_dir": str(write(tmp_path, "thesis.txt", "mine")),
+        "evaluation": {"batch_size": 0},
+        "export": {"format": "dense", "dtypo": "int8"},
+    }
+    complaints = refused(changes)
+    assert sorted(complaint.split(": ")[0] for complaint in complaints) == [
+        "data.path",
+        "dense.training.max_step",
+        "dense.training.seed",
+        "distillation.losses.0",
+        "distillation.teacher",
+        "evaluation",
+        "export.dtypo",
+        "model.config.hiden_size",
+        "model.config.vocab_size",
+        "pruning.criterion",
+        "pruning.schedule",
+        "pruning.schedule.begin",
+        "prunning",
+        "quantization.begin",
+        "title",
+        "tokenizer",
+        "training.learnin_rate",
+        "training.metric_for_best_model",
+        "training.output_dir",
+        "training.save_steps",
+    ]
+    assert call("check", tmp_path / "recipe.yaml") == (2, "", complaints)
+
+
+SOURCES = {
+    "data file": ({"data.path": "nowhere.jsonl"}, "data.path"),
+    "column": ({"data.text": "txt"}, "data.text"),
+    "label": ({"task": "sequence_classification", "data.label": "lable"}, "data.label"),
+    "architecture": ({"model.config.model_type": "lama"}, "model.config.model_type"),
+    "config value": ({"model.config.num_attention_heads": 3}, "model.config"),
+    "model folder": (pretrained("./nowhere"), "model"),
+    "tokenizer folder": ({"tokenizer": "./nowhere"}, "tokenizer"),
+    "teacher folder": ({"distillation.teacher": {"name": "model", "model": "./nowhere"}}, "distillation.teacher.model"),
+    "reporter": ({"training.report_to": "foo"}, "training"),
+}
+ELSEWHERE = {
+    "a wrong section": ({"evaluation": {"batch_size": 0}}, "evaluation"),
+    "two sections that do not go together": ({"export": {"format": "dense"}}, "export.format"),
+}
+
+
+@pytest.mark.parametrize("elsewhere", ELSEWHERE)
+@pytest.mark.parametrize("source", SOURCES)
+def test_a_mistake_elsewhere_hides_no_mistake_in_what_a_section_names(source, elsewhere, refused):
+    changes, path = SOURCES[source]
+    also, also_path = ELSEWHERE[elsewhere]
+    assert [complaint.split(": ")[0] for complaint in refused({**changes, **also})] == [also_path, path]
+
+
+def test_without_a_task_the_data_is_opened_and_its_columns_are_not_judged(refused):
+    assert [complaint.split(": ")[0] for complaint in refused({"task": "causal_ml", "data.text": "txt"})] == ["task"]
+    complaints = refused({"task": "causal_ml", "data.path": "nowhere.jsonl", "model.config.model_type": "lama"})
+    assert [complaint.split(": ")[0] for complaint in complaints] == ["task", "data.path", "model.config.model_type"]
+
+
+def test_a_wrong_seed_does_not_keep_the_data_from_being_opened(refused):
+    complaints = refused({"training.seed": -1, "data.text": "txt"})
+    assert [complaint.split(": ")[0] for complaint in complaints] == ["training.seed", "data.text"]
+
+
+def test_a_refused_folder_hides_no_mistake_in_data_and_model(refused, tmp_path):
+    thesis = str(write(tmp_path, "thesis.txt", "mine"))
+    complaints = refused({"training.output_dir": thesis, "data.path": "nowhere.jsonl"})
+    assert [complaint.split(": ")[0] for complaint in complaints] == ["data.path", "training.output_dir"]
+
+
+def test_reading_a_recipe_from_python_opens_no_data(tmp_path):
+    plain = recipe(tmp_path, {"data.path": "nowhere.jsonl", "evaluation": {"batch_size": 0}})
+    with pytest.raises(RecipeError) as refusal:
+        Recipe.from_plain(plain)
+    assert [problem.path for problem in refusal.value.problems] == ["evaluation"]
+    with pytest.raises(RecipeError) as refusal:
+        Recipe.from_plain(plain, sources=True)
+    assert [problem.path for problem in refusal.value.problems] == ["evaluation", "data.path"]
+
+
 def test_mistakes_between_sections_are_named_together(refused):
     changes = {"dense": DROP, "tokenizer": DROP, "training.max_steps": 0, "export": {"format": "dense"}, "data.length": 1}
     paths = [complaint.split(": ")[0] for complaint in refused(changes)]
@@ -450,6 +557,38 @@ def test_a_data_folder_without_the_splits_is_refused(mistake, refused, tmp_path)
         write(tmp_path / "data", name, content)
     complaints = refused({"data.path": str(tmp_path / "data")})
     assert len(complaints) == 1 and expected in complaints[0]
+
+
+def test_a_data_file_that_cannot_be_opened_is_refused(refused, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "train.jsonl").symlink_to(tmp_path / "gone.jsonl")
+    (complaint,) = refused({"data.path": str(tmp_path / "data")})
+    assert complaint.startswith("data.path: ") and "has no data files" in complaint
+
+
+def test_a_folder_inside_a_data_folder_is_no_data_file(refused, tmp_path):
+    (tmp_path / "data" / "train.jsonl").mkdir(parents=True)
+    (complaint,) = refused({"data.path": str(tmp_path / "data")})
+    assert "has no data files" in complaint
+
+
+def test_data_that_may_not_be_read_is_refused(refused, tmp_path, monkeypatch):
+    def forbidden(self, *args, **kwargs):
+        raise PermissionError(13, "Permission denied", str(self))
+
+    file = write_jsonl(tmp_path / "data.jsonl", text_rows(9))
+    monkeypatch.setattr("hf_compress.recipe.data._is_empty", forbidden)
+    (complaint,) = refused({"data.path": str(file)})
+    assert complaint.startswith("data.path: ") and "cannot be read" in complaint and str(file) in complaint
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/x", "x" * 300, "a\0b"], ids=["nobody's home", "long", "null"])
+@pytest.mark.parametrize("key", ["data.path", "model", "distillation.teacher", "training.output_dir", "tokenizer"])
+def test_what_cannot_be_a_path_is_refused(key, path, refused):
+    changes = {"distillation.teacher": {"name": "model", "model": path}} if "teacher" in key else {key: path}
+    changes = pretrained(path) if key == "model" else changes
+    (complaint,) = refused(changes)
+    assert complaint.startswith(key)
 
 
 @pytest.mark.parametrize("kind", ["one", "splits"])
@@ -549,18 +688,8 @@ VIT = {"model_type": "vit", "hidden_size": 32, "intermediate_size": 64, "num_hid
 IMAGES = {"task": "image_classification", "tokenizer": DROP, "model": {"config": {**VIT, "image_size": 8, "patch_size": 4}}}
 
 
-def write_images(file, num_rows=12):
-    import PIL.Image
-
-    pictures = [PIL.Image.new("RGB", (8, 8), (20 * n, 0, 0)) for n in range(num_rows)]
-    features = Features({"image": Image(), "label": ClassLabel(names=["dark", "light"])})
-    Dataset.from_dict(
-        {"image": pictures, "label": [n // (num_rows // 2) for n in range(num_rows)]}, features=features
-    ).to_parquet(file)
-    return file
-
-
 IMAGE_MISTAKES = {
+    "tokenizer": ({"tokenizer": {"vocab_size": 300}}, "tokenizer: image_classification reads no text; leave it out"),
     "channels": ({"model": {"config": {**VIT, "num_channels": 1}}}, "model: num_channels=1, and images are read as RGB"),
     "column": ({"data.image": "img"}, "data.image: unknown column of the train split"),
     "removed column": (
@@ -630,6 +759,12 @@ BROKEN_MODELS = {
     "half the weights": (
         lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:9000]),
         "model: {path} cannot be loaded: Error while deserializing header",
+    ),
+    "another width": (
+        lambda folder: (folder / "config.json").write_text(
+            (folder / "config.json").read_text().replace('"intermediate_size": 64', '"intermediate_size": 96')
+        ),
+        "model: model.layers.0.mlp.down_proj.weight has the shape (32, 64) in {path} and (32, 96) by its config",
     ),
     "broken config": (
         lambda folder: (folder / "config.json").write_text("{nope"),
@@ -713,6 +848,21 @@ def test_a_classifier_of_other_labels_is_refused(refused, tmp_path):
     assert "classifies good, bad and the data cold, warm, so an id has two meanings" in complaints[0]
 
 
+def test_positions_that_padding_takes_do_not_count(refused, tmp_path):
+    config = RobertaConfig(
+        vocab_size=VOCAB,
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        max_position_embeddings=20,
+        num_labels=2,
+    )
+    folder = write_model(tmp_path / "model", RobertaForSequenceClassification(config))
+    complaints = refused(pretrained(folder, {**CLASSIFY, "data.length": 19}))
+    assert complaints == ["data.length: 19 tokens are more than the model's 18 positions"]
+
+
 # Teachers
 
 
@@ -769,8 +919,7 @@ def test_a_teacher_of_another_architecture_teaches(call, tmp_path):
         vocab_size=VOCAB, hidden_size=32, intermediate_size=64, num_hidden_layers=1, num_attention_heads=4, head_dim=8
     )
     config.num_key_value_heads = 2
-    from hf_compress.recipe.yaml_text import write_yaml
-    from tests.recipe.small import recipe
+    from hf_compress._yaml import write_yaml
 
     write_jsonl(tmp_path / "train.jsonl", text_rows())
     student = write_model(tmp_path / "student")
@@ -811,7 +960,6 @@ def test_an_output_folder_with_other_files_is_refused(refused, tmp_path):
 
 def test_an_output_folder_of_another_run_names_the_difference(refused, tmp_path):
     from hf_compress import Recipe
-    from tests.recipe.small import recipe
 
     (tmp_path / "out").mkdir()
     write(tmp_path / "out", "recipe.yaml", Recipe.from_plain(recipe(tmp_path)).to_yaml())

@@ -2,8 +2,9 @@
 
 import pytest
 
+from hf_compress._yaml import write_yaml
 from hf_compress.recipe.problems import RecipeError
-from hf_compress.recipe.yaml_text import parse_yaml, read_recipe, write_yaml
+from hf_compress.recipe.yaml_text import parse_yaml, read_recipe
 
 READ = {
     "1e-5": 1e-5,

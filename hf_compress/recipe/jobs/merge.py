@@ -1,5 +1,7 @@
 """Several models become one."""
 
+import dataclasses
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,9 +9,12 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import Merge
+from hf_compress.merging.mergekit_yaml import import_mergekit, is_mergekit
 from hf_compress.recipe.problems import Problem, RecipeError, problems_of
 from hf_compress.recipe.recipes import Recipe
 from hf_compress.recipe.yaml_text import read_recipe
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +58,7 @@ class MergeModels(Recipe, Merge, name="merge"):
 
 
 def load_merge(file: Path, out: Path, overrides: Sequence[str] = ()) -> MergeModels:
-    """A merge from a file that need not say where to write: a recipe, with or without `job: merge`.
+    """A merge from a file that need not say where to write: a recipe without `job: merge` too, or mergekit's YAML.
 
     Args:
         file: YAML.
@@ -64,7 +69,18 @@ def load_merge(file: Path, out: Path, overrides: Sequence[str] = ()) -> MergeMod
         RecipeError: with every problem at once.
     """
     data = read_recipe(file, overrides)
-    recipe = Recipe.from_plain({"job": "merge", **data, "output_dir": str(out)})
-    if not isinstance(recipe, MergeModels):
-        raise RecipeError([Problem(path="job", message=f"{recipe.name!r} is no merge; run it with hf-compress run {file}")])
+    if is_mergekit(data):
+        if overrides:
+            message = f"{file} is a mergekit configuration, whose values are not a recipe's; edit the file"
+            raise RecipeError([Problem(path="--set", message=message)])
+        imported = import_mergekit(file.read_text(encoding="utf-8"), str(file))
+        for note in imported.notes:
+            logger.info(note)
+        job_fields = {field.name: getattr(imported.merge, field.name) for field in dataclasses.fields(imported.merge)}
+        return MergeModels(**job_fields, output_dir=str(out))
+    job = data.get("job", MergeModels.name)
+    if job != MergeModels.name:
+        raise RecipeError([Problem(path="job", message=f"{job!r} is no merge; do it with hf-compress run {file}")])
+    recipe = Recipe.from_plain({"job": job, **data, "output_dir": str(out)})
+    assert isinstance(recipe, MergeModels), recipe
     return recipe

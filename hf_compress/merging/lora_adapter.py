@@ -1,0 +1,261 @@
+"""A PEFT LoRA adapter, read from its folder: no model is built, and nothing in it is run."""
+
+import dataclasses
+import json
+import math
+import re
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from hf_compress._errors import CompressionError
+
+CONFIG, WEIGHTS, WEIGHTS_BIN = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+PREFIX = "base_model.model."
+"""What PEFT writes before every module name."""
+
+_ROLES = {
+    ".lora_A.weight": "a",
+    ".lora_B.weight": "b",
+    ".lora_B.bias": "bias",
+    ".lora_embedding_A": "a",
+    ".lora_embedding_B": "b",
+    ".lora_magnitude_vector": "magnitude",
+    ".lora_magnitude_vector.weight": "magnitude",
+}
+_REFUSED = {
+    "target_parameters": "adapts parameters of expert layers",
+    "trainable_token_indices": "trains single tokens",
+    "layer_replication": "repeats layers of the base",
+    "alora_invocation_tokens": "acts on some tokens only",
+    "arrow_config": "routes between adapters token by token",
+    "use_bdlora": "has block-diagonal factors",
+    "use_qalora": "pools its inputs",
+    "kasa_config": "has a diagonal between its factors",
+    "monteclora_config": "draws its weights at random",
+}
+"""Fields of adapter_config.json for which the change is not scale * B @ A."""
+_CHANGES_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Initializations that subtract the first B @ A from the base, so that the adapter fits another base than it names."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class LoraLayer:
+    """One adapted module.
+
+    Attributes:
+        module: its name in the model, without PEFT's prefix.
+        kind: "embedding": A is (R, tokens) and B (width, R); "matrix": A is (R, I) and B (O, R); "convolution": A is
+            (R, I, kernel...) and B (O, R, 1...).
+        rank: R.
+        scale: alpha / R, or alpha / sqrt(R) with use_rslora; patterns considered.
+        keys: role (a, b, bias, magnitude) -> tensor in the adapter's file.
+    """
+
+    module: str
+    kind: Literal["matrix", "embedding", "convolution"]
+    rank: int
+    scale: float
+    keys: Mapping[str, str]
+
+
+class Adapter:
+    """A PEFT LoRA adapter folder.
+
+    Attributes:
+        label: how errors name it.
+        place: the folder.
+        config: adapter_config.json as plain data.
+        layers: what has factors, by module name, sorted.
+        whole: parameters saved as a whole (modules_to_save, biases): name -> tensor in the file.
+        base_copies: weights of the base that PEFT saves beside factors on embeddings: name -> tensor in the file.
+    """
+
+    def __init__(self, folder: Path, label: str | None = None) -> None:
+        self.label, self.place = label or str(folder), str(folder)
+        if not folder.is_dir():
+            raise CompressionError(
+                f"adapter {self.label}: there is no folder {folder}; name one that PEFT's save_pretrained wrote"
+            )
+        self.config = _read_config(folder / CONFIG)
+        _check_config(self.config, self.place)
+        self._tensors = _open_tensors(folder)
+        self.layers, self.whole, self.base_copies = _sort(self._tensors.shapes, self.config, self.place)
+
+    @property
+    def base(self) -> str | None:
+        """What the adapter says it was trained on."""
+        return self.config.get("base_model_name_or_path") or None
+
+    def files(self) -> list[Path]:
+        """The weight file, for hashes."""
+        return [self._tensors.file]
+
+    def shape(self, key: str) -> tuple[int, ...]:
+        """Of a tensor in the file."""
+        return self._tensors.shapes[key]
+
+    def read(self, key: str) -> Tensor:
+        """One tensor of the file, in the type it is stored in.
+
+        Raises:
+            CompressionError: it is not finite.
+        """
+        tensor = self._tensors.read(key)
+        if not bool(torch.isfinite(tensor).all()):
+            raise CompressionError(f"{self.place}: {key} holds NaN or infinity; the training of this adapter diverged")
+        return tensor
+
+    def factors(self, layer: LoraLayer) -> tuple[Tensor, Tensor]:
+        """B (O, R) and A (R, I) in fp32, without the scale; kernels are flattened into I."""
+        return self.read(layer.keys["b"]).float().flatten(1), self.read(layer.keys["a"]).float().flatten(1)
+
+    def kernel(self, layer: LoraLayer) -> tuple[int, ...]:
+        """The shape of A behind R: (I,), or (I, kernel...)."""
+        return self.shape(layer.keys["a"])[1:]
+
+    def read_role(self, layer: LoraLayer, role: str) -> Tensor | None:
+        """The layer's bias or magnitude in fp32, flat; None where it has none."""
+        return self.read(layer.keys[role]).float().flatten() if role in layer.keys else None
+
+
+def pattern_value(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
+    """What rank_pattern or alpha_pattern says of a module, by PEFT's rule.
+
+    The first key that matches, as a regular expression, the whole name or its end after a dot.
+
+    Raises:
+        CompressionError: a key is no regular expression.
+    """
+    for key, value in patterns.items():
+        try:
+            if re.match(rf"(.*\.)?({key})$", module):
+                return value
+        except re.error as error:
+            raise CompressionError(f"{CONFIG}: the pattern {key!r} is no regular expression: {error}") from error
+    return patterns.get(module, default)
+
+
+class _Tensors:
+    """The adapter's file, memory-mapped."""
+
+    def __init__(self, file: Path, loaded: dict[str, Tensor] | None, opened: Any) -> None:
+        self.file, self._loaded, self._open, self._lock = file, loaded, opened, threading.Lock()
+        self.shapes: dict[str, tuple[int, ...]] = (
+            {name: tuple(tensor.shape) for name, tensor in sorted(loaded.items())}
+            if loaded is not None
+            else {name: tuple(opened.get_slice(name).get_shape()) for name in sorted(opened.keys())}
+        )
+
+    def read(self, key: str) -> Tensor:
+        if self._loaded is not None:
+            return self._loaded[key]
+        with self._lock:
+            return self._open.get_tensor(key)  # type: ignore[no-any-return]
+
+
+def _open_tensors(folder: Path) -> _Tensors:
+    file = folder / WEIGHTS
+    if file.is_file():
+        try:
+            return _Tensors(file, None, safe_open(file, framework="pt"))
+        except (SafetensorError, OSError) as error:
+            raise CompressionError(f"{file} cannot be read: {error}; write or download it again") from error
+    file = folder / WEIGHTS_BIN
+    if not file.is_file():
+        raise CompressionError(f"{folder} holds neither {WEIGHTS} nor {WEIGHTS_BIN}; save the adapter with save_pretrained")
+    try:
+        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # a refused object, an old format, a truncated archive: each raises its own kind
+        raise CompressionError(f"{file} cannot be loaded as weights only: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
+        raise CompressionError(f"{file} holds something else than named tensors; save the adapter with save_pretrained")
+    return _Tensors(file, loaded, None)
+
+
+def _read_config(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise CompressionError(f"{file.parent} holds no {CONFIG}; name a folder that PEFT's save_pretrained wrote")
+    try:
+        data = json.loads(file.read_text())
+    except json.JSONDecodeError as error:
+        raise CompressionError(f"{file} is no valid JSON ({error.msg}); write or download it again") from error
+    if not isinstance(data, dict):
+        raise CompressionError(f"{file} holds no mapping; write or download it again")
+    return data
+
+
+def _check_config(config: dict[str, Any], place: str) -> None:
+    if config.get("peft_type") != "LORA":
+        raise CompressionError(f"{place}: peft_type is {config.get('peft_type')!r}; only LORA adapters can be merged")
+    for field, meaning in _REFUSED.items():
+        if config.get(field):
+            raise CompressionError(
+                f"{place}: {field}={config[field]!r}: this adapter {meaning}, which is not base + scale * B @ A;"
+                " merge it with PEFT"
+            )
+    initialization = config.get("init_lora_weights")
+    if isinstance(initialization, str) and initialization.lower().startswith(_CHANGES_BASE):
+        raise CompressionError(
+            f"{place}: init_lora_weights={initialization!r} changed the base when training began; save the adapter with"
+            " PEFT's save_pretrained(path_initial_model_for_weight_conversion=...) first"
+        )
+    rank = config.get("r")
+    if not isinstance(rank, int) or rank < 1:
+        raise CompressionError(f"{place}/{CONFIG}: r={rank!r} is no rank; it must be an integer of at least 1")
+
+
+def _sort(
+    shapes: Mapping[str, tuple[int, ...]], config: dict[str, Any], place: str
+) -> tuple[dict[str, LoraLayer], dict[str, str], dict[str, str]]:
+    """Every tensor of the file becomes part of a layer, a whole parameter or a copy of the base's."""
+    grouped: dict[str, dict[str, str]] = {}
+    whole: dict[str, str] = {}
+    copies: dict[str, str] = {}
+    for key in shapes:
+        name = key.removeprefix(PREFIX)
+        suffix = next((end for end in _ROLES if name.endswith(end)), None)
+        if suffix is not None:
+            grouped.setdefault(name.removesuffix(suffix), {})[_ROLES[suffix]] = key
+        elif ".lora_" in name or "trainable_tokens" in name:
+            raise CompressionError(
+                f"{place}: {key} is a kind of tensor this library does not know; merge the adapter with PEFT"
+            )
+        elif name.endswith(".base_layer.weight"):
+            copies[name.replace(".base_layer.", ".")] = key
+        else:
+            whole[name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = key
+    if not grouped and not whole:
+        raise CompressionError(f"{place} holds no tensors; nothing was adapted, or the wrong file was copied")
+    layers = {}
+    for module, keys in sorted(grouped.items()):
+        layers[module] = _layer(module, keys, shapes, config, place)
+    return layers, whole, copies
+
+
+def _layer(
+    module: str, keys: dict[str, str], shapes: Mapping[str, tuple[int, ...]], config: dict[str, Any], place: str
+) -> LoraLayer:
+    if "a" not in keys or "b" not in keys:
+        missing = "lora_A" if "a" not in keys else "lora_B"
+        raise CompressionError(f"{place}: {module} has no {missing}; the adapter's file is not whole, save it again")
+    a, b = shapes[keys["a"]], shapes[keys["b"]]
+    rank = pattern_value(config.get("rank_pattern") or {}, module, config["r"])
+    if len(a) < 2 or len(b) != len(a) or a[0] != rank or b[1] != rank:
+        raise CompressionError(
+            f"{place}: {module} has A {list(a)} and B {list(b)}, and {CONFIG} gives it rank {rank}; A must be ({rank}, in)"
+            f" and B (out, {rank})"
+        )
+    alpha = pattern_value(config.get("alpha_pattern") or {}, module, config.get("lora_alpha", 8))
+    return LoraLayer(
+        module=module,
+        kind="embedding" if "lora_embedding_" in keys["a"] else "matrix" if len(a) == 2 else "convolution",
+        rank=rank,
+        scale=alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank,
+        keys=keys,
+    )

@@ -1,0 +1,235 @@
+"""A checkpoint with a LoRA adapter merged into it, as a source."""
+
+import dataclasses
+import threading
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from hf_compress._errors import CompressionError
+from hf_compress.merging.lora_adapter import Adapter, LoraLayer
+from hf_compress.merging.lora_names import ModelNames
+from hf_compress.merging.source import Source
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ZeroCount:
+    """Zeros of the base in the weights that an adapter's factors change, of the tensors read so far.
+
+    Attributes:
+        elements: of those weights.
+        zeros: in the base.
+        lost: zeros that the adapter makes non-zero; with `keep_zeros` they were set to 0 again.
+    """
+
+    elements: int = 0
+    zeros: int = 0
+    lost: int = 0
+
+    def __add__(self, other: "ZeroCount") -> "ZeroCount":
+        return ZeroCount(
+            elements=self.elements + other.elements, zeros=self.zeros + other.zeros, lost=self.lost + other.lost
+        )
+
+
+@dataclasses.dataclass
+class _Change:
+    """What happens to one tensor: replaced by `whole`, then changed by a layer's factors or its bias."""
+
+    whole: str | None = None
+    layer: LoraLayer | None = None
+    role: str = "weight"
+    transposed: bool = False
+    rearranged: str | None = None
+
+
+class AdaptedSource(Source):
+    """base + scale * B @ A, with everything else an adapter carries.
+
+    - Linear: W (O, I) + scale B A; the `Conv1D` of GPT-2 and embeddings store the transpose.
+    - Convolutions: W (O, I, kernel) + scale B A, the kernel folded into I.
+    - lora_bias: bias + scale * bias of B.
+    - DoRA: m * V / ||V||, V = W + scale B A, one norm and one m per output (per column of an embedding).
+    - modules_to_save, trained biases and saved embeddings replace the base's tensor first.
+
+    Products and sums are in fp32 (fp64 for an fp64 base), rounded once to the stored type.
+
+    Attributes:
+        keep_zeros: weights that are exactly 0 in the base stay 0 where the factors would change them; without it a pruned
+            layer is dense afterwards. Whole tensors and biases are not masked.
+
+    Source: Hu et al. 2021, equation 3; Liu et al. 2024 (DoRA), equation 5; Kalajdzievski 2023 (the scale of rslora).
+    """
+
+    def __init__(self, source: Source, adapter: Adapter, *, keep_zeros: bool = False) -> None:
+        self.label, self.place, self.config, self.infos = source.label, source.place, source.config, source.infos
+        self.source, self.adapter, self.keep_zeros = source, adapter, keep_zeros
+        self.names = ModelNames(source.config, source.infos, source.place)
+        self._changes: dict[str, _Change] = {}
+        for name, key in {**adapter.whole, **adapter.base_copies}.items():
+            self._replace(name, key)
+        for layer in adapter.layers.values():
+            self._place_layer(layer)
+        self._zeros: dict[str, ZeroCount] = {}
+        self._lock = threading.Lock()
+
+    def read(self, name: str) -> Tensor:
+        """The adapted tensor, in the type the base stores it in."""
+        base = self.source.read(name)
+        change = self._changes.get(name)
+        if change is None:
+            return base
+        value = base if change.whole is None else self.adapter.read(change.whole)
+        if change.layer is not None:
+            precise = torch.promote_types(value.dtype, torch.float32)
+            value = self._adapted(value.to(precise), change, name)
+        value = value.to(base.dtype)
+        if change.layer is not None and change.role == "weight":
+            value = self._zeros_of(name, base, value)
+        return value
+
+    def files(self) -> list[Path]:
+        """The base's and the adapter's."""
+        return [*self.source.files(), *self.adapter.files()]
+
+    def changed(self) -> list[str]:
+        """The tensors that differ from the base's, sorted."""
+        return sorted(self._changes)
+
+    def zeros(self) -> ZeroCount:
+        """Zeros of all tensors read so far."""
+        with self._lock:
+            return sum(self._zeros.values(), ZeroCount())
+
+    def _zeros_of(self, name: str, base: Tensor, value: Tensor) -> Tensor:
+        """Counts the base's zeros, and puts them back where they are to stay."""
+        zero = base == 0
+        lost = zero & (value != 0)
+        count = ZeroCount(elements=base.numel(), zeros=int(zero.sum()), lost=int(lost.sum()))
+        with self._lock:
+            self._zeros[name] = count
+        return value.masked_fill(zero, 0) if self.keep_zeros and count.lost else value
+
+    def _adapted(self, value: Tensor, change: _Change, name: str) -> Tensor:
+        """One weight or bias with the factors in it."""
+        layer = change.layer
+        assert layer is not None
+        if change.role == "bias":
+            bias = self.adapter.read_role(layer, "bias")
+            assert bias is not None
+            return value + bias.mul_(layer.scale)
+        b, a = self.adapter.factors(layer)
+        delta = (b @ a).mul_(layer.scale)
+        if change.rearranged is not None:
+            return value + self.names.rearrange(change.rearranged, delta)[name]
+        weight = value.T if change.transposed else value
+        weight = weight + delta.reshape(weight.shape)
+        magnitude = self.adapter.read_role(layer, "magnitude")
+        if magnitude is not None:
+            norm = torch.linalg.vector_norm(weight.flatten(1), dim=1)
+            weight = weight * (magnitude / norm).reshape(-1, *[1] * (weight.dim() - 1))
+        return weight.T.contiguous() if change.transposed else weight
+
+    def _find(self, name: str) -> tuple[str, str]:
+        """(tensor, parameter) for what the adapter calls `name`; the tensor is empty where it is rearranged on disk."""
+        parameter = self.names.parameter(name)
+        if parameter in self.names.rearranged and name != parameter and name in self.infos:
+            return name, name  # one part, e.g. one expert, of what this release of transformers joins
+        if parameter is not None:
+            partners = [item for item in self.names.tied_group(parameter) if item != parameter]
+            if partners:
+                raise CompressionError(
+                    f"{self.adapter.place}: {name} shares its weight with {partners[0]} in {self.label}, so the adapter"
+                    " would change both; save the base with tie_word_embeddings=False (both weights stored) and adapt that"
+                )
+            if parameter in self.names.tensor_of:
+                return self.names.tensor_of[parameter], parameter
+            if parameter in self.names.rearranged:
+                return "", parameter
+        if name in self.infos:
+            return name, name
+        raise CompressionError(
+            f"{self.adapter.place}: {name} has no tensor in {self.label} ({self.place}); the adapter belongs to another"
+            " base or to another head: save the base with the class the adapter was trained on first"
+        )
+
+    def _require(self, tensor: str, shape: tuple[int, ...], what: str) -> None:
+        if self.infos[tensor].shape != shape:
+            raise CompressionError(
+                f"{self.adapter.place}: {what} is {list(shape)}, and {tensor} in {self.label} is"
+                f" {list(self.infos[tensor].shape)}; the adapter belongs to another base"
+            )
+        if not self.infos[tensor].dtype.is_floating_point:
+            raise CompressionError(
+                f"{tensor} in {self.label} is stored as {self.infos[tensor].dtype}; dequantize the base before adapting it"
+            )
+
+    def _replace(self, name: str, key: str) -> None:
+        """A parameter saved as a whole."""
+        parameter = self.names.parameter(name)
+        group = [] if parameter is None else self.names.tied_group(parameter)
+        if len(group) > 1:
+            saved, stored = (
+                self.adapter.read(key),
+                next(iter(self.names.tensor_of[item] for item in group if item in self.names.tensor_of)),
+            )
+            others = [self.adapter.whole.get(item) for item in group]
+            if all(other is not None and torch.equal(self.adapter.read(other), saved) for other in others):
+                self._require(stored, self.adapter.shape(key), name)
+                self._changes[stored] = _Change(whole=key)
+                return
+            if self.infos[stored].shape == tuple(saved.shape) and torch.equal(
+                self.source.read(stored).to(saved.dtype), saved
+            ):
+                return  # PEFT saves a copy of the base's embedding beside factors that adapt it
+        tensor, _ = self._find(name)
+        if not tensor:
+            raise CompressionError(
+                f"{self.adapter.place}: {name} is saved whole and stored rearranged in {self.label}; merge the adapter"
+                " with PEFT"
+            )
+        saved_as = self.infos[tensor]
+        if saved_as.dtype.is_floating_point or saved_as.shape != self.adapter.shape(key):
+            self._require(tensor, self.adapter.shape(key), name)
+        self._changes[tensor] = _Change(whole=key)
+
+    def _place_layer(self, layer: LoraLayer) -> None:
+        """The weight, and the bias where the factors have one."""
+        tensor, parameter = self._find(f"{layer.module}.weight")
+        module = self.names.module(parameter)
+        out, inner = self.adapter.shape(layer.keys["b"])[0], self.adapter.kernel(layer)
+        if not tensor:
+            if "magnitude" in layer.keys:
+                raise CompressionError(
+                    f"{self.adapter.place}: {layer.module} is stored rearranged in {self.label}, and DoRA needs it whole;"
+                    " merge the adapter with PEFT"
+                )
+            parts = self.names.rearrange(parameter, torch.empty(out, *inner, device="meta"))
+            for name in parts:
+                change = self._changes.setdefault(name, _Change())
+                change.layer, change.rearranged = layer, parameter
+        else:
+            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups > 1:
+                raise CompressionError(
+                    f"{self.adapter.place}: {layer.module} is a convolution in {module.groups} groups, which has no single"
+                    " product B @ A; leave it out of target_modules"
+                )
+            change = self._changes.setdefault(tensor, _Change())
+            change.layer, change.transposed = layer, self._is_transposed(layer, module, tensor)
+            shape = (*inner[::-1], out) if change.transposed else (out, *inner)
+            self._require(tensor, shape, f"scale * B @ A of {layer.module}")
+        if "bias" in layer.keys:
+            bias, _ = self._find(f"{layer.module}.bias")
+            self._require(bias, (out,), f"the LoRA bias of {layer.module}")
+            change = self._changes.setdefault(bias, _Change())
+            change.layer, change.role = layer, "bias"
+
+    def _is_transposed(self, layer: LoraLayer, module: nn.Module | None, tensor: str) -> bool:
+        """Whether the tensor is (I, O): embeddings and Conv1D; without the class what the shape and the adapter say."""
+        if layer.kind != "matrix":
+            return layer.kind == "embedding"
+        if module is not None:
+            return type(module).__name__ == "Conv1D"
+        fits = self.infos[tensor].shape == (self.adapter.shape(layer.keys["b"])[0], *self.adapter.kernel(layer))
+        return bool(self.adapter.config.get("fan_in_fan_out")) or not fits

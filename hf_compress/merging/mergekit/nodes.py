@@ -1,0 +1,182 @@
+"""YAML as a tree that knows its lines, so that a refusal names the line."""
+
+import math
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+import yaml
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import unknown
+
+_MOST_NODES = 100_000
+"""More than any configuration needs; aliases of aliases could otherwise grow without end."""
+
+
+_PLAIN = (yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, yaml.resolver.BaseResolver.DEFAULT_SEQUENCE_TAG)
+_TRUE = ("true", "yes", "on", "y", "t", "1", "1.0")
+_FALSE = ("false", "no", "off", "n", "f", "0", "0.0")
+
+
+class _Loader(yaml.SafeLoader):
+    """mergekit reads YAML 1.1, so `yes` is a boolean here too; only 1e-5 becomes the number that is meant."""
+
+
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+\Z"), list("-+0123456789")
+)
+
+
+@dataclass(frozen=True)
+class Node:
+    """One value of the file.
+
+    Attributes:
+        value: a mapping name -> node, a list of nodes, or a plain value.
+        line: where it stands, from 1; of its key, where it has one.
+        source: the file's name.
+    """
+
+    value: Any
+    line: int
+    source: str
+
+    def refuse(self, message: str) -> NoReturn:
+        """Stop with one sentence that starts with the place."""
+        raise CompressionError(f"{self.source}, line {self.line}: {message}")
+
+    def mapping(self, what: str, keys: Iterable[str] | None = None) -> dict[str, "Node"]:
+        """The mapping, whose keys must be among `keys`; {} where nothing stands.
+
+        Raises:
+            CompressionError: it is none, or a key is unknown.
+        """
+        if self.value is None:
+            return {}
+        if not isinstance(self.value, dict):
+            self.refuse(f"{what} must be a mapping, and {_shown(self.value)} is none")
+        if keys is not None:
+            known = list(keys)
+            for key, node in self.value.items():
+                if key not in known:
+                    node.refuse(unknown(f"key of {what}", key, known))
+        return self.value
+
+    def items(self, what: str) -> list["Node"]:
+        """The list.
+
+        Raises:
+            CompressionError: it is none, or empty.
+        """
+        if not isinstance(self.value, list) or not self.value:
+            self.refuse(f"{what} must be a list with at least one entry")
+        return self.value
+
+    def text(self, what: str) -> str:
+        """The text.
+
+        Raises:
+            CompressionError: it is none, or empty.
+        """
+        if not isinstance(self.value, str) or not self.value:
+            self.refuse(f"{what} must be text, and {_shown(self.value)} is none; put it in quotes")
+        return self.value
+
+    def whole(self, what: str) -> int:
+        """The whole number, 0 or more.
+
+        Raises:
+            CompressionError: it is none.
+        """
+        if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
+            self.refuse(f"{what} must be a whole number, and {_shown(self.value)} is none")
+        return self.value
+
+    def truth(self, what: str) -> bool:
+        """A boolean, or what mergekit takes for one: 0, 1 and a few words.
+
+        Raises:
+            CompressionError: it is none.
+        """
+        value = str(self.value).lower()
+        if value not in _TRUE + _FALSE:
+            self.refuse(f"{what} must be true or false, and {_shown(self.value)} is neither")
+        return value in _TRUE
+
+    def number(self, what: str) -> float:
+        """A finite number, also where it is quoted.
+
+        Raises:
+            CompressionError: it is none.
+        """
+        try:
+            number = float(self.value)
+        except (TypeError, ValueError):
+            number = math.nan
+        if not math.isfinite(number):
+            self.refuse(f"{what} must be a number, and {_shown(self.value)} is none")
+        return number
+
+
+def read_nodes(text: str, source: str) -> Node:
+    """The tree of a YAML text.
+
+    Args:
+        text: the file's content.
+        source: its name, for errors.
+
+    Raises:
+        CompressionError: the text is no YAML, holds more than one document, or a key stands twice.
+    """
+    loader = _Loader(text)
+    try:
+        root = loader.get_single_node()
+        if root is None:
+            raise CompressionError(f"{source} is empty; a merge needs merge_method and models")
+        return _Builder(loader, source).node(root, root.start_mark.line + 1)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f", line {mark.line + 1}" if mark else ""
+        raise CompressionError(f"{source}{where}: no valid YAML: {error.problem}") from error
+    except yaml.YAMLError as error:
+        raise CompressionError(f"{source} is no valid YAML: {str(error).splitlines()[0]}") from error
+    except RecursionError as error:
+        raise CompressionError(f"{source} contains itself through an alias") from error
+    finally:
+        loader.dispose()
+
+
+class _Builder:
+    def __init__(self, loader: _Loader, source: str) -> None:
+        self.loader, self.source, self.count = loader, source, 0
+
+    def node(self, node: yaml.Node, line: int) -> Node:
+        self.count += 1
+        if self.count > _MOST_NODES:
+            raise CompressionError(f"{self.source}: its aliases unfold to more than {_MOST_NODES} values")
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
+            raise yaml.MarkedYAMLError(problem=f"the tag {node.tag} is not supported", problem_mark=node.start_mark)
+        if isinstance(node, yaml.SequenceNode):
+            return Node([self.node(item, item.start_mark.line + 1) for item in node.value], line, self.source)
+        if not isinstance(node, yaml.MappingNode):
+            return Node(self.loader.construct_object(node), line, self.source)
+        own: set[str] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                raise yaml.MarkedYAMLError(problem="a key must be one word", problem_mark=key.start_mark)
+            if key.value in own and key.value != "<<":
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+            own.add(key.value)
+        self.loader.flatten_mapping(node)  # merge keys; the mapping's own keys come last and win
+        mapping = {key.value: self.node(value, key.start_mark.line + 1) for key, value in node.value}
+        return Node(mapping, line, self.source)
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):
+        return "a mapping"
+    if isinstance(value, list):
+        return "a list"
+    return "nothing" if value is None else repr(value)

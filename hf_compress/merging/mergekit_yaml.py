@@ -1,0 +1,188 @@
+"""A mergekit configuration, as it stands, as a `Merge`; or refused at the line that is not supported."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import unknown
+from hf_compress.merging.checks import check_merge
+from hf_compress.merging.configuration import BASE, Member, Merge, Tokenizer
+from hf_compress.merging.mergekit.methods import METHODS, MergekitMethod
+from hf_compress.merging.mergekit.models import Reference, check_pieces, read_pieces, read_reference, slices_of
+from hf_compress.merging.mergekit.nodes import Node, read_nodes
+from hf_compress.merging.mergekit.parameters import ParameterReader
+from hf_compress.merging.method import MergeMethod
+
+_KEYS = (
+    *("merge_method", "base_model", "models", "slices", "modules", "parameters", "dtype", "out_dtype"),
+    *("tokenizer_source", "tokenizer", "chat_template"),
+)
+_DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What a mergekit configuration asks for.
+
+    Attributes:
+        merge: the job, with compat "mergekit".
+        notes: settings that mergekit takes and that change nothing, one sentence each.
+    """
+
+    merge: Merge
+    notes: tuple[str, ...] = ()
+
+
+def is_mergekit(data: Any) -> bool:
+    """Whether parsed YAML is a mergekit configuration and not a recipe: it names a merge_method, and no job."""
+    return isinstance(data, Mapping) and "merge_method" in data and "job" not in data
+
+
+def import_mergekit(text: str, source: str) -> Imported:
+    """Read a mergekit configuration (version 0.1.5).
+
+    Args:
+        text: the YAML.
+        source: the file's name, for errors.
+
+    Raises:
+        CompressionError: file, line and one sentence: what is unknown, not supported, or refused by mergekit too.
+    """
+    root = read_nodes(text, source)
+    top = {key: node for key, node in root.mapping("a mergekit configuration", _KEYS).items() if node.value is not None}
+    if "merge_method" not in top:
+        root.refuse("merge_method is missing, so this is no mergekit configuration")
+    name = top["merge_method"].text("merge_method")
+    if name not in METHODS:
+        top["merge_method"].refuse(unknown("merge_method", name, METHODS))
+    cls = MergeMethod.available().get(name)
+    if cls is None:
+        top["merge_method"].refuse(f"{name} is not among the installed merge methods")
+    known = METHODS[name]
+    base = read_reference(top["base_model"], "base_model") if "base_model" in top else None
+    pieces, module = read_pieces(top, root, base)
+    check_pieces(name, known, pieces, base, root)
+    inputs = dict.fromkeys(each.reference for piece in pieces for each in piece.inputs)
+    members = [each for each in inputs if known.base == "input" or each != base]
+    labels = {each: each.label for each in members}
+    if base is not None and base not in labels:
+        labels[base] = BASE
+    outer = (module, top["parameters"].mapping("parameters") if "parameters" in top else {})
+    parameters = ParameterReader(known, cls, pieces, outer, labels, top["merge_method"])
+    method = parameters.method()
+    values = parameters.members(members)
+    base_path = _base_path(base, known, members, top)
+    try:
+        merge = Merge(
+            method=method,
+            members=tuple(
+                Member(
+                    each.model,
+                    adapter=each.adapter,
+                    name=None if labels[each] == each.plain else labels[each],
+                    weight=values[labels[each]].pop("weight", 1.0),
+                    values=values[labels[each]],
+                )
+                for each in members
+            ),
+            base=base_path,
+            rules=tuple(parameters.rules),
+            slices=slices_of(pieces, labels),
+            tokenizer=_tokenizer(top, labels, base),
+            dtype=_dtype(top),
+            chat_template=_chat_template(top),
+            compat="mergekit",
+        )
+    except CompressionError as error:
+        if str(error).startswith(source):
+            raise
+        root.refuse(str(error))
+    problems = check_merge(merge)
+    if problems:
+        root.refuse("; ".join(problems))
+    return Imported(merge=merge, notes=tuple(dict.fromkeys(parameters.notes)))
+
+
+def _base_path(base: Reference | None, known: MergekitMethod, members: list[Reference], top: dict[str, Node]) -> str | None:
+    """None where the base is simply the first member, whose config and tokenizer the result has anyway."""
+    if base is None or (known.base == "input" and members[0] == base):
+        return None
+    if base.adapter is not None:
+        top["base_model"].refuse("a base with an adapter is not supported; merge the adapter into the base first")
+    return base.model
+
+
+def _dtype(top: dict[str, Node]) -> Any:
+    key = "out_dtype" if "out_dtype" in top else "dtype"
+    if key not in top:
+        return "auto"
+    name = top[key].text(key).removeprefix("torch.")
+    if name not in _DTYPES:
+        top[key].refuse(f"{key}: {name} is no type that results are stored in; write {', '.join(_DTYPES)}")
+    return name
+
+
+def _chat_template(top: dict[str, Node]) -> str | None:
+    if "chat_template" not in top:
+        return None
+    template = top["chat_template"].text("chat_template")
+    if template != "auto" and "{" not in template:
+        top["chat_template"].refuse(
+            f"chat_template {template!r} is the name of a template inside mergekit; write the template itself, or auto"
+        )
+    return template
+
+
+def _tokenizer(top: dict[str, Node], labels: dict[Reference, str], base: Reference | None) -> Tokenizer | None:
+    if "tokenizer_source" in top:
+        if "tokenizer" in top:
+            top["tokenizer"].refuse("tokenizer and tokenizer_source cannot stand together; keep one")
+        return Tokenizer(source=_tokenizer_source(top["tokenizer_source"], labels, base))
+    if "tokenizer" not in top:
+        return None
+    fields = top["tokenizer"].mapping("tokenizer", ("source", "tokens", "pad_to_multiple_of"))
+    source, multiple = fields.get("source"), fields.get("pad_to_multiple_of")
+    rows = {}
+    for token, node in fields["tokens"].mapping("tokens").items() if "tokens" in fields else ():
+        rows[token] = _row(token, node, labels)
+    return Tokenizer(
+        source="union" if source is None else _tokenizer_source(source, labels, base),
+        rows=rows,
+        pad_to_multiple_of=None if multiple is None or multiple.value is None else multiple.whole("pad_to_multiple_of"),
+    )
+
+
+def _tokenizer_source(node: Node, labels: dict[Reference, str], base: Reference | None) -> str:
+    if node.value == "union":
+        return "union"
+    if node.value == "base":
+        if base is None:
+            node.refuse("the tokenizer of the base is asked for, and there is no base_model; name a model")
+        return labels[base]
+    return _label(node, "tokenizer source", labels)
+
+
+def _row(token: str, node: Node, labels: dict[Reference, str]) -> str:
+    """The label of the model whose row a token has in the result.
+
+    Without `force` mergekit gives the row only to models that lack the token and merges the rest; no row of ours says that.
+    """
+    fields = node.mapping("a token", ("source", "force"))
+    if "source" not in fields or "force" not in fields or not fields["force"].truth("force"):
+        node.refuse(f"the row of {token!r} is supported with a source and force: true only; add them, or leave it out")
+    source = fields["source"]
+    if isinstance(source.value, dict) and "kind" in source.value:
+        inner = source.mapping("source", ("kind", "model", "token", "token_id"))
+        same = inner["kind"].value == "model_token" and "token" in inner and inner["token"].value == token
+        if not same or "model" not in inner:
+            source.refuse(f"the row of {token!r} can only be the same token's row in a model; zero rows and others are not")
+        return _label(inner["model"], "source", labels)
+    return _label(source, "source", labels)
+
+
+def _label(node: Node, what: str, labels: dict[Reference, str]) -> str:
+    reference = read_reference(node, what)
+    if reference not in labels:
+        node.refuse(unknown(f"model in {what}", reference.plain, [each.plain for each in labels]))
+    return labels[reference]

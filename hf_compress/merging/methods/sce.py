@@ -1,0 +1,138 @@
+"""SCE: select where the members disagree most, calculate how much each changed, erase the minority's signs."""
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import Reference
+from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.operands import Operands
+from hf_compress.merging.selection import kth_largest
+from hf_compress.merging.weights import refuse_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What SCE knows of a whole tensor.
+
+    Attributes:
+        threshold: least variance that is selected; None = everything is.
+        last: flat index of the last element that is selected with a variance equal to the threshold.
+        coefficients: of the members, summing to 1.
+    """
+
+    threshold: float | None
+    last: int
+    coefficients: tuple[float, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sce(MergeMethod, name="sce"):
+    """merged = base + sum_i c_i e_i d_i / sum_i c_i e_i, elementwise, with d_i the selected task vectors.
+
+    Select: d_i keeps the `select_topk` share of a tensor's elements in which the task vectors vary most over the members
+    (population variance; equal ones by index; elements in which all members agree exactly are never selected unless
+    `select_topk` is 1), and is 0 elsewhere. Calculate: c_i = sum(d_i^2) / sum_j sum(d_j^2), one number per tensor. Erase:
+    e_i = 1 where d_i has the sign of sum_j d_j (plus, where that is 0), else 0. Dividing by the coefficients that are left
+    follows mergekit.
+
+    Attributes:
+        select_topk: share of the elements that are selected, in [0, 1]; the paper's tau.
+        compat: "mergekit" takes the share of the elements with a variance above 0 instead of all elements (rounded down,
+            not to the nearest); takes equal coefficients where the mean squares of the d_i sum to less than 1e-6, as they
+            do for weakly fine-tuned models; and divides by at least 1e-6.
+
+    Source: Wan et al. 2024, the SCE steps.
+    """
+
+    select_topk: float = 1.0
+    compat: Compat = "paper"
+
+    needs_base: ClassVar[bool] = True
+    reference: ClassVar[Reference | None] = Reference(
+        authors="Wan, Zhong, Yang, Chen, Quan",
+        title="FuseChat: knowledge fusion of chat models",
+        year=2024,
+        link="https://arxiv.org/abs/2408.07990",
+        equation="SCE",
+    )
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.select_topk <= 1:
+            raise CompressionError(f"select_topk={self.select_topk!r} is no share; use a number in [0, 1]")
+
+    def check_weights(self, weights: tuple[float, ...], name: str) -> None:
+        """There is no place for weights."""
+        refuse_weights(weights, name, "sce", "it calculates its coefficients from the task vectors; leave the weights out")
+
+    def survey(self, operands: Operands) -> Selection:
+        """Threshold and coefficients, in at most five passes over the tensor."""
+        threshold, ties = self._threshold(operands)
+        last = -1
+        energies = [0.0] * len(operands.tensors)
+        for chunk in operands.chunks():
+            if threshold is not None and ties > 0:
+                equal = (_variance(chunk.deltas()) == threshold).nonzero()[:ties]
+                ties -= len(equal)
+                last = chunk.offset + int(equal[-1]) if len(equal) else last
+            selection = Selection(threshold=threshold, last=last, coefficients=())
+            for member, delta in enumerate(_selected(chunk, selection)):
+                energies[member] += delta.double().square_().sum().item()
+        total = sum(energies)
+        even = total / max(operands.num_elements, 1) < 1e-6 if self.compat == "mergekit" else total == 0
+        coefficients = tuple(1 / len(energies) if even else energy / total for energy in energies)
+        return Selection(threshold=threshold, last=last, coefficients=coefficients)
+
+    def merge(self, operands: Operands, survey: Any) -> Tensor:
+        """Any shape -> the same shape, fp32."""
+        deltas = _selected(operands, survey)
+        total = sum(deltas[1:], deltas[0])
+        sign = (total >= 0).to(torch.float32).mul_(2).sub_(1)
+        merged, divisor = torch.zeros_like(total), torch.zeros_like(total)
+        for delta, coefficient in zip(deltas, survey.coefficients, strict=True):
+            agreeing = delta.mul_(sign).clamp_(min=0)  # the magnitude where the sign is the majority's, else 0
+            merged.add_(agreeing, alpha=coefficient)
+            divisor.add_(agreeing.sign_(), alpha=coefficient)
+        if self.compat == "mergekit":
+            merged.div_(divisor.clamp_(min=1e-6))
+        else:
+            merged.div_(divisor.masked_fill_(divisor == 0, 1))
+        assert operands.base is not None, operands.name
+        return merged.mul_(sign).add_(operands.base)
+
+    def _threshold(self, operands: Operands) -> tuple[float | None, int]:
+        """The least selected variance (None: all, infinity: none) and how many elements equal to it are selected."""
+        if self.select_topk == 1:
+            return None, 0
+        varying = sum(int(_variance(chunk.deltas()).count_nonzero()) for chunk in operands.chunks())
+        if self.compat == "mergekit":
+            k = int(torch.tensor(varying) * self.select_topk)  # an fp32 product, cut off
+        else:
+            k = min(round(self.select_topk * operands.num_elements), varying)
+        if k == 0:
+            return float("inf"), 0
+        return kth_largest(lambda: (_variance(chunk.deltas()) for chunk in operands.chunks()), k)
+
+
+def _variance(deltas: list[Tensor]) -> Tensor:
+    """Over the members, fp32, never negative; the same bits for an element whichever chunk it is in."""
+    mean = sum(deltas[1:], deltas[0]) / len(deltas)
+    total = torch.zeros_like(mean)
+    for delta in deltas:
+        total.add_((delta - mean).square_())
+    return total.div_(len(deltas)).abs_()  # a NaN may carry a sign, which kth_largest does not read
+
+
+def _selected(operands: Operands, selection: Selection) -> list[Tensor]:
+    """The task vectors with zeros where they are not selected."""
+    deltas = operands.deltas()
+    if selection.threshold is None:
+        return deltas
+    variance = _variance(deltas).reshape(-1)
+    split = min(max(selection.last + 1 - operands.offset, 0), variance.numel())
+    keep = torch.cat([variance[:split] >= selection.threshold, variance[split:] > selection.threshold])
+    keep = keep.to(torch.float32).view(deltas[0].shape)  # as floats, which multiply faster than flags
+    return [delta.mul_(keep) for delta in deltas]

@@ -1,0 +1,52 @@
+"""The report as data, as a table and as files."""
+
+import json
+
+import pytest
+
+from hf_compress.evaluation.report import Report, Row, table, to_markdown, write
+
+
+def report(**changes):
+    rows = (
+        Row(name="dense", metrics={"perplexity": 4.9012, "nll": 1.59}, file_bytes=2_100_000, train_s=12.4),
+        Row(
+            name="ours",
+            metrics={"perplexity": 12345.6, "nll": 9.4},
+            file_bytes=942_480,
+            quantized_ratio=0.2578,
+            sparsity=0.5,
+        ),
+    )
+    settings = {"title": "grüße", "metric": "perplexity", "greater_is_better": False, "rows": rows, "setting": {"seed": 42}}
+    return Report(**{**settings, **changes})
+
+
+def test_the_table_by_hand():
+    assert table(report()).splitlines() == [
+        "| model | perplexity (lower is better) | size on disk | quantized layers vs bf16 | sparsity | training |",
+        "| ----- | ---------------------------- | ------------ | ------------------------ | -------- | -------- |",
+        "| dense | 4.901                        | 2.10 MB      | -                        | -        | 12 s     |",
+        "| ours  | 1.235e+04                    | 942.48 KB    | 0.258x                   | 0.5000   | -        |",
+    ]
+
+
+def test_shares_have_four_decimals():
+    rows = tuple(Row(name=name, metrics={"accuracy": value}, file_bytes=1) for name, value in (("a", 0.86499), ("b", 1.0)))
+    lines = table(report(metric="accuracy", greater_is_better=True, rows=rows)).splitlines()
+    assert "accuracy (higher is better)" in lines[0]
+    assert [line.split(" | ")[1].strip() for line in lines[2:]] == ["0.8650", "1"]
+
+
+def test_a_report_comes_back_from_its_file(tmp_path):
+    write(report(), tmp_path / "new")
+    assert Report.from_plain(json.loads((tmp_path / "new" / "report.json").read_text(encoding="utf-8"))) == report()
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["report.json", "report.md", "report.png"]
+    text = (tmp_path / "new" / "report.md").read_text(encoding="utf-8")
+    assert text == to_markdown(report())
+    assert text.startswith("# grüße\n") and table(report()) in text and "- seed: 42" in text
+
+
+def test_data_that_is_no_report_is_refused():
+    with pytest.raises(TypeError):
+        Report.from_plain({**report().to_plain(), "more": 1})

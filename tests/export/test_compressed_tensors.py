@@ -1,0 +1,75 @@
+"""Packed checkpoints hold what the quantized model computes."""
+
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+from transformers import AutoModelForCausalLM
+
+from hf_compress import Quantization, quantize, save_compressed
+from hf_compress._errors import CompressionError
+from hf_compress._modules import cast_weights
+from hf_compress.quantization.schemes.w4a16 import W4A16
+from hf_compress.quantization.schemes.w8a16 import W8A16
+from tests.tiny import tiny_llama, tiny_tokenizer
+
+
+def quantized(scheme="W8A8", dtype="float32"):
+    model = cast_weights(tiny_llama().eval(), dtype)
+    quantize(model, Quantization(scheme=scheme))
+    return model
+
+
+def test_int4_values_stand_eight_to_a_word_lowest_first(tmp_path):
+    model = quantized(W4A16(group_size=16))
+    layer = model.model.layers[0].self_attn.q_proj
+    # By hand: weight / scale, rounded half to even, kept in [-8, 7].
+    scale = layer.weight_scale.data.repeat_interleave(16, dim=1)
+    values = (layer.weight.data / scale).round().clamp(-8, 7).long()
+    save_compressed(model, tmp_path / "model")
+    stored = load_file(tmp_path / "model" / "model.safetensors")
+    name = "model.layers.0.self_attn.q_proj"
+    assert f"{name}.weight" not in stored
+    packed = stored[f"{name}.weight_packed"].long() & 0xFFFFFFFF
+    assert packed.shape == (32, 32 // 8)
+    unpacked = torch.stack([(packed >> (4 * position)) & 15 for position in range(8)], dim=-1).reshape(32, 32) - 8
+    assert torch.equal(unpacked, values)
+    assert stored[f"{name}.weight_shape"].tolist() == [32, 32]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("scheme", ["W8A8", W8A16(group_size=16), W4A16(group_size=16)], ids=str)
+def test_plain_transformers_computes_the_same_logits(scheme, dtype, tmp_path):
+    ids = torch.randint(3, 60, (2, 8), generator=torch.Generator().manual_seed(0))
+    model = quantized(scheme, dtype)
+    with torch.no_grad():
+        expected = model(input_ids=ids).logits
+        save_compressed(model, tmp_path / "model", tiny_tokenizer())
+        reloaded = AutoModelForCausalLM.from_pretrained(tmp_path / "model").eval()
+        assert torch.equal(reloaded(input_ids=ids).logits, expected)
+    config = json.loads((tmp_path / "model" / "config.json").read_text())["quantization_config"]
+    assert config["quant_method"] == "compressed-tensors" and "lm_head" in config["ignore"]
+    assert (tmp_path / "model" / "tokenizer.json").is_file()
+
+
+def test_a_dense_model_is_refused_and_nothing_is_written(tmp_path):
+    with pytest.raises(CompressionError, match="no module is quantized; call quantize"):
+        save_compressed(tiny_llama(), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_several_processes_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
+    with pytest.raises(CompressionError, match="splits modules over ranks; end the group first"):
+        save_compressed(quantized(), tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_exists_is_refused_before_the_model_is_packed(tmp_path):
+    model = quantized()
+    with pytest.raises(CompressionError, match="exists already"):
+        save_compressed(model, tmp_path)
+    assert isinstance(model.model.layers[0].self_attn.q_proj.weight, nn.Parameter)

@@ -1,0 +1,97 @@
+"""Every tensor of every input goes somewhere."""
+
+import pytest
+import torch
+
+from hf_compress import CompressionError
+from hf_compress.merging.configuration import Member, Merge
+from hf_compress.merging.plan import make_plan, matcher
+from hf_compress.merging.source import Source, TensorInfo
+
+
+class Memory(Source):
+    """Tensors in memory."""
+
+    def __init__(self, label, **tensors):
+        self.label, self.place, self.config = label, f"/{label}", {}
+        self.tensors = {name.replace("_", "."): tensor for name, tensor in tensors.items()}
+        self.infos = {name: TensorInfo(dtype=t.dtype, shape=tuple(t.shape)) for name, t in self.tensors.items()}
+
+    def read(self, name):
+        return self.tensors[name]
+
+
+def job(**changes):
+    return Merge(members=[Member("a"), Member("b")], **changes)
+
+
+def sources(first, second, base=None):
+    found = {"base": Memory("base", **base)} if base else {}
+    return {**found, "a": Memory("a", **first), "b": Memory("b", **second)}
+
+
+W = torch.ones(2, 3)
+
+
+def test_floats_are_merged_and_equal_integers_copied():
+    n = torch.tensor([1, 2])
+    account = make_plan(job(), sources({"w": W, "n": n}, {"w": W, "n": n.clone()}))
+    assert {name: task.action for name, task in account.tasks.items()} == {"w": "merge", "n": "copy"}
+    assert account.tasks["w"].sources == (("a", "w"), ("b", "w"))
+    assert account.excluded == {("b", "n"): "equal in all inputs"}
+    assert account.counts() == {"merged": 1, "copied": 1, "excluded": 1}
+
+
+def test_the_stored_type_is_the_bases():
+    account = make_plan(job(base="x"), sources({"w": W}, {"w": W}, base={"w": W.bfloat16()}))
+    assert account.tasks["w"].info.dtype is torch.bfloat16 and account.tasks["w"].base == ("base", "w")
+
+
+def test_a_stored_duplicate_of_a_tied_weight_is_left_out():
+    account = make_plan(job(), sources({"e": W, "h": W}, {"e": W}), tied={"h": "e"})
+    assert list(account.tasks) == ["e"] and account.excluded == {("a", "h"): "tied to e"}
+
+
+def test_a_tied_weight_that_differs_is_no_duplicate():
+    with pytest.raises(CompressionError, match=r"h of a \(/a\) is not equal to e, though the config ties them"):
+        make_plan(job(), sources({"e": W, "h": 2 * W}, {"e": W}), tied={"h": "e"})
+
+
+def test_a_tensor_of_one_member_alone_is_a_problem_unless_a_rule_says_so():
+    given = sources({"w": W, "x": W}, {"w": W})
+    with pytest.raises(CompressionError, match=r"b \(/b\) has no tensor x, which a \(/a\) has"):
+        make_plan(job(), given)
+    assert make_plan(job(exclude=("x",)), given).excluded == {("a", "x"): "exclude: x"}
+    assert make_plan(job(take={"x": "a"}), given).tasks["x"].action == "copy"
+    with pytest.raises(CompressionError, match="take: x: b has no tensor x"):
+        make_plan(job(take={"x": "b"}), given)
+
+
+def test_a_rule_that_matches_nothing_is_refused():
+    with pytest.raises(CompressionError, match=r"exclude: 're:y.*' matches no tensor"):
+        make_plan(job(exclude=("re:y.*",)), sources({"w": W}, {"w": W}))
+
+
+def test_eight_bit_floats_without_scales_are_refused():
+    given = sources({"w": W.to(torch.float8_e4m3fn)}, {"w": W})
+    with pytest.raises(CompressionError, match="8-bit floats without a scale"):
+        make_plan(job(), given)
+
+
+def test_a_float_and_an_integer_do_not_mix():
+    with pytest.raises(CompressionError, match="w is float32 and int64 in different inputs"):
+        make_plan(job(), sources({"w": W}, {"w": W.long()}))
+
+
+def test_ten_problems_are_listed_and_the_rest_counted():
+    many = {f"t{number}": torch.ones(number + 1) for number in range(13)}
+    with pytest.raises(CompressionError) as caught:
+        make_plan(job(), sources(many, {name: torch.ones(99) for name in many}))
+    assert len(str(caught.value).splitlines()) == 11 and str(caught.value).endswith("... and 3 more")
+
+
+def test_patterns_match_whole_names_or_from_the_start():
+    match = matcher(["a.b", r"re:c\..*"], "exclude")
+    assert [match(name) for name in ("a.b", "a.b.c", "axb", "c.x", "xc.x")] == ["a.b", None, None, r"re:c\..*", None]
+    with pytest.raises(CompressionError, match="take: 're:\\(' is no regular expression"):
+        matcher(["re:("], "take")

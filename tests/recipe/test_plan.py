@@ -1,0 +1,50 @@
+"""A recipe with its files opened."""
+
+import pytest
+
+from hf_compress import Recipe
+from hf_compress.recipe.plan import Plan
+from hf_compress.recipe.problems import Problem, RecipeError, problems_of
+from tests.recipe.conftest import tree
+from tests.recipe.small import pretrained, recipe, text_rows, write_jsonl, write_model
+from tests.tiny import tiny_llama
+
+
+def plan(tmp_path, changes=None, **options):
+    write_jsonl(tmp_path / "train.jsonl", text_rows())
+    return Plan.make(Recipe.from_plain(recipe(tmp_path, changes)), **{"with_examples": True, **options})
+
+
+def test_a_fresh_model_fits_its_tokenizer_and_nothing_is_written(tmp_path):
+    made = plan(tmp_path)
+    assert made.config.vocab_size == len(made.processor) == 300
+    assert made.config.eos_token_id == made.processor.eos_token_id
+    assert (made.steps, made.dense_steps) == (4, 2)
+    assert all(len(row) == 16 for split in made.examples.values() for row in split["input_ids"])
+    assert tree(tmp_path) == ["train.jsonl"]
+
+
+def test_without_examples_the_same_config_comes_out(tmp_path):
+    fast, full = plan(tmp_path, with_examples=False), plan(tmp_path)
+    assert fast.examples == {} and fast.processor is None
+    assert fast.config.vocab_size == full.config.vocab_size
+
+
+def test_a_checkpoint_keeps_its_config_and_gets_the_labels(tmp_path):
+    folder = write_model(tmp_path / "model", tiny_llama(pad_token_id=None))
+    changes = {"task": "sequence_classification", "data.label": "name", "dense": {}}
+    made = plan(tmp_path, {**pretrained(folder), **changes})
+    assert made.config.id2label == {0: "cold", 1: "warm"} and made.config.hidden_size == 32
+    assert made.config.pad_token_id == made.processor.pad_token_id  # it had none to pad with
+
+
+def test_every_problem_is_in_one_refusal(tmp_path):
+    with pytest.raises(RecipeError) as refusal:
+        plan(tmp_path, {"data.text": "txt", "quantization.targets": ["Linar"]})
+    assert [problem.path for problem in refusal.value.problems] == ["data.text", "quantization.targets"]
+    assert len(str(refusal.value).splitlines()) == 2
+
+
+def test_a_refusal_says_its_path_or_has_none():
+    assert problems_of(RecipeError([Problem(path="a", message="b")])) == [Problem(path="a", message="b")]
+    assert str(Problem(path="", message="b")) == "b"

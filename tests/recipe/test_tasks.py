@@ -1,0 +1,65 @@
+"""Examples as the model takes them."""
+
+import pytest
+from datasets import Dataset
+
+from hf_compress._errors import CompressionError
+from hf_compress.recipe.data import load_splits
+from hf_compress.recipe.models import load_image_processor
+from hf_compress.recipe.sections import Data, Dense, FreshModel
+from hf_compress.recipe.tasks import TASKS
+from tests.recipe.small import write_images
+from tests.tiny import tiny_bert, tiny_tokenizer, tiny_vit
+
+
+def texts(*values):
+    return dict.fromkeys(
+        ("train", "validation", "test"), Dataset.from_dict({"text": values, "label": [0, 1] * (len(values) // 2)})
+    )
+
+
+def test_blocks_by_hand():
+    tokenizer = tiny_tokenizer()
+    examples = TASKS["causal_lm"].prepare(texts("abc", "de"), tokenizer, Data(path="here", length=3), [])
+    a, b, c, d, e, end = (tokenizer.convert_tokens_to_ids(token) for token in [*"abcde", "</s>"])
+    # a b c END d e END: two blocks of three, and the seventh token is left out.
+    assert examples["train"]["input_ids"][:] == [[a, b, c], [end, d, e]] == examples["train"]["labels"][:]
+
+
+def test_a_classified_text_is_cut_and_padded_in_its_batch():
+    task, tokenizer = TASKS["sequence_classification"], tiny_tokenizer()
+    examples = task.prepare(texts("abcdef", "ab"), tokenizer, Data(path="here", length=4), ["LABEL_0", "LABEL_1"])
+    batch = task.collator(tokenizer)([examples["test"][0], examples["test"][1]])
+    assert batch["input_ids"].shape == (2, 4) and batch["labels"].tolist() == [0, 1]
+    assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
+
+
+def test_padding_does_not_change_what_is_measured():
+    task, tokenizer = TASKS["sequence_classification"], tiny_tokenizer()
+    rows = texts("a", "abc def ghi", "the end", "b")
+    examples = task.prepare(rows, tokenizer, Data(path="here", length=16), ["LABEL_0", "LABEL_1"])["test"]
+    measured = [task.evaluate(tiny_bert(num_labels=2), examples, tokenizer, size, "x") for size in (1, 4)]
+    assert measured[0] == pytest.approx(measured[1], rel=1e-5)
+
+
+def test_images_are_read_when_a_batch_is(tmp_path):
+    data = Data(path=str(write_images(tmp_path / "data.parquet")))
+    processor = load_image_processor(FreshModel(config={"model_type": "vit"}), tiny_vit().config)
+    task = TASKS["image_classification"]
+    examples = task.prepare(load_splits(data, 0), processor, data, ["dark", "light"])
+    batch = task.collator(processor)([examples["train"][index] for index in range(3)])
+    assert batch["pixel_values"].shape == (3, 3, 8, 8) and set(batch["labels"].tolist()) <= {0, 1}
+
+
+def test_the_dense_stage_has_its_own_values_and_folder():
+    given, dense = {"output_dir": "out", "seed": 1, "max_steps": 5}, Dense(training={"max_steps": 9})
+    task = TASKS["image_classification"]
+    assert given.items() <= task.training_mapping(given).items()
+    mapping = task.training_mapping(given, dense)
+    assert (mapping["output_dir"], mapping["seed"], mapping["max_steps"]) == ("out/dense-training", 1, 9)
+    assert mapping["remove_unused_columns"] is False
+
+
+def test_a_text_shorter_than_a_block_is_refused():
+    with pytest.raises(CompressionError, match="the train split has fewer than 100 tokens"):
+        TASKS["causal_lm"].prepare(texts("abc", "de"), tiny_tokenizer(), Data(path="here", length=100), [])

@@ -1,0 +1,82 @@
+"""What the pages show works, and what they list is complete."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+from hf_compress import Recipe
+from hf_compress.pruning.criterion import Criterion
+from hf_compress.recipe.jobs.train import Train
+from hf_compress.recipe.yaml_text import parse_yaml
+from hf_compress.training.compatibility import RULES
+from tests.recipe.small import pretrained, recipe
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.S | re.M)
+
+
+def having(language):
+    return [pytest.param(page, id=page.stem) for page in PAGES if blocks(page, language)]
+
+
+@pytest.fixture
+def registered(monkeypatch):
+    """What a page registers is forgotten after the test."""
+    monkeypatch.setattr(Criterion, "_registry", dict(Criterion.available()))
+
+
+@pytest.mark.parametrize("page", having("python"))
+def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, registered):
+    monkeypatch.chdir(tmp_path)
+    module = types.ModuleType("page")  # dataclasses look their module up
+    monkeypatch.setitem(sys.modules, "page", module)
+    for block in blocks(page, "python"):
+        exec(compile(block, str(page), "exec"), vars(module))
+
+
+@pytest.mark.parametrize("page", having("yaml"))
+def test_the_recipes_of_a_page_parse(page, tmp_path):
+    for block in blocks(page, "yaml"):
+        data = parse_yaml(block, str(page))
+        # A part of a recipe stands for itself in an otherwise small one.
+        whole = data if "job" in data else recipe(tmp_path, pretrained("some/model", data))
+        assert isinstance(Recipe.from_plain(whole), Train)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+        assert (page.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([^)#:]+\.md)#([^)]+)\)", page.read_text(encoding="utf-8")):
+        headings = re.findall(r"^#+ (.*)$", (page.parent / target).read_text(encoding="utf-8"), flags=re.M)
+        assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, anchor
+
+
+def test_the_table_of_what_does_not_go_together_is_complete():
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| ([^|]+?) \|", text[text.index("## What does not go together") :], flags=re.M)
+    assert sorted(rows) == sorted(["what", *(rule.name for rule in RULES)])
+
+
+def test_every_key_of_a_recipe_is_in_the_table():
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    keys = set(re.findall(r"`([\w.]+)`", " ".join(re.findall(r"^\| (`[^|]+) \|", text, flags=re.M))))
+    missing = {"job", *Train.__dataclass_fields__} - {key.split(".")[0] for key in keys}
+    missing |= {f"data.{name}" for name in Train.__annotations__["data"].__dataclass_fields__} - keys
+    assert not missing
+
+
+@pytest.mark.parametrize("kind", ["criteria", "patterns", "schedules", "allocations", "schemes", "losses"])
+def test_every_built_in_method_is_on_its_page(kind):
+    folder = next((ROOT / "hf_compress").glob(f"*/{kind}"))
+    text = (ROOT / "docs" / f"{folder.parent.name}.md").read_text(encoding="utf-8")
+    for file in folder.glob("[!_]*.py"):
+        (name,) = re.findall(r'name="(\w+)"\)', file.read_text(encoding="utf-8"))
+        assert f"`{name}`" in text, name
