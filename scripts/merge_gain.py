@@ -217,14 +217,10 @@ def tasks(options: argparse.Namespace, tokenizer: object) -> str:
 
     rows: list[tuple[str, Mapping[str, Tensor]]] = [("pre-trained encoder", base)]
     rows += [(f"fine-tuned on {label}", encoder) for label, encoder in members.items()]
-    # Frozen values with the name of the field that is chosen on validation data.
+    # A function of the scale, where one is chosen on validation data.
     candidates: list[tuple[str, Callable[[float], MergeMethod] | None]] = [("linear", None), ("fisher", None)]
     candidates += [("regmean", None)]
-    known = MergeMethod.available()
-    for name in ("task_arithmetic", "ties", "tsv_m", "iso_c"):
-        if name not in known:
-            tqdm.write(f"{name} is not installed and left out")
-            continue
+    for name in sorted({"task_arithmetic", "ties", "tsv_m", "iso_c"} & set(MergeMethod.available())):
         candidates.append((name, lambda scale, name=name: MergeMethod.create(name, scale=scale)))
     for name, build in tqdm(candidates, desc="methods"):
         if build is None:
@@ -233,17 +229,14 @@ def tasks(options: argparse.Namespace, tokenizer: object) -> str:
         tried = {scale: merged(build(scale)) for scale in SCALES}
         best = max(SCALES, key=lambda scale: sum(pair.accuracies(tried[scale], "validation")))
         rows.append((f"{name}, scale {best:g}", tried[best]))
-    if "task_arithmetic" in known:
-        unlabelled = [
-            [{k: v for k, v in b.items() if k != "labels"} for b in one.batches("validation", 16)] for one in data
-        ]
-        jobs = {
-            label: Task(model=model, batches=tqdm(batches, desc=f"AdaMerging, {label}"))
-            for label, model, batches in zip(labels, models, unlabelled, strict=True)
-        }
-        found = adamerging(base, jobs, steps=options.steps, learning_rate=1e-2)
-        # What is not a floating-point parameter of every model stays the base's.
-        rows.append((f"adamerging, {options.steps} steps", {**base, **found.state_dict}))
+    unlabelled = [[{k: v for k, v in b.items() if k != "labels"} for b in one.batches("validation", 16)] for one in data]
+    jobs = {
+        label: Task(model=model, batches=tqdm(batches, desc=f"AdaMerging, {label}"))
+        for label, model, batches in zip(labels, models, unlabelled, strict=True)
+    }
+    found = adamerging(base, jobs, steps=options.steps, learning_rate=1e-2)
+    # What is not a floating-point parameter of every model stays the base's.
+    rows.append((f"adamerging, {options.steps} steps", {**base, **found.state_dict}))
     body = [[label, *scores(pair, encoder)] for label, encoder in tqdm(rows, desc="test")]
     sizes = "; ".join(
         f"{one.task} {len(one.splits['train'])} / {len(one.splits['validation'])} / {len(one.splits['test'])} rows"
