@@ -4,8 +4,11 @@ import torch
 from hf_compress._errors import CompressionError
 from hf_compress.merging.coefficient_search import maximize, search_coefficients
 from hf_compress.merging.in_memory import merge_state_dicts
+from hf_compress.merging.merge import merge_checkpoints
 from hf_compress.merging.methods.iso_c import IsoC
 from hf_compress.merging.methods.linear import Linear
+from hf_compress.merging.source import open_source
+from tests.tiny import tiny_bert
 
 
 def bowl(point):
@@ -69,6 +72,22 @@ def test_layers_have_weights_of_their_own_and_become_rules():
     first, second = found.coefficients.of("layer.0.weight"), found.coefficients.of("layer.1.weight")
     assert first[0] > 20 * first[1] and second[1] > 20 * second[0]
     assert len(found.as_merge().rules) == 4
+
+
+def test_the_job_with_weights_per_layer_writes_the_same_bits_as_the_search(tmp_path):
+    sources, folders = {}, {}
+    for number in range(2):
+        folders[f"m{number}"] = str(tmp_path / f"m{number}")
+        tiny_bert(seed=number).save_pretrained(folders[f"m{number}"])
+        sources[f"m{number}"] = open_source(tmp_path / f"m{number}", f"m{number}")
+    found = search_coefficients(
+        sources, lambda state: float(state["classifier.weight"].sum()), granularity="layer", budget=4
+    )
+    merge_checkpoints(found.as_merge(folders), tmp_path / "out")
+    merged = open_source(tmp_path / "out", "out")
+    assert set(merged.infos) == set(found.state_dict)
+    for name, tensor in found.state_dict.items():
+        assert torch.equal(merged.read(name), tensor), name
 
 
 def test_parameters_of_the_method_are_searched_and_refused_weights_count_as_worst():

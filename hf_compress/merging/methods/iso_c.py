@@ -45,7 +45,7 @@ class IsoC(MergeMethod, name="iso_c"):
         summed = operands.delta(0).mul_(operands.weights[0])
         for member, weight in enumerate(operands.weights[1:], start=1):
             summed.add_(operands.delta(member).mul_(weight))
-        if summed.dim() > 1:
+        if summed.dim() > 1 and summed.numel():
             merged = _isotropic(summed.reshape(summed.shape[0], -1)).reshape(summed.shape)
         else:
             merged = summed.div_(len(operands.tensors))

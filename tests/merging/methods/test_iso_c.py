@@ -65,6 +65,13 @@ def test_directions_that_no_member_changed_stay_as_they_were():
     assert torch.equal(IsoC().merge(operands([base, base], base), None), base)
 
 
+@pytest.mark.parametrize("shape", [(), (0,), (0, 3), (3, 0), (1, 1)])
+def test_scalars_and_empty_tensors_are_merged_too(shape):
+    ones = torch.ones(shape, dtype=torch.bfloat16)
+    merged = IsoC().merge(operands([ones, ones], ones), None)
+    assert merged.dtype is torch.float32 and torch.equal(merged, torch.ones(shape))
+
+
 def test_a_missing_base_is_refused():
     with pytest.raises(CompressionError, match="w: iso_c merges task vectors; name the base model"):
         IsoC().merge(operands([torch.ones(2, 2)], None), None)

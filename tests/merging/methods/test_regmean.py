@@ -73,6 +73,15 @@ def test_fewer_tokens_than_inputs_still_repeat_the_outputs_of_both():
         torch.testing.assert_close(x @ merged.T, x @ layer.T, atol=1e-4, rtol=1e-4)
 
 
+def test_sixteen_bit_members_with_their_outputs_along_the_rows_are_solved_in_fp64():
+    inputs, layers = [random(40, 6, seed=0), random(30, 6, seed=2)], [random(4, 6, seed=3), random(4, 6, seed=4)]
+    grams = [x.T @ x for x in inputs]
+    half = [layer.bfloat16() for layer in layers]
+    merged = RegMean().merge(operands(half, grams), None)
+    assert merged.dtype is torch.float32 and merged.is_contiguous()
+    assert torch.equal(merged, RegMean().merge(operands([layer.float() for layer in half], grams), None))
+
+
 def test_tensors_without_a_gram_matrix_get_the_weighted_mean():
     bias = operands([torch.tensor([1.0, 2.0]), torch.tensor([5.0, 6.0])], weights=(1.0, 3.0))
     torch.testing.assert_close(RegMean().merge(bias, None), torch.tensor([4.0, 5.0]))
