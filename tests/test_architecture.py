@@ -26,7 +26,19 @@ VALUES = {
     "schemes",
 }
 VALUES |= {"loss", "losses", "signal"}
-VALUES |= {"method", "methods", "operands", "gram", "sphere", "selection", "weights", "lora_factors"}
+VALUES |= {
+    "method",
+    "methods",
+    "operands",
+    "gram",
+    "sphere",
+    "selection",
+    "weights",
+    "lora_factors",
+    "threshold",
+    "consensus",
+    "sparsified",
+}
 TECHNIQUES = {"pruning", "quantization", "distillation", "merging", "ensembling"}
 HOSTS = {"training", "evaluation", "export"}
 

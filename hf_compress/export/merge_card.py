@@ -4,6 +4,8 @@ from typing import Any
 
 import yaml
 
+from hf_compress.merging.merge import report_lines
+
 
 def render_merge_card(manifest: dict[str, Any]) -> str:
     """README.md for the Hub.
@@ -31,8 +33,7 @@ def render_merge_card(manifest: dict[str, Any]) -> str:
         for label in labels
     )
     tensors = "\n".join(f"- {what}: {count}" for what, count in manifest["tensors"].items())
-    notes = "".join(f"- {note}\n" for note in manifest["notes"])
-    zeros = "".join(f"- {label}: {share:.4f} of the weights are zero\n" for label, share in manifest["sparsity"].items())
+    reports = "".join(f"\n{line}." for line in report_lines(manifest["reports"]))
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     recipe = yaml.safe_dump({"job": "merge", **job}, sort_keys=False, allow_unicode=True)
     return f"""---
@@ -48,7 +49,8 @@ A merge of {len(job["members"])} models by {source}, {manifest["size"]} of weigh
 {tensors}
 
 Every tensor of every input is accounted for. Load-back: {manifest["load_back"]}.
-{zeros}{notes}
+{reports}
+
 ## Inputs
 
 | input | file and first 16 digits of its SHA-256 |

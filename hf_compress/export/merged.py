@@ -3,16 +3,22 @@
 import datetime
 import importlib.metadata
 import platform
+import shutil
 from pathlib import Path
 from typing import Any
+
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from hf_compress import __version__
 from hf_compress._registry import dump
 from hf_compress._units import format_bytes
 from hf_compress.export.manifest import write_manifest
 from hf_compress.export.merge_card import render_merge_card
+from hf_compress.export.requantize import requantize
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.merge import MergeResult, merge_checkpoints
+from hf_compress.merging.writer import INDEX
 
 
 def merge(
@@ -34,14 +40,44 @@ def merge(
     out = Path(out)
 
     def finish(folder: Path, result: MergeResult) -> None:
-        manifest = merge_manifest(job, result, title or out.name)
+        if result.quantized and job.quantized == "requantize":
+            # The result is the caller's as well: what happened here belongs into its reports.
+            result.reports["requantized"] = _requantize(folder, result)
+        manifest = merge_manifest(job, result, title or out.name, weights_bytes(folder))
         write_manifest(manifest, folder)
-        (folder / "README.md").write_text(render_merge_card(manifest))
+        (folder / "README.md").write_text(render_merge_card(manifest), encoding="utf-8")
 
     return merge_checkpoints(job, out, device=device, threads=threads, finish=finish)
 
 
-def merge_manifest(job: Merge, result: MergeResult, title: str) -> dict[str, Any]:
+def weights_bytes(folder: Path) -> int:
+    """What the weight files weigh."""
+    return sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+
+
+def _requantize(folder: Path, result: MergeResult) -> dict[str, Any]:
+    """Replace the dense weights in `folder` by quantized ones; the error, as plain data."""
+    packed = folder.with_name(f"{folder.name}.packed")
+    shutil.rmtree(packed, ignore_errors=True)
+    try:
+        done = requantize(folder, packed, result.quantization, result.quantized)
+        dense = sorted(folder.glob("*.safetensors"))
+        with safe_open(dense[0], "pt") as file:
+            metadata = file.metadata()
+        for file in [*dense, folder / INDEX]:
+            file.unlink(missing_ok=True)
+        for file in sorted(packed.iterdir()):
+            if file.suffix == ".safetensors":
+                # Where the weights came from goes with them.
+                save_file(load_file(file), folder / file.name, metadata=metadata)
+            else:
+                shutil.copyfile(file, folder / file.name)
+    finally:
+        shutil.rmtree(packed, ignore_errors=True)
+    return done.to_plain(full=False)
+
+
+def merge_manifest(job: Merge, result: MergeResult, title: str, num_bytes: int) -> dict[str, Any]:
     """`compression.json` of a merge: parameters, inputs with their hashes, where every tensor went, versions."""
     reasons: dict[str, int] = {}
     for task in result.account.tasks.values():
@@ -58,10 +94,9 @@ def merge_manifest(job: Merge, result: MergeResult, title: str) -> dict[str, Any
         "method": {"name": job.method.name, "reference": None if reference is None else str(reference)},
         "inputs": result.inputs,
         "tensors": {"merged": result.account.counts()["merged"], **dict(sorted(reasons.items()))},
-        "size": format_bytes(result.num_bytes),
+        "size": format_bytes(num_bytes),
         "load_back": result.loads,
-        "sparsity": result.sparsity,
-        "notes": list(result.notes),
+        "reports": result.reports,
         "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "versions": {
             "hf_compress": __version__,

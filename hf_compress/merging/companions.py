@@ -25,16 +25,24 @@ _PATTERNS = (
     "additional_chat_templates",
 )
 """What save_pretrained of tokenizers, processors and models writes beside the weights."""
+_TOKENIZER = {"tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*.tiktoken"}
 
 
-def copy_companions(source: Path, out: Path) -> list[str]:
+def copy_companions(source: Path, out: Path, *, tokenizer: bool = True) -> list[str]:
     """Copy them; files that exist in `out` already stay.
+
+    Args:
+        source: a checkpoint.
+        out: where to.
+        tokenizer: copy the tokenizer's files; False where the result has another one.
 
     Returns:
         The names of what was copied, sorted.
     """
     copied = []
     for pattern in _PATTERNS:
+        if not tokenizer and pattern in _TOKENIZER:
+            continue
         for file in sorted(source.glob(pattern)):
             target = out / file.name
             if target.exists():

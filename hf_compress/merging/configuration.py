@@ -171,6 +171,8 @@ class Merge:
             the input whose tokenizer it is.
         heads: members with other labels.
         sparsity: members with zeros.
+        quantized: when members are quantized: "requantize" the result the way they were, with the error stated, or leave it
+            "dense".
         dtype: the stored type; "auto" = the base's, tensor by tensor.
         compat: whose numbers, where a library's differ from the paper's; passed on to the method.
         seed: of methods that draw random numbers.
@@ -188,6 +190,7 @@ class Merge:
     chat_template: str | None = None
     heads: Heads = field(default_factory=Heads)
     sparsity: Sparsity = field(default_factory=Sparsity)
+    quantized: Literal["requantize", "dense"] = "requantize"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compat: Compat = "paper"
     seed: int = 0

@@ -19,10 +19,8 @@ from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import CHUNK, Operands
 from hf_compress.merging.plan import Account, Location, Task
 from hf_compress.merging.source import Source
+from hf_compress.merging.sparsity import SparsityPolicy, TensorZeros, count_zeros
 from hf_compress.merging.writer import Layout, Shard, ShardFile
-
-Adjust = Callable[[Operands, Tensor], Tensor]
-"""(operands of a chunk or whole tensor, merged values) -> the values to be stored; used to restore zeros."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +30,10 @@ class TensorRecipe:
     Attributes:
         method: its fields already replaced for this tensor.
         values: per-member parameters by name, one number per member that has the tensor.
-        adjust: what is done to merged values before they are stored, or None.
     """
 
     method: MergeMethod
     values: Mapping[str, tuple[float, ...]]
-    adjust: Adjust | None = None
 
 
 def available_threads() -> int:
@@ -63,6 +59,7 @@ class Engine:
         sources: by label.
         account: the plan.
         recipe_of: tensor name -> how it is merged.
+        sparsity: what happens to zeros of pruned inputs, or None.
         seed: of random methods.
         statistics: by statistic name, then label: sources of what the method needs.
         device: where to compute; memory there is bounded by a chunk of every member (a tensor for whole-tensor methods).
@@ -75,13 +72,14 @@ class Engine:
         sources: Mapping[str, Source],
         account: Account,
         recipe_of: Callable[[str], TensorRecipe],
+        sparsity: SparsityPolicy | None = None,
         seed: int = 0,
         statistics: Mapping[str, Mapping[str, Source]] | None = None,
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
         self.sources, self.account, self.recipe_of, self.seed = sources, account, recipe_of, seed
-        self.statistics = statistics or {}
+        self.sparsity, self.statistics = sparsity, statistics or {}
         self.device = torch.device(device)
         self.threads = threads or available_threads()
         self._stop = threading.Event()
@@ -157,14 +155,35 @@ class Engine:
             return
         recipe = self.recipe_of(task.name)
         operands = self._operands(task, recipe)
-        survey = recipe.method.survey(operands)
-        for part in (operands,) if recipe.method.whole else operands.chunks():
-            if not recipe.method.propagates:
+        zeros = None
+        if self.sparsity is not None:
+            zeros = self.sparsity.survey(task.name, operands.tensors, operands.base, operands.members)
+        parts = self._merged(task, recipe, operands, zeros)
+        if self.sparsity is None or zeros is None or not zeros.pruned:
+            yield from parts
+        elif self.sparsity.needs_whole(zeros):
+            whole = torch.cat([values.reshape(-1) for _, values in parts])
+            yield 0, self.sparsity.finish(zeros, whole)
+        else:
+            count = 0
+            for start, values in parts:
+                count += count_zeros(values)
+                yield start, values
+            self.sparsity.note(zeros, count)
+
+    def _merged(
+        self, task: Task, recipe: TensorRecipe, operands: Operands, zeros: TensorZeros | None
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Merged, checked and cast, part by part."""
+        method = recipe.method
+        survey = method.survey(operands)
+        for part in (operands,) if method.whole else operands.chunks():
+            if not method.propagates:
                 self._check_finite(task, part)
-            moved = self._moved(part)
-            merged = recipe.method.merge(moved, survey)
-            if recipe.adjust is not None:
-                merged = recipe.adjust(moved, merged)
+            moved = part if self.device.type == "cpu" else part.to(self.device)
+            merged = method.merge(moved, survey)
+            if self.sparsity is not None and zeros is not None:
+                merged = self.sparsity.apply(zeros, merged, moved.tensors, moved.base)
             stored = merged.to(device="cpu", dtype=task.info.dtype)
             if not _is_finite(stored):
                 self._check_finite(task, part)
@@ -199,11 +218,6 @@ class Engine:
 
     def _read(self, place: Location) -> Tensor:
         return self.sources[place[0]].read(place[1])
-
-    def _moved(self, operands: Operands) -> Operands:
-        if self.device.type == "cpu":
-            return operands
-        return operands.to(self.device)
 
     def _check_finite(self, task: Task, operands: Operands) -> None:
         """A sum is finite only if every term is; it reads the chunk once, while it comes into the cache anyway."""

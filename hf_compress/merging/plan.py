@@ -91,6 +91,7 @@ def make_plan(
     sources: Mapping[str, Source],
     mapping: Mapping[str, Sequence[Location]] | None = None,
     tied: Mapping[str, str] | None = None,
+    copied: Mapping[str, str] | None = None,
 ) -> Account:
     """Account for every tensor of every source.
 
@@ -98,18 +99,21 @@ def make_plan(
         merge: the job.
         sources: by label; "base" is the base model's, the others in the recipe's order.
         mapping: result tensor -> its places, where layers are stacked; None = equal names belong together.
+        copied: result tensor -> the label of the input whose tensor it is (output heads).
         tied: result tensor -> the one whose weight it shares, for models that tie weights: such duplicates are left out.
 
     Raises:
         CompressionError: with every problem, one a line: tensors that some inputs lack, other shapes, integer tensors that
             differ, patterns that match nothing.
     """
-    return _Planner(merge, sources, tied or {}).plan(mapping)
+    return _Planner(merge, sources, tied or {}, copied or {}).plan(mapping)
 
 
 class _Planner:
-    def __init__(self, merge: Merge, sources: Mapping[str, Source], tied: Mapping[str, str]) -> None:
-        self.merge, self.sources, self.tied = merge, sources, tied
+    def __init__(
+        self, merge: Merge, sources: Mapping[str, Source], tied: Mapping[str, str], copied: Mapping[str, str]
+    ) -> None:
+        self.merge, self.sources, self.tied, self.copied = merge, sources, tied, copied
         self.reference = next(iter(sources)) if BASE not in sources else BASE
         self.account = Account()
         self.problems: list[str] = []
@@ -155,6 +159,9 @@ class _Planner:
         if taken is not None:
             self.matched.add(taken)
             self._take(name, places, self.merge.take[taken], f"take: {taken}")
+            return
+        if name in self.copied:
+            self._take(name, places, self.copied[name], "heads")
             return
         if not self._same_shape(name, places):
             return

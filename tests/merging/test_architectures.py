@@ -30,7 +30,7 @@ def slerp(a, b, base):
 
 
 def ties(a, b, base):
-    """Yadav et al. 2023, element by element in lists, density 0.5."""
+    """Yadav et al. 2023, element by element in lists, density 0.5; weights count in the vote and in the mean."""
     deltas = [(member - base).flatten().tolist() for member in (a, b)]
     size = len(deltas[0])
     for delta in deltas:
@@ -39,7 +39,7 @@ def ties(a, b, base):
             delta[index] = 0.0
     merged = []
     for values in zip(*deltas, strict=True):
-        sign = 1 if sum(values) >= 0 else -1
+        sign = 1 if sum(value * weight for value, weight in zip(values, WEIGHTS, strict=True)) >= 0 else -1
         agreeing = [(value, weight) for value, weight in zip(values, WEIGHTS, strict=True) if value * sign > 0]
         merged.append(sum(v * w for v, w in agreeing) / sum(w for _, w in agreeing) if agreeing else 0.0)
     return base + torch.tensor(merged, dtype=base.dtype).view_as(base)

@@ -4,17 +4,19 @@ import pytest
 import torch
 
 from hf_compress.merging import operands
+from hf_compress.merging.configuration import Sparsity
 from hf_compress.merging.engine import Engine, TensorRecipe, one_torch_thread
 from hf_compress.merging.methods.linear import Linear
 from hf_compress.merging.operands import Operands
 from hf_compress.merging.plan import make_plan
+from hf_compress.merging.sparsity import SparsityPolicy
 from tests.merging.test_plan import Memory, job
 
 
-def engine(first, second, **recipe):
+def engine(first, second):
     sources = {"a": Memory("a", w=first), "b": Memory("b", w=second)}
     account = make_plan(job(), sources)
-    made = TensorRecipe(method=Linear(), values={"weight": (0.25, 0.75)}, **recipe)
+    made = TensorRecipe(method=Linear(), values={"weight": (0.25, 0.75)})
     return Engine(sources=sources, account=account, recipe_of=lambda name: made), account.tasks["w"]
 
 
@@ -41,12 +43,20 @@ def test_empty_and_scalar_tensors_pass():
     assert (start, values.tolist()) == (0, [2.5])
 
 
-def test_adjust_sees_the_chunk_and_changes_what_is_stored():
-    def keep_signs_of_the_first(part, merged):
-        return merged * (part.tensors[0] > 0)
+def pruned_pair():
+    """Two weights of 50 % zeros at other places: 0b01 means only the first is zero there."""
+    a = torch.tensor([[0.0, 0.0, 1.0, 2.0], [0.0, 3.0, 0.0, 4.0]])
+    b = torch.tensor([[0.0, 5.0, 0.0, 6.0], [7.0, 0.0, 0.0, 8.0]])
+    return a, b
 
-    made, task = engine(torch.tensor([1.0, -1.0]), torch.tensor([1.0, 1.0]), adjust=keep_signs_of_the_first)
-    assert whole(made.compute(task)).tolist() == [1.0, 0.0]
+
+@pytest.mark.parametrize(("policy", "zeros"), [("measure", 2), ("union", 2), ("intersection", 6), ("prune", 4)])
+def test_zeros_of_members_follow_the_policy_and_are_counted(policy, zeros):
+    made, task = engine(*pruned_pair())
+    made.sparsity = SparsityPolicy(Sparsity(policy=policy), ["a", "b"])
+    merged = whole(made.compute(task))
+    assert int((merged == 0).sum()) == zeros
+    assert made.sparsity.report()["overall"] == {"a": 0.5, "b": 0.5, "result": zeros / 8}
 
 
 def test_huge_but_finite_values_are_not_taken_for_infinity():

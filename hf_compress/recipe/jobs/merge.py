@@ -33,7 +33,7 @@ class MergeModels(Recipe, Merge, name="merge"):
 
     def preflight(self) -> list[Problem]:
         """Everything that can be found without writing: files, tensors, parameters, the folder."""
-        from hf_compress.merging.merge import check_merge_inputs
+        from hf_compress.merging.job import check_merge_inputs
 
         problems = []
         if Path(self.output_dir).exists():

@@ -9,8 +9,8 @@ from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from hf_compress import Recipe
+from hf_compress._yaml import write_yaml
 from hf_compress.export.manifest import read_manifest
-from hf_compress.recipe.yaml_text import write_yaml
 from tests.merging.zoo import make
 from tests.recipe.conftest import tree
 

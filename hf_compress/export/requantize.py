@@ -1,0 +1,179 @@
+"""Quantizing a merged model again the way its members were, with the error stated."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_compress._errors import CompressionError
+from hf_compress.export.compressed_tensors import save_compressed
+from hf_compress.merging.quantized_source import DequantizedSource
+from hf_compress.quantization.configuration import Quantization
+from hf_compress.quantization.fake_quantize import fake_quantize_weight
+from hf_compress.quantization.ptq import quantize
+from hf_compress.quantization.qat import check_model
+from hf_compress.quantization.scheme import Scheme
+
+if TYPE_CHECKING:
+    from compressed_tensors.quantization import QuantizationArgs
+
+
+@dataclass(frozen=True, kw_only=True)
+class Requantized:
+    """What requantizing did to the weights.
+
+    Attributes:
+        scheme: the name of the scheme.
+        layers: module -> |Q(W) - W| / |W| (Frobenius), W the merged weight.
+        overall: the same over all quantized weights together.
+        members: label -> the rounding error its own quantization is expected to have, |Q(V) - V| / |V| for its unknown
+            original V, from its scales: a uniform error has the variance step^2 / 12.
+    """
+
+    scheme: str
+    layers: Mapping[str, float]
+    overall: float
+    members: Mapping[str, float] = field(default_factory=dict)
+
+    def to_plain(self, full: bool = True) -> dict[str, Any]:
+        """For the manifest."""
+        return {
+            "scheme": self.scheme,
+            "relative_error": self.overall,
+            "members_expected_error": dict(self.members),
+            **({"layers": dict(self.layers)} if full else {}),
+        }
+
+
+def quantization_of(config: Mapping[str, Any]) -> Quantization:
+    """The library's setting that a compressed-tensors config.json describes.
+
+    Args:
+        config: config.json as plain data.
+
+    Raises:
+        CompressionError: it is not quantized, mixes schemes, or uses one that this library does not write.
+    """
+    from compressed_tensors.quantization import QuantizationConfig
+
+    data = config.get("quantization_config")
+    if not data or data.get("quant_method") != "compressed-tensors":
+        raise CompressionError(
+            "config.json has no compressed-tensors quantization_config, so there is no scheme to take over"
+        )
+    settings = QuantizationConfig.model_validate(dict(data))
+    groups = list(settings.config_groups.values())
+    if len(groups) != 1:
+        raise CompressionError(
+            f"quantization_config has {len(groups)} groups, and one scheme for the whole model is supported; quantize the"
+            " merged model with quantize() and a scheme of your choice"
+        )
+    group = groups[0]
+    assert group.weights is not None
+    for kind in Scheme.available().values():
+        for scheme in (kind(), kind(group_size=group.weights.group_size)) if group.weights.group_size else (kind(),):
+            try:
+                ours = scheme.to_compressed_tensors(group.targets)
+            except CompressionError:  # a group size for a preset without groups
+                continue
+            if _same(ours.weights, group.weights) and _same(ours.input_activations, group.input_activations):
+                return Quantization(scheme=scheme, targets=tuple(group.targets), ignore=tuple(settings.ignore or ()))
+    raise CompressionError(
+        f"the members' scheme ({group.weights.num_bits}-bit {group.weights.type}, {group.weights.strategy}) is none of"
+        f" {', '.join(Scheme.available())}; quantize the merged model with quantize() and one of these"
+    )
+
+
+def requantize(
+    folder: str | Path, out: str | Path, config: Mapping[str, Any], members: Mapping[str, DequantizedSource] | None = None
+) -> Requantized:
+    """Quantize the merged dense model like its members, by rounding to nearest, and write it.
+
+    Args:
+        folder: the merged model, dense.
+        out: the folder to write; must not exist, appears only when everything is written.
+        config: config.json of the member whose scheme, targets and ignore list are taken over.
+        members: the quantized members by label, for their own expected errors.
+
+    Raises:
+        CompressionError: see `quantization_of`; a layer does not fit the scheme; or `out` exists.
+    """
+    if Path(out).exists():
+        raise CompressionError(f"{out} exists already; remove it or choose another folder")
+    quantization = quantization_of(config)
+    model = _load(Path(folder))
+    args = quantization.scheme.to_compressed_tensors(quantization.targets).weights
+    assert args is not None
+    errors: dict[str, tuple[float, float]] = {}
+    for name, module in check_model(model, quantization).items():
+        weight: Tensor = module.weight.data  # type: ignore[assignment, union-attr]
+        errors[name] = _square(fake_quantize_weight(weight, args) - weight), _square(weight)
+    quantize(model, quantization)
+    save_compressed(model, out, _processor(Path(folder)))  # type: ignore[arg-type]
+    return Requantized(
+        scheme=quantization.scheme.name,
+        layers={name: _relative(*pair) for name, pair in errors.items()},
+        overall=_relative(sum(error for error, _ in errors.values()), sum(size for _, size in errors.values())),
+        members={label: expected_error(source) for label, source in (members or {}).items()},
+    )
+
+
+def expected_error(source: DequantizedSource) -> float:
+    """sqrt(sum step^2 / 12 / sum w^2) over the quantized weights of one member.
+
+    The step of integers is the scale; that of float8 (E4M3) is scale * 2^(floor(log2 |w / scale|) - 3), at least
+    scale * 2^-9, its spacing near zero.
+    """
+    error = size = 0.0
+    for module in source.quantized:
+        weight = source.read(f"{module}.weight").double()
+        scale = source.scale(module).double()
+        args = source.scheme(module).weights
+        assert args is not None
+        if scale.dim() == 2 and scale.shape[1] > 1:
+            scale = scale.repeat_interleave(args.group_size or 1, dim=1)[:, : weight.shape[1]]
+        step = scale.expand_as(weight)
+        if args.type == "float":
+            step = step * torch.exp2(torch.frexp(weight / step).exponent.clamp_min(-5).double() - 4)
+        error += float((step * step).sum()) / 12
+        size += float((weight * weight).sum())
+    return _relative(error, size)
+
+
+def _same(one: "QuantizationArgs | None", other: "QuantizationArgs | None") -> bool:
+    """Equal in what decides the stored numbers; observers and their settings only matter while calibrating."""
+    if one is None or other is None:
+        return one is other
+    keys = ("num_bits", "type", "symmetric", "strategy", "group_size", "dynamic")
+    return all(getattr(one, key) == getattr(other, key) for key in keys)
+
+
+def _square(tensor: Tensor) -> float:
+    return float(tensor.double().square().sum())
+
+
+def _relative(error: float, size: float) -> float:
+    return math.sqrt(error / size) if size else 0.0
+
+
+def _load(folder: Path) -> nn.Module:
+    """The model by the class its config names, in the type it is stored in."""
+    import transformers
+
+    config = transformers.AutoConfig.from_pretrained(folder)
+    names = config.architectures or []
+    model_class: Any = getattr(transformers, names[0], None) if names else None
+    loaded: nn.Module = (model_class or transformers.AutoModel).from_pretrained(folder, dtype="auto")
+    return loaded
+
+
+def _processor(folder: Path) -> Any:
+    """What turns inputs into tensors for this model, to be written beside it; None where the folder has nothing."""
+    from transformers import AutoProcessor
+
+    names = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
+    return AutoProcessor.from_pretrained(folder) if any((folder / name).is_file() for name in names) else None

@@ -1,0 +1,130 @@
+"""A merge with its inputs open: unpacked, adapted, aligned, stacked, and every tensor accounted for."""
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_compress import __version__
+from hf_compress._errors import CompressionError
+from hf_compress._registry import dump
+from hf_compress.merging.architecture import tied_tensors
+from hf_compress.merging.checks import check_merge
+from hf_compress.merging.companions import resolve_folder
+from hf_compress.merging.configuration import BASE, Merge
+from hf_compress.merging.engine import TensorRecipe
+from hf_compress.merging.heads import resolve_heads
+from hf_compress.merging.lora_adapter import Adapter
+from hf_compress.merging.lora_source import AdaptedSource
+from hf_compress.merging.parameters import resolve
+from hf_compress.merging.plan import Location, make_plan
+from hf_compress.merging.provenance import input_hashes
+from hf_compress.merging.quantized_source import DequantizedSource, dense_source
+from hf_compress.merging.source import Source, open_source
+from hf_compress.merging.sparsity import SparsityPolicy
+from hf_compress.merging.stacking import stack_layers
+from hf_compress.merging.vocabulary import align
+
+
+class Job:
+    """What `merge_checkpoints` streams.
+
+    Attributes:
+        merge: the job's values.
+        folders: label -> folder; the base first.
+        sources: label -> source, wrapped by whatever changes it before it is merged.
+        quantized: the members whose integers were unpacked, by label.
+        quantization: config.json of the first of them, {} without any.
+        vocabulary: what aligning the tokenizers did.
+        heads: what the policy for output heads did.
+        changes: fields of config.json that stacking decides.
+        account: where every tensor goes.
+        sparsity: the policy for zeros.
+    """
+
+    def __init__(self, merge: Merge, threads: int) -> None:
+        self.merge, self.threads = merge.plain(), threads
+        problems = check_merge(self.merge)
+        if problems:
+            raise CompressionError("\n".join(problems))
+        named = ([(BASE, merge.base)] if merge.base is not None else []) + [
+            (member.label, member.model) for member in merge.members
+        ]
+        self.folders = {label: resolve_folder(model, label) for label, model in named}
+        self.sources: dict[str, Source] = {label: open_source(folder, label) for label, folder in self.folders.items()}
+        self._inputs = dict(self.sources)
+        self.quantized: dict[str, DequantizedSource] = {}
+        self.quantization: dict[str, Any] = {}
+        self._unpack()
+        self._apply_adapters()
+        self.vocabulary = align(list(self.sources.values()), self.folders, self.merge.tokenizer)
+        members = [member.label for member in self.merge.members]
+        self.heads = resolve_heads(self.vocabulary.sources, members, self.merge.heads)
+        self.sources = {source.label: source for source in self.heads.sources}
+        self.reference = next(iter(self.sources.values()))
+        self.changes: dict[str, Any] = {}
+        mapping, merged_from = self._stack()
+        tied = tied_tensors(self.folders[self.reference.label], self.reference.config)
+        self.account = make_plan(self.merge, self.sources, mapping, tied, self.heads.copied)
+        # All names go in, copied ones too: how many layers there are follows from them.
+        self._parameters = resolve(self.merge, self.account.tasks, merged_from)
+        self.sparsity = SparsityPolicy(self.merge.sparsity, members)
+
+    def _unpack(self) -> None:
+        for label, source in self.sources.items():
+            dense = dense_source(source)
+            if isinstance(dense, DequantizedSource):
+                self.quantized[label] = dense
+                self.quantization = self.quantization or source.config
+                self.sources[label] = dense
+
+    def _apply_adapters(self) -> None:
+        for member in self.merge.members:
+            if member.adapter is not None:
+                adapter = Adapter(resolve_folder(member.adapter, member.label))
+                self.sources[member.label] = AdaptedSource(self.sources[member.label], adapter)
+                self._inputs[member.label] = self.sources[member.label]
+
+    def _stack(self) -> tuple[dict[str, list[Location]] | None, dict[str, list[str]] | None]:
+        """Where each tensor's sources are when layers are chosen, and which members those are."""
+        if self.merge.slices is None:
+            return None, None
+        names = {label: source.infos for label, source in self.sources.items()}
+        stack = stack_layers(self.merge, names, {label: source.config for label, source in self.sources.items()})
+        self.changes = stack.config
+        return stack.places, stack.members()
+
+    def recipe_of(self, name: str) -> TensorRecipe:
+        """How the tensor `name` is merged."""
+        found = self._parameters[name]
+        return TensorRecipe(method=found.method, values=found.values)
+
+    @functools.cached_property
+    def hashes(self) -> dict[str, dict[str, str]]:
+        """SHA-256 of every input file; reading them takes a while, so only a merge that goes on asks for them."""
+        return input_hashes(self._inputs, self.threads)
+
+    def metadata(self) -> dict[str, str]:
+        """What each file's header says about its making."""
+        made = {"version": __version__, "torch": torch.__version__, "merge": dump(self.merge), "inputs": self.hashes}
+        return {"hf_compress": json.dumps(made, separators=(",", ":"))}
+
+    def fingerprint(self) -> str:
+        """Equal for merges that write the same bytes."""
+        return hashlib.sha256(self.metadata()["hf_compress"].encode()).hexdigest()
+
+    def tokenizer_folder(self) -> Path:
+        """Whose tokenizer and processors the result has."""
+        return self.folders[self.reference.label]
+
+
+def check_merge_inputs(merge: Merge) -> None:
+    """Open every input and account for every tensor, without writing anything.
+
+    Raises:
+        CompressionError: with every problem.
+    """
+    Job(merge, 1)

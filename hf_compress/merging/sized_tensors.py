@@ -1,0 +1,128 @@
+"""Which tensors of a checkpoint grow with a setting of its config: the vocabulary's and the labels'.
+
+The model class is built twice without memory, once with the setting one larger; the tensors whose shape differs are the
+answer. So nothing is guessed from names: embeddings, tied or separate heads, per-token biases and multi-layer classifiers
+of any architecture are found, and in the names and the layout that the checkpoint has on disk.
+"""
+
+import copy
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from hf_compress._errors import CompressionError
+from hf_compress.merging.source import Source
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedConfig
+
+Setting = Literal["vocab_size", "num_labels"]
+
+
+def known(source: Source) -> bool:
+    """Whether config.json names an architecture of transformers; others are compared by what their config.json says."""
+    from transformers import CONFIG_MAPPING
+
+    return source.config.get("model_type") in CONFIG_MAPPING
+
+
+def load_config(source: Source) -> "PreTrainedConfig":
+    """The source's config as transformers' object.
+
+    Raises:
+        CompressionError: there is none, or it belongs to no architecture of transformers.
+    """
+    from transformers import CONFIG_MAPPING
+
+    kind = str(source.config.get("model_type"))
+    if not known(source):
+        raise CompressionError(
+            f"{source.place}: config.json has model_type={kind!r}, which transformers does not know; models with code of"
+            " their own merge only where all vocabularies and label sets are equal"
+        )
+    try:
+        return CONFIG_MAPPING[kind].from_dict(copy.deepcopy(source.config))
+    except Exception as error:  # every config class checks its values in its own way
+        reason = " ".join(str(error).split())[:200]
+        raise CompressionError(f"{source.place}/config.json is no valid config of {kind}: {reason}") from error
+
+
+def vocabulary_path(config: "PreTrainedConfig") -> tuple[str, ...] | None:
+    """Where `vocab_size` stands in the config: () at the top, ("text_config",) inside; None without a vocabulary."""
+    text = config.get_text_config()
+    if getattr(text, "vocab_size", None) is None:
+        return None
+    return _path_to(config, text)
+
+
+def vocabulary_size(source: Source) -> int | None:
+    """Rows of the source's embeddings, padding included; None for models without a vocabulary."""
+    if not known(source):
+        size = source.config.get("vocab_size", (source.config.get("text_config") or {}).get("vocab_size"))
+        return None if size is None else int(size)
+    config = load_config(source)
+    return config.get_text_config().vocab_size if vocabulary_path(config) is not None else None
+
+
+def sized_tensors(source: Source, setting: Setting) -> dict[str, int]:
+    """The tensors that follow the setting: name on disk -> the dimension that does.
+
+    Tied tensors appear once, under the name the checkpoint has them by.
+
+    Raises:
+        CompressionError: the architecture is unknown, or a tensor follows the setting in two dimensions.
+    """
+    config = load_config(source)
+    if setting == "vocab_size" and vocabulary_path(config) is None:
+        return {}
+    larger = copy.deepcopy(config)
+    owner = larger.get_text_config() if setting == "vocab_size" else larger
+    setattr(owner, setting, getattr(owner, setting) + 1)
+    before, prefix = _shapes_on_disk(config, source)
+    after, _ = _shapes_on_disk(larger, source)
+    found: dict[str, int] = {}
+    for name in sorted(before.keys() & after.keys()):
+        if before[name] == after[name]:
+            continue
+        grown = [axis for axis, sizes in enumerate(zip(before[name], after[name], strict=True)) if sizes[0] != sizes[1]]
+        if len(grown) != 1:
+            raise CompressionError(
+                f"{source.place}: {name} follows {setting} in {len(grown)} dimensions, and one is supported"
+            )
+        # A checkpoint of the bare encoder lacks the prefix its class with a head has, and the other way round.
+        for candidate in (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}.")):
+            if candidate in source.infos:
+                found[candidate] = grown[0]
+                break
+    return found
+
+
+def _path_to(config: "PreTrainedConfig", target: "PreTrainedConfig") -> tuple[str, ...] | None:
+    if config is target:
+        return ()
+    for key in getattr(config, "sub_configs", {}):
+        below = getattr(config, key, None)
+        path = _path_to(below, target) if below is not None else None
+        if path is not None:
+            return (key, *path)
+    return None
+
+
+def _shapes_on_disk(config: "PreTrainedConfig", source: Source) -> tuple[dict[str, tuple[int, ...]], str]:
+    """What `save_pretrained` would write for this config, and the name under which the class holds its encoder."""
+    import transformers
+    from transformers.core_model_loading import revert_weight_conversion
+
+    names = config.architectures or []
+    model_class: Any = getattr(transformers, names[0], None) if names else None
+    try:
+        with torch.device("meta"):
+            model = model_class(config) if model_class is not None else transformers.AutoModel.from_config(config)
+        state = revert_weight_conversion(model, model.state_dict())
+    except Exception as error:  # any of the many model classes may refuse a config in its own way
+        reason = " ".join(str(error).split())[:200]
+        raise CompressionError(
+            f"{source.place}: {names[0] if names else config.model_type} cannot be built from config.json ({reason}); the"
+            " tensors that belong to the vocabulary or the labels are found by building it"
+        ) from error
+    return {name: tuple(tensor.shape) for name, tensor in state.items()}, model.base_model_prefix

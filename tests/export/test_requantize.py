@@ -1,0 +1,98 @@
+"""Quantizing a merged model like its members."""
+
+import json
+import math
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from hf_compress._errors import CompressionError
+from hf_compress.export.compressed_tensors import save_compressed
+from hf_compress.export.requantize import expected_error, quantization_of, requantize
+from hf_compress.merging.quantized_source import DequantizedSource
+from hf_compress.merging.source import open_source
+from hf_compress.quantization.configuration import Quantization
+from hf_compress.quantization.ptq import quantize
+from hf_compress.quantization.scheme import Scheme
+from tests.tiny import tiny_llama, tiny_tokenizer
+
+SCHEMES = {name: 16 if name in ("W4A16", "W8A16", "W4A8") else None for name in Scheme.available()}
+
+
+def _member(folder, name, seed):
+    model = tiny_llama(seed)
+    quantize(model, Quantization(scheme=Scheme.create(name, group_size=SCHEMES[name])))
+    save_compressed(model, folder)
+    return DequantizedSource(open_source(folder, folder.name))
+
+
+def _average(sources, folder):
+    """The mean of the members as a dense checkpoint."""
+    tiny_llama().save_pretrained(folder)
+    tensors = {name: torch.stack([source.read(name).float() for source in sources]).mean(0) for name in sources[0].infos}
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    return tensors
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_stated_error_is_that_of_the_written_model(tmp_path, name):
+    members = {label: _member(tmp_path / label, name, seed) for seed, label in enumerate(("one", "two"))}
+    tensors = _average(list(members.values()), tmp_path / "merged")
+    config = json.loads((tmp_path / "one" / "config.json").read_text())
+    tiny_tokenizer().save_pretrained(tmp_path / "merged")
+    stated = requantize(tmp_path / "merged", tmp_path / "out", config, members)
+    assert AutoTokenizer.from_pretrained(tmp_path / "out").get_vocab() == tiny_tokenizer().get_vocab()
+    assert stated.scheme == name
+    assert len(stated.layers) == 14
+    written = DequantizedSource(open_source(tmp_path / "out", "out"))
+    assert written.quantized == members["one"].quantized
+    differences = sizes = 0.0
+    for module in written.quantized:
+        weight = tensors[f"{module}.weight"]
+        difference = (written.read(f"{module}.weight") - weight).norm().item()
+        assert stated.layers[module] == pytest.approx(difference / weight.norm().item(), rel=1e-5)  # fp32 norms
+        differences, sizes = differences + difference**2, sizes + weight.norm().item() ** 2
+    assert stated.overall == pytest.approx(math.sqrt(differences / sizes), rel=1e-5)
+    assert set(stated.members) == {"one", "two"}
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
+    with torch.no_grad():
+        assert model(input_ids=torch.arange(3, 9)[None]).logits.isfinite().all()
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_the_expected_error_is_near_the_true_one(tmp_path, name):
+    member = _member(tmp_path / "one", name, 0)
+    original = tiny_llama(0).state_dict()
+    error = size = 0.0
+    for module in member.quantized:
+        weight = original[f"{module}.weight"]
+        error += (member.read(f"{module}.weight") - weight).square().sum().item()
+        size += weight.square().sum().item()
+    # The largest weights of each group are hit exactly and the others fall unevenly: an estimate, not a bound.
+    assert expected_error(member) == pytest.approx(math.sqrt(error / size), rel=0.1)
+
+
+def test_the_setting_of_the_members_is_read_back(tmp_path):
+    model = tiny_llama()
+    quantize(model, Quantization(scheme=Scheme.create("W8A16", group_size=32), ignore=("re:.*(lm_head|down_proj)",)))
+    save_compressed(model, tmp_path / "one")
+    quantization = quantization_of(json.loads((tmp_path / "one" / "config.json").read_text()))
+    assert quantization.scheme == Scheme.create("W8A16", group_size=32)
+    assert quantization.targets == ("Linear",)
+    assert "lm_head" in quantization.ignore
+    assert sum("down_proj" in name for name in quantization.ignore) == 2
+
+
+def test_dense_configs_and_foreign_schemes_are_refused(tmp_path):
+    with pytest.raises(CompressionError, match="no compressed-tensors quantization_config"):
+        quantization_of({"model_type": "llama"})
+    _member(tmp_path / "one", "W4A16", 0)
+    config = json.loads((tmp_path / "one" / "config.json").read_text())
+    config["quantization_config"]["config_groups"]["group_0"]["weights"]["num_bits"] = 3
+    with pytest.raises(CompressionError, match="3-bit int, group\\) is none of FP8_DYNAMIC, W4A16"):
+        quantization_of(config)
+    (tmp_path / "out").mkdir()
+    with pytest.raises(CompressionError, match="out exists already"):
+        requantize(tmp_path / "merged", tmp_path / "out", config)
