@@ -66,8 +66,7 @@ def _statistics(merge: Merge) -> Iterable[str]:
             if name not in member.statistics:
                 yield (
                     f"members.{number}.statistics: {name} is missing, and {method.name} needs it of every member;"
-                    " collect it with `job: collect-statistics`, or collect_fisher/collect_gram and save_statistics, and name"
-                    " the folder"
+                    " collect it with `job: collect-statistics`, or from Python and save_statistics(), and name the folder"
                 )
         for name in member.statistics:
             if name not in method.needs:

@@ -6,7 +6,6 @@ import pytest
 import torch
 
 from hf_compress import CompressionError
-
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
