@@ -1,5 +1,6 @@
 """What the pages show works, and what they list is complete."""
 
+import dataclasses
 import re
 import sys
 import types
@@ -8,7 +9,11 @@ from pathlib import Path
 import pytest
 
 from hf_compress import Recipe
+from hf_compress.merging.checks import check_merge
+from hf_compress.merging.configuration import Merge
+from hf_compress.merging.method import MergeMethod
 from hf_compress.pruning.criterion import Criterion
+from hf_compress.recipe.jobs.merge import MergeModels
 from hf_compress.recipe.jobs.train import Train
 from hf_compress.recipe.yaml_text import parse_yaml
 from hf_compress.training.compatibility import RULES
@@ -32,6 +37,7 @@ def registered(monkeypatch):
     monkeypatch.setattr(Criterion, "_registry", dict(Criterion.available()))
 
 
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
 @pytest.mark.parametrize("page", having("python"))
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, registered):
     monkeypatch.chdir(tmp_path)
@@ -43,11 +49,19 @@ def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("page", having("yaml"))
 def test_the_recipes_of_a_page_parse(page, tmp_path):
+    merge_fields = {field.name for field in dataclasses.fields(Merge)}
     for block in blocks(page, "yaml"):
         data = parse_yaml(block, str(page))
         # A part of a recipe stands for itself in an otherwise small one.
+        if "job" not in data and merge_fields & set(data):
+            members = [{"model": "some/a", "name": "a"}, {"model": "some/b"}]
+            data = {"job": "merge", "members": members, "output_dir": "out", **data}
         whole = data if "job" in data else recipe(tmp_path, pretrained("some/model", data))
-        assert isinstance(Recipe.from_plain(whole), Train)
+        parsed = Recipe.from_plain(whole)
+        if isinstance(parsed, MergeModels):
+            assert check_merge(parsed) == []
+        else:
+            assert isinstance(parsed, Train)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -80,3 +94,9 @@ def test_every_built_in_method_is_on_its_page(kind):
     for file in folder.glob("[!_]*.py"):
         (name,) = re.findall(r'name="(\w+)"\)', file.read_text(encoding="utf-8"))
         assert f"`{name}`" in text, name
+
+
+def test_every_merge_method_is_on_a_page():
+    text = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("merging-methods*.md")))
+    for name in MergeMethod.available():
+        assert f"| `{name}` |" in text, name

@@ -41,6 +41,7 @@ def check_merge(merge: Merge) -> list[str]:
         *_labels(merge),
         *(_slices(merge) if merge.slices is not None else _count(merge, len(merge.members), "members")),
         *_parameters(merge),
+        *_statistics(merge),
     ]
 
 
@@ -55,6 +56,21 @@ def _members(merge: Merge) -> Iterable[str]:
         yield "members is empty; name at least one model"
     if merge.method.needs_base and merge.base is None:
         yield f"base is missing, and {merge.method.name} merges differences to it; name the model they were trained from"
+
+
+def _statistics(merge: Merge) -> Iterable[str]:
+    """What data-aware methods need of every member; given to another method it would do nothing."""
+    method = merge.method
+    for number, member in enumerate(merge.members):
+        for name in method.needs:
+            if name not in member.statistics:
+                yield (
+                    f"members.{number}.statistics: {name} is missing, and {method.name} needs it of every member;"
+                    " collect it with `job: collect-statistics`, or from Python and save_statistics(), and name the folder"
+                )
+        for name in member.statistics:
+            if name not in method.needs:
+                yield unknown(f"members.{number}.statistics: statistic of {method.name}", name, method.needs)
 
 
 def _count(merge: Merge, count: int, where: str) -> Iterable[str]:

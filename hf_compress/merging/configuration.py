@@ -24,6 +24,7 @@ class Member:
         name: its label in rules, errors and the manifest, and the key of its random numbers; by default `model`.
         adapter: a PEFT LoRA adapter (folder or Hub id) that is merged into the model's weights first.
         values: other per-member parameters of the method, e.g. {density: 0.5}.
+        statistics: what data-aware methods need of this model: name -> folder written by `save_statistics`.
     """
 
     model: str = field(kw_only=False)
@@ -31,6 +32,7 @@ class Member:
     name: str | None = None
     adapter: str | None = None
     values: dict[str, Value] = field(default_factory=dict)
+    statistics: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.model:

@@ -43,6 +43,7 @@ class Job:
         changes: fields of config.json that stacking decides.
         account: where every tensor goes.
         sparsity: the policy for zeros.
+        statistics: of data-aware methods: name -> label -> source.
     """
 
     def __init__(self, merge: Merge, threads: int) -> None:
@@ -72,6 +73,7 @@ class Job:
         # All names go in, copied ones too: how many layers there are follows from them.
         self._parameters = resolve(self.merge, self.account.tasks, merged_from)
         self.sparsity = SparsityPolicy(self.merge.sparsity, members)
+        self.statistics = self._open_statistics()
 
     def _unpack(self) -> None:
         for label, source in self.sources.items():
@@ -87,6 +89,21 @@ class Job:
                 adapter = Adapter(resolve_folder(member.adapter, member.label))
                 self.sources[member.label] = AdaptedSource(self.sources[member.label], adapter)
                 self._inputs[member.label] = self.sources[member.label]
+
+    def _open_statistics(self) -> dict[str, dict[str, Source]]:
+        """Statistic -> label of the member -> its folder, which has the names of the member's checkpoint."""
+        opened: dict[str, dict[str, Source]] = {name: {} for name in self.merge.method.needs}
+        for member in self.merge.members:
+            for name, folder in member.statistics.items():
+                label = f"{member.label} ({name})"
+                source = open_source(resolve_folder(folder, label), label)
+                if not set(source.infos) & set(self.sources[member.label].infos):
+                    raise CompressionError(
+                        f"{label}: {folder} has no tensor named like one of {member.model}; collect the statistics of this"
+                        " model and save them with save_statistics()"
+                    )
+                opened[name][member.label] = self._inputs[label] = source
+        return opened
 
     def _stack(self) -> tuple[dict[str, list[Location]] | None, dict[str, list[str]] | None]:
         """Where each tensor's sources are when layers are chosen, and which members those are."""

@@ -152,6 +152,7 @@ def _stream(part: Path, job: Job, layout: Layout, finished: list[str], device: s
         account=job.account,
         recipe_of=job.recipe_of,
         sparsity=job.sparsity,
+        statistics=job.statistics,
         seed=job.merge.seed,
         device=device,
         threads=job.threads,

@@ -25,7 +25,8 @@ class Operands:
         base: the base model's tensor, of the same shape, or None.
         values: per-member parameters by name ("weight", "density", ...), M numbers each.
         statistics: what the method `needs`, by name; M tensors of the shape of `tensors` each (chunked with them), or of
-            any other shape (handed over whole).
+            any other shape (handed over whole): gram matrices are (I, I), or (I, I, 1) where the inputs lie along the
+            weight's first dimension.
         seed: the recipe's.
         offset: flat index of the first element of `tensors` in the whole tensor; 0 for a whole one.
         num_elements: of the whole tensor.

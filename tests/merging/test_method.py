@@ -5,6 +5,7 @@ import dataclasses
 import pytest
 import torch
 
+from hf_compress import CompressionError
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
@@ -60,6 +61,10 @@ def test_nan_and_infinity_are_left_to_the_caller_to_report(name, poison):
     cls = ELEMENTWISE[name]
     whole = operands(cls)
     whole.tensors[0][2, 3] = poison
-    result = merge(cls(), whole)
+    try:
+        result = merge(cls(), whole)
+    except CompressionError as error:  # a method that looks at every value anyway says so itself
+        assert "NaN" in str(error) and cls.propagates
+        return
     if cls.propagates:
         assert not result.isfinite().all()

@@ -1,0 +1,77 @@
+"""Learned soup: mixing coefficients by gradient descent on a loss."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_compress._errors import CompressionError
+from hf_compress.merging.coefficients import Found, Granularity
+from hf_compress.merging.in_memory import Tensors, as_tensors, merge_state_dicts
+from hf_compress.merging.methods.linear import Linear
+from hf_compress.merging.mixing import Loss, Mixture, cycle, evaluation_mode, loss_and_gradients, own_tensors
+from hf_compress.merging.source import Source
+
+
+def learned_soup(
+    members: Mapping[str, Source | Tensors],
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Any]],
+    *,
+    loss: Loss | None = None,
+    granularity: Granularity = "model",
+    steps: int = 100,
+    learning_rate: float = 0.1,
+) -> Found:
+    """Mixes theta = sum_i softmax(a[g])_i * theta_i, with a learned by AdamW on a held-out loss, from equal shares.
+
+    Args:
+        members: label -> state dict with the names of `model.state_dict()`, or a checkpoint whose names are the same.
+        model: the architecture; its own weights are neither used nor changed, and it runs in evaluation mode.
+        batches: held-out batches, keyword arguments of the model; gone through again when they end.
+        loss: (output, batch) -> scalar; None = the output's own `loss`, for batches with labels.
+        granularity: one set of shares for the model, per layer, or per tensor.
+        steps: optimizer steps, one batch each.
+        learning_rate: of AdamW.
+
+    Returns:
+        The weights with `Linear`; the score is minus the mean loss of the last quarter of the steps. The history holds
+        {"step": s} and the loss.
+
+    Raises:
+        CompressionError: a member lacks a parameter of the model, or there are no batches.
+
+    Source: Wortsman et al. 2022, appendix on learned soups; the shares alone, without its learned temperature, which does
+    not change the class that is largest.
+    """
+    labels = list(members)
+    states = [own_tensors(model, label, as_tensors(member)) for label, member in members.items()]
+    mixture = Mixture(states, None, granularity)
+    shares = torch.zeros(len(mixture.groups), len(labels), requires_grad=True)
+    optimizer = torch.optim.AdamW([shares], lr=learning_rate, weight_decay=0.0)
+    history: list[tuple[dict[str, float], float]] = []
+    with evaluation_mode(model):
+        for step, batch in enumerate(cycle(batches, steps)):
+            mixing = shares.softmax(1)
+            value, gradients = loss_and_gradients(model, mixture.tensors(mixing.detach()), batch, loss or _own_loss)
+            optimizer.zero_grad()
+            mixing.backward(mixture.gradient(gradients))
+            optimizer.step()
+            history.append(({"step": float(step)}, value))
+    coefficients = mixture.as_coefficients(shares.detach().softmax(1), labels)
+    last = [value for _, value in history[-max(1, len(history) // 4) :]]
+    return Found(
+        coefficients=coefficients,
+        method=Linear(),
+        state_dict=merge_state_dicts(Linear(), dict(zip(labels, states, strict=True)), weights=coefficients.of),
+        score=-sum(last) / len(last),
+        history=tuple(history),
+    )
+
+
+def _own_loss(output: Any, batch: Mapping[str, Any]) -> Tensor:
+    value = getattr(output, "loss", None)
+    if not isinstance(value, Tensor):
+        raise CompressionError("the model's output has no loss; give batches with labels, or a loss function")
+    return value

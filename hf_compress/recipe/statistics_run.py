@@ -1,0 +1,103 @@
+"""Statistics of a trained model, collected on a task's training examples."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.utils.data import DataLoader
+from tqdm import tqdm
+
+from hf_compress import _distributed
+from hf_compress._errors import CompressionError
+from hf_compress.export.folder import written_beside
+from hf_compress.merging.statistics import collect_fisher, collect_gram
+from hf_compress.merging.statistics_folder import save_statistics
+from hf_compress.recipe.labels import order_labels
+from hf_compress.recipe.models import load_image_processor, load_model, load_tokenizer, new_weights
+from hf_compress.recipe.sources import open_data, open_model
+from hf_compress.recipe.tasks import TASKS
+
+if TYPE_CHECKING:
+    from hf_compress.recipe.jobs.collect_statistics import CollectStatistics
+
+
+@dataclass(frozen=True, kw_only=True)
+class CollectedStatistics:
+    """What the job left behind.
+
+    Attributes:
+        folders: statistic -> folder, as a merge's member names it.
+        num_examples: how many were read.
+    """
+
+    folders: dict[str, str]
+    num_examples: int
+
+    def summary(self) -> str:
+        """What the command line says at the end."""
+        named = ", ".join(f"{name}: {folder}" for name, folder in self.folders.items())
+        return f"from {self.num_examples} examples; in a merge's member write\n  statistics: {{{named}}}"
+
+
+def place_of(output_dir: str) -> Path:
+    """The new folder.
+
+    Raises:
+        CompressionError: it exists.
+    """
+    folder = Path(output_dir).expanduser()
+    if folder.exists():
+        raise CompressionError(f"output_dir: {folder} exists already; remove it or name another folder")
+    return folder
+
+
+def open_inputs(job: "CollectStatistics") -> tuple[Any, Any, Any]:
+    """Config, processor and prepared training examples.
+
+    Raises:
+        CompressionError: data, model or folder cannot be used.
+    """
+    place_of(job.output_dir)
+    task = TASKS[job.task]
+    splits, labels = open_data(job.data, task, job.seed)
+    config = open_model(job.model, task)
+    missing = new_weights(task.model_class(), job.model, "model", config)
+    if missing:
+        raise CompressionError(
+            f"model: {job.model} has no {missing[0]} ({len(missing)} tensors are missing), so it was not trained for"
+            f" {job.task}; name a model that was"
+        )
+    if labels:
+        labels = order_labels(labels, config, job.model, task.model_class(), trained_anew=False)
+    processor = load_image_processor(job.model, config) if task.input == "image" else load_tokenizer(job.model)
+    return config, processor, task.prepare(splits, processor, job.data, labels)["train"]
+
+
+def run_statistics(job: "CollectStatistics") -> CollectedStatistics:
+    """Collect what the job asks for.
+
+    Raises:
+        CompressionError: see `open_inputs`.
+    """
+    config, processor, examples = open_inputs(job)
+    task = TASKS[job.task]
+    model = load_model(task.model_class(), job.model, config, job.seed)
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    model.to(device)  # type: ignore[arg-type]
+    found: dict[str, Any] = {}
+    for name in dict.fromkeys(job.statistics):
+        loader = DataLoader(examples, batch_size=job.batch_size, collate_fn=task.collator(processor))
+        shown = tqdm(loader, desc=f"collecting {name}", disable=not _distributed.is_main())
+        batches = ({key: value.to(device) for key, value in batch.items()} for batch in shown)
+        if name == "fisher":
+            labels = job.labels or ("expected" if task.labelled else "sampled")
+            found[name] = collect_fisher(model, batches, labels=labels, seed=job.seed)
+        else:
+            found[name] = collect_gram(model, batches)
+    out = place_of(job.output_dir)
+    model.cpu()
+    with written_beside(out) as part:
+        folders = save_statistics(model, part, **found)
+        names = {name: str(out / Path(folder).name) for name, folder in folders.items()}
+    return CollectedStatistics(folders=names, num_examples=len(examples))
