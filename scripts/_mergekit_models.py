@@ -8,10 +8,11 @@ import transformers as t
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from tests.merging.mergekit_cases import CASES  # noqa: E402
+from tests.merging.mergekit_cases import CASES
 
 SMALL = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
-PAIR = "models: [{{model: {group}/math, parameters: {{weight: 0.6}}}}, {{model: {group}/code, parameters: {{weight: 0.3}}}}]"
+ENTRY = "{{{{model: {{group}}/{name}, parameters: {{{{weight: {weight}}}}}}}}}"
+PAIR = f"models: [{ENTRY.format(name='math', weight=0.6)}, {ENTRY.format(name='code', weight=0.3)}]"
 BASE = "\nbase_model: {group}/base\n"
 LINEAR = PAIR + "\nmerge_method: linear\n"
 TIES = PAIR + BASE + "merge_method: ties\nparameters: {{density: 0.5}}\n"
@@ -24,6 +25,7 @@ WHISPER = {"d_model": 32, "encoder_layers": 2, "decoder_layers": 2, "encoder_att
 WHISPER |= {"decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "num_mel_bins": 16}
 WHISPER |= {"vocab_size": 64, "max_source_positions": 32, "max_target_positions": 32, "pad_token_id": 0}
 WHISPER |= {"bos_token_id": 1, "eos_token_id": 2, "decoder_start_token_id": 1}
+T5 = {"vocab_size": 64, "d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4}
 MOE = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16, "head_dim": 8}
 
 GROUPS = {
@@ -37,8 +39,10 @@ GROUPS = {
     "qwen3moe": lambda: t.Qwen3MoeForCausalLM(
         t.Qwen3MoeConfig(vocab_size=64, num_key_value_heads=2, tie_word_embeddings=False, **MOE, **SMALL)
     ),
-    "t5": lambda: t.T5ForConditionalGeneration(
-        t.T5Config(vocab_size=64, d_model=32, d_kv=8, d_ff=64, num_layers=2, num_heads=4)
+    "bert classifier": lambda: t.BertForSequenceClassification(t.BertConfig(vocab_size=64, num_labels=3, **SMALL)),
+    "t5": lambda: t.T5ForConditionalGeneration(t.T5Config(**T5)),
+    "t5 v1.1": lambda: t.T5ForConditionalGeneration(
+        t.T5Config(**T5, feed_forward_proj="gated-gelu", tie_word_embeddings=False)
     ),
     "vit": lambda: t.ViTForImageClassification(t.ViTConfig(image_size=16, patch_size=4, num_labels=3, **SMALL)),
     "whisper": lambda: t.WhisperForConditionalGeneration(t.WhisperConfig(**WHISPER)),
@@ -182,7 +186,14 @@ def vocabulary_cases() -> dict[str, tuple[str, str]]:
         return "vocabularies", f"models: [{models}]\nmerge_method: {method}\nparameters: {{weight: 0.5}}\n{more}"
 
     base = "base_model: vocabularies/base\n"
-    forced = "tokenizer:\n  source: union\n  pad_to_multiple_of: 16\n  tokens:\n    <x>: {source: vocabularies/code, force: true}"
+    tokens = "tokenizer:\n  source: union\n  pad_to_multiple_of: 16\n  tokens:\n    "
+    forced = tokens + "<x>: {source: vocabularies/code, force: true}"
+    lent = tokens + "<m>: {source: vocabularies/code}\n    a: {source: vocabularies/math}"
+    added = (
+        tokens.replace("union", "base")
+        + "<m>: {source: vocabularies/math}\n    <c>: {source: vocabularies/code, force: true}"
+    )
+    multiple = "tokenizer: {source: base, pad_to_multiple_of: 8}"
     return {
         "tokens: union": of("math code", "task_arithmetic", base + "tokenizer_source: union"),
         "tokens: union, linear without a base": of("math code", "linear", "tokenizer_source: union"),
@@ -191,13 +202,17 @@ def vocabulary_cases() -> dict[str, tuple[str, str]]:
         "tokens: of a model": of("math code", "task_arithmetic", base + "tokenizer_source: vocabularies/math"),
         "tokens: union of what the base has anyway": of("chat", "task_arithmetic", base + "tokenizer_source: union"),
         "tokens: union, rows padded, one forced": of("math code", "task_arithmetic", base + forced),
+        "tokens: union, rows padded, two lent": of("math code", "task_arithmetic", base + lent),
+        "tokens: base, two added": of("math code", "task_arithmetic", base + added),
+        "tokens: base, linear, listed first": of("base math code", "linear", base + "tokenizer_source: base"),
+        "tokens: union in bf16": of("math code", "task_arithmetic", base + "tokenizer_source: union\ndtype: bfloat16"),
         "tokens: a model with padding": of("padded", "task_arithmetic", base + "tokenizer_source: base"),
         "tokens: equal, all padded": (
             "vocabularies",
             "models: [{model: vocabularies/padded}]\nbase_model: vocabularies/padded\nmerge_method: passthrough\n"
             "tokenizer_source: base",
         ),
-        "tokens: base with multiples": of("math", "task_arithmetic", base + "tokenizer: {source: base, pad_to_multiple_of: 8}"),
+        "tokens: base with multiples": of("math", "task_arithmetic", base + multiple),
         "tokens: nothing said, sizes differ": of("math", "task_arithmetic", base),
         "tokens: nothing said, tokens differ": of("renamed", "task_arithmetic", base),
     }
