@@ -22,22 +22,33 @@ class RowTable:
     the user took from one source is that one in every source, so whatever averages them gets it back.
     """
 
-    def __init__(self, sources: Sequence[Source], axes: Sequence[dict[str, int]], rows: Tensor, taken: Tensor) -> None:
+    def __init__(
+        self,
+        sources: Sequence[Source],
+        axes: Sequence[dict[str, int]],
+        rows: Tensor,
+        taken: Tensor,
+        lent: Tensor | None = None,
+        padding: int | None = None,
+    ) -> None:
         """Args:
         sources: S unwrapped sources.
         axes: per source, tensor name -> the dimension that follows the vocabulary.
         rows: (S, R) int64, the row of source s that holds result row r; -1 = it has none.
         taken: (R,) int64, the source whose row every source presents; -1 = each its own.
+        lent: (R,) int64, the source whose row those present that have none; -1 = the mean; None = -1 everywhere.
+        padding: the first of the last rows, which in every source are the mean of its rows before; None = there are none.
         """
-        self.rows, self.axes = rows, axes
+        self.rows, self.axes, self.padding = rows, axes, padding
         self._sources = sources
         lacking = (rows < 0).any(0) | (taken >= 0)
         self.positions = lacking.nonzero().flatten()
         """(U,) the result's rows that at least one source does not take from itself."""
         chosen = taken[self.positions]
+        giver = chosen if lent is None else torch.where(chosen < 0, lent[self.positions], chosen)
         own = rows[:, self.positions]
         number = torch.arange(len(sources)).unsqueeze(1)
-        self._gives = (own >= 0) & ((chosen < 0) | (chosen == number))
+        self._gives = (own >= 0) & ((giver < 0) | (giver == number))
         self.takes = (own < 0) | (chosen >= 0)
         """(S, U) bool: source s presents the shared row."""
         self._shared: dict[str, Tensor] = {}
@@ -108,6 +119,10 @@ class AlignedSource(Source):
             taken = self._table.takes[self._number].nonzero().flatten()
             values = shared.index_select(axis, taken).to(aligned.dtype)
             aligned.index_copy_(axis, self._table.positions[taken], values)
+        if self._table.padding is not None:
+            first = self._table.padding
+            mean = aligned.narrow(axis, 0, first).mean(axis, keepdim=True)
+            aligned.narrow(axis, first, aligned.shape[axis] - first).copy_(mean)
         return aligned
 
     def files(self) -> list[Path]:

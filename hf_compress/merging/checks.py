@@ -96,9 +96,12 @@ def _labels(merge: Merge) -> Iterable[str]:
         # Without a base the first member stands in for it.
         if merge.tokenizer.source not in (*members, BASE, UNION):
             yield unknown("tokenizer.source", merge.tokenizer.source, [*members, BASE, UNION])
-        for token, label in merge.tokenizer.rows.items():
-            if label not in (*members, BASE):
-                yield unknown(f"tokenizer.rows.{token}: member", label, sources)
+        for name in ("rows", "missing_rows"):
+            for token, label in getattr(merge.tokenizer, name).items():
+                if label not in (*members, BASE):
+                    yield unknown(f"tokenizer.{name}.{token}: member", label, sources)
+        for token in merge.tokenizer.rows.keys() & merge.tokenizer.missing_rows.keys():
+            yield f"tokenizer: {token!r} stands in rows and in missing_rows; keep one"
 
 
 def _slices(merge: Merge) -> Iterable[str]:

@@ -26,6 +26,7 @@ _PATTERNS = (
 )
 """What save_pretrained of tokenizers, processors and models writes beside the weights."""
 _TOKENIZER = {"tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*.tiktoken"}
+_TOKENIZER |= {"*.jinja", "additional_chat_templates"}
 
 
 def copy_companions(source: Path, out: Path, *, tokenizer: bool = True) -> list[str]:
@@ -55,23 +56,20 @@ def copy_companions(source: Path, out: Path, *, tokenizer: bool = True) -> list[
     return sorted(copied)
 
 
-def write_chat_template(choice: str, folders: Sequence[Path], out: Path) -> None:
+def most_frequent_chat_template(folders: Sequence[Path]) -> str | None:
+    """The template that most of the folders have, of equally many the first; white space around it does not count."""
+    found = [template.strip() for template in map(_chat_template, dict.fromkeys(folders)) if template is not None]
+    return max(found, key=found.count, default=None)
+
+
+def write_chat_template(template: str, out: Path) -> None:
     """Give the result's tokenizer a chat template.
 
     Args:
-        choice: the template, or "auto": the one that most of `folders` have, of equally many the first.
-        folders: the inputs.
+        template: in Jinja.
         out: the result's folder, its tokenizer already in it.
-
-    Raises:
-        CompressionError: "auto", and no input has one.
     """
-    if choice == "auto":
-        found = [template for template in map(_chat_template, folders) if template is not None]
-        if not found:
-            raise CompressionError("chat_template: no input has one; write the template itself, or leave it out")
-        choice = max(found, key=found.count)
-    (out / "chat_template.jinja").write_text(choice, encoding="utf-8")
+    (out / "chat_template.jinja").write_text(template, encoding="utf-8")
     settings = out / "tokenizer_config.json"
     if settings.is_file():
         data = json.loads(settings.read_text(encoding="utf-8"))

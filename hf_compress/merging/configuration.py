@@ -114,11 +114,13 @@ class Tokenizer:
         source: "base", "union", or a member's label.
         rows: for tokens of the result: token -> the label of the member whose row is taken, instead of the average over
             those who have it.
+        missing_rows: the same for those models only that lack the token; the others keep their own row.
         pad_to_multiple_of: rows are added until this divides their number.
     """
 
     source: str = BASE
     rows: dict[str, str] = field(default_factory=dict)
+    missing_rows: dict[str, str] = field(default_factory=dict)
     pad_to_multiple_of: int | None = None
 
 
@@ -175,7 +177,9 @@ class Merge:
         sparsity: members with zeros.
         quantized: when members are quantized: "requantize" the result the way they were, with the error stated, or leave it
             "dense".
-        dtype: the stored type; "auto" = the base's, tensor by tensor.
+        dtype: the stored type; "auto" = the base's, tensor by tensor (with compat "mergekit" the widest of the inputs').
+        input_dtype: what the inputs are converted to before they are merged, which rounds them if it is narrower; "auto" =
+            they are read as they are stored.
         compat: whose numbers, where a library's differ from the paper's; passed on to the method.
         seed: of methods that draw random numbers.
         max_shard_size: bytes, as "5GB".
@@ -194,6 +198,7 @@ class Merge:
     sparsity: Sparsity = field(default_factory=Sparsity)
     quantized: Literal["requantize", "dense"] = "requantize"
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    input_dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     compat: Compat = "paper"
     seed: int = 0
     max_shard_size: str = "5GB"

@@ -208,16 +208,17 @@ class Engine:
         return Operands(
             name=task.name,
             members=labels,
-            tensors=tuple(self._read(place) for place in task.sources),
-            base=None if task.base is None else self._read(task.base),
+            tensors=tuple(self._read(place, task.convert) for place in task.sources),
+            base=None if task.base is None else self._read(task.base, task.convert),
             values=recipe.values,
             statistics=statistics,
             seed=self.seed,
             num_elements=task.num_elements,
         )
 
-    def _read(self, place: Location) -> Tensor:
-        return self.sources[place[0]].read(place[1])
+    def _read(self, place: Location, dtype: torch.dtype | None = None) -> Tensor:
+        """As it is stored and mapped; a copy where the type is another."""
+        return self.sources[place[0]].read(place[1]).to(dtype=dtype)
 
     def _check_finite(self, task: Task, operands: Operands) -> None:
         """A sum is finite only if every term is; it reads the chunk once, while it comes into the cache anyway."""

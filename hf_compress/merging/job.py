@@ -13,7 +13,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
 from hf_compress.merging.architecture import tied_tensors
 from hf_compress.merging.checks import check_merge
-from hf_compress.merging.companions import resolve_folder
+from hf_compress.merging.companions import most_frequent_chat_template, resolve_folder
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.engine import TensorRecipe
 from hf_compress.merging.heads import resolve_heads
@@ -36,6 +36,7 @@ class Job:
         merge: the job's values.
         folders: label -> folder; the base first.
         sources: label -> source, wrapped by whatever changes it before it is merged.
+        chat_template: of the result; None = that of the tokenizer's folder.
         quantized: the members whose integers were unpacked, by label.
         quantization: config.json of the first of them, {} without any.
         vocabulary: what aligning the tokenizers did.
@@ -57,11 +58,12 @@ class Job:
         self.folders = {label: resolve_folder(model, label) for label, model in named}
         self.sources: dict[str, Source] = {label: open_source(folder, label) for label, folder in self.folders.items()}
         self._inputs = dict(self.sources)
+        self.chat_template = self._chat_template()
         self.quantized: dict[str, DequantizedSource] = {}
         self.quantization: dict[str, Any] = {}
         self._unpack()
         self._apply_adapters()
-        self.vocabulary = align(list(self.sources.values()), self.folders, self.merge.tokenizer)
+        self.vocabulary = align(list(self.sources.values()), self.folders, self.merge.tokenizer, self.merge.compat)
         members = [member.label for member in self.merge.members]
         self.heads = resolve_heads(self.vocabulary.sources, members, self.merge.heads)
         self.sources = {source.label: source for source in self.heads.sources}
@@ -74,6 +76,14 @@ class Job:
         self._parameters = resolve(self.merge, self.account.tasks, merged_from)
         self.sparsity = SparsityPolicy(self.merge.sparsity, members)
         self.statistics = self._open_statistics()
+
+    def _chat_template(self) -> str | None:
+        if self.merge.chat_template != "auto":
+            return self.merge.chat_template
+        found = most_frequent_chat_template(list(self.folders.values()))
+        if found is None and self.merge.compat != "mergekit":  # which then leaves the tokenizer as it is
+            raise CompressionError("chat_template: no input has one; write the template itself, or leave it out")
+        return found
 
     def _unpack(self) -> None:
         for label, source in self.sources.items():

@@ -181,8 +181,8 @@ def _write_companions(part: Path, job: Job, layout: Layout) -> dict[str, Any]:
             moved = job.vocabulary.move(json.loads(generation.read_text(encoding="utf-8")), str(generation))
             (part / generation.name).write_text(json.dumps(moved, indent=2) + "\n", encoding="utf-8")
     copy_companions(source, part, tokenizer=job.vocabulary.tokenizer is None)
-    if job.merge.chat_template is not None:
-        write_chat_template(job.merge.chat_template, list(job.folders.values()), part)
+    if job.chat_template is not None:
+        write_chat_template(job.chat_template, part)
     return config
 
 

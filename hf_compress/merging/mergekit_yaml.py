@@ -90,7 +90,8 @@ def import_mergekit(text: str, source: str) -> Imported:
             rules=tuple(parameters.rules),
             slices=slices_of(pieces, labels),
             tokenizer=_tokenizer(top, labels, base),
-            dtype=_dtype(top),
+            dtype=_dtype(top, "out_dtype" if "out_dtype" in top else "dtype"),
+            input_dtype=_dtype(top, "dtype"),
             chat_template=_chat_template(top),
             compat="mergekit",
         )
@@ -105,16 +106,19 @@ def import_mergekit(text: str, source: str) -> Imported:
 
 
 def _base_path(base: Reference | None, known: MergekitMethod, members: list[Reference], top: dict[str, Node]) -> str | None:
-    """None where the base is simply the first member, whose config and tokenizer the result has anyway."""
-    if base is None or (known.base == "input" and members[0] == base):
+    """None where the base is simply the first member, whose config and tokenizer the result has anyway.
+
+    With other tokenizers it is more: models that lack a token get the base's row.
+    """
+    aligned = "tokenizer" in top or "tokenizer_source" in top
+    if base is None or (known.base == "input" and members[0] == base and not aligned):
         return None
     if base.adapter is not None:
         top["base_model"].refuse("a base with an adapter is not supported; merge the adapter into the base first")
     return base.model
 
 
-def _dtype(top: dict[str, Node]) -> Any:
-    key = "out_dtype" if "out_dtype" in top else "dtype"
+def _dtype(top: dict[str, Node], key: str) -> Any:
     if key not in top:
         return "auto"
     name = top[key].text(key).removeprefix("torch.")
@@ -143,12 +147,15 @@ def _tokenizer(top: dict[str, Node], labels: dict[Reference, str], base: Referen
         return None
     fields = top["tokenizer"].mapping("tokenizer", ("source", "tokens", "pad_to_multiple_of"))
     source, multiple = fields.get("source"), fields.get("pad_to_multiple_of")
-    rows = {}
+    rows: dict[str, str] = {}
+    missing_rows: dict[str, str] = {}
     for token, node in fields["tokens"].mapping("tokens").items() if "tokens" in fields else ():
-        rows[token] = _row(token, node, labels)
+        label, force = _row(token, node, labels)
+        (rows if force else missing_rows)[token] = label
     return Tokenizer(
         source="union" if source is None else _tokenizer_source(source, labels, base),
         rows=rows,
+        missing_rows=missing_rows,
         pad_to_multiple_of=None if multiple is None or multiple.value is None else multiple.whole("pad_to_multiple_of"),
     )
 
@@ -163,22 +170,19 @@ def _tokenizer_source(node: Node, labels: dict[Reference, str], base: Reference 
     return _label(node, "tokenizer source", labels)
 
 
-def _row(token: str, node: Node, labels: dict[Reference, str]) -> str:
-    """The label of the model whose row a token has in the result.
-
-    Without `force` mergekit gives the row only to models that lack the token and merges the rest; no row of ours says that.
-    """
+def _row(token: str, node: Node, labels: dict[Reference, str]) -> tuple[str, bool]:
+    """The label of the model whose row a token gets, and whether those models get it too that have one (`force`)."""
     fields = node.mapping("a token", ("source", "force"))
-    if "source" not in fields or "force" not in fields or not fields["force"].truth("force"):
-        node.refuse(f"the row of {token!r} is supported with a source and force: true only; add them, or leave it out")
-    source = fields["source"]
+    if "source" not in fields or fields["source"].value is None:
+        node.refuse(f"the row of {token!r} needs a source; name a model, or leave the token out")
+    source, force = fields["source"], "force" in fields and fields["force"].truth("force")
     if isinstance(source.value, dict) and "kind" in source.value:
         inner = source.mapping("source", ("kind", "model", "token", "token_id"))
         same = inner["kind"].value == "model_token" and "token" in inner and inner["token"].value == token
         if not same or "model" not in inner:
             source.refuse(f"the row of {token!r} can only be the same token's row in a model; zero rows and others are not")
-        return _label(inner["model"], "source", labels)
-    return _label(source, "source", labels)
+        return _label(inner["model"], "source", labels), force
+    return _label(source, "source", labels), force
 
 
 def _label(node: Node, what: str, labels: dict[Reference, str]) -> str:

@@ -1,6 +1,7 @@
 """What becomes of every tensor of every input: merged, copied or left out by rule. Anything else stops the job."""
 
 import dataclasses
+import functools
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ class Task:
         action: what is done.
         sources: where the members' tensors are, in the recipe's order; for a copy exactly one.
         base: where the base's is, for a merge with one.
+        convert: the type the operands are converted to before they are merged; None = as they are stored.
         reason: why it is copied, for the report.
     """
 
@@ -35,6 +37,7 @@ class Task:
     action: Literal["merge", "copy"]
     sources: tuple[Location, ...]
     base: Location | None = None
+    convert: torch.dtype | None = None
     reason: str = ""
 
     @property
@@ -181,12 +184,23 @@ class _Planner:
         base = next((place for place in places if place[0] == BASE), None)
         members = tuple(place for place in places if place[0] != BASE)
         info = self._info(base or members[0])
+        convert = self._converted(places)
+        if self.merge.compat == "mergekit":  # which stores the type it computes with
+            info = dataclasses.replace(info, dtype=convert or info.dtype)
         if self.merge.dtype != "auto":
             info = dataclasses.replace(info, dtype=getattr(torch, self.merge.dtype))
         if not members:
             self.account.tasks[name] = Task(name=name, info=info, action="copy", sources=(places[0],), reason="base alone")
             return
-        self.account.tasks[name] = Task(name=name, info=info, action="merge", sources=members, base=base)
+        self.account.tasks[name] = Task(name=name, info=info, action="merge", sources=members, base=base, convert=convert)
+
+    def _converted(self, places: Sequence[Location]) -> torch.dtype | None:
+        """What the operands are converted to. mergekit aligns their types, for some methods round differences to it."""
+        if self.merge.input_dtype != "auto":
+            return getattr(torch, self.merge.input_dtype)  # type: ignore[no-any-return]
+        if self.merge.compat != "mergekit":
+            return None
+        return functools.reduce(torch.promote_types, (self._info(place).dtype for place in places))
 
     def _copy_equal(self, name: str, places: Sequence[Location]) -> None:
         """Integers and booleans cannot be averaged; they must agree."""

@@ -2,7 +2,7 @@
 
 import json
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +82,16 @@ def union(tokenizers: Mapping[str, "PreTrainedTokenizerBase"]) -> "PreTrainedTok
             f" tokenizer: {{source: {first_label}}}"
         )
     return extended
+
+
+def with_tokens(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[str]) -> "PreTrainedTokenizerBase":
+    """The tokenizer, or where it lacks some of the tokens a copy to which they are added."""
+    known = tokenizer.get_vocab()
+    new = [token for token in dict.fromkeys(tokens) if token not in known]
+    if new:
+        tokenizer = _reload(tokenizer, None)
+        tokenizer.add_tokens(new)
+    return tokenizer
 
 
 def _extend_model(first: "PreTrainedTokenizerBase", others: list["PreTrainedTokenizerBase"]) -> "PreTrainedTokenizerBase":

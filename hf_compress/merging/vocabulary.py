@@ -13,10 +13,11 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.merging.aligned_source import AlignedSource, RowTable
 from hf_compress.merging.configuration import BASE, Tokenizer
+from hf_compress.merging.method import Compat
 from hf_compress.merging.sized_tensors import load_config, sized_tensors, vocabulary_path, vocabulary_size
 from hf_compress.merging.source import Source
 from hf_compress.merging.token_ids import move_token_ids
-from hf_compress.merging.tokenizer import load_tokenizer, union
+from hf_compress.merging.tokenizer import load_tokenizer, union, with_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -45,17 +46,25 @@ class Alignment:
         return dict(data) if self.tokenizer is None else move_token_ids(data, self.moved, self.tokenizer, place)
 
 
-def align(sources: Sequence[Source], folders: Mapping[str, Path], setting: Tokenizer | None) -> Alignment:
+def align(
+    sources: Sequence[Source], folders: Mapping[str, Path], setting: Tokenizer | None, compat: Compat = "paper"
+) -> Alignment:
     """Bring every source to the result's vocabulary.
 
     Rows beyond a tokenizer's tokens (padding) stay where they are. The result has as many rows as the model whose tokenizer
     it takes, and more where the union or `pad_to_multiple_of` needs them; rows that no source has are zeros.
+
+    With compat "mergekit" it is as in version 0.1.5: there are as many rows as tokens, so padding goes; rows that
+    `pad_to_multiple_of` adds are the mean of all rows of the source; a source that lacks a token gets the base's row where
+    the base has it, and the average only where it has not; tokens in `rows` and `missing_rows` that the result's tokenizer
+    lacks are added to it.
 
     Args:
         sources: the base first, or the first member where there is none.
         folders: label -> the folder with the tokenizer. A member without one is read with the base's tokenizer, if it has
             equally many rows.
         setting: whose tokens the result has; None = all vocabularies must be equal.
+        compat: whose rules, see above.
 
     Raises:
         CompressionError: vocabularies differ and `setting` is None, tokenizers are of different kinds, a label or a token
@@ -77,25 +86,34 @@ def align(sources: Sequence[Source], folders: Mapping[str, Path], setting: Token
         return Alignment(sources=tuple(sources))
     tokenizers, borrowed = _load_all(sources, folders, sizes, setting)
     if len(set(sizes)) == 1 and all(equal(tokenizers[0], other) for other in tokenizers):
-        if setting is None or (not setting.rows and not sizes[0] % (setting.pad_to_multiple_of or 1)):  # type: ignore[operator]
+        if setting is None or _keeps(setting, sizes[0] or 0, tokenizers[0], compat):
             return Alignment(sources=tuple(sources))
     elif setting is None:
         raise CompressionError(_difference(sources, tokenizers, sizes))
     assert setting is not None
     labels = [source.label for source in sources]
     result, num_rows = _result(labels, tokenizers, sizes, setting)
+    if compat == "mergekit":
+        result, num_rows = with_tokens(result, [*setting.rows, *setting.missing_rows]), 0
     vocabulary = result.get_vocab()
     token_of = {index: token for token, index in vocabulary.items()}
-    num_rows = max(num_rows, max(token_of, default=-1) + 1)
+    num_tokens = max(token_of, default=-1) + 1
+    num_rows = max(num_rows, num_tokens)
     num_rows = -(-num_rows // (setting.pad_to_multiple_of or 1)) * (setting.pad_to_multiple_of or 1)
     tokens = [token_of.get(index) for index in range(num_rows)]
     rows = torch.stack(
         [_rows(tokens, tokenizer.get_vocab(), size or 0) for tokenizer, size in zip(tokenizers, sizes, strict=True)]  # type: ignore[union-attr]
     )
-    taken = _taken(setting.rows, vocabulary, labels, rows)
+    if compat == "mergekit":
+        rows[:, [token is None for token in tokens]] = -1
+    taken = _taken("rows", setting.rows, vocabulary, labels, rows)
+    lent = _taken("missing_rows", setting.missing_rows, vocabulary, labels, rows)
+    if compat == "mergekit" and labels[0] == BASE:
+        lent[(lent < 0) & (rows[0] >= 0)] = 0
     axes = [sized_tensors(source, "vocab_size") for source in sources]
     _check_axes(sources, axes, sizes)
-    table = RowTable(sources, axes, rows, taken)
+    padding = num_tokens if compat == "mergekit" and num_rows > num_tokens else None
+    table = RowTable(sources, axes, rows, taken, lent, padding)
     base_tokens = tokenizers[0].get_vocab()  # type: ignore[union-attr]
     moved = {index: vocabulary.get(token) for token, index in base_tokens.items()}
     wrapped = tuple(
@@ -109,7 +127,7 @@ def align(sources: Sequence[Source], folders: Mapping[str, Path], setting: Token
         "vocab_size": num_rows,
         "num_added": sum(token not in base_tokens for token in vocabulary),
         "num_averaged": {label: int((table.takes[number]).sum()) for number, label in enumerate(labels)},
-        "num_zero_rows": int((rows < 0).all(0).sum()),
+        "num_zero_rows": int((rows < 0).all(0)[:padding].sum()),
         "read_with_the_tokenizer_of_the_base": borrowed,
     }
     return Alignment(sources=wrapped, tokenizer=result, vocab_size=num_rows, moved=moved, report=report)
@@ -209,17 +227,24 @@ def _rows(tokens: list[str | None], vocabulary: dict[str, int], size: int) -> Te
     return torch.where(rows < size, rows, -1)
 
 
-def _taken(wanted: Mapping[str, str], vocabulary: dict[str, int], labels: list[str], rows: Tensor) -> Tensor:
+def _keeps(setting: Tokenizer, size: int, tokenizer: "PreTrainedTokenizerBase | None", compat: Compat) -> bool:
+    """Whether equal vocabularies of `size` rows can stay as they are."""
+    if setting.rows or setting.missing_rows or size % (setting.pad_to_multiple_of or 1):
+        return False
+    return compat != "mergekit" or (tokenizer is not None and size == max(tokenizer.get_vocab().values(), default=-1) + 1)
+
+
+def _taken(where: str, wanted: Mapping[str, str], vocabulary: dict[str, int], labels: list[str], rows: Tensor) -> Tensor:
     """(R,) the source a row is taken from by the user; -1 = none."""
     taken = torch.full((rows.shape[1],), -1, dtype=torch.int64)
     for token, label in wanted.items():
         if token not in vocabulary:
-            raise CompressionError(f"tokenizer.rows: the result has no token {token!r}; name one of its tokens")
+            raise CompressionError(f"tokenizer.{where}: the result has no token {token!r}; name one of its tokens")
         if label not in labels and label != BASE:
-            raise CompressionError(unknown(f"member in tokenizer.rows[{token!r}]", label, labels))
+            raise CompressionError(unknown(f"member in tokenizer.{where}[{token!r}]", label, labels))
         number = labels.index(label) if label in labels else 0
         if rows[number, vocabulary[token]] < 0:
-            raise CompressionError(f"tokenizer.rows: {label} has no row for {token!r}; name a member that has it")
+            raise CompressionError(f"tokenizer.{where}: {label} has no row for {token!r}; name a member that has it")
         taken[vocabulary[token]] = number
     return taken
 
