@@ -171,6 +171,12 @@ def test_the_stored_type_is_out_dtype_else_dtype(lines, dtype):
     assert read(LINEAR + lines).merge.dtype == dtype
 
 
+def test_a_row_without_force_is_for_those_who_lack_the_token():
+    tokens = "tokenizer:\n  source: union\n  tokens:\n    <x>: {source: a}\n    <y>: {source: b, force: true}"
+    tokenizer = read(LINEAR + tokens).merge.tokenizer
+    assert (tokenizer.missing_rows, tokenizer.rows) == ({"<x>": "a"}, {"<y>": "b"})
+
+
 def test_a_chat_template_is_handed_on():
     assert read(LINEAR).merge.chat_template is None
     assert read(LINEAR + "chat_template: auto").merge.chat_template == "auto"
@@ -236,7 +242,6 @@ def test_settings_without_effect_are_said():
         (LINEAR + "tokenizer_source: base", "line 4: the tokenizer of the base is asked for, and there is no base_model"),
         (LINEAR + "tokenizer_source: c", "line 4: unknown model in tokenizer source 'c' (known: a, b)"),
         (LINEAR + "tokenizer_source: a\ntokenizer: {}", "line 5: tokenizer and tokenizer_source cannot stand together"),
-        (LINEAR + "tokenizer:\n  tokens:\n    <x>: {source: a}", "line 6: the row of '<x>' is supported with a source and"),
         (
             LINEAR + "tokenizer:\n  tokens:\n    <x>:\n      source: {kind: zero}\n      force: true",
             "line 7: the row of '<x>' can only be the same token's row in a model",

@@ -84,9 +84,10 @@ def test_what_a_member_does_not_say_the_method_says():
 
 
 def test_the_method_learns_whose_numbers_are_wanted():
-    assert resolve(Merge(method=Slerp(), members=TWO, compat="mergekit"), NAMES)[NAMES[0]].method.compat == "mergekit"
+    pair = (Member("a"), Member("b"))
+    assert resolve(Merge(method=Slerp(), members=pair, compat="mergekit"), NAMES)[NAMES[0]].method.compat == "mergekit"
     own = Slerp(compat="mergekit")
-    assert resolve(Merge(method=own, members=TWO), NAMES)[NAMES[0]].method == own
+    assert resolve(Merge(method=own, members=pair), NAMES)[NAMES[0]].method == own
 
 
 def test_mergekit_reads_a_gradient_at_its_start_outside_the_layers_and_slice_by_slice():

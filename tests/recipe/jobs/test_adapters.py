@@ -72,9 +72,19 @@ def test_two_adapters_become_one_and_go_into_the_base(folder, call):
 
 
 def test_refusals_end_with_exit_code_2(folder, call):
-    recipe = {"job": "merge-adapters", "adapters": [str(folder / "a")], "weights": [1.0, 2.0], "output_dir": "out"}
+    recipe = {
+        "job": "merge-adapters",
+        "adapters": [str(folder / "a")],
+        "weights": [1.0, 2.0],
+        "output_dir": str(folder / "out"),
+    }
     assert run(call, folder, recipe)[::2] == (2, ["weights has 2 numbers for 1 adapters; write one for each"])
-    recipe = {"job": "extract-adapter", "base": str(folder / "base"), "tuned": str(folder / "base"), "output_dir": "out"}
+    recipe = {
+        "job": "extract-adapter",
+        "base": str(folder / "base"),
+        "tuned": str(folder / "base"),
+        "output_dir": str(folder / "out"),
+    }
     assert run(call, folder, recipe)[::2] == (
         2,
         ["neither rank nor energy is given; give one, e.g. rank=16 or energy=0.95"],
