@@ -2,10 +2,22 @@
 
 import dataclasses
 import json
+import math
 import struct
 from pathlib import Path
+from typing import Any, NoReturn
 
 from hf_compress._errors import CompressionError
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+"""What save_pretrained calls the weights, and the list of their parts."""
+
+_ITEM_BYTES = {
+    **dict.fromkeys(("BOOL", "U8", "I8", "F8_E4M3", "F8_E5M2", "F8_E8M0"), 1),
+    **dict.fromkeys(("U16", "I16", "F16", "BF16"), 2),
+    **dict.fromkeys(("U32", "I32", "F32"), 4),
+    **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
+}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,33 +38,126 @@ class Entry:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files of a checkpoint folder, sorted."""
-    return sorted(Path(folder).glob("*.safetensors"))
+    """The safetensors files of the checkpoint in `folder`, sorted: those that transformers would load.
+
+    That is model.safetensors, else what the index names, else, for other names, all files but those of an adapter: what
+    else lies in the folder (another library's copy of the weights, an adapter) is no part of the checkpoint.
+
+    Raises:
+        CompressionError: the index cannot be read, or names a file that is not there.
+    """
+    folder = Path(folder)
+    if (folder / SINGLE).is_file():
+        return [folder / SINGLE]
+    if (folder / INDEX).is_file():
+        return indexed_files(folder / INDEX)
+    return sorted(file for file in folder.glob("*.safetensors") if not file.name.startswith("adapter_"))
+
+
+def indexed_files(index: Path) -> list[Path]:
+    """The files that an index names, sorted.
+
+    Raises:
+        CompressionError: it cannot be read, or names a file that is not there.
+    """
+    files = [index.parent / name for name in sorted(set(_weight_map(index).values()))]
+    for file in files:
+        if not file.is_file():
+            raise CompressionError(f"{index} names {file.name}, which is not there; download or write the checkpoint again")
+    return files
 
 
 def read_entries(folder: Path) -> dict[str, Entry]:
     """Every tensor of the checkpoint in `folder`, from the headers alone.
 
     Raises:
-        CompressionError: there is no safetensors file, or one is truncated.
+        CompressionError: there is no safetensors file, one is truncated or damaged, or two have the same tensor.
     """
+    folder = Path(folder)
     files = weight_files(folder)
     if not files:
         raise CompressionError(f"{folder} holds no .safetensors file; save the model with save_pretrained first")
     entries: dict[str, Entry] = {}
     for file in files:
-        size = file.stat().st_size
-        with file.open("rb") as stream:
-            start = stream.read(8)
-            length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
-            if 8 + length > size:
-                raise CompressionError(f"{file} is truncated: its header is cut off; write or download it again")
-            header = json.loads(stream.read(length))
-        for name, entry in header.items():
-            if name == "__metadata__":
-                continue
-            begin, end = entry["data_offsets"]
-            if 8 + length + end > size:
-                raise CompressionError(f"{file} is truncated: {name} ends after the file; write or download it again")
-            entries[name] = Entry(file=file, dtype=entry["dtype"], shape=tuple(entry["shape"]), num_bytes=end - begin)
+        for name, entry in _read_file(file).items():
+            if name in entries:
+                raise CompressionError(
+                    f"{name} is in {entries[name].file.name} and in {file.name} of {folder}; remove the file that is no"
+                    " part of the checkpoint"
+                )
+            entries[name] = entry
+    if files != [folder / SINGLE] and (folder / INDEX).is_file():
+        for name, named in _weight_map(folder / INDEX).items():
+            if name not in entries:
+                raise CompressionError(
+                    f"{folder / INDEX}: {name} should be in {named} and is not; download or write the checkpoint again"
+                )
     return entries
+
+
+def _weight_map(index: Path) -> dict[str, str]:
+    try:
+        weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
+        if all(isinstance(file, str) and Path(file).name == file for file in weight_map.values()):
+            return dict(weight_map)
+    except (ValueError, KeyError, TypeError, AttributeError):
+        pass
+    raise CompressionError(f"{index} is no index of weight files; download or write it again")
+
+
+def _read_file(file: Path) -> dict[str, Entry]:
+    size = file.stat().st_size
+    with file.open("rb") as stream:
+        start = stream.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
+        if 8 + length > size:
+            raise CompressionError(f"{file} is truncated: its header is cut off; write or download it again")
+        text = stream.read(length)
+    try:
+        header = json.loads(text, object_pairs_hook=lambda pairs: _unique(file, pairs))
+    except ValueError as error:
+        if isinstance(error, CompressionError):
+            raise
+        _damaged(file, "its header is no valid JSON")
+    if not isinstance(header, dict):
+        _damaged(file, "its header is no mapping")
+    header.pop("__metadata__", None)
+    entries = {name: _entry(file, name, entry, size - 8 - length) for name, entry in header.items()}
+    position = 0
+    for begin, end, name in sorted((*header[name]["data_offsets"], name) for name in entries):
+        if begin != position:
+            _damaged(file, f"{name} {'overlaps another tensor' if begin < position else 'begins behind a gap'}")
+        position = end
+    if position != size - 8 - length:
+        _damaged(file, f"{size - 8 - length - position} bytes behind the last tensor belong to none")
+    return entries
+
+
+def _entry(file: Path, name: str, entry: Any, data_bytes: int) -> Entry:
+    """One tensor's line of the header, checked."""
+    try:
+        begin, end = entry["data_offsets"]
+        dtype, shape = entry["dtype"], tuple(entry["shape"])
+    except (TypeError, KeyError, ValueError):
+        _damaged(file, f"the header says nothing usable of {name}")
+    if not isinstance(dtype, str) or not all(type(number) is int and number >= 0 for number in (begin, end, *shape)):
+        _damaged(file, f"the header says nothing usable of {name}")
+    if end > data_bytes:
+        raise CompressionError(f"{file} is truncated: {name} ends after the file; write or download it again")
+    item = _ITEM_BYTES.get(dtype)
+    if end < begin or (item is not None and math.prod(shape) * item != end - begin):
+        _damaged(file, f"{name} is {dtype} {list(shape)}, and {end - begin} bytes are set aside for it")
+    return Entry(file=file, dtype=dtype, shape=shape, num_bytes=end - begin)
+
+
+def _unique(file: Path, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            _damaged(file, f"{key} stands twice in its header")
+        found[key] = value
+    return found
+
+
+def _damaged(file: Path, what: str) -> NoReturn:
+    raise CompressionError(f"{file} is damaged: {what}; write or download it again")

@@ -12,13 +12,13 @@ from safetensors.torch import load_file, save_file
 
 from hf_compress import __version__
 from hf_compress._registry import dump
+from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.export.manifest import write_manifest
 from hf_compress.export.merge_card import render_merge_card
 from hf_compress.export.requantize import requantize
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.merge import MergeResult, merge_checkpoints
-from hf_compress.merging.writer import INDEX
 
 
 def merge(
@@ -43,7 +43,7 @@ def merge(
         if result.quantized and job.quantized == "requantize":
             # The result is the caller's as well: what happened here belongs into its reports.
             result.reports["requantized"] = _requantize(folder, result)
-        manifest = merge_manifest(job, result, title or out.name, weights_bytes(folder))
+        manifest = merge_manifest(result, title or out.name, weights_bytes(folder))
         write_manifest(manifest, folder)
         (folder / "README.md").write_text(render_merge_card(manifest), encoding="utf-8")
 
@@ -77,7 +77,7 @@ def _requantize(folder: Path, result: MergeResult) -> dict[str, Any]:
     return done.to_plain(full=False)
 
 
-def merge_manifest(job: Merge, result: MergeResult, title: str, num_bytes: int) -> dict[str, Any]:
+def merge_manifest(result: MergeResult, title: str, num_bytes: int) -> dict[str, Any]:
     """`compression.json` of a merge: parameters, inputs with their hashes, where every tensor went, versions."""
     reasons: dict[str, int] = {}
     for task in result.account.tasks.values():
@@ -85,13 +85,14 @@ def merge_manifest(job: Merge, result: MergeResult, title: str, num_bytes: int) 
             reasons[f"copied ({task.reason})"] = reasons.get(f"copied ({task.reason})", 0) + 1
     for reason in result.account.excluded.values():
         reasons[f"left out ({reason})"] = reasons.get(f"left out ({reason})", 0) + 1
-    reference = job.method.reference
+    method = result.merge.method
+    reference = method.reference
     return {
         "format": 1,
         "kind": "merge",
         "name": title,
-        "merge": dump(job.plain(), full=True),
-        "method": {"name": job.method.name, "reference": None if reference is None else str(reference)},
+        "merge": dump(result.merge, full=True),
+        "method": {"name": method.name, "reference": None if reference is None else str(reference)},
         "inputs": result.inputs,
         "tensors": {"merged": result.account.counts()["merged"], **dict(sorted(reasons.items()))},
         "size": format_bytes(num_bytes),

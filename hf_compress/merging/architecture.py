@@ -1,12 +1,22 @@
 """What transformers knows of a checkpoint: which weights are tied, and whether the result loads."""
 
 import contextlib
+import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.source import Source
+
+logger = logging.getLogger(__name__)
+
+_MAY_DIFFER = {
+    *("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"),
+    *("id2label", "label2id", "num_labels", "problem_type", "vocab_size", "num_hidden_layers", "quantization_config"),
+}
+"""Fields of config.json that say nothing about how the weights are used, or that the merge settles elsewhere."""
 
 
 def model_class(config: dict[str, Any]) -> Any:
@@ -15,6 +25,34 @@ def model_class(config: dict[str, Any]) -> Any:
 
     names = config.get("architectures") or []
     return getattr(transformers, names[0], None) if names else None
+
+
+def check_model_types(sources: Sequence[Source]) -> None:
+    """Refuse members of several architectures: equal names and shapes can mean other computations.
+
+    What else the configs disagree about (the number of heads, an activation) is logged.
+
+    Raises:
+        CompressionError: naming two sources and their model types.
+    """
+    known = [source for source in sources if source.config]
+    for source in known[1:]:
+        first = known[0]
+        kinds = [each.config.get("model_type") for each in (first, source)]
+        if kinds[0] != kinds[1]:
+            raise CompressionError(
+                f"{first.label} ({first.place}) is a {kinds[0]} and {source.label} ({source.place}) a {kinds[1]} by their"
+                " config.json; models of two architectures do not merge, even where names and shapes agree"
+            )
+        differing = [
+            f"{key} ({first.config[key]!r}, {source.config[key]!r})"
+            for key in sorted(first.config.keys() & source.config.keys() - _MAY_DIFFER)
+            if first.config[key] != source.config[key] and not key.endswith("_token_id")
+        ]
+        if differing:
+            logger.warning(
+                "%s and %s disagree about %s; the result has the former's", first.label, source.label, ", ".join(differing)
+            )
 
 
 def tied_tensors(folder: Path, config: dict[str, Any]) -> dict[str, str]:

@@ -6,9 +6,11 @@ from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
+from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.method import MergeMethod
+from hf_compress.merging.writer import parse_size
 
 UNION = "union"
 """The tokenizer source that is no label: the tokens of all."""
@@ -42,6 +44,7 @@ def check_merge(merge: Merge) -> list[str]:
         *(_slices(merge) if merge.slices is not None else _count(merge, len(merge.members), "members")),
         *_parameters(merge),
         *_statistics(merge),
+        *_size(merge),
     ]
 
 
@@ -86,20 +89,20 @@ def _labels(merge: Merge) -> Iterable[str]:
     sources = [*members, BASE] if merge.base is not None else members
     for number, rule in enumerate(merge.rules):
         if rule.member is not None and rule.member not in members:
-            yield unknown(f"rules.{number}.member", rule.member, members)
+            yield f"rules.{number}.member: {unknown('member', rule.member, members)}"
     for pattern, label in merge.take.items():
         if label not in sources:
-            yield unknown(f"take.{pattern}: member", label, sources)
+            yield f"take: {pattern!r}: {unknown('member', label, sources)}"
     if merge.heads.member is not None and merge.heads.member not in sources:
-        yield unknown("heads.member", merge.heads.member, sources)
+        yield f"heads.member: {unknown('member', merge.heads.member, sources)}"
     if merge.tokenizer is not None:
         # Without a base the first member stands in for it.
         if merge.tokenizer.source not in (*members, BASE, UNION):
-            yield unknown("tokenizer.source", merge.tokenizer.source, [*members, BASE, UNION])
+            yield f"tokenizer.source: {unknown('source', merge.tokenizer.source, [*members, BASE, UNION])}"
         for name in ("rows", "missing_rows"):
             for token, label in getattr(merge.tokenizer, name).items():
                 if label not in (*members, BASE):
-                    yield unknown(f"tokenizer.{name}.{token}: member", label, sources)
+                    yield f"tokenizer.{name}: {token!r}: {unknown('member', label, sources)}"
         for token in merge.tokenizer.rows.keys() & merge.tokenizer.missing_rows.keys():
             yield f"tokenizer: {token!r} stands in rows and in missing_rows; keep one"
 
@@ -115,7 +118,7 @@ def _slices(merge: Merge) -> Iterable[str]:
         labels = [source.member for source in piece.sources]
         for label in dict.fromkeys(labels):
             if label not in sources:
-                yield unknown(f"{where}.sources: member", label, sources)
+                yield f"{where}.sources: {unknown('member', label, sources)}"
             elif labels.count(label) > 1:
                 yield f"{where}: {label!r} stands twice; list the model under two names in members to merge its layers"
         if labels != [BASE]:
@@ -135,22 +138,29 @@ def _parameters(merge: Merge) -> Iterable[str]:
         where = f"members.{number}"
         for name, value in {"weight": member.weight, **member.values}.items():
             if name == "weight" and name in member.values:
-                yield f"{where}.values: weight is a field of the member itself; write it there"
+                yield f"{where}.values.weight: a field of the member itself; write it there"
             elif name in own:
                 yield from _value(f"{where}.{name}", value)
             elif name in known:
-                yield f"{where}.values: {name} is one for all members in {merge.method.name}; set it in method or rules"
+                yield f"{where}.values.{name}: one for all members in {merge.method.name}; set it in method or rules"
             else:
-                yield unknown(f"{where}.values: per-member {kind}", name, own)
+                yield f"{where}.values.{name}: {unknown(f'per-member {kind}', name, own)}"
     for number, rule in enumerate(merge.rules):
         where = f"rules.{number}.set"
         for name, value in rule.set.items():
             if name not in known:
-                yield unknown(f"{where}: {kind}", name, known)
+                yield f"{where}.{name}: {unknown(kind, name, known)}"
             elif rule.member is not None and name not in own:
-                yield f"{where}: {name} is one for all members in {merge.method.name}; leave `member` out of the rule"
+                yield f"{where}.{name}: one for all members in {merge.method.name}; leave `member` out of the rule"
             else:
                 yield from _value(f"{where}.{name}", value)
+
+
+def _size(merge: Merge) -> Iterable[str]:
+    try:
+        parse_size(merge.max_shard_size, "max_shard_size")
+    except CompressionError as error:
+        yield str(error)
 
 
 def _value(where: str, value: Any) -> Iterable[str]:

@@ -41,19 +41,22 @@ def copy_companions(source: Path, out: Path, *, tokenizer: bool = True) -> list[
         The names of what was copied, sorted.
     """
     copied = []
-    for pattern in _PATTERNS:
-        if not tokenizer and pattern in _TOKENIZER:
+    for file in companions(source, tokenizer=tokenizer):
+        target = out / file.name
+        if target.exists():
             continue
-        for file in sorted(source.glob(pattern)):
-            target = out / file.name
-            if target.exists():
-                continue
-            if file.is_dir():
-                shutil.copytree(file, target)
-            else:
-                shutil.copyfile(file, target)
-            copied.append(file.name)
+        if file.is_dir():
+            shutil.copytree(file, target)
+        else:
+            shutil.copyfile(file, target)
+        copied.append(file.name)
     return sorted(copied)
+
+
+def companions(source: Path, *, tokenizer: bool = True) -> list[Path]:
+    """Them in a checkpoint's folder, sorted; with `tokenizer` off without the tokenizer's."""
+    patterns = [pattern for pattern in _PATTERNS if tokenizer or pattern not in _TOKENIZER]
+    return sorted({file for pattern in patterns for file in source.glob(pattern)})
 
 
 def most_frequent_chat_template(folders: Sequence[Path]) -> str | None:
@@ -111,16 +114,25 @@ def write_config(config: dict[str, Any], changes: dict[str, Any], dtype: str | N
     return merged
 
 
+def local_folder(path: str) -> Path | None:
+    """The folder that a path means, `~` resolved; None where there is none, or no path can look like that."""
+    try:
+        folder = Path(path).expanduser()
+        return folder if folder.is_dir() else None
+    except (OSError, ValueError, RuntimeError):  # too long, a null byte, the home of nobody
+        return None
+
+
 def resolve_folder(model: str, label: str) -> Path:
     """A local folder as it is; a Hub id as a snapshot of its weights, configs and tokenizer files.
 
     Raises:
         CompressionError: there is neither.
     """
-    folder = Path(model).expanduser()
-    if folder.is_dir():
+    folder = local_folder(model)
+    if folder is not None:
         return folder
-    if folder.exists():
+    if Path(model).is_file():
         raise CompressionError(f"{label}: {model} is a file; name the folder that holds it")
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise CompressionError(

@@ -156,6 +156,13 @@ class Sparsity:
     policy: Literal["measure", "union", "intersection", "base", "prune"] = "measure"
     sparsity: float | None = None
 
+    def __post_init__(self) -> None:
+        if self.sparsity is not None and (self.policy != "prune" or not 0 < self.sparsity < 1):
+            raise CompressionError(
+                f"sparsity={self.sparsity!r} with policy {self.policy!r}: a share of zeros between 0 and 1 belongs to the"
+                " policy prune"
+            )
+
 
 @dataclass(frozen=True, kw_only=True)
 class Merge:

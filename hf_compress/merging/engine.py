@@ -41,6 +41,19 @@ def available_threads() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def check_device(device: str) -> None:
+    """Refuse a device that is none, or is not here.
+
+    Raises:
+        CompressionError: naming it.
+    """
+    try:
+        torch.zeros(1, device=device).sum().item()
+    except (RuntimeError, AssertionError) as error:  # each kind of device says it in its own way
+        reason = str(error).partition("\n")[0][:200]
+        raise CompressionError(f"device={device!r} cannot be used: {reason}; cpu always can") from error
+
+
 @contextlib.contextmanager
 def one_torch_thread() -> Iterator[None]:
     """Each operation runs in the thread that called it; the pool is the parallelism."""

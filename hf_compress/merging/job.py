@@ -11,17 +11,20 @@ import torch
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
-from hf_compress.merging.architecture import tied_tensors
+from hf_compress.merging.architecture import check_model_types, tied_tensors
 from hf_compress.merging.checks import check_merge
-from hf_compress.merging.companions import most_frequent_chat_template, resolve_folder
+from hf_compress.merging.companions import companions, most_frequent_chat_template, resolve_folder
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.engine import TensorRecipe
 from hf_compress.merging.heads import resolve_heads
+from hf_compress.merging.labels import publish
+from hf_compress.merging.lora_adapter import CONFIG as ADAPTER_CONFIG
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_source import AdaptedSource
 from hf_compress.merging.parameters import resolve
+from hf_compress.merging.place import check_outside
 from hf_compress.merging.plan import Location, make_plan
-from hf_compress.merging.provenance import input_hashes
+from hf_compress.merging.provenance import input_hashes, sha256_of
 from hf_compress.merging.quantized_source import DequantizedSource, dense_source
 from hf_compress.merging.source import Source, open_source
 from hf_compress.merging.sparsity import SparsityPolicy
@@ -33,7 +36,8 @@ class Job:
     """What `merge_checkpoints` streams.
 
     Attributes:
-        merge: the job's values.
+        public: the job as others may read it.
+        merge: the job's values, every member named.
         folders: label -> folder; the base first.
         sources: label -> source, wrapped by whatever changes it before it is merged.
         chat_template: of the result; None = that of the tokenizer's folder.
@@ -48,19 +52,20 @@ class Job:
     """
 
     def __init__(self, merge: Merge, threads: int) -> None:
-        self.merge, self.threads = merge.plain(), threads
-        problems = check_merge(self.merge)
+        problems = check_merge(merge.plain())
         if problems:
             raise CompressionError("\n".join(problems))
-        named = ([(BASE, merge.base)] if merge.base is not None else []) + [
-            (member.label, member.model) for member in merge.members
-        ]
-        self.folders = {label: resolve_folder(model, label) for label, model in named}
-        self.sources: dict[str, Source] = {label: open_source(folder, label) for label, folder in self.folders.items()}
+        self.public = publish(merge.plain())
+        self.merge, self.threads = self.public.job, threads
+        self.folders: dict[str, Path] = {}
+        self.sources: dict[str, Source] = {}
+        self._open()
+        check_model_types(list(self.sources.values()))
         self._inputs = dict(self.sources)
         self.chat_template = self._chat_template()
         self.quantized: dict[str, DequantizedSource] = {}
         self.quantization: dict[str, Any] = {}
+        self._adapters: list[Path] = []
         self._unpack()
         self._apply_adapters()
         self.vocabulary = align(list(self.sources.values()), self.folders, self.merge.tokenizer, self.merge.compat)
@@ -85,6 +90,19 @@ class Job:
             raise CompressionError("chat_template: no input has one; write the template itself, or leave it out")
         return found
 
+    def _open(self) -> None:
+        """All models, so that the refusal names every one that cannot be had."""
+        base = [] if self.merge.base is None else [(BASE, self.merge.base)]
+        problems = []
+        for label, model in base + [(member.label, member.model) for member in self.merge.members]:
+            try:
+                self.folders[label] = resolve_folder(model, label)
+                self.sources[label] = open_source(self.folders[label], label)
+            except CompressionError as error:
+                problems.append(str(error))
+        if problems:
+            raise CompressionError("\n".join(problems))
+
     def _unpack(self) -> None:
         for label, source in self.sources.items():
             dense = dense_source(source)
@@ -96,8 +114,9 @@ class Job:
     def _apply_adapters(self) -> None:
         for member in self.merge.members:
             if member.adapter is not None:
-                adapter = Adapter(resolve_folder(member.adapter, member.label))
-                self.sources[member.label] = AdaptedSource(self.sources[member.label], adapter)
+                folder = resolve_folder(member.adapter, member.label)
+                self._adapters.append(folder)
+                self.sources[member.label] = AdaptedSource(self.sources[member.label], Adapter(folder))
                 self._inputs[member.label] = self.sources[member.label]
 
     def _open_statistics(self) -> dict[str, dict[str, Source]]:
@@ -136,22 +155,35 @@ class Job:
 
     def metadata(self) -> dict[str, str]:
         """What each file's header says about its making."""
-        made = {"version": __version__, "torch": torch.__version__, "merge": dump(self.merge), "inputs": self.hashes}
+        made = {"version": __version__, "torch": torch.__version__, "merge": dump(self.public.merge), "inputs": self.hashes}
         return {"hf_compress": json.dumps(made, separators=(",", ":"))}
 
     def fingerprint(self) -> str:
-        """Equal for merges that write the same bytes."""
-        return hashlib.sha256(self.metadata()["hf_compress"].encode()).hexdigest()
+        """Equal for merges that write the same bytes: configs and tokenizers decide about them too."""
+        digest = hashlib.sha256(self.metadata()["hf_compress"].encode())
+        for folder in self.inputs():
+            for file in [folder / "config.json", folder / ADAPTER_CONFIG, *companions(folder)]:
+                if file.is_file():
+                    digest.update(f"{file.name} {sha256_of(file)}".encode())
+        return digest.hexdigest()
+
+    def inputs(self) -> list[Path]:
+        """Every folder that is read."""
+        return [*self.folders.values(), *self._adapters]
 
     def tokenizer_folder(self) -> Path:
         """Whose tokenizer and processors the result has."""
         return self.folders[self.reference.label]
 
 
-def check_merge_inputs(merge: Merge) -> None:
+def check_merge_inputs(merge: Merge, out: Path) -> None:
     """Open every input and account for every tensor, without writing anything.
+
+    Args:
+        merge: the job.
+        out: where it would be written.
 
     Raises:
         CompressionError: with every problem.
     """
-    Job(merge, 1)
+    check_outside(out, Job(merge, 1).inputs())

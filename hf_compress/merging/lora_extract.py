@@ -11,8 +11,7 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._modules import DEFAULT_IGNORE, match_modules
 from hf_compress.merging.companions import resolve_folder
-from hf_compress.merging.lora_factors import factorize, keyed_generator
-from hf_compress.merging.lora_merge import check_size
+from hf_compress.merging.lora_factors import check_size, factorize, keyed_generator
 from hf_compress.merging.lora_names import ModelNames
 from hf_compress.merging.lora_rest import Rest, find_rest
 from hf_compress.merging.lora_write import AdapterType, Kind, LoraResult, NewLayer, write_adapter

@@ -5,6 +5,8 @@ import hashlib
 import torch
 from torch import Tensor
 
+from hf_compress._errors import CompressionError
+
 OVERSAMPLING = 10
 """Columns drawn beyond the rank."""
 POWER_ITERATIONS = 2
@@ -127,3 +129,15 @@ def keyed_generator(seed: int, name: str) -> torch.Generator:
     """Random numbers that depend on nothing but (seed, name), whatever the order of the layers."""
     digest = hashlib.sha256(f"{seed}\0{name}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big", signed=True))
+
+
+def check_size(rank: int | None, energy: float | None) -> None:
+    """Refuse a rank or an energy that is none.
+
+    Raises:
+        CompressionError: naming the value.
+    """
+    if rank is not None and rank < 1:
+        raise CompressionError(f"rank={rank} is no rank; it must be at least 1")
+    if energy is not None and not 0 < energy <= 1:
+        raise CompressionError(f"energy={energy} lies outside (0, 1]; 0.99 keeps 99 % of the squared norm")

@@ -11,7 +11,7 @@ from torch import Tensor
 from hf_compress._errors import CompressionError
 from hf_compress.merging.companions import resolve_folder
 from hf_compress.merging.lora_adapter import Adapter, LoraLayer
-from hf_compress.merging.lora_factors import truncate
+from hf_compress.merging.lora_factors import check_size, truncate
 from hf_compress.merging.lora_write import AdapterType, LoraResult, NewLayer, write_adapter
 from hf_compress.merging.provenance import sha256_of
 
@@ -82,7 +82,7 @@ def merge_adapters(
         "bias": "all" if any(adapter.config.get("bias", "none") != "none" for adapter in opened) else "none",
     }
     inputs = [
-        {"adapter": adapter.label, "weight": weight, "sha256": sha256_of(adapter.files()[0])}
+        {"adapter": Path(adapter.label).name, "weight": weight, "sha256": sha256_of(adapter.files()[0])}
         for adapter, weight in zip(opened, weights, strict=True)
     ]
     provenance = {"lora": {"merge": {"rank": rank, "energy": energy}, "inputs": inputs}}
@@ -108,18 +108,6 @@ def _check(
                     f"{adapter.place}: {layer.module} is DoRA, whose change depends on the base's weights; merge it into"
                     " the base instead"
                 )
-
-
-def check_size(rank: int | None, energy: float | None) -> None:
-    """Refuse a rank or an energy that is none.
-
-    Raises:
-        CompressionError: naming the value.
-    """
-    if rank is not None and rank < 1:
-        raise CompressionError(f"rank={rank} is no rank; it must be at least 1")
-    if energy is not None and not 0 < energy <= 1:
-        raise CompressionError(f"energy={energy} lies outside (0, 1]; 0.99 keeps 99 % of the squared norm")
 
 
 def _common_base(adapters: list[Adapter], base: str | None) -> str | None:

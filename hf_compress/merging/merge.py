@@ -2,7 +2,6 @@
 
 import json
 import logging
-import re
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -11,20 +10,21 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.merging.architecture import verify_loads
 from hf_compress.merging.companions import copy_companions, write_chat_template, write_config
 from hf_compress.merging.configuration import Merge
-from hf_compress.merging.engine import Engine, available_threads
+from hf_compress.merging.engine import Engine, available_threads, check_device
 from hf_compress.merging.job import Job
+from hf_compress.merging.place import check_outside, check_place, held
 from hf_compress.merging.plan import Account
 from hf_compress.merging.quantized_source import DequantizedSource
-from hf_compress.merging.writer import INDEX, Layout, lay_out, require_space
+from hf_compress.merging.writer import Layout, disk_errors, lay_out, parse_size, require_space
 
 logger = logging.getLogger(__name__)
 
 _JOURNAL = ".merge-journal.json"
-_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,7 @@ class MergeResult:
     Attributes:
         folder: the merged checkpoint.
         account: where every tensor went.
+        merge: the job, with labels and models as others may read them.
         inputs: label -> file -> SHA-256.
         loads: what loading it back said.
         num_bytes: of the tensors.
@@ -46,6 +47,7 @@ class MergeResult:
 
     folder: Path
     account: Account
+    merge: Merge
     inputs: dict[str, dict[str, str]]
     loads: str
     num_bytes: int
@@ -112,16 +114,22 @@ def merge_checkpoints(
         CompressionError: inputs that do not fit together, with every problem; a full disk; NaN.
     """
     out = Path(out)
-    if out.exists():
-        raise CompressionError(f"{out} exists already; remove it or name another folder")
-    existing = next(parent for parent in out.absolute().parents if parent.exists())
-    if not existing.is_dir():
-        raise CompressionError(f"{out}: {existing} is a file; name another folder")
+    check_place(out)
+    check_device(device)
+    if threads is not None and threads < 1:
+        raise CompressionError(f"threads={threads} computes nothing; use 1 or more, or leave it out for all cores")
     shard_bytes = parse_size(merge.max_shard_size, "max_shard_size")
-    job = Job(merge, threads or available_threads())
-    layout = lay_out({name: task.info for name, task in job.account.tasks.items()}, shard_bytes, job.metadata())
     part = out.with_name(f".{out.name}.part")
-    finished = _open_part(part, job, layout, existing)
+    with disk_errors(out):
+        job = Job(merge, threads or available_threads())
+        check_outside(out, job.inputs())
+        layout = lay_out({name: task.info for name, task in job.account.tasks.items()}, shard_bytes, job.metadata())
+        with held(part, out):
+            return _write(part, out, job, layout, device, finish)
+
+
+def _write(part: Path, out: Path, job: Job, layout: Layout, device: str, finish: Finish | None) -> MergeResult:
+    finished = _open_part(part, job, layout)
     began = time.perf_counter()
     _stream(part, job, layout, finished, device)
     seconds = time.perf_counter() - began
@@ -130,6 +138,7 @@ def merge_checkpoints(
     result = MergeResult(
         folder=out,
         account=job.account,
+        merge=job.public.merge,
         inputs=job.hashes,
         loads=verify_loads(part, config, job.heads.dropped),
         num_bytes=layout.num_bytes,
@@ -186,26 +195,14 @@ def _write_companions(part: Path, job: Job, layout: Layout) -> dict[str, Any]:
     return config
 
 
-def parse_size(text: str, field_name: str) -> int:
-    """'5GB' -> 5 000 000 000 bytes.
-
-    Raises:
-        CompressionError: it is no size.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", text.upper())
-    if match is None or float(match[1]) <= 0:
-        raise CompressionError(f"{field_name}={text!r} is no size; write a number and B, KB, MB, GB or TB, e.g. 5GB")
-    return max(1, int(float(match[1]) * _UNITS[match[2]]))
-
-
-def _open_part(part: Path, job: Job, layout: Layout, existing: Path) -> list[str]:
+def _open_part(part: Path, job: Job, layout: Layout) -> list[str]:
     """The folder being written; what an interrupted run of the same merge finished in it stays.
 
     Returns:
         The files that are whole.
     """
     finished: list[str] = []
-    if part.exists():
+    if (part / _JOURNAL).exists():
         known = _read_journal(part)
         sizes = {shard.file: shard.num_bytes for shard in layout.shards}
         if known.get("fingerprint") == job.fingerprint():
@@ -218,11 +215,10 @@ def _open_part(part: Path, job: Job, layout: Layout, existing: Path) -> list[str
             logger.info("going on with an interrupted merge: %d of %d files are there", len(finished), len(sizes))
         else:
             logger.info("%s is left from another merge and is replaced", part)
-        for entry in part.iterdir():
-            if entry.name not in finished:
-                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    require_space(existing, sum(shard.num_bytes for shard in layout.shards if shard.file not in finished))
-    part.mkdir(parents=True, exist_ok=True)
+    for entry in part.iterdir():
+        if entry.name not in finished:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    require_space(part, sum(shard.num_bytes for shard in layout.shards if shard.file not in finished))
     _write_journal(part, job, finished)
     return finished
 

@@ -1,5 +1,6 @@
 """The contract of a merge method."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar, Literal
 
 from torch import Tensor
@@ -68,4 +69,16 @@ class MergeMethod(Strategy, kind="merge method", package="hf_compress.merging.me
 
         Raises:
             CompressionError: naming the tensor and the weights.
+        """
+
+    def check_values(self, values: Mapping[str, tuple[float, ...]], members: tuple[str, ...], name: str) -> None:
+        """Refuse per-member parameters the method cannot use, before anything is written.
+
+        Args:
+            values: by parameter, one number per member.
+            members: their labels.
+            name: of the tensor.
+
+        Raises:
+            CompressionError: naming the tensor, the member and the value.
         """

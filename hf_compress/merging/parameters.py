@@ -166,6 +166,7 @@ class _Resolver:
             method = _replaced(self.method, fields)
             if keep:
                 method.check_weights(chosen["weight"], name)
+                method.check_values(chosen, tuple(labels), name)
         except CompressionError as error:
             said = str(error)
             self.problems.append(said if name in said else f"{name}: {said}")

@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import threading
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
-from hf_compress._safetensors import Entry, read_entries
+from hf_compress._safetensors import Entry, indexed_files, read_entries, weight_files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -105,10 +106,14 @@ class BinSource(Source):
 
     def __init__(self, folder: Path, label: str) -> None:
         self.label, self.place, self.config = label, str(folder), _read_config(folder)
-        self._files = sorted(folder.glob("pytorch_model*.bin"))
+        self._files = _bin_files(folder)
         self._tensors: dict[str, Tensor] = {}
         for file in self._files:
             self._tensors.update(_load_bin(file))
+        for name, tensor in self._tensors.items():
+            if tensor.layout is not torch.strided or tensor.is_meta or tensor.dtype not in SAFETENSORS_NAMES:
+                kind = f"{tensor.dtype}, {tensor.layout}".replace("torch.", "")
+                raise CompressionError(f"{folder}: {name} is stored as {kind}, a type this library does not read")
         self.infos = {
             name: TensorInfo(dtype=tensor.dtype, shape=tuple(tensor.shape))
             for name, tensor in sorted(self._tensors.items())
@@ -127,17 +132,29 @@ def open_source(folder: Path, label: str) -> Source:
     """The checkpoint in `folder`, whichever way it is stored.
 
     Raises:
-        CompressionError: there is no checkpoint, or it is damaged.
+        CompressionError: there is no checkpoint, it is an adapter's, or it is damaged.
     """
     if not folder.is_dir():
         raise CompressionError(f"{label}: there is no folder {folder}; name a folder written by save_pretrained")
-    if any(folder.glob("*.safetensors")):
+    if weight_files(folder):
         return SafetensorsSource(folder, label)
-    if any(folder.glob("pytorch_model*.bin")):
+    if _bin_files(folder):
         return BinSource(folder, label)
+    if (folder / "adapter_config.json").is_file():
+        raise CompressionError(
+            f"{label}: {folder} holds an adapter and no model; name its base as `model` and this folder as `adapter`"
+        )
     raise CompressionError(
         f"{label}: {folder} holds no .safetensors file and no pytorch_model.bin; save the model with save_pretrained first"
     )
+
+
+def _bin_files(folder: Path) -> list[Path]:
+    """The .bin files of the checkpoint, by the same rule as `weight_files`."""
+    if (folder / "pytorch_model.bin").is_file():
+        return [folder / "pytorch_model.bin"]
+    index = folder / "pytorch_model.bin.index.json"
+    return indexed_files(index) if index.is_file() else sorted(folder.glob("pytorch_model*.bin"))
 
 
 def _info(name: str, entry: Entry) -> TensorInfo:
@@ -151,15 +168,19 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     try:
-        data: dict[str, Any] = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise CompressionError(f"{file} is no valid JSON ({error.msg}); write or download it again") from error
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:
+        reason = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
+        raise CompressionError(f"{file} is no valid JSON ({reason}); write or download it again") from error
+    if not isinstance(data, dict) or not isinstance(data.get("architectures") or [], list):
+        raise CompressionError(f"{file} is no configuration of a model; write or download it again")
     return data
 
 
 def _load_bin(file: Path) -> dict[str, Tensor]:
     try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        # Files older than the zip format cannot be mapped; they are loaded.
+        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:  # a refused object, an old format, a truncated archive: each raises its own kind
         reason = " ".join(str(error).split())[:200]
         raise CompressionError(f"{file} cannot be loaded as weights only: {reason}") from error

@@ -1,6 +1,7 @@
 """What the methods on sparsified task vectors share."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -72,19 +73,18 @@ class SparsifiedTaskVectors(MergeMethod):
                 " normalize: false"
             )
 
-    def shares(self, operands: Operands, name: str) -> tuple[float, ...]:
-        """The members' values of one parameter.
+    def check_values(self, values: Mapping[str, tuple[float, ...]], members: tuple[str, ...], name: str) -> None:
+        """What may differ between members, beside the weight, is a share of the elements."""
+        for parameter in self.per_member[1:]:
+            for member, value in zip(members, values[parameter], strict=True):
+                if not 0 <= value <= 1:
+                    raise CompressionError(
+                        f"{name}: {parameter}={value!r} of {member} lies outside [0, 1]; it is a share of the elements"
+                    )
 
-        Raises:
-            CompressionError: one lies outside [0, 1].
-        """
-        values = operands.values.get(name, (getattr(self, name),) * len(operands.tensors))
-        for member, value in zip(operands.members, values, strict=True):
-            if not 0 <= value <= 1:
-                raise CompressionError(
-                    f"{operands.name}: {name}={value!r} of {member} lies outside [0, 1]; it is a share of the elements"
-                )
-        return values
+    def shares(self, operands: Operands, name: str) -> tuple[float, ...]:
+        """The members' values of one parameter."""
+        return operands.values.get(name, (getattr(self, name),) * len(operands.tensors))
 
     def vector(self, operands: Operands, member: int) -> Tensor:
         """The task vector of one member, whole or a part, fp32."""
@@ -110,8 +110,8 @@ class SparsifiedTaskVectors(MergeMethod):
 
     def survey(self, operands: Operands) -> Survey:
         """Cuts, and the factors that restore the l1 norm."""
-        for name in self.per_member[1:]:
-            self.shares(operands, name)
+        shares = {name: self.shares(operands, name) for name in self.per_member[1:]}
+        self.check_values(shares, operands.members, operands.name)
         cuts = self.cuts(operands)
         if not self.restores_norm or self.whole:
             return Survey(cuts=cuts)

@@ -57,16 +57,7 @@ class SparsityPolicy:
         """Args:
         setting: the recipe's.
         labels: of the members, in the order of the tensors.
-
-        Raises:
-            CompressionError: a sparsity is set that the policy does not use, or that is no share.
         """
-        sparsity = setting.sparsity
-        if sparsity is not None and (setting.policy != "prune" or not 0 < sparsity < 1):
-            raise CompressionError(
-                f"sparsity={sparsity!r} with policy {setting.policy!r}: a share of zeros between 0 and 1 belongs to the"
-                " policy prune"
-            )
         self.setting, self.labels = setting, tuple(labels)
         self.rows: dict[str, dict[str, int]] = {}
         self._lock = threading.Lock()

@@ -1,10 +1,12 @@
 """Safetensors files whose headers come first, so that any thread writes any tensor where it belongs, in any order."""
 
+import contextlib
 import errno
 import json
 import os
+import re
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from hf_compress._units import format_bytes
 from hf_compress.merging.source import SAFETENSORS_NAMES, TensorInfo
 
 _PAGE = 4096
-INDEX = "model.safetensors.index.json"
+_UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,18 @@ class Layout:
         """The content of model.safetensors.index.json."""
         weight_map = {name: shard.file for shard in self.shards for name in shard.offsets}
         return {"metadata": {"total_size": self.num_bytes}, "weight_map": dict(sorted(weight_map.items()))}
+
+
+def parse_size(text: str, field_name: str) -> int:
+    """'5GB' -> 5 000 000 000 bytes.
+
+    Raises:
+        CompressionError: it is no size.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", text.upper())
+    if match is None or float(match[1]) <= 0:
+        raise CompressionError(f"{field_name}={text!r} is no size; write a number and B, KB, MB, GB or TB, e.g. 5GB")
+    return max(1, int(float(match[1]) * _UNITS[match[2]]))
 
 
 def lay_out(infos: Mapping[str, TensorInfo], max_shard_bytes: int, metadata: Mapping[str, str]) -> Layout:
@@ -168,12 +182,26 @@ def _reserve(descriptor: int, num_bytes: int) -> None:
     os.truncate(descriptor, num_bytes)
 
 
+@contextlib.contextmanager
+def disk_errors(folder: Path) -> Iterator[None]:
+    """What the system says about files, said as a refusal.
+
+    Args:
+        folder: what is being written; named where the system names no file.
+
+    Raises:
+        CompressionError: a full disk, a file that cannot be read or written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise _disk_error(Path(error.filename or folder), error) from error
+
+
 def _disk_error(path: Path, error: OSError) -> CompressionError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return CompressionError(
-            f"{path.parent}: the disk is full; free some space and run the same merge again, it goes on"
-        )
-    return CompressionError(f"{path} cannot be written: {error.strerror}; the same merge goes on once it can")
+        return CompressionError(f"{path}: the disk is full; free some space and run the same merge again, it goes on")
+    return CompressionError(f"{path}: {error.strerror or error}; the same merge goes on once this is mended")
 
 
 def require_space(folder: Path, num_bytes: int) -> None:

@@ -4,6 +4,7 @@ import contextlib
 from pathlib import Path
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.place import check_place
 
 
 def expand(path: str, key: str) -> Path:
@@ -26,3 +27,16 @@ def expand(path: str, key: str) -> Path:
         reason = error.strerror if isinstance(error, OSError) else error
         raise CompressionError(f"{key}: {path[:80]!r} cannot be looked up: {reason}") from error
     return expanded
+
+
+def check_output_dir(path: str) -> None:
+    """Refuse an `output_dir` that is there already or cannot be written.
+
+    Raises:
+        CompressionError: at `output_dir`.
+    """
+    place = expand(path, "output_dir")
+    try:
+        check_place(place)
+    except CompressionError as error:
+        raise CompressionError(f"output_dir: {error}") from error

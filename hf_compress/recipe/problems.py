@@ -1,6 +1,8 @@
 """Everything that is wrong with a recipe, at once."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
 from hf_compress._errors import CompressionError
 
@@ -25,10 +27,23 @@ def problems_of(error: CompressionError) -> list[Problem]:
     """A refusal as problems; a message that starts with dotted keys and a colon says its own path."""
     if isinstance(error, RecipeError):
         return error.problems
-    path, colon, message = str(error).partition(": ")
-    if colon and path and " " not in path:
-        return [Problem(path=path, message=message)]
-    return [Problem(path="", message=str(error))]
+    return [_problem(line) for line in str(error).splitlines()]
+
+
+def _problem(line: str) -> Problem:
+    path, colon, message = line.partition(": ")
+    return Problem(path=path, message=message) if colon and path and " " not in path else Problem(path="", message=line)
+
+
+def problems_in(*checks: Callable[[], Any]) -> list[Problem]:
+    """What each check refuses, whatever the others say."""
+    found: list[Problem] = []
+    for check in checks:
+        try:
+            check()
+        except CompressionError as error:
+            found.extend(problems_of(error))
+    return found
 
 
 class RecipeError(CompressionError):

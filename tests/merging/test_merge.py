@@ -14,11 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from hf_compress import CompressionError
 from hf_compress.merging.configuration import Member, Merge
-from hf_compress.merging.merge import merge_checkpoints, parse_size
+from hf_compress.merging.merge import merge_checkpoints
 from hf_compress.merging.methods.linear import Linear
 from hf_compress.merging.methods.slerp import Slerp
 from hf_compress.merging.provenance import content_hash, sha256_of
 from hf_compress.merging.source import open_source
+from hf_compress.merging.writer import parse_size
 from tests.merging.zoo import make
 
 
@@ -96,8 +97,10 @@ def test_the_header_says_what_went_in(models, tmp_path):
     with safe_open(tmp_path / "out" / "model.safetensors", "pt") as file:
         made = json.loads(file.metadata()["hf_compress"])
     assert made["inputs"] == result.inputs
-    assert made["inputs"][str(models / "a")] == {"model.safetensors": sha256_of(models / "a" / "model.safetensors")}
-    assert made["merge"]["seed"] == 5 and len(made["merge"]["members"]) == 2
+    assert made["inputs"]["a"] == {"model.safetensors": sha256_of(models / "a" / "model.safetensors")}
+    assert made["merge"]["seed"] == 5
+    assert made["merge"]["members"] == [{"model": "./a", "name": "a"}, {"model": "./b", "name": "b"}]
+    assert str(models) not in json.dumps(made)
 
 
 def test_bf16_is_merged_in_fp32_and_rounded_once(tmp_path):
@@ -189,7 +192,7 @@ def test_another_shape_names_tensor_shapes_and_files(models, tmp_path):
         tensors["lm_head.weight"] = tensors["lm_head.weight"][:60].clone()
 
     job = Merge(members=[Member(str(models / "a")), Member(str(edit(models, tmp_path, cut)))])
-    refusal(job, tmp_path / "out", r"lm_head.weight has shape \[64, 32\] in .*/a and \[60, 32\] in .*/broken")
+    refusal(job, tmp_path / "out", r"lm_head.weight has shape \[64, 32\] in a \(.*/a\) and \[60, 32\] in .*/broken")
 
 
 def test_all_differences_are_said_at_once(models, tmp_path):

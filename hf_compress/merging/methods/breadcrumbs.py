@@ -1,5 +1,6 @@
 """Model breadcrumbs: without the largest and the smallest changes, then add up."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -48,13 +49,16 @@ class Breadcrumbs(SparsifiedTaskVectors, name="breadcrumbs"):
         super().__post_init__()
         self._check_sum(self.density, self.gamma, self.name)
 
+    def check_values(self, values: Mapping[str, tuple[float, ...]], members: tuple[str, ...], name: str) -> None:
+        """Shares that do not overlap."""
+        super().check_values(values, members, name)
+        for member, density, gamma in zip(members, values["density"], values["gamma"], strict=True):
+            self._check_sum(density, gamma, f"{name}: {member}")
+
     def cuts(self, operands: Operands) -> list[list[Cut]]:
         """Two cuts per member: what is not too small, and what is too large."""
-        size, counts = operands.num_elements, []
         pairs = zip(*(self.shares(operands, name) for name in ("density", "gamma")), strict=True)
-        for member, (density, gamma) in zip(operands.members, pairs, strict=True):
-            self._check_sum(density, gamma, f"{operands.name}: {member}")
-            counts.append(self._counts(density, gamma, size))
+        counts = [self._counts(density, gamma, operands.num_elements) for density, gamma in pairs]
         return find_cuts(operands, counts, self.vector)
 
     def sparsify(self, operands: Operands, member: int, vector: Tensor, cuts: list[Cut] | None) -> Tensor:

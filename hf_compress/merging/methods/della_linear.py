@@ -1,5 +1,6 @@
 """DELLA: drop at random, small magnitudes more often, and rescale; then add up."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -62,10 +63,15 @@ class DellaLinear(SparsifiedTaskVectors, name="della_linear"):
         """Only with mergekit's numbers."""
         return self.rescale and self.compat == "mergekit"
 
+    def check_values(self, values: Mapping[str, tuple[float, ...]], members: tuple[str, ...], name: str) -> None:
+        """Shares that give probabilities."""
+        super().check_values(values, members, name)
+        for member, density, epsilon in zip(members, values["density"], values["epsilon"], strict=True):
+            _check_range(density, epsilon, f"{name}: {member}")
+
     def sparsify(self, operands: Operands, member: int, vector: Tensor, cuts: list[Cut] | None) -> Tensor:
         """Any shape -> the same shape."""
         density, epsilon = (self.shares(operands, name)[member] for name in ("density", "epsilon"))
-        _check_range(density, epsilon, f"{operands.name}: {operands.members[member]}")
         if density == 1 or not vector.numel():
             return vector
         if density == 0:

@@ -1,9 +1,17 @@
 """The difference of two models as a LoRA adapter."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
+from hf_compress._errors import CompressionError
 from hf_compress._modules import DEFAULT_IGNORE
+from hf_compress.merging.companions import resolve_folder
+from hf_compress.merging.lora_factors import check_size
+from hf_compress.merging.source import open_source
+from hf_compress.recipe.paths import check_output_dir, expand
+from hf_compress.recipe.problems import Problem, problems_in
 from hf_compress.recipe.recipes import Recipe
 
 
@@ -35,6 +43,23 @@ class ExtractAdapter(Recipe, name="extract-adapter"):
     seed: int = 0
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
+    def __post_init__(self) -> None:
+        if self.rank is None and self.energy is None:
+            raise CompressionError("neither rank nor energy is given; give one, e.g. rank=16 or energy=0.95")
+        check_size(self.rank, self.energy)
+
+    @classmethod
+    def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
+        """Models that cannot be had or read, each by itself, and the folder."""
+        checks: list[Callable[[], Any]] = [partial(_open, parts[key], key) for key in ("base", "tuned") if key in parts]
+        if "output_dir" in parts:
+            checks.append(lambda: check_output_dir(parts["output_dir"]))
+        return problems_in(*checks)
+
+    def preflight(self) -> list[Problem]:
+        """See `source_problems`; whether the models fit together shows when they are compared."""
+        return self.source_problems({"base": self.base, "tuned": self.tuned, "output_dir": self.output_dir})
+
     def run(self, resume: bool = False) -> Any:
         """Extract it; there is nothing to resume."""
         from hf_compress.merging.lora_extract import extract_lora
@@ -42,7 +67,7 @@ class ExtractAdapter(Recipe, name="extract-adapter"):
         return extract_lora(
             self.base,
             self.tuned,
-            self.output_dir,
+            expand(self.output_dir, "output_dir"),
             rank=self.rank,
             energy=self.energy,
             targets=self.targets,
@@ -51,3 +76,7 @@ class ExtractAdapter(Recipe, name="extract-adapter"):
             seed=self.seed,
             dtype=self.dtype,
         )
+
+
+def _open(model: str, label: str) -> None:
+    open_source(resolve_folder(model, label), label)

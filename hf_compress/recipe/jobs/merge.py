@@ -2,15 +2,21 @@
 
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress.merging.configuration import Merge
+from hf_compress.merging.checks import check_merge
+from hf_compress.merging.companions import resolve_folder
+from hf_compress.merging.configuration import BASE, Merge
+from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.mergekit_yaml import import_mergekit, is_mergekit
-from hf_compress.recipe.problems import Problem, RecipeError, problems_of
+from hf_compress.merging.source import open_source
+from hf_compress.recipe.paths import check_output_dir, expand
+from hf_compress.recipe.problems import Problem, RecipeError, problems_in, problems_of
 from hf_compress.recipe.recipes import Recipe
 from hf_compress.recipe.yaml_text import read_recipe
 
@@ -31,18 +37,37 @@ class MergeModels(Recipe, Merge, name="merge"):
     title: str | None = None
     device: str = "cpu"
 
+    @classmethod
+    def section_problems(cls, parts: dict[str, Any]) -> list[Problem]:
+        """What `check_merge` finds, where what it looks at is right."""
+        if not {"method", "members", "base", "slices"} <= parts.keys():
+            return []
+        names = [item.name for item in dataclasses.fields(Merge) if item.name in parts]
+        sentences = check_merge(Merge(**{name: parts[name] for name in names}))
+        return [problem for sentence in sentences for problem in problems_of(CompressionError(sentence))]
+
+    @classmethod
+    def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
+        """Models that cannot be had or read, each by itself, and the folder."""
+        members = parts.get("members", ())
+        models = [(member.label, member.model) for member in members]
+        models += [(BASE, parts["base"])] if parts.get("base") else []
+        checks: list[Callable[[], Any]] = [partial(_open_model, model, label) for label, model in dict(models).items()]
+        checks += [partial(_open_adapter, member.adapter, member.label) for member in members if member.adapter is not None]
+        if "output_dir" in parts:
+            checks.append(lambda: check_output_dir(parts["output_dir"]))
+        return problems_in(*checks)
+
     def preflight(self) -> list[Problem]:
         """Everything that can be found without writing: files, tensors, parameters, the folder."""
+        from hf_compress.merging.engine import check_device
         from hf_compress.merging.job import check_merge_inputs
 
-        problems = []
-        if Path(self.output_dir).exists():
-            problems.append(Problem(path="output_dir", message=f"{self.output_dir} exists already; name another folder"))
-        try:
-            check_merge_inputs(self)
-        except CompressionError as error:
-            problems.extend(problems_of(error))
-        return problems
+        return problems_in(
+            lambda: check_output_dir(self.output_dir),
+            lambda: check_device(self.device),
+            lambda: check_merge_inputs(self, expand(self.output_dir, "output_dir")),
+        )
 
     def run(self, resume: bool = False, *, device: str | None = None, threads: int | None = None) -> Any:
         """Merge.
@@ -54,7 +79,17 @@ class MergeModels(Recipe, Merge, name="merge"):
         """
         from hf_compress.export.merged import merge
 
-        return merge(self, self.output_dir, device=device or self.device, threads=threads, title=self.title)
+        return merge(
+            self, expand(self.output_dir, "output_dir"), device=device or self.device, threads=threads, title=self.title
+        )
+
+
+def _open_model(model: str, label: str) -> None:
+    open_source(resolve_folder(model, label), label)
+
+
+def _open_adapter(adapter: str, label: str) -> None:
+    Adapter(resolve_folder(adapter, label))
 
 
 def load_merge(file: Path, out: Path, overrides: Sequence[str] = ()) -> MergeModels:
@@ -81,6 +116,6 @@ def load_merge(file: Path, out: Path, overrides: Sequence[str] = ()) -> MergeMod
     job = data.get("job", MergeModels.name)
     if job != MergeModels.name:
         raise RecipeError([Problem(path="job", message=f"{job!r} is no merge; do it with hf-compress run {file}")])
-    recipe = Recipe.from_plain({"job": job, **data, "output_dir": str(out)})
+    recipe = Recipe.from_plain({"job": job, **data, "output_dir": str(out)}, sources=True)
     assert isinstance(recipe, MergeModels), recipe
     return recipe

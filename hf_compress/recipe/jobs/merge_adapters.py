@@ -1,9 +1,16 @@
 """Several LoRA adapters become one."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.companions import resolve_folder
+from hf_compress.merging.lora_adapter import Adapter
+from hf_compress.merging.lora_factors import check_size
+from hf_compress.recipe.paths import check_output_dir, expand
+from hf_compress.recipe.problems import Problem, problems_in
 from hf_compress.recipe.recipes import Recipe
 
 
@@ -37,13 +44,29 @@ class MergeAdapters(Recipe, name="merge-adapters"):
                 f"weights has {len(self.weights)} numbers for {len(self.adapters)} adapters; write one for each"
             )
 
+        if not self.adapters:
+            raise CompressionError("adapters is empty; name at least one folder")
+        check_size(self.rank, self.energy)
+
+    @classmethod
+    def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
+        """Adapters that cannot be had or read, each by itself, and the folder."""
+        checks: list[Callable[[], Any]] = [partial(_open, adapter) for adapter in parts.get("adapters", ())]
+        if "output_dir" in parts:
+            checks.append(lambda: check_output_dir(parts["output_dir"]))
+        return problems_in(*checks)
+
+    def preflight(self) -> list[Problem]:
+        """See `source_problems`; whether the adapters fit together shows when they are merged."""
+        return self.source_problems({"adapters": self.adapters, "output_dir": self.output_dir})
+
     def run(self, resume: bool = False) -> Any:
         """Merge them; it takes seconds, so there is nothing to resume."""
         from hf_compress.merging.lora_merge import merge_adapters
 
         return merge_adapters(
             self.adapters,
-            self.output_dir,
+            expand(self.output_dir, "output_dir"),
             weights=self.weights,
             rank=self.rank,
             energy=self.energy,
@@ -51,3 +74,7 @@ class MergeAdapters(Recipe, name="merge-adapters"):
             whole_from=self.whole_from,
             dtype=self.dtype,
         )
+
+
+def _open(adapter: str) -> None:
+    Adapter(resolve_folder(adapter, "adapter"))

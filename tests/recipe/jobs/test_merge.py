@@ -45,9 +45,11 @@ def test_merge_writes_a_checkpoint_a_manifest_and_a_card(models, call):
     assert card.data.base_model is None  # local folders are not named to the Hub
 
 
-def test_the_recipe_in_the_card_gives_the_same_tensors(models, call):
+def test_the_recipe_in_the_card_gives_the_same_tensors_where_its_models_are(models, call, monkeypatch):
     call("merge", config(models), models / "out")
     text = (models / "out" / "README.md").read_text()
+    assert str(models) not in text
+    monkeypatch.chdir(models)
     recipe = models / "again.yaml"
     recipe.write_text(text.split("```yaml\n")[-1].split("```")[0])
     assert call("merge", recipe, models / "again")[0] == 0
@@ -62,7 +64,7 @@ def test_a_recipe_with_a_job_runs_and_is_checked(models, call):
     assert call("run", file)[0] == 0
     assert (models / "run" / "model.safetensors").exists()
     code, _, complaints = call("check", file)
-    assert code == 2 and complaints == [f"output_dir: {models / 'run'} exists already; name another folder"]
+    assert code == 2 and complaints == [f"output_dir: {models / 'run'} exists already; remove it or name another folder"]
 
 
 def test_round_trip(models):

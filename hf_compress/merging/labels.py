@@ -1,0 +1,95 @@
+"""What a merge calls its models: names that mean the same on every machine and give no folder away."""
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from hf_compress.merging.checks import UNION
+from hf_compress.merging.companions import local_folder
+from hf_compress.merging.configuration import BASE, Member, Merge
+
+
+@dataclass(frozen=True, kw_only=True)
+class PublicMerge:
+    """A merge as it is computed, and as others may read it.
+
+    Attributes:
+        job: every member has a name: its own, or the last part of its local folder (as many parts as tell the folders
+            apart), or its Hub id. Random numbers are keyed by these names, so they do not depend on where folders lie.
+        merge: the same, with `./` and that part in place of local folders.
+    """
+
+    job: Merge
+    merge: Merge
+
+
+def publish(merge: Merge) -> PublicMerge:
+    """Name every member, and what names members (rules, take, slices, heads, tokenizer) after it."""
+    paths = [merge.base, *(path for member in merge.members for path in (member.model, member.adapter))]
+    found = {path: local_folder(path) for path in paths if path is not None}
+    folders = {path: _absolute(folder) for path, folder in found.items() if folder is not None}
+    for length in range(1, max((len(folder.parts) for folder in folders.values()), default=0) + 1):
+        short = {path: Path(*folder.parts[-length:]).as_posix() for path, folder in folders.items()}
+        labels = _labels(merge, short)
+        apart = len(set(short.values())) == len(set(folders.values())) and len(set(labels.values())) == len(labels)
+        if apart and not {BASE, UNION} & set(labels.values()):
+            break
+    else:  # nothing local, or one folder under two spellings
+        short = {path: folder.name for path, folder in folders.items()}
+        labels = {member.label: member.label for member in merge.members}
+    job = _renamed(merge, labels)
+
+    def shown(path: str) -> str:
+        return f"./{short[path]}" if path in short else path
+
+    members = tuple(
+        dataclasses.replace(
+            member, model=shown(member.model), adapter=None if member.adapter is None else shown(member.adapter)
+        )
+        for member in job.members
+    )
+    base = None if merge.base is None else shown(merge.base)
+    return PublicMerge(job=job, merge=dataclasses.replace(job, members=members, base=base))
+
+
+def _absolute(folder: Path) -> Path:
+    """Links keep their names."""
+    return folder.resolve() if ".." in folder.parts else folder.absolute()
+
+
+def _labels(merge: Merge, short: Mapping[str, str]) -> dict[str, str]:
+    """Label as the recipe knows it -> label of the result."""
+
+    def label(member: Member) -> str:
+        parts = [short.get(path, path) for path in (member.model, member.adapter) if path is not None]
+        return member.name or "+".join(parts)
+
+    return {member.label: label(member) for member in merge.members}
+
+
+def _renamed(merge: Merge, labels: Mapping[str, str]) -> Merge:
+    replace = dataclasses.replace
+
+    def new(label: str) -> str:
+        return labels.get(label, label)
+
+    tokenizer, slices = merge.tokenizer, merge.slices
+    if tokenizer is not None:
+        rows = {token: new(label) for token, label in tokenizer.rows.items()}
+        tokenizer = replace(tokenizer, source=new(tokenizer.source), rows=rows)
+    if slices is not None:
+        slices = tuple(
+            replace(piece, sources=tuple(replace(source, member=new(source.member)) for source in piece.sources))
+            for piece in slices
+        )
+    head = merge.heads.member
+    return replace(
+        merge,
+        members=tuple(replace(member, name=new(member.label)) for member in merge.members),
+        rules=tuple(rule if rule.member is None else replace(rule, member=new(rule.member)) for rule in merge.rules),
+        take={pattern: new(label) for pattern, label in merge.take.items()},
+        slices=slices,
+        tokenizer=tokenizer,
+        heads=merge.heads if head is None else replace(merge.heads, member=new(head)),
+    )
