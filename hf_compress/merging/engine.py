@@ -244,13 +244,6 @@ class Engine:
                     f"{name} of {label} ({source.place}) holds NaN or infinity; a merge would spread it: mend or leave out"
                     f" that {'model' if label == BASE else 'member'}"
                 )
-        for need, found in operands.statistics.items():
-            for label, tensor in zip(operands.members, found, strict=True):
-                if not _is_finite(tensor):
-                    place = self.statistics[need][label].place
-                    raise CompressionError(
-                        f"{task.name} of the statistics {need} of {label} ({place}) holds NaN or infinity; collect them again"
-                    )
 
 
 def _is_finite(tensor: Tensor) -> bool:
