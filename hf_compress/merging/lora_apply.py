@@ -14,6 +14,7 @@ from hf_compress.merging.companions import copy_companions, resolve_folder, writ
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_source import AdaptedSource, ZeroCount
 from hf_compress.merging.lora_write import written_beside
+from hf_compress.merging.place import check_place
 from hf_compress.merging.provenance import sha256_of
 from hf_compress.merging.source import open_source
 from hf_compress.merging.writer import ShardFile, lay_out, parse_size, require_space
@@ -73,8 +74,7 @@ def apply_adapters(
         CompressionError: an adapter does not fit the base; a full disk.
     """
     out = Path(out)
-    if out.exists():
-        raise CompressionError(f"{out} exists already; remove it or name another folder")
+    check_place(out)
     if not adapters:
         raise CompressionError("no adapters; name at least one folder")
     shard_bytes = parse_size(max_shard_size, "max_shard_size")

@@ -15,6 +15,7 @@ from hf_compress.merging.lora_factors import check_size, factorize, keyed_genera
 from hf_compress.merging.lora_names import ModelNames
 from hf_compress.merging.lora_rest import Rest, find_rest
 from hf_compress.merging.lora_write import AdapterType, Kind, LoraResult, NewLayer, write_adapter
+from hf_compress.merging.place import check_place
 from hf_compress.merging.provenance import sha256_of
 from hf_compress.merging.source import Source, open_source
 
@@ -68,8 +69,7 @@ def extract_lora(
     Source: Halko, Martinsson and Tropp 2011, algorithms 4.4 and 5.1.
     """
     out = Path(out)
-    if out.exists():
-        raise CompressionError(f"{out} exists already; remove it or name another folder")
+    check_place(out)
     if rank is None and energy is None:
         raise CompressionError("neither rank nor energy is given; give one, e.g. rank=16 or energy=0.95")
     check_size(rank, energy)

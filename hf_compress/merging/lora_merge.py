@@ -13,6 +13,7 @@ from hf_compress.merging.companions import resolve_folder
 from hf_compress.merging.lora_adapter import Adapter, LoraLayer
 from hf_compress.merging.lora_factors import check_size, truncate
 from hf_compress.merging.lora_write import AdapterType, LoraResult, NewLayer, write_adapter
+from hf_compress.merging.place import check_place
 from hf_compress.merging.provenance import sha256_of
 
 
@@ -51,8 +52,7 @@ def merge_adapters(
         CompressionError: adapters that do not fit together.
     """
     out = Path(out)
-    if out.exists():
-        raise CompressionError(f"{out} exists already; remove it or name another folder")
+    check_place(out)
     opened = [Adapter(resolve_folder(str(adapter), "adapter"), str(adapter)) for adapter in adapters]
     weights = [1.0] * len(opened) if weights is None else list(weights)
     _check(opened, weights, rank, energy, whole_from)

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from hf_compress import __version__
-from hf_compress._errors import CompressionError
 from hf_compress.merging.lora_adapter import CONFIG, PREFIX, WEIGHTS
+from hf_compress.merging.place import check_place
 from hf_compress.merging.source import TensorInfo
 from hf_compress.merging.writer import ShardFile, lay_out
 
@@ -145,8 +145,7 @@ def write_adapter(
     Raises:
         CompressionError: `out` exists, or the disk is full.
     """
-    if out.exists():
-        raise CompressionError(f"{out} exists already; remove it or name another folder")
+    check_place(out)
     tensors = {f"{PREFIX}{_inside(name, layers)}": tensor for name, tensor in whole.items()}
     for layer in layers:
         tensors |= _stored(layer, getattr(torch, dtype))

@@ -10,7 +10,7 @@ from hf_compress.recipe.data import load_splits
 from hf_compress.recipe.labels import label_names
 from hf_compress.recipe.models import check_keys, from_pretrained, load_config, load_tokenizer, require_architecture
 from hf_compress.recipe.paths import expand
-from hf_compress.recipe.problems import Problem, problems_of
+from hf_compress.recipe.problems import Problem, problems_in
 from hf_compress.recipe.run_folder import check_place
 from hf_compress.recipe.sections import Data, FreshModel
 from hf_compress.recipe.tasks import TASKS, Task
@@ -99,9 +99,4 @@ def source_problems(parts: dict[str, Any]) -> list[Problem]:
     if task is not None and training and not find_problems({"training": training}):
         jobs = {name: parts.get(name) for name in ("pruning", "quantization", "distillation")}
         found.extend(check_trainer(task.training_mapping(training), "training", **jobs))
-    for check in checks:
-        try:
-            check()
-        except CompressionError as error:
-            found.extend(problems_of(error))
-    return found
+    return found + problems_in(*checks)

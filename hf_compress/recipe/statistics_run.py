@@ -15,6 +15,7 @@ from hf_compress.merging.statistics import collect_fisher, collect_gram
 from hf_compress.merging.statistics_folder import save_statistics
 from hf_compress.recipe.labels import order_labels
 from hf_compress.recipe.models import load_image_processor, load_model, load_tokenizer, new_weights
+from hf_compress.recipe.paths import check_output_dir, expand
 from hf_compress.recipe.sources import open_data, open_model
 from hf_compress.recipe.tasks import TASKS
 
@@ -40,25 +41,13 @@ class CollectedStatistics:
         return f"from {self.num_examples} examples; in a merge's member write\n  statistics: {{{named}}}"
 
 
-def place_of(output_dir: str) -> Path:
-    """The new folder.
-
-    Raises:
-        CompressionError: it exists.
-    """
-    folder = Path(output_dir).expanduser()
-    if folder.exists():
-        raise CompressionError(f"output_dir: {folder} exists already; remove it or name another folder")
-    return folder
-
-
 def open_inputs(job: "CollectStatistics") -> tuple[Any, Any, Any]:
     """Config, processor and prepared training examples.
 
     Raises:
         CompressionError: data, model or folder cannot be used.
     """
-    place_of(job.output_dir)
+    check_output_dir(job.output_dir)
     task = TASKS[job.task]
     splits, labels = open_data(job.data, task, job.seed)
     config = open_model(job.model, task)
@@ -95,7 +84,7 @@ def run_statistics(job: "CollectStatistics") -> CollectedStatistics:
             found[name] = collect_fisher(model, batches, labels=labels, seed=job.seed)
         else:
             found[name] = collect_gram(model, batches)
-    out = place_of(job.output_dir)
+    out = expand(job.output_dir, "output_dir")
     model.cpu()
     with written_beside(out) as part:
         folders = save_statistics(model, part, **found)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from hf_compress._errors import CompressionError
-from hf_compress.recipe.problems import Problem, problems_of
+from hf_compress.recipe.problems import Problem, problems_in
 from hf_compress.recipe.recipes import Recipe
 from hf_compress.recipe.sections import Data
 
@@ -45,11 +45,7 @@ class CollectStatistics(Recipe, name="collect-statistics"):
         """What is wrong with the data, the model or the folder."""
         from hf_compress.recipe.statistics_run import open_inputs
 
-        try:
-            open_inputs(self)
-        except CompressionError as error:
-            return problems_of(error)
-        return []
+        return problems_in(lambda: open_inputs(self))
 
     def run(self, resume: bool = False) -> Any:
         """Collect and write them; there is nothing to resume."""

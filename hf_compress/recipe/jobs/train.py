@@ -3,12 +3,11 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from hf_compress._errors import CompressionError
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.consistency import check_fit, find_problems
-from hf_compress.recipe.problems import Problem, problems_of
+from hf_compress.recipe.problems import Problem, problems_in
 from hf_compress.recipe.recipes import Recipe
 from hf_compress.recipe.sections import Data, Dense, Evaluation, Export, FreshModel, FreshTokenizer
 from hf_compress.recipe.tasks import TASKS
@@ -86,13 +85,10 @@ class Train(Recipe, name="train"):
         from hf_compress.recipe.plan import Plan
         from hf_compress.recipe.run_folder import RunFolder
 
-        problems: list[Problem] = []
-        for check in (lambda: Plan.make(self, with_examples=False), lambda: RunFolder(self).check(resume=True)):
-            try:
-                check()
-            except CompressionError as error:
-                problems.extend(problems_of(error))
-        return problems
+        return problems_in(
+            lambda: Plan.make(self, with_examples=False),
+            lambda: RunFolder(self).check(resume=True),
+        )
 
     def run(self, resume: bool = False) -> Any:
         """Do the job; see `hf_compress.recipe.train_run`."""
