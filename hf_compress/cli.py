@@ -65,12 +65,16 @@ def merge(
     overrides: Overrides = None,
     device: Annotated[str | None, typer.Option("--device", help="Where to compute: cpu or cuda.")] = None,
     threads: Annotated[int | None, typer.Option("--threads", min=1, help="Tensors at once; all cores by default.")] = None,
+    only_check: Annotated[bool, typer.Option("--check", help="Name every mistake at once and write nothing.")] = False,
 ) -> None:
     """Merge models into one; started again, an interrupted merge goes on."""
     _quiet()
     from hf_compress.recipe.jobs.merge import load_merge
 
     job = load_merge(config, out, overrides or ())
+    if only_check:
+        _check(job, config)
+        return
     with _interruptible("the same command goes on"):
         _say(job.run(device=device, threads=threads))
 
@@ -79,14 +83,18 @@ def merge(
 def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
     """Name every mistake in a recipe at once, without training or writing anything."""
     _quiet()
-    from hf_compress.recipe.problems import RecipeError
     from hf_compress.recipe.recipes import Recipe
 
-    loaded = Recipe.load(recipe, overrides or (), sources=True)
-    problems = loaded.preflight()
+    _check(Recipe.load(recipe, overrides or (), sources=True), recipe)
+
+
+def _check(recipe: Any, file: Path) -> None:
+    from hf_compress.recipe.problems import RecipeError
+
+    problems = recipe.preflight()
     if problems:
         raise RecipeError(problems)
-    typer.echo(f"{recipe}: no mistakes found (job {loaded.name}, {loaded.fingerprint()})")
+    typer.echo(f"{file}: no mistakes found (job {recipe.name}, {recipe.fingerprint()})")
 
 
 @contextlib.contextmanager

@@ -1,10 +1,12 @@
 """Tiny models in folders, and mergekit configurations over them, for compare_mergekit.py."""
 
+import shutil
 import sys
 from pathlib import Path
 
 import torch
 import transformers as t
+from safetensors.torch import load_file, save_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
@@ -66,6 +68,39 @@ def tokenizer(pieces: list[str], added: tuple[str, ...] = (), template: str | No
 
 LETTERS = [chr(ord("a") + number) for number in range(26)]
 DIGITS = [str(number) for number in range(10)]
+ROUNDS = (
+    "mergekit rounds every step to 16 bits, and of equal magnitudes it keeps those its sort leaves first: elements at the"
+    " threshold, and where votes cancel within rounding"
+)
+SORTS = "of equal magnitudes, which task vectors of 16-bit models have, mergekit keeps those its sort leaves first"
+POOLER = "current checkpoints of this class have no pooler, and mergekit 0.1.5 requires it"
+EXPERTS = "mergekit takes the norm or the threshold of all experts of a layer at once, here each expert has its own"
+KNOWN = {
+    "ties, the base listed without parameters": ROUNDS,
+    "bf16: ties": ROUNDS,
+    "llama: ties, dtype: bfloat16": ROUNDS,
+    "mixed: ties": SORTS,
+    "bf16: ties, dtype: float32": SORTS,
+    "bf16: ties, dtype: float32, out_dtype: bfloat16": SORTS,
+    "qwen3moe: ties": EXPERTS,
+    "qwen3moe: slerp": EXPERTS,
+    "bert: linear": POOLER,
+    "bert: ties": POOLER,
+    "bert: slerp": POOLER,
+    "tied, head stored: linear": "duplicates of tied weights are not stored here",
+    "tokens: nothing said, tokens differ": "mergekit merges the rows of different tokens; refused here",
+    "chat template: by name": "mergekit's own templates are not part of this library",
+    **{
+        f"{arch}: {method}": why
+        for method in ("linear", "ties", "slerp")
+        for arch, why in (
+            ("t5", "mergekit 0.1.5 requires the gate of T5 1.1"),
+            ("whisper", "mergekit 0.1.5 joins prefix and name without a dot"),
+            ("vit", "mergekit 0.1.5 drops layers whose names differ on disk from transformers 5's, without a word"),
+        )
+    },
+}
+"""Configurations whose results differ for a reason that docs/mergekit.md gives."""
 VOCABULARIES = {
     # pieces, added tokens, rows: the rows behind the tokens are padding
     "base": (LETTERS, ("<x>", "<y>"), 32),
@@ -114,6 +149,16 @@ def write_models(folder: Path) -> None:
         fill(GROUPS["llama"](rows, num_hidden_layers=2), seed, 0.05).save_pretrained(folder / "vocabularies" / name)
         tokenizer(pieces, added).save_pretrained(folder / "vocabularies" / name)
     write_adapter(folder)
+    write_stored_heads(folder)
+
+
+def write_stored_heads(folder: Path) -> None:
+    """The tied models with their head stored a second time, as older libraries did."""
+    for name in ("base", "math", "code"):
+        tensors = load_file(folder / "tied" / name / "model.safetensors")
+        tensors["lm_head.weight"] = tensors["model.embed_tokens.weight"].clone()
+        shutil.copytree(folder / "tied" / name, folder / "tied, head stored" / name)
+        save_file(tensors, folder / "tied, head stored" / name / "model.safetensors", metadata={"format": "pt"})
 
 
 def write_adapter(folder: Path) -> None:
@@ -132,9 +177,14 @@ def cases() -> dict[str, tuple[str, str]]:
     """Name -> (group, YAML)."""
     found = {name: ("llama", relative(text)) for name, text in CASES.items()}
     for group in GROUPS:
-        if group != "llama":
+        if group != "llama":  # the cases above
             for method, text in (("linear", LINEAR), ("ties", TIES), ("slerp", SLERP)):
                 found[f"{group}: {method}"] = (group, text.format(group=group))
+    found["tied, head stored: linear"] = (
+        "tied, head stored",
+        "models: [{model: 'tied, head stored/math'}, {model: 'tied, head stored/code'}]\nmerge_method: linear\n"
+        "parameters: {weight: 0.5}",
+    )
     for group in ("bf16", "mixed", "sharded"):
         for method, text in (("linear", LINEAR), ("ties", TIES), ("slerp", SLERP), ("task arithmetic", ARITHMETIC)):
             found[f"{group}: {method}"] = (group, text.format(group=group))
@@ -189,10 +239,7 @@ def vocabulary_cases() -> dict[str, tuple[str, str]]:
     tokens = "tokenizer:\n  source: union\n  pad_to_multiple_of: 16\n  tokens:\n    "
     forced = tokens + "<x>: {source: vocabularies/code, force: true}"
     lent = tokens + "<m>: {source: vocabularies/code}\n    a: {source: vocabularies/math}"
-    added = (
-        tokens.replace("union", "base")
-        + "<m>: {source: vocabularies/math}\n    <c>: {source: vocabularies/code, force: true}"
-    )
+    added = tokens.replace("union", "vocabularies/math") + "<c>: {source: vocabularies/code, force: true}"
     multiple = "tokenizer: {source: base, pad_to_multiple_of: 8}"
     return {
         "tokens: union": of("math code", "task_arithmetic", base + "tokenizer_source: union"),
@@ -203,7 +250,7 @@ def vocabulary_cases() -> dict[str, tuple[str, str]]:
         "tokens: union of what the base has anyway": of("chat", "task_arithmetic", base + "tokenizer_source: union"),
         "tokens: union, rows padded, one forced": of("math code", "task_arithmetic", base + forced),
         "tokens: union, rows padded, two lent": of("math code", "task_arithmetic", base + lent),
-        "tokens: base, two added": of("math code", "task_arithmetic", base + added),
+        "tokens: of a model, one added": of("math code", "task_arithmetic", base + added),
         "tokens: base, linear, listed first": of("base math code", "linear", base + "tokenizer_source: base"),
         "tokens: union in bf16": of("math code", "task_arithmetic", base + "tokenizer_source: union\ndtype: bfloat16"),
         "tokens: a model with padding": of("padded", "task_arithmetic", base + "tokenizer_source: base"),

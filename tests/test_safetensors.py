@@ -1,11 +1,14 @@
 """Names, shapes and bytes from headers alone."""
 
+import json
+import struct
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from hf_compress._errors import CompressionError
-from hf_compress._safetensors import read_entries, weight_files
+from hf_compress._safetensors import INDEX, read_entries, weight_files
 
 TENSORS = {
     "a": torch.zeros(3, 5, dtype=torch.bfloat16),
@@ -53,4 +56,58 @@ def test_a_file_cut_off_at_any_byte_is_refused(tmp_path):
 def test_a_pointer_file_in_place_of_weights_is_refused(tmp_path):
     (tmp_path / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n")
     with pytest.raises(CompressionError, match="header is cut off"):
+        read_entries(tmp_path)
+
+
+def raw(file, header, data=b""):
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    file.write_bytes(struct.pack("<Q", len(text)) + text + data)
+
+
+def entry(begin, end, dtype="F32", shape=None):
+    return {"dtype": dtype, "shape": [(end - begin) // 4] if shape is None else shape, "data_offsets": [begin, end]}
+
+
+@pytest.mark.parametrize(
+    ("header", "data", "said"),
+    [
+        (b"{", b"", "its header is no valid JSON"),
+        (b"\xff\xfe{}", b"", "its header is no valid JSON"),
+        ([], b"", "its header is no mapping"),
+        ({"a": {"dtype": "F32"}}, b"", "the header says nothing usable of a"),
+        ({"a": entry(0, 8) | {"shape": [-2]}}, bytes(8), "the header says nothing usable of a"),
+        ({"a": entry(0, 8, shape=[3])}, bytes(8), r"a is F32 \[3\], and 8 bytes are set aside for it"),
+        ({"a": entry(0, 8), "b": entry(4, 12)}, bytes(12), "b overlaps another tensor"),
+        ({"a": entry(0, 4), "b": entry(8, 12)}, bytes(12), "b begins behind a gap"),
+        ({"a": entry(0, 4)}, bytes(5), "1 bytes behind the last tensor belong to none"),
+        (b'{"a": 1, "a": 2}', b"", "a stands twice in its header"),
+    ],
+)
+def test_a_damaged_header_is_refused_with_what_is_wrong(header, data, said, tmp_path):
+    raw(tmp_path / "model.safetensors", header, data)
+    with pytest.raises(CompressionError, match=f"model.safetensors is damaged: {said}; write or download it again"):
+        read_entries(tmp_path)
+
+
+def test_an_index_and_its_files_must_agree(tmp_path):
+    index = tmp_path / INDEX
+    for file, name in (("one", "a"), ("two", "b")):
+        save_file({name: TENSORS[name]}, tmp_path / f"{file}.safetensors")
+    index.write_text(json.dumps({"weight_map": {"a": "one.safetensors", "b": "two.safetensors"}}))
+    assert set(read_entries(tmp_path)) == {"a", "b"}
+    # What the index does not name is no part of the checkpoint.
+    save_file({"a": TENSORS["a"]}, tmp_path / "copy.safetensors")
+    assert set(read_entries(tmp_path)) == {"a", "b"}
+    index.write_text(json.dumps({"weight_map": {"a": "one.safetensors", "c": "two.safetensors"}}))
+    with pytest.raises(CompressionError, match=r"index.json: c should be in two.safetensors and is not; download or write"):
+        read_entries(tmp_path)
+    index.write_text(json.dumps({"weight_map": {"a": "three.safetensors"}}))
+    with pytest.raises(CompressionError, match=r"index.json names three.safetensors, which is not there"):
+        read_entries(tmp_path)
+    for content in ("{", "[]", '{"weight_map": 1}', '{"weight_map": {"a": "../elsewhere.safetensors"}}'):
+        index.write_text(content)
+        with pytest.raises(CompressionError, match="index.json is no index of weight files; download or write it again"):
+            read_entries(tmp_path)
+    index.unlink()
+    with pytest.raises(CompressionError, match=r"a is in copy.safetensors and in one.safetensors of"):
         read_entries(tmp_path)

@@ -16,9 +16,11 @@ from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.export.manifest import write_manifest
 from hf_compress.export.merge_card import render_merge_card
-from hf_compress.export.requantize import requantize
+from hf_compress.export.requantize import quantization_of, requantize
 from hf_compress.merging.configuration import Merge
+from hf_compress.merging.job import Job
 from hf_compress.merging.merge import MergeResult, merge_checkpoints
+from hf_compress.merging.writer import full_disk_errors
 
 
 def merge(
@@ -42,12 +44,23 @@ def merge(
     def finish(folder: Path, result: MergeResult) -> None:
         if result.quantized and job.quantized == "requantize":
             # The result is the caller's as well: what happened here belongs into its reports.
-            result.reports["requantized"] = _requantize(folder, result)
+            with full_disk_errors(folder):
+                result.reports["requantized"] = _requantize(folder, result)
         manifest = merge_manifest(result, title or out.name, weights_bytes(folder))
         write_manifest(manifest, folder)
         (folder / "README.md").write_text(render_merge_card(manifest), encoding="utf-8")
 
-    return merge_checkpoints(job, out, device=device, threads=threads, finish=finish)
+    return merge_checkpoints(job, out, device=device, threads=threads, begin=check_merge_job, finish=finish)
+
+
+def check_merge_job(job: Job) -> None:
+    """Refuse what could only be found out at the end: a scheme that cannot be written again.
+
+    Raises:
+        CompressionError: see `quantization_of`.
+    """
+    if job.quantization and job.merge.quantized == "requantize":
+        quantization_of(job.quantization)
 
 
 def weights_bytes(folder: Path) -> int:

@@ -20,7 +20,7 @@ _PATTERNS = (
     "normalizer.json",
     "*processor_config.json",
     "*preprocessor_config.json",
-    "chat_template*",
+    "chat_template.json",
     "*.jinja",
     "additional_chat_templates",
 )

@@ -189,17 +189,19 @@ class Engine:
     ) -> Iterator[tuple[int, Tensor]]:
         """Merged, checked and cast, part by part."""
         method = recipe.method
-        survey = method.survey(operands)
+        with self._naming_files(task, operands):
+            survey = method.survey(operands)
         for part in (operands,) if method.whole else operands.chunks():
             if not method.propagates:
                 self._check_finite(task, part)
             moved = part if self.device.type == "cpu" else part.to(self.device)
-            merged = method.merge(moved, survey)
+            with self._naming_files(task, operands):
+                merged = method.merge(moved, survey)
             if self.sparsity is not None and zeros is not None:
                 merged = self.sparsity.apply(zeros, merged, moved.tensors, moved.base)
             stored = merged.to(device="cpu", dtype=task.info.dtype)
             if not _is_finite(stored):
-                self._check_finite(task, part)
+                self._check_finite(task, operands)  # all of it, as one NaN spoils a norm and so every chunk
                 dtype = str(task.info.dtype).removeprefix("torch.")
                 raise CompressionError(
                     f"{task.name}: merged values overflow {dtype}; lower the weights, or store with dtype: float32"
@@ -233,6 +235,15 @@ class Engine:
         """As it is stored and mapped; a copy where the type is another."""
         return self.sources[place[0]].read(place[1]).to(dtype=dtype)
 
+    @contextlib.contextmanager
+    def _naming_files(self, task: Task, operands: Operands) -> Iterator[None]:
+        """A method that stumbles over NaN knows no files."""
+        try:
+            yield
+        except CompressionError:
+            self._check_finite(task, operands)
+            raise
+
     def _check_finite(self, task: Task, operands: Operands) -> None:
         """A sum is finite only if every term is; it reads the chunk once, while it comes into the cache anyway."""
         places = [*task.sources, *([task.base] if task.base else [])]
@@ -244,6 +255,14 @@ class Engine:
                     f"{name} of {label} ({source.place}) holds NaN or infinity; a merge would spread it: mend or leave out"
                     f" that {'model' if label == BASE else 'member'}"
                 )
+        for need, found in operands.statistics.items():
+            for label, tensor in zip(operands.members, found, strict=True):
+                if not _is_finite(tensor):
+                    place = self.statistics[need][label].place
+                    raise CompressionError(
+                        f"{task.name} of the statistics {need} of {label} ({place}) holds NaN or infinity; collect them"
+                        " again"
+                    )
 
 
 def _is_finite(tensor: Tensor) -> bool:

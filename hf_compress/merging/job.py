@@ -65,7 +65,7 @@ class Job:
         self.chat_template = self._chat_template()
         self.quantized: dict[str, DequantizedSource] = {}
         self.quantization: dict[str, Any] = {}
-        self._adapters: list[Path] = []
+        self._beside: list[Path] = []
         self._unpack()
         self._apply_adapters()
         self.vocabulary = align(list(self.sources.values()), self.folders, self.merge.tokenizer, self.merge.compat)
@@ -115,7 +115,7 @@ class Job:
         for member in self.merge.members:
             if member.adapter is not None:
                 folder = resolve_folder(member.adapter, member.label)
-                self._adapters.append(folder)
+                self._beside.append(folder)
                 self.sources[member.label] = AdaptedSource(self.sources[member.label], Adapter(folder))
                 self._inputs[member.label] = self.sources[member.label]
 
@@ -126,6 +126,7 @@ class Job:
             for name, folder in member.statistics.items():
                 label = f"{member.label} ({name})"
                 source = open_source(resolve_folder(folder, label), label)
+                self._beside.append(Path(source.place))
                 if not set(source.infos) & set(self.sources[member.label].infos):
                     raise CompressionError(
                         f"{label}: {folder} has no tensor named like one of {member.model}; collect the statistics of this"
@@ -169,14 +170,14 @@ class Job:
 
     def inputs(self) -> list[Path]:
         """Every folder that is read."""
-        return [*self.folders.values(), *self._adapters]
+        return [*self.folders.values(), *self._beside]
 
     def tokenizer_folder(self) -> Path:
         """Whose tokenizer and processors the result has."""
         return self.folders[self.reference.label]
 
 
-def check_merge_inputs(merge: Merge, out: Path) -> None:
+def check_merge_inputs(merge: Merge, out: Path) -> Job:
     """Open every input and account for every tensor, without writing anything.
 
     Args:
@@ -186,4 +187,6 @@ def check_merge_inputs(merge: Merge, out: Path) -> None:
     Raises:
         CompressionError: with every problem.
     """
-    check_outside(out, Job(merge, 1).inputs())
+    job = Job(merge, 1)
+    check_outside(out, job.inputs())
+    return job

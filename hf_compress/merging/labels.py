@@ -1,7 +1,7 @@
 """What a merge calls its models: names that mean the same on every machine and give no folder away."""
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,18 +26,20 @@ class PublicMerge:
 
 def publish(merge: Merge) -> PublicMerge:
     """Name every member, and what names members (rules, take, slices, heads, tokenizer) after it."""
-    paths = [merge.base, *(path for member in merge.members for path in (member.model, member.adapter))]
+    paths = [merge.base]
+    for member in merge.members:
+        paths += [member.model, member.adapter, *member.statistics.values()]
     found = {path: local_folder(path) for path in paths if path is not None}
     folders = {path: _absolute(folder) for path, folder in found.items() if folder is not None}
-    for length in range(1, max((len(folder.parts) for folder in folders.values()), default=0) + 1):
-        short = {path: Path(*folder.parts[-length:]).as_posix() for path, folder in folders.items()}
-        labels = _labels(merge, short)
-        apart = len(set(short.values())) == len(set(folders.values())) and len(set(labels.values())) == len(labels)
-        if apart and not {BASE, UNION} & set(labels.values()):
-            break
-    else:  # nothing local, or one folder under two spellings
-        short = {path: folder.name for path, folder in folders.items()}
-        labels = {member.label: member.label for member in merge.members}
+    taken = {BASE, UNION, *(member.name for member in merge.members if member.name is not None)}
+    naming = {path for member in merge.members if member.name is None for path in (member.model, member.adapter)}
+    short = {
+        path: _last_parts(folder, set(folders.values()), taken if path in naming else ())
+        for path, folder in folders.items()
+    }
+    labels = _labels(merge, short)
+    if len(set(labels.values())) < len(labels):  # one folder under two spellings
+        labels = {label: label for label in labels}
     job = _renamed(merge, labels)
 
     def shown(path: str) -> str:
@@ -45,7 +47,10 @@ def publish(merge: Merge) -> PublicMerge:
 
     members = tuple(
         dataclasses.replace(
-            member, model=shown(member.model), adapter=None if member.adapter is None else shown(member.adapter)
+            member,
+            model=shown(member.model),
+            adapter=None if member.adapter is None else shown(member.adapter),
+            statistics={name: shown(folder) for name, folder in member.statistics.items()},
         )
         for member in job.members
     )
@@ -56,6 +61,16 @@ def publish(merge: Merge) -> PublicMerge:
 def _absolute(folder: Path) -> Path:
     """Links keep their names."""
     return folder.resolve() if ".." in folder.parts else folder.absolute()
+
+
+def _last_parts(folder: Path, folders: Collection[Path], taken: Collection[str]) -> str:
+    """As few of its last parts as no other folder and no name has."""
+    for length in range(1, len(folder.parts)):
+        last = folder.parts[-length:]
+        shared = any(other != folder and other.parts[-length:] == last for other in folders)
+        if not shared and "/".join(last) not in taken:
+            return "/".join(last)
+    return folder.as_posix()
 
 
 def _labels(merge: Merge, short: Mapping[str, str]) -> dict[str, str]:
@@ -76,8 +91,10 @@ def _renamed(merge: Merge, labels: Mapping[str, str]) -> Merge:
 
     tokenizer, slices = merge.tokenizer, merge.slices
     if tokenizer is not None:
-        rows = {token: new(label) for token, label in tokenizer.rows.items()}
-        tokenizer = replace(tokenizer, source=new(tokenizer.source), rows=rows)
+        rows, missing = (
+            {token: new(label) for token, label in each.items()} for each in (tokenizer.rows, tokenizer.missing_rows)
+        )
+        tokenizer = replace(tokenizer, source=new(tokenizer.source), rows=rows, missing_rows=missing)
     if slices is not None:
         slices = tuple(
             replace(piece, sources=tuple(replace(source, member=new(source.member)) for source in piece.sources))

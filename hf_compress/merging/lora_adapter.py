@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.source import load_bin
 
 CONFIG, WEIGHTS, WEIGHTS_BIN = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
@@ -169,13 +170,7 @@ def _open_tensors(folder: Path) -> _Tensors:
     file = folder / WEIGHTS_BIN
     if not file.is_file():
         raise CompressionError(f"{folder} holds neither {WEIGHTS} nor {WEIGHTS_BIN}; save the adapter with save_pretrained")
-    try:
-        loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # a refused object, an old format, a truncated archive: each raises its own kind
-        raise CompressionError(f"{file} cannot be loaded as weights only: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise CompressionError(f"{file} holds something else than named tensors; save the adapter with save_pretrained")
-    return _Tensors(file, loaded, None)
+    return _Tensors(file, load_bin(file), None)
 
 
 def _read_config(file: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from hf_compress.merging.job import Job
 from hf_compress.merging.place import check_outside, check_place, held
 from hf_compress.merging.plan import Account
 from hf_compress.merging.quantized_source import DequantizedSource
-from hf_compress.merging.writer import Layout, disk_errors, lay_out, parse_size, require_space
+from hf_compress.merging.writer import Layout, disk_errors, full_disk_errors, lay_out, parse_size, require_space
 
 logger = logging.getLogger(__name__)
 
@@ -88,6 +88,8 @@ def report_lines(reports: Mapping[str, Any]) -> list[str]:
 
 Finish = Callable[[Path, MergeResult], None]
 """Called with the folder before it gets its name, to write more into it."""
+Begin = Callable[[Job], None]
+"""Called with the job before anything is written, to refuse what `Finish` could not do."""
 
 
 def merge_checkpoints(
@@ -96,6 +98,7 @@ def merge_checkpoints(
     *,
     device: str = "cpu",
     threads: int | None = None,
+    begin: Begin | None = None,
     finish: Finish | None = None,
 ) -> MergeResult:
     """Merge checkpoint folders into a new one, dense.
@@ -108,6 +111,7 @@ def merge_checkpoints(
         out: the new folder; must not exist.
         device: where to compute.
         threads: tensors at once; the result does not depend on it.
+        begin: see `Begin`.
         finish: see `Finish`.
 
     Raises:
@@ -123,6 +127,8 @@ def merge_checkpoints(
     with disk_errors(out):
         job = Job(merge, threads or available_threads())
         check_outside(out, job.inputs())
+        if begin is not None:
+            begin(job)
         layout = lay_out({name: task.info for name, task in job.account.tasks.items()}, shard_bytes, job.metadata())
         with held(part, out):
             return _write(part, out, job, layout, device, finish)
@@ -185,7 +191,8 @@ def _write_companions(part: Path, job: Job, layout: Layout) -> dict[str, Any]:
     source = job.tokenizer_folder()
     generation = source / "generation_config.json"
     if job.vocabulary.tokenizer is not None:
-        job.vocabulary.tokenizer.save_pretrained(part)
+        with full_disk_errors(part):
+            job.vocabulary.tokenizer.save_pretrained(part)
         if generation.is_file():
             moved = job.vocabulary.move(json.loads(generation.read_text(encoding="utf-8")), str(generation))
             (part / generation.name).write_text(json.dumps(moved, indent=2) + "\n", encoding="utf-8")

@@ -166,7 +166,7 @@ class _Planner:
         if name in self.copied:
             self._take(name, places, self.copied[name], "heads")
             return
-        if not self._same_shape(name, places):
+        if not self._in_all(name, places) or not self._same_shape(name, places):
             return
         dtypes = {self._info(place).dtype for place in places}
         if any(dtype.is_floating_point and dtype.itemsize == 1 for dtype in dtypes):
@@ -253,19 +253,20 @@ class _Planner:
         )
         return False
 
+    def _in_all(self, name: str, places: Sequence[Location]) -> bool:
+        """Whether every input has it; where layers are stacked, the recipe says who must."""
+        have = {label for label, _ in places}
+        absent = [label for label in self.sources if label not in have]
+        if not absent or self.merge.slices is not None:
+            return True
+        self.problems.append(
+            f"{self._where((absent[0], name))} has no tensor {name}, which {self._where(places[0])} has;"
+            f" exclude it, or write take: {{{name!r}: <member>}}"
+        )
+        return False
+
     def _check_complete(self) -> None:
-        """Every result tensor comes from all members, unless layers are stacked; every input tensor is accounted for."""
-        if self.merge.slices is None:
-            for name, task in self.account.tasks.items():
-                if task.action == "copy":
-                    continue
-                have = {label for label, _ in task.sources} | ({BASE} if task.base else set())
-                absent = [label for label in self.sources if label not in have]
-                if absent:
-                    self.problems.append(
-                        f"{self._where((absent[0], name))} has no tensor {name}, which {self._where(task.sources[0])} has;"
-                        " exclude it, or write take: {name: <member>}"
-                    )
+        """Every input tensor is accounted for."""
         used = self.account.used()
         for label, source in self.sources.items():
             for name in source.infos:

@@ -12,17 +12,18 @@ from tqdm import tqdm
 from hf_compress import _distributed
 from hf_compress.merging.source import Source
 
-_BLOCK = 2**22
+_BLOCK = 2**18
 
 
 def sha256_of(file: Path, bar: tqdm | None = None) -> str:
     """The SHA-256 of a file, in hex."""
     digest = hashlib.sha256()
+    block = memoryview(bytearray(_BLOCK))  # stays in the core's cache
     with file.open("rb", buffering=0) as stream:
-        while block := stream.read(_BLOCK):
-            digest.update(block)
+        while size := stream.readinto(block):
+            digest.update(block[:size])
             if bar is not None:
-                bar.update(len(block))
+                bar.update(size)
     return digest.hexdigest()
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 import threading
 import zipfile
 from collections.abc import Mapping
@@ -109,7 +110,7 @@ class BinSource(Source):
         self._files = _bin_files(folder)
         self._tensors: dict[str, Tensor] = {}
         for file in self._files:
-            self._tensors.update(_load_bin(file))
+            self._tensors.update(load_bin(file))
         for name, tensor in self._tensors.items():
             if tensor.layout is not torch.strided or tensor.is_meta or tensor.dtype not in SAFETENSORS_NAMES:
                 kind = f"{tensor.dtype}, {tensor.layout}".replace("torch.", "")
@@ -177,13 +178,23 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return data
 
 
-def _load_bin(file: Path) -> dict[str, Tensor]:
+def load_bin(file: Path) -> dict[str, Tensor]:
+    """The named tensors of a .bin file.
+
+    Raises:
+        CompressionError: it holds anything else, which is not run, or is damaged.
+    """
     try:
         # Files older than the zip format cannot be mapped; they are loaded.
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except Exception as error:  # a refused object, an old format, a truncated archive: each raises its own kind
+    except pickle.UnpicklingError as error:
+        raise CompressionError(
+            f"{file} cannot be loaded as weights only: it is damaged, or holds objects that would have to be run; save it"
+            " again as safetensors"
+        ) from error
+    except Exception as error:  # an old format, a truncated archive: each raises its own kind
         reason = " ".join(str(error).split())[:200]
         raise CompressionError(f"{file} cannot be loaded as weights only: {reason}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
-        raise CompressionError(f"{file} holds something else than named tensors; save the model with save_pretrained")
+        raise CompressionError(f"{file} holds something else than named tensors; write it again with save_pretrained")
     return loaded

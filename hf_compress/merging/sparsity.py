@@ -4,6 +4,7 @@ A tensor counts as pruned in a source when it has two or more dimensions and mor
 (-0.0 too). Biases and norms, and the few zeros that training leaves by chance, stay as they are.
 """
 
+import logging
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,8 @@ from torch import Tensor
 from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import BASE, Sparsity
 from hf_compress.merging.operands import CHUNK
+
+logger = logging.getLogger(__name__)
 
 PRUNED_SHARE = 0.01
 """More zeros than this share make a tensor pruned."""
@@ -149,20 +152,18 @@ class SparsityPolicy:
     def report(self) -> dict[str, Any]:
         """Shares of zeros of every source and of the result, per tensor and over all tensors that count as pruned.
 
-        Raises:
-            CompressionError: a policy was asked for and nothing is pruned.
+        Without any, {} where zeros were only to be measured, and a note where a policy found nothing to do.
         """
+        policy = self.setting.policy
         if not self.rows:
-            if self.setting.policy != "measure":
-                raise CompressionError(
-                    f"sparsity: no weight of any model has more than {PRUNED_SHARE:.0%} zeros, so the policy"
-                    f" {self.setting.policy!r} has nothing to do; leave it out"
-                )
-            return {}
+            note = f"no weight of any model has more than {PRUNED_SHARE:.0%} zeros, so it had nothing to do"
+            if policy != "measure":
+                logger.warning("sparsity policy %s: %s", policy, note)
+            return {} if policy == "measure" else {"policy": policy, "note": note}
         columns = list(dict.fromkeys(key for row in self.rows.values() for key in row if key != "num_elements"))
         total = sum(row["num_elements"] for row in self.rows.values())
         return {
-            "policy": self.setting.policy,
+            "policy": policy,
             "overall": {key: sum(row.get(key, 0) for row in self.rows.values()) / total for key in columns},
             "tensors": {
                 name: {key: row[key] / row["num_elements"] for key in row if key != "num_elements"}

@@ -198,6 +198,24 @@ def disk_errors(folder: Path) -> Iterator[None]:
         raise _disk_error(Path(error.filename or folder), error) from error
 
 
+@contextlib.contextmanager
+def full_disk_errors(folder: Path) -> Iterator[None]:
+    """The same for libraries that say a full disk in an exception of their own (tokenizers, safetensors).
+
+    Args:
+        folder: what is being written.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    try:
+        yield
+    except Exception as error:
+        if not isinstance(error, OSError) and f"os error {errno.ENOSPC}" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
+        raise
+
+
 def _disk_error(path: Path, error: OSError) -> CompressionError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return CompressionError(f"{path}: the disk is full; free some space and run the same merge again, it goes on")

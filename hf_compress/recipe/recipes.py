@@ -51,6 +51,10 @@ class Recipe(Strategy, kind="job", package="hf_compress.recipe.jobs"):
         jobs = cls.available()
         if not isinstance(name, str) or name not in jobs:
             message = unknown("job", name, jobs) if isinstance(name, str) else f"is missing (known: {', '.join(jobs)})"
+            if "merge_method" in data and "job" not in data:
+                message = (
+                    "this is a mergekit configuration; write hf-compress merge FILE OUT, with --check to only check it"
+                )
             raise RecipeError([Problem(path="job", message=message)])
         job = jobs[name]
         recipe = build_dataclass(job, arguments, "", problems)

@@ -8,7 +8,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from hf_compress import Member, Merge, Pruning, Quantization, merge, prune, quantize, save_compressed
+from hf_compress import CompressionError, Member, Merge, Pruning, Quantization, merge, prune, quantize, save_compressed
 from hf_compress.export.manifest import read_manifest
 from hf_compress.merging.configuration import Heads, LayerRange, Slice, Sparsity, Tokenizer
 from hf_compress.merging.method import MergeMethod
@@ -126,6 +126,21 @@ def test_quantized_members_are_unpacked_merged_and_packed_again(tmp_path):
     kept = merge(Merge(members=members(tmp_path, "a", "b"), quantized="dense"), tmp_path / "dense")
     assert "requantized" not in kept.reports
     assert "quantization_config" not in json.loads((tmp_path / "dense" / "config.json").read_text())
+
+
+def test_a_scheme_that_cannot_be_written_again_is_refused_before_anything_is_written(tmp_path):
+    for seed, name in enumerate("ab"):
+        model = tiny_llama(seed)
+        quantize(model, Quantization(scheme=W4A16(group_size=32)))
+        save_compressed(model, tmp_path / name, tiny_tokenizer())
+        file = tmp_path / name / "config.json"
+        settings = json.loads(file.read_text())
+        settings["quantization_config"]["config_groups"]["group_0"]["weights"]["symmetric"] = False
+        file.write_text(json.dumps(settings))
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CompressionError, match=r"the members' scheme \(4-bit int, group\) is none of"):
+        merge(Merge(members=members(tmp_path, "a", "b")), tmp_path / "out")
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 def test_stacked_layers_make_a_deeper_model(tmp_path):

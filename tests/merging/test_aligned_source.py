@@ -47,6 +47,19 @@ def test_rows_by_hand():
         assert source.read("e")[:2].tolist() == [[10, 0], [5, 7]]
 
 
+def test_rows_are_lent_to_those_who_lack_them_and_padding_is_the_mean():
+    sources = [
+        _Held("a", e=torch.tensor([[1.0], [2.0]])),
+        _Held("b", e=torch.tensor([[10.0]])),
+        _Held("c", e=torch.ones(1, 1)),
+    ]
+    rows = torch.tensor([[0, 1, -1], [0, -1, -1], [-1, -1, -1]])
+    none = torch.full((3,), -1)
+    table = RowTable(sources, [{"e": 0}] * 3, rows, none, torch.tensor([1, -1, -1]), padding=2)
+    wrapped = [AlignedSource(source, number, table, {}) for number, source in enumerate(sources)]
+    assert [source.read("e").flatten().tolist() for source in wrapped] == [[1, 2, 1.5], [10, 2, 6], [10, 2, 6]]
+
+
 def test_any_dimension_may_follow_the_vocabulary():
     tensors = [torch.arange(12.0).view(2, 6), torch.arange(12.0).view(2, 6).neg()]
     rows = [[5, 0, -1], [1, -1, 2]]

@@ -1,10 +1,11 @@
 """Every architecture merges: all tensors accounted for, clean load-back, values as an independent reference has them."""
 
 import math
+import shutil
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from hf_compress.merging.configuration import Member, Merge
 from hf_compress.merging.merge import merge_checkpoints
@@ -94,3 +95,22 @@ def test_merging_accounts_for_every_tensor_and_loads_back(name, method, checkpoi
     original = ZOO[name][0].from_pretrained(a).state_dict()
     key = max(original, key=lambda key: original[key].numel())
     assert not torch.equal(model.state_dict()[key], original[key])  # the merged weights are really what was loaded
+
+
+def test_names_of_old_checkpoints_merge_and_still_load(checkpoints, tmp_path):
+    """LayerNorm.gamma and .beta, as checkpoints of before 2020 have them, and a prefix that the class has dropped."""
+    folders = checkpoints("BERT")[:2]
+    for number, folder in enumerate(folders):
+        old = {
+            key.replace("LayerNorm.weight", "LayerNorm.gamma").replace("LayerNorm.bias", "LayerNorm.beta"): tensor
+            for key, tensor in load_file(folder / "model.safetensors").items()
+        }
+        (tmp_path / str(number)).mkdir()
+        save_file(old, tmp_path / str(number) / "model.safetensors", metadata={"format": "pt"})
+        shutil.copyfile(folder / "config.json", tmp_path / str(number) / "config.json")
+    for name, places in (("new", folders), ("old", [tmp_path / "0", tmp_path / "1"])):
+        job = Merge(members=[Member(str(place)) for place in places])
+        assert merge_checkpoints(job, tmp_path / name).loads.endswith("nothing missing, nothing unexpected")
+    new, old = (ZOO["BERT"][0].from_pretrained(tmp_path / name).state_dict() for name in ("new", "old"))
+    assert any("LayerNorm" in key for key in new)
+    assert all(torch.equal(new[key], old[key]) for key in new)

@@ -35,6 +35,16 @@ def test_a_tensor_of_many_chunks_is_merged_like_a_small_one(monkeypatch):
     torch.testing.assert_close(straight.view(7, 11), 0.25 * a + 0.75 * b)
 
 
+def test_inputs_are_rounded_before_they_are_merged():
+    # In bf16, 1 + 2**-9 is 1, so nothing is left of the difference that fp32 keeps.
+    sources = {"a": Memory("a", w=torch.tensor([1 + 2**-9])), "b": Memory("b", w=torch.tensor([1.0]))}
+    made = TensorRecipe(method=Linear(normalize=False), values={"weight": (1.0, -1.0)})
+    for kind, expected in (("auto", 2**-9), ("float32", 2**-9), ("bfloat16", 0.0)):
+        account = make_plan(job(input_dtype=kind), sources)
+        ((_, values),) = Engine(sources=sources, account=account, recipe_of=lambda name: made).compute(account.tasks["w"])
+        assert values.tolist() == [expected] and values.dtype == torch.float32
+
+
 def test_empty_and_scalar_tensors_pass():
     made, task = engine(torch.ones(0, 3), torch.ones(0, 3))
     assert list(made.compute(task)) == []

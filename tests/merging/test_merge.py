@@ -1,5 +1,6 @@
 """The whole job: same bytes, resume, refusals that leave nothing behind."""
 
+import dataclasses
 import errno
 import json
 import os
@@ -13,6 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hf_compress import CompressionError
+from hf_compress.merging import merge as merge_module
 from hf_compress.merging.configuration import Member, Merge
 from hf_compress.merging.merge import merge_checkpoints
 from hf_compress.merging.methods.linear import Linear
@@ -161,6 +163,40 @@ def test_an_interrupted_merge_goes_on_and_ends_with_the_same_files(models, tmp_p
     for file in (tmp_path / "straight").glob("*.safetensors"):
         assert sha256_of(file) == sha256_of(tmp_path / "out" / file.name)
     assert not part.exists()
+
+
+def interrupt(monkeypatch, finished):
+    """The next merge stops behind so many files."""
+    write_journal = merge_module._write_journal
+
+    def journal(part, job, done):
+        write_journal(part, job, done)
+        if len(done) == finished:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(merge_module, "_write_journal", journal)
+
+
+@pytest.mark.parametrize("what", ["weights", "config", "parameters"])
+def test_an_interrupted_merge_starts_anew_where_what_goes_in_has_changed(what, models, tmp_path, monkeypatch):
+    changed = edit(models, tmp_path, lambda tensors: None, name="b")
+    job = Merge(members=[Member(str(models / "a"), name="a"), Member(str(changed), name="b")], max_shard_size="20KB")
+    interrupt(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        merge_checkpoints(job, tmp_path / "out")
+    monkeypatch.undo()
+    if what == "weights":
+        edit(models, tmp_path, lambda tensors: tensors["lm_head.weight"].mul_(2), name="b")
+    elif what == "config":
+        settings = json.loads((changed / "config.json").read_text())
+        (changed / "config.json").write_text(json.dumps({**settings, "rms_norm_eps": 0.5}))
+    else:
+        job = dataclasses.replace(job, method=Linear(normalize=False))
+    result = merge_checkpoints(job, tmp_path / "out")
+    assert result.resumed == 0
+    straight = merge_checkpoints(job, tmp_path / "straight").folder
+    for file in straight.glob("*.safetensors"):
+        assert sha256_of(file) == sha256_of(tmp_path / "out" / file.name)
 
 
 def test_what_another_merge_left_is_not_used(models, tmp_path):

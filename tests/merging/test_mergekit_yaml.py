@@ -157,6 +157,11 @@ SLERP = "models: [{model: a}, {model: b}]\nmerge_method: slerp\nbase_model: a\np
             "    <|im_end|>: {source: {kind: model_token, model: a, token: <|im_end|>}, force: true}\n",
             Tokenizer(source="base", pad_to_multiple_of=64, rows={"<|im_start|>": "b", "<|im_end|>": "base"}),
         ),
+        (
+            SLERP + "tokenizer:\n  tokens:\n    <x>: {source: b, force: true}\n    <y>: {source: b}\n"
+            "    <z>: {source: a, force: false}\n",
+            Tokenizer(source="union", rows={"<x>": "b"}, missing_rows={"<y>": "b", "<z>": "base"}),
+        ),
     ],
 )
 def test_tokenizers_are_read(text, tokenizer):
@@ -164,11 +169,24 @@ def test_tokenizers_are_read(text, tokenizer):
 
 
 @pytest.mark.parametrize(
-    ("lines", "dtype"),
-    [("", "auto"), ("dtype: bfloat16", "bfloat16"), ("dtype: float32\nout_dtype: torch.float16", "float16")],
+    ("lines", "inputs", "stored"),
+    [
+        ("", "auto", "auto"),
+        ("dtype: bfloat16", "bfloat16", "bfloat16"),
+        ("out_dtype: bfloat16", "auto", "bfloat16"),
+        ("dtype: float32\nout_dtype: torch.float16", "float32", "float16"),
+    ],
 )
-def test_the_stored_type_is_out_dtype_else_dtype(lines, dtype):
-    assert read(LINEAR + lines).merge.dtype == dtype
+def test_inputs_are_converted_to_dtype_and_stored_as_out_dtype_else_dtype(lines, inputs, stored):
+    merge = read(LINEAR + lines).merge
+    assert (merge.input_dtype, merge.dtype) == (inputs, stored)
+
+
+def test_with_a_tokenizer_a_base_that_is_a_model_like_others_stays_the_base():
+    text = LINEAR + "base_model: a\n"
+    assert read(text).merge.base is None  # the first member gives config and tokenizer anyway
+    merge = read(text + "tokenizer_source: union").merge
+    assert merge.base == "a" and [member.label for member in merge.members] == ["a", "b"]
 
 
 def test_a_row_without_force_is_for_those_who_lack_the_token():
@@ -241,6 +259,7 @@ def test_settings_without_effect_are_said():
         (LINEAR + "chat_template: chatml", "line 4: chat_template 'chatml' is the name of a template inside mergekit"),
         (LINEAR + "tokenizer_source: base", "line 4: the tokenizer of the base is asked for, and there is no base_model"),
         (LINEAR + "tokenizer_source: c", "line 4: unknown model in tokenizer source 'c' (known: a, b)"),
+        (LINEAR + "tokenizer:\n  tokens:\n    <x>: {force: true}", "line 6: the row of '<x>' needs a source; name a model"),
         (LINEAR + "tokenizer_source: a\ntokenizer: {}", "line 5: tokenizer and tokenizer_source cannot stand together"),
         (
             LINEAR + "tokenizer:\n  tokens:\n    <x>:\n      source: {kind: zero}\n      force: true",

@@ -47,6 +47,15 @@ def test_the_stored_type_is_the_bases():
     assert account.tasks["w"].info.dtype is torch.bfloat16 and account.tasks["w"].base == ("base", "w")
 
 
+def test_mergekit_computes_with_and_stores_the_widest_type_of_the_inputs():
+    inputs = sources({"w": W}, {"w": W.half()}, base={"w": W.bfloat16()})
+    task = make_plan(job(base="x", compat="mergekit"), inputs).tasks["w"]
+    assert (task.info.dtype, task.convert) == (torch.float32, torch.float32)
+    task = make_plan(job(base="x", compat="mergekit", input_dtype="float16", dtype="bfloat16"), inputs).tasks["w"]
+    assert (task.info.dtype, task.convert) == (torch.bfloat16, torch.float16)
+    assert make_plan(job(base="x"), inputs).tasks["w"].convert is None
+
+
 def test_a_stored_duplicate_of_a_tied_weight_is_left_out():
     account = make_plan(job(), sources({"e": W, "h": W}, {"e": W}), tied={"h": "e"})
     assert list(account.tasks) == ["e"] and account.excluded == {("a", "h"): "tied to e"}

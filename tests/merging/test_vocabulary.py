@@ -108,6 +108,61 @@ def test_a_row_the_user_takes_from_a_member_is_that_one_everywhere(tmp_path):
         assert torch.equal(tensor[result["<y>"]], sources[1].read("lm_head.weight")[vocabularies["one"]["<y>"]])
 
 
+def _as_mergekit(name, sources, vocabularies, result, number, size, given):
+    """One aligned tensor by the rules of mergekit 0.1.5, row by row; `given`: token -> label, for those who lack it."""
+    tensors = {source.label: source.read(name) for source in sources}
+    own = sources[number].label
+    rows = [None] * size
+    for token, index in result.items():
+        have = {
+            label: tensors[label][at]
+            for label, vocabulary in vocabularies.items()
+            if (at := vocabulary.get(token)) is not None
+        }
+        lender = given.get(token, "base" if "base" in have else None)
+        average = sum(have.values()) / len(have) if have else torch.zeros_like(tensors[own][0])
+        rows[index] = have[own] if own in have else have[lender] if lender else average
+    mean = torch.stack([row for row in rows if row is not None]).mean(0)
+    return torch.stack([mean if row is None else row for row in rows])
+
+
+@pytest.mark.parametrize("kind", MODELS)
+@pytest.mark.parametrize(("target", "size", "padded"), [("union", 12, 16), ("base", 8, 8), ("two", 7, 8), ("one", 10, 16)])
+def test_rows_follow_mergekits_rules_where_its_numbers_are_wanted(tmp_path, kind, target, size, padded):
+    sources, folders, vocabularies = _checkpoints(tmp_path, MODELS[kind])
+    given = {"<y>": "two"} if target in ("union", "one") else {}
+    for multiple, num_rows in ((None, size), (8, padded)):
+        setting = Tokenizer(source=target, pad_to_multiple_of=multiple, missing_rows=given)
+        aligned = align(sources, folders, setting, "mergekit")
+        assert aligned.vocab_size == num_rows
+        result = aligned.tokenizer.get_vocab()
+        for number, source in enumerate(aligned.sources):
+            for name in ROWS[kind]:
+                expected = _as_mergekit(name, sources, vocabularies, result, number, num_rows, given)
+                # Means of fp32 numbers, summed in another order.
+                torch.testing.assert_close(source.read(name), expected, rtol=1e-6, atol=1e-7)
+
+
+def test_padding_goes_where_mergekits_numbers_are_wanted_also_from_equal_vocabularies(tmp_path):
+    folders = {label: tmp_path / label for label in ("base", "member")}
+    sources = [
+        save(folders[label], tiny_llama(seed, vocab_size=9), word_tokenizer(WORDS)) for seed, label in enumerate(folders)
+    ]
+    assert align(sources, folders, Tokenizer()).sources == tuple(sources)
+    aligned = align(sources, folders, Tokenizer(), "mergekit")
+    assert aligned.vocab_size == 7
+    assert torch.equal(aligned.sources[1].read("lm_head.weight"), sources[1].read("lm_head.weight")[:7])
+    assert align(sources, folders, None, "mergekit").sources == tuple(sources)
+
+
+def test_a_token_that_the_result_lacks_is_added_where_mergekits_numbers_are_wanted(tmp_path):
+    sources, folders, vocabularies = _checkpoints(tmp_path, MODELS["llama"])
+    aligned = align(sources, folders, Tokenizer(source="base", rows={"<y>": "one"}), "mergekit")
+    assert (aligned.vocab_size, aligned.tokenizer.get_vocab()["<y>"]) == (9, 8)
+    for source in aligned.sources:
+        assert torch.equal(source.read("lm_head.weight")[8], sources[1].read("lm_head.weight")[vocabularies["one"]["<y>"]])
+
+
 def test_token_ids_in_the_configs_follow_their_tokens(tmp_path):
     base, member = word_tokenizer(["a"], added=["<end>"]), word_tokenizer(["a", "b"], added=["<end>"])
     folders = {"base": tmp_path / "base", "member": tmp_path / "member"}
@@ -232,6 +287,8 @@ def test_settings_that_name_nothing_are_refused(tmp_path):
         align(sources, folders, Tokenizer(source="tow"))
     with pytest.raises(CompressionError, match="the result has no token 'violet'"):
         align(sources, folders, Tokenizer(source="union", rows={"violet": "one"}))
+    with pytest.raises(CompressionError, match=r"tokenizer.missing_rows: two has no row for 'red'"):
+        align(sources, folders, Tokenizer(source="union", missing_rows={"red": "two"}))
     with pytest.raises(CompressionError, match="two has no row for 'red'"):
         align(sources, folders, Tokenizer(source="union", rows={"red": "two"}))
     with pytest.raises(CompressionError, match="pad_to_multiple_of=0 is no number of rows"):

@@ -60,13 +60,14 @@ class MergeModels(Recipe, Merge, name="merge"):
 
     def preflight(self) -> list[Problem]:
         """Everything that can be found without writing: files, tensors, parameters, the folder."""
+        from hf_compress.export.merged import check_merge_job
         from hf_compress.merging.engine import check_device
         from hf_compress.merging.job import check_merge_inputs
 
         return problems_in(
             lambda: check_output_dir(self.output_dir),
             lambda: check_device(self.device),
-            lambda: check_merge_inputs(self, expand(self.output_dir, "output_dir")),
+            lambda: check_merge_job(check_merge_inputs(self, expand(self.output_dir, "output_dir"))),
         )
 
     def run(self, resume: bool = False, *, device: str | None = None, threads: int | None = None) -> Any:

@@ -67,6 +67,28 @@ def test_a_recipe_with_a_job_runs_and_is_checked(models, call):
     assert code == 2 and complaints == [f"output_dir: {models / 'run'} exists already; remove it or name another folder"]
 
 
+def test_a_merge_is_checked_without_writing_whoever_wrote_its_configuration(models, call):
+    before = tree(models)
+    (models / "kit.yaml").write_text(
+        "merge_method: linear\nmodels:\n"
+        + "".join(f"  - {{model: {models / name}, parameters: {{weight: 1.0}}}}\n" for name in ("a", "b"))
+    )
+    file = config(models)
+    for name in (file, models / "kit.yaml"):
+        code, out, complaints = call("merge", name, models / "out", "--check")
+        assert (code, complaints) == (0, []) and "no mistakes found (job merge, " in out
+    code, _, complaints = call("check", models / "kit.yaml")
+    way_out = "write hf-compress merge FILE OUT, with --check to only check it"
+    assert code == 2 and complaints == [f"job: this is a mergekit configuration; {way_out}"]
+    (models / "kit.yaml").unlink()
+    file.unlink()
+    assert tree(models) == before
+    (models / "b" / "model.safetensors").write_bytes((models / "base" / "model.safetensors").read_bytes()[:-8])
+    code, _, complaints = call("merge", config(models), models / "out", "--check")
+    assert code == 2 and len(complaints) == 1 and "b/model.safetensors is truncated" in complaints[0]
+    assert not (models / "out").exists()
+
+
 def test_round_trip(models):
     loaded = Recipe.from_plain({"job": "merge", **yaml.safe_load(config(models).read_text()), "output_dir": "out"})
     assert Recipe.from_plain(json.loads(json.dumps(loaded.to_plain()))) == loaded

@@ -1,0 +1,43 @@
+"""Chat templates: whose they are."""
+
+import json
+
+from hf_compress.merging.companions import copy_companions, most_frequent_chat_template, write_chat_template
+
+
+def _folder(path, template=None, **settings):
+    path.mkdir()
+    (path / "tokenizer_config.json").write_text(json.dumps(settings))
+    if template is not None:
+        (path / "chat_template.jinja").write_text(template)
+    return path
+
+
+def test_the_template_of_most_inputs_is_found_wherever_it_stands(tmp_path):
+    folders = [
+        _folder(tmp_path / "a", "{{ one }}"),
+        _folder(tmp_path / "b", chat_template="{{ two }}"),
+        _folder(tmp_path / "c", chat_template=[{"name": "default", "template": "{{ two }}\n"}]),
+        _folder(tmp_path / "d"),
+    ]
+    assert most_frequent_chat_template(folders) == "{{ two }}"
+    assert most_frequent_chat_template(folders[:2]) == "{{ one }}"
+    # An input that is base and member is one input.
+    assert most_frequent_chat_template([folders[1], folders[0], folders[0]]) == "{{ two }}"
+    assert most_frequent_chat_template(folders[3:]) is None
+
+
+def test_a_written_template_is_the_only_one(tmp_path):
+    folder = _folder(tmp_path / "a", chat_template="{{ old }}", padding_side="left")
+    write_chat_template("{{ new }}", folder)
+    assert (folder / "chat_template.jinja").read_text() == "{{ new }}"
+    assert json.loads((folder / "tokenizer_config.json").read_text()) == {"padding_side": "left"}
+
+
+def test_the_template_belongs_to_the_tokenizer(tmp_path):
+    base = _folder(tmp_path / "base", "{{ base }}")
+    (base / "preprocessor_config.json").write_text("{}")
+    out = tmp_path / "out"
+    out.mkdir()
+    assert copy_companions(base, out, tokenizer=False) == ["preprocessor_config.json"]
+    assert copy_companions(base, out) == ["chat_template.jinja", "tokenizer_config.json"]
