@@ -4,7 +4,7 @@ import json
 import logging
 import shutil
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,15 @@ from hf_compress.merging.job import Job
 from hf_compress.merging.place import check_outside, check_place, held
 from hf_compress.merging.plan import Account
 from hf_compress.merging.quantized_source import DequantizedSource
-from hf_compress.merging.writer import Layout, disk_errors, full_disk_errors, lay_out, parse_size, require_space
+from hf_compress.merging.writer import (
+    DiskError,
+    Layout,
+    disk_errors,
+    full_disk_errors,
+    lay_out,
+    parse_size,
+    require_space,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -131,7 +139,13 @@ def merge_checkpoints(
             begin(job)
         layout = lay_out({name: task.info for name, task in job.account.tasks.items()}, shard_bytes, job.metadata())
         with held(part, out):
-            return _write(part, out, job, layout, device, finish)
+            try:
+                return _write(part, out, job, layout, device, finish)
+            except DiskError:
+                raise
+            except CompressionError:  # of what goes in, and with another input it is another merge
+                _clear(part)
+                raise
 
 
 def _write(part: Path, out: Path, job: Job, layout: Layout, device: str, finish: Finish | None) -> MergeResult:
@@ -222,12 +236,17 @@ def _open_part(part: Path, job: Job, layout: Layout) -> list[str]:
             logger.info("going on with an interrupted merge: %d of %d files are there", len(finished), len(sizes))
         else:
             logger.info("%s is left from another merge and is replaced", part)
-    for entry in part.iterdir():
-        if entry.name not in finished:
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+    _clear(part, finished)
     require_space(part, sum(shard.num_bytes for shard in layout.shards if shard.file not in finished))
     _write_journal(part, job, finished)
     return finished
+
+
+def _clear(part: Path, keep: Sequence[str] = ()) -> None:
+    """Remove what is in it."""
+    for entry in part.iterdir():
+        if entry.name not in keep:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def _read_journal(part: Path) -> Mapping[str, Any]:

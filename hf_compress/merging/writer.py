@@ -22,6 +22,10 @@ _PAGE = 4096
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
+class DiskError(CompressionError):
+    """The system could not write or read; what is written already is good, and the same merge goes on with it."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shard:
     """One file of the result.
@@ -216,22 +220,22 @@ def full_disk_errors(folder: Path) -> Iterator[None]:
         raise
 
 
-def _disk_error(path: Path, error: OSError) -> CompressionError:
+def _disk_error(path: Path, error: OSError) -> DiskError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return CompressionError(f"{path}: the disk is full; free some space and run the same merge again, it goes on")
-    return CompressionError(f"{path}: {error.strerror or error}; the same merge goes on once this is mended")
+        return DiskError(f"{path}: the disk is full; free some space and run the same merge again, it goes on")
+    return DiskError(f"{path}: {error.strerror or error}; the same merge goes on once this is mended")
 
 
 def require_space(folder: Path, num_bytes: int) -> None:
     """Refuse what cannot fit before anything is written.
 
     Raises:
-        CompressionError: with both sizes.
+        DiskError: with both sizes.
     """
     status = os.statvfs(folder)
     free = status.f_bavail * status.f_frsize
     if free < num_bytes:
-        raise CompressionError(
+        raise DiskError(
             f"{folder}: the disk has {format_bytes(free)} free and the result needs {format_bytes(num_bytes)}; free some"
             " space or name another place"
         )

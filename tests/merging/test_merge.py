@@ -213,6 +213,8 @@ def refusal(job, out, text):
     with pytest.raises(CompressionError, match=text) as caught:
         merge_checkpoints(job, out)
     assert not out.exists()
+    if "the disk is full" not in text:
+        assert not list(out.parent.glob(".*.part"))
     return str(caught.value)
 
 
@@ -309,6 +311,17 @@ def test_too_little_space_is_said_before_anything_is_written(models, tmp_path, m
     monkeypatch.setattr(os, "statvfs", lambda path: Status)
     refusal(pair(models), tmp_path / "out", r"has 1.00 KB free and the result needs")
     assert not (tmp_path / ".out.part").exists()
+    monkeypatch.undo()
+    interrupt(monkeypatch, 3)
+    job = pair(models, max_shard_size="20KB")
+    with pytest.raises(KeyboardInterrupt):
+        merge_checkpoints(job, tmp_path / "out")
+    monkeypatch.undo()
+    monkeypatch.setattr(os, "statvfs", lambda path: Status)
+    with pytest.raises(CompressionError, match=r"has 1.00 KB free and the result needs"):
+        merge_checkpoints(job, tmp_path / "out")
+    monkeypatch.undo()
+    assert merge_checkpoints(job, tmp_path / "out").resumed == 3  # too little space costs nothing that is there
 
 
 def test_an_existing_folder_is_refused(models, tmp_path):
