@@ -236,7 +236,7 @@ def _open_part(part: Path, job: Job, layout: Layout) -> list[str]:
             logger.info("going on with an interrupted merge: %d of %d files are there", len(finished), len(sizes))
         else:
             logger.info("%s is left from another merge and is replaced", part)
-    _clear(part, finished)
+    _clear(part, [*finished, _JOURNAL])
     require_space(part, sum(shard.num_bytes for shard in layout.shards if shard.file not in finished))
     _write_journal(part, job, finished)
     return finished
