@@ -2,8 +2,7 @@
 
 from typing import Any
 
-import yaml
-
+from hf_compress._yaml import write_yaml
 from hf_compress.merging.merge import report_lines
 
 
@@ -35,7 +34,7 @@ def render_merge_card(manifest: dict[str, Any]) -> str:
     tensors = "\n".join(f"- {what}: {count}" for what, count in manifest["tensors"].items())
     reports = "".join(f"\n{line}." for line in report_lines(manifest["reports"]))
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
-    recipe = yaml.safe_dump({"job": "merge", **job}, sort_keys=False, allow_unicode=True)
+    recipe = write_yaml(manifest["recipe"], width=80)
     return f"""---
 {front.to_yaml()}
 ---
@@ -44,12 +43,11 @@ def render_merge_card(manifest: dict[str, Any]) -> str:
 
 A merge of {len(job["members"])} models by {source}, {manifest["size"]} of weights.
 
-## Tensors
+{_usage(manifest)}## Tensors
 
 {tensors}
 
-Every tensor of every input is accounted for. Load-back: {manifest["load_back"]}.
-{reports}
+Every tensor of every input is accounted for. Load-back: {manifest["load_back"]}.{reports}
 
 ## Inputs
 
@@ -64,3 +62,18 @@ Made on {manifest["created"]} with {versions}. The same inputs, parameters and s
 ```yaml
 {recipe}```
 """
+
+
+def _usage(manifest: dict[str, Any]) -> str:
+    """How to load it; nothing where transformers does not know the architecture."""
+    model = manifest["architecture"]
+    if model is None:
+        return ""
+    lines = [f'model = {model}.from_pretrained("<this repository or folder>")']
+    if manifest["processor"]:
+        lines.append('processor = AutoProcessor.from_pretrained("<this repository or folder>")')
+    names = ", ".join(sorted([model, *["AutoProcessor"] * manifest["processor"]]))
+    packed = "requantized" in manifest["reports"]
+    needs = "\nIts quantized weights need the package `compressed-tensors` beside transformers.\n" if packed else ""
+    code = "\n".join(lines)
+    return f"## Use\n\n```python\nfrom transformers import {names}\n\n{code}\n```\n{needs}\n"

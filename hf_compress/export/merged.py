@@ -16,7 +16,7 @@ from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.export.manifest import write_manifest
 from hf_compress.export.merge_card import render_merge_card
-from hf_compress.export.requantize import quantization_of, requantize
+from hf_compress.export.requantize import has_processor, quantization_of, requantize
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.job import Job
 from hf_compress.merging.merge import MergeResult, merge_checkpoints
@@ -46,7 +46,7 @@ def merge(
             # The result is the caller's as well: what happened here belongs into its reports.
             with full_disk_errors(folder):
                 result.reports["requantized"] = _requantize(folder, result)
-        manifest = merge_manifest(result, title or out.name, weights_bytes(folder))
+        manifest = merge_manifest(result, title or out.name, weights_bytes(folder), has_processor(folder))
         write_manifest(manifest, folder)
         (folder / "README.md").write_text(render_merge_card(manifest), encoding="utf-8")
 
@@ -90,7 +90,7 @@ def _requantize(folder: Path, result: MergeResult) -> dict[str, Any]:
     return done.to_plain(full=False)
 
 
-def merge_manifest(result: MergeResult, title: str, num_bytes: int) -> dict[str, Any]:
+def merge_manifest(result: MergeResult, title: str, num_bytes: int, processor: bool = False) -> dict[str, Any]:
     """`compression.json` of a merge: parameters, inputs with their hashes, where every tensor went, versions."""
     reasons: dict[str, int] = {}
     for task in result.account.tasks.values():
@@ -105,6 +105,9 @@ def merge_manifest(result: MergeResult, title: str, num_bytes: int) -> dict[str,
         "kind": "merge",
         "name": title,
         "merge": dump(result.merge, full=True),
+        "recipe": {"job": "merge", **dump(result.merge)},
+        "architecture": result.architecture,
+        "processor": processor,
         "method": {"name": method.name, "reference": None if reference is None else str(reference)},
         "inputs": result.inputs,
         "tensors": {"merged": result.account.counts()["merged"], **dict(sorted(reasons.items()))},

@@ -175,5 +175,10 @@ def _processor(folder: Path) -> Any:
     """What turns inputs into tensors for this model, to be written beside it; None where the folder has nothing."""
     from transformers import AutoProcessor
 
+    return AutoProcessor.from_pretrained(folder) if has_processor(folder) else None
+
+
+def has_processor(folder: Path) -> bool:
+    """Whether AutoProcessor finds something in it."""
     names = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
-    return AutoProcessor.from_pretrained(folder) if any((folder / name).is_file() for name in names) else None
+    return any((folder / name).is_file() for name in names)

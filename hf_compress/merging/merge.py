@@ -12,7 +12,7 @@ from typing import Any
 from hf_compress._errors import CompressionError
 from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
-from hf_compress.merging.architecture import verify_loads
+from hf_compress.merging.architecture import model_class, verify_loads
 from hf_compress.merging.companions import copy_companions, write_chat_template, write_config
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine import Engine, available_threads, check_device
@@ -45,6 +45,7 @@ class MergeResult:
         merge: the job, with labels and models as others may read them.
         inputs: label -> file -> SHA-256.
         loads: what loading it back said.
+        architecture: the transformers class that loads it; None where transformers has none.
         num_bytes: of the tensors.
         seconds: wall time of the streaming.
         resumed: files that an earlier, interrupted merge had finished.
@@ -58,6 +59,7 @@ class MergeResult:
     merge: Merge
     inputs: dict[str, dict[str, str]]
     loads: str
+    architecture: str | None
     num_bytes: int
     seconds: float
     resumed: int = 0
@@ -161,6 +163,7 @@ def _write(part: Path, out: Path, job: Job, layout: Layout, device: str, finish:
         merge=job.public.merge,
         inputs=job.hashes,
         loads=verify_loads(part, config, job.heads.dropped),
+        architecture=getattr(model_class(config), "__name__", None),
         num_bytes=layout.num_bytes,
         seconds=seconds,
         resumed=len(finished),

@@ -2,7 +2,6 @@
 
 import dataclasses
 import json
-import pickle
 import threading
 import zipfile
 from collections.abc import Mapping
@@ -187,13 +186,10 @@ def load_bin(file: Path) -> dict[str, Tensor]:
     try:
         # Files older than the zip format cannot be mapped; they are loaded.
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
-    except pickle.UnpicklingError as error:
-        raise CompressionError(
-            f"{file} cannot be loaded as weights only: it is damaged, or holds objects that would have to be run; save it"
-            " again as safetensors"
-        ) from error
-    except Exception as error:  # an old format, a truncated archive: each raises its own kind
+    except Exception as error:  # a refused object, an old format, a truncated archive: each raises its own kind
         reason = " ".join(str(error).split())[:200]
+        if "weights_only" in str(error):  # torch then advises to run whatever the file holds
+            reason = "it is damaged, or holds objects that would have to be run; save it again as safetensors"
         raise CompressionError(f"{file} cannot be loaded as weights only: {reason}") from error
     if not isinstance(loaded, dict) or not all(isinstance(value, Tensor) for value in loaded.values()):
         raise CompressionError(f"{file} holds something else than named tensors; write it again with save_pretrained")

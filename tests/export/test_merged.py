@@ -4,6 +4,7 @@ import json
 
 import pytest
 import torch
+import yaml
 from safetensors import safe_open
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
@@ -28,6 +29,23 @@ def write_llamas(folder, names="ab", change=None):
             change(model)
         model.save_pretrained(folder / name)
         tiny_tokenizer().save_pretrained(folder / name)
+
+
+def test_the_card_loads_the_model_and_says_no_more_than_differs_from_the_defaults(tmp_path):
+    write_llamas(tmp_path)
+    result = merge(Merge(members=members(tmp_path, "a", "b"), max_shard_size="1GB"), tmp_path / "out")
+    text = (tmp_path / "out" / "README.md").read_text()
+    recipe = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
+    assert recipe == {
+        "job": "merge",
+        "members": [{"model": "./a", "name": "a"}, {"model": "./b", "name": "b"}],
+        "max_shard_size": "1GB",
+    }
+    code = text.split("```python\n")[1].split("```")[0].replace("<this repository or folder>", str(result.folder))
+    scope = {}
+    exec(code, scope)
+    assert type(scope["model"]).__name__ == "LlamaForCausalLM"
+    assert "processor" in scope
 
 
 def test_tokenizer_files_and_generation_config_are_carried_over(tmp_path):
