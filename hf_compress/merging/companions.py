@@ -1,12 +1,15 @@
 """Everything of a checkpoint that is not a weight: config, tokenizer, processors, generation config, chat template."""
 
 import json
+import logging
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
+
+logger = logging.getLogger(__name__)
 
 _PATTERNS = (
     "generation_config.json",
@@ -56,7 +59,28 @@ def copy_companions(source: Path, out: Path, *, tokenizer: bool = True) -> list[
 def companions(source: Path, *, tokenizer: bool = True) -> list[Path]:
     """Them in a checkpoint's folder, sorted; with `tokenizer` off without the tokenizer's."""
     patterns = [pattern for pattern in _PATTERNS if tokenizer or pattern not in _TOKENIZER]
-    return sorted({file for pattern in patterns for file in source.glob(pattern)})
+    return sorted({file for pattern in patterns for file in source.glob(pattern)} | set(_sentence_modules(source)))
+
+
+def _sentence_modules(source: Path) -> list[Path]:
+    """What makes a checkpoint a sentence-transformers model: its list of modules, their settings, and pooling.
+
+    Modules with weights of their own (dense layers) are no part of a merge, and the list is wrong without them.
+    """
+    file = source / "modules.json"
+    if not file.is_file():
+        return []
+    try:
+        paths = [module["path"] for module in json.loads(file.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, KeyError) as error:
+        raise CompressionError(f"{file} is no list of sentence-transformers modules; write or download it again") from error
+    folders = [source / path for path in paths if path and Path(path).name == path and (source / path).is_dir()]
+    weighty = [folder.name for folder in folders if [*folder.rglob("*.safetensors"), *folder.rglob("*.bin")]]
+    if weighty:
+        logger.warning("%s: %s has weights of its own, which are not merged; modules.json is left out", source, weighty[0])
+        return []
+    settings = [*source.glob("sentence_*_config.json"), *source.glob("config_sentence_transformers.json")]
+    return [file, *settings, *folders]
 
 
 def most_frequent_chat_template(folders: Sequence[Path]) -> str | None:

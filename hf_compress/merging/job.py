@@ -159,13 +159,15 @@ class Job:
         made = {"version": __version__, "torch": torch.__version__, "merge": dump(self.public.merge), "inputs": self.hashes}
         return {"hf_compress": json.dumps(made, separators=(",", ":"))}
 
+    @functools.cached_property
     def fingerprint(self) -> str:
         """Equal for merges that write the same bytes: configs and tokenizers decide about them too."""
         digest = hashlib.sha256(self.metadata()["hf_compress"].encode())
         for folder in self.inputs():
-            for file in [folder / "config.json", folder / ADAPTER_CONFIG, *companions(folder)]:
-                if file.is_file():
-                    digest.update(f"{file.name} {sha256_of(file)}".encode())
+            for entry in [folder / "config.json", folder / ADAPTER_CONFIG, *companions(folder)]:
+                for file in sorted(entry.rglob("*")) if entry.is_dir() else [entry]:
+                    if file.is_file():
+                        digest.update(f"{file.relative_to(folder)} {sha256_of(file)}".encode())
         return digest.hexdigest()
 
     def inputs(self) -> list[Path]:

@@ -229,7 +229,7 @@ def _open_part(part: Path, job: Job, layout: Layout) -> list[str]:
     if (part / _JOURNAL).exists():
         known = _read_journal(part)
         sizes = {shard.file: shard.num_bytes for shard in layout.shards}
-        if known.get("fingerprint") == job.fingerprint():
+        if known.get("fingerprint") == job.fingerprint:
             finished = [
                 file
                 for file in known.get("finished", [])
@@ -263,6 +263,6 @@ def _read_journal(part: Path) -> Mapping[str, Any]:
 def _write_journal(part: Path, job: Job, finished: list[str]) -> None:
     """What is whole, and what was counted on the way, as a resumed merge will not see those tensors again."""
     beside = part / f"{_JOURNAL}.part"
-    content = {"fingerprint": job.fingerprint(), "finished": finished, "zeros": dict(job.sparsity.rows)}
+    content = {"fingerprint": job.fingerprint, "finished": finished, "zeros": dict(job.sparsity.rows)}
     beside.write_text(json.dumps(content))
     beside.rename(part / _JOURNAL)

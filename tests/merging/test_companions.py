@@ -1,8 +1,13 @@
-"""Chat templates: whose they are."""
+"""What goes along with the weights, and whose chat template it is."""
 
 import json
 
-from hf_compress.merging.companions import copy_companions, most_frequent_chat_template, write_chat_template
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from hf_compress import CompressionError
+from hf_compress.merging.companions import companions, copy_companions, most_frequent_chat_template, write_chat_template
 
 
 def _folder(path, template=None, **settings):
@@ -41,3 +46,24 @@ def test_the_template_belongs_to_the_tokenizer(tmp_path):
     out.mkdir()
     assert copy_companions(base, out, tokenizer=False) == ["preprocessor_config.json"]
     assert copy_companions(base, out) == ["chat_template.jinja", "tokenizer_config.json"]
+
+
+def test_a_sentence_transformers_model_stays_one_unless_its_modules_have_weights(tmp_path, caplog):
+    source, out = _folder(tmp_path / "a"), tmp_path / "out"
+    out.mkdir()
+    modules = [
+        {"idx": number, "path": path} for number, path in enumerate(("", "1_Pooling", "2_Normalize", "../elsewhere"))
+    ]
+    (source / "modules.json").write_text(json.dumps(modules))
+    (source / "sentence_bert_config.json").write_text("{}")
+    (source / "1_Pooling").mkdir()
+    (source / "1_Pooling" / "config.json").write_text('{"pooling_mode_mean_tokens": true}')
+    expected = ["1_Pooling", "modules.json", "sentence_bert_config.json"]
+    assert copy_companions(source, out, tokenizer=False) == expected
+    assert (out / "1_Pooling" / "config.json").read_text() == '{"pooling_mode_mean_tokens": true}'
+    save_file({"w": torch.ones(1)}, source / "1_Pooling" / "model.safetensors")
+    assert companions(source, tokenizer=False) == []
+    assert "1_Pooling has weights of its own, which are not merged" in caplog.text
+    (source / "modules.json").write_text("{}}")
+    with pytest.raises(CompressionError, match="modules.json is no list of sentence-transformers modules"):
+        companions(source)
