@@ -208,12 +208,14 @@ def _check_config(config: dict[str, Any], place: str) -> None:
 def _sort(
     shapes: Mapping[str, tuple[int, ...]], config: dict[str, Any], place: str
 ) -> tuple[dict[str, LoraLayer], dict[str, str], dict[str, str]]:
-    """Every tensor of the file becomes part of a layer, a whole parameter or a copy of the base's."""
+    """Every tensor of the file that has an effect becomes part of a layer, a whole parameter or a copy of the base's."""
     grouped: dict[str, dict[str, str]] = {}
     whole: dict[str, str] = {}
     copies: dict[str, str] = {}
     for key in shapes:
         name = key.removeprefix(PREFIX)
+        if ".original_module." in name:
+            continue  # PEFT computes with the saved module instead of it
         suffix = next((end for end in _ROLES if name.endswith(end)), None)
         if suffix is not None:
             grouped.setdefault(name.removesuffix(suffix), {})[_ROLES[suffix]] = key

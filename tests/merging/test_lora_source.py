@@ -46,6 +46,11 @@ CASES = {
     "vit-linear": (tiny.tiny_vit, {"target_modules": ["q_proj", "fc1"], "modules_to_save": ["classifier"]}, EXACT),
     "vit-bias": (tiny.tiny_vit, {"target_modules": ["q_proj"], "lora_bias": True}, EXACT),
     "vit-all-biases": (tiny.tiny_vit, {"target_modules": ["q_proj"], "bias": "all"}, EXACT),
+    "vit-all-biases-and-head": (
+        tiny.tiny_vit,
+        {"target_modules": ["q_proj"], "bias": "all", "modules_to_save": ["classifier"]},
+        EXACT,
+    ),
     "vit-convolution": (tiny.tiny_vit, {"target_modules": ["projection"], "use_rslora": True}, ROUNDED),
     "vit-convolution-dora": (tiny.tiny_vit, {"target_modules": ["projection"], "use_dora": True}, ROUNDED),
 }
