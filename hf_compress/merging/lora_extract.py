@@ -27,6 +27,8 @@ _TASKS = {
     "ForQuestionAnswering": "QUESTION_ANS",
 }
 """End of a class name -> PEFT's name of the task."""
+_HEADS = ("classifier", "score", "qa_outputs")
+"""Ends of names that PEFT takes for modules_to_save, and then without factors, when the task is one with such a head."""
 
 
 def extract_lora(
@@ -92,7 +94,7 @@ def extract_lora(
         )
     config = {
         "base_model_name_or_path": str(base),
-        "task_type": next((task for end, task in _TASKS.items() if type(pair.model).__name__.endswith(end)), None),
+        "task_type": None if any(layer.module.endswith(_HEADS) for layer in layers) else pair.task(),
         "fan_in_fan_out": any(type(module).__name__ == "Conv1D" for module in modules.values()),
         "modules_to_save": list(found.modules) or None,
         "bias": "all" if found.biases else "none",
@@ -123,6 +125,10 @@ class _Pair:
             )
         self.model: nn.Module = self.names.model
         self.base_names = ModelNames(after.config, before.infos, before.place)
+
+    def task(self) -> str | None:
+        """PEFT's name of what the class is for."""
+        return next((task for end, task in _TASKS.items() if type(self.model).__name__.endswith(end)), None)
 
     def present(self, *kinds: type[nn.Module] | str) -> list[str]:
         """Those of the classes that the model has, by name."""

@@ -115,6 +115,25 @@ def test_a_tied_embedding_is_named_as_lost(tmp_path):
     assert torch.isfinite(logits_with(type(tiny.tiny_gpt2()), base, tmp_path / "out", tokens)).all()
 
 
+def test_what_only_the_base_has_is_named_as_lost(tmp_path):
+    base = save(tiny.tiny_llama(num_hidden_layers=3, attention_bias=True), tmp_path / "base")
+    tuned = tune(tiny.tiny_llama(tie_word_embeddings=True), noise, tmp_path / "tuned")
+    result = extract_lora(base, tuned, tmp_path / "out", rank=4)
+    own = {name for name in open_source(base, "base").infos if "layers.2." in name or name.endswith("bias")}
+    assert set(result.lost) == own | {"lm_head.weight", "model.embed_tokens.weight"}
+    assert result.lost["lm_head.weight"] == "the tuned model has none"
+
+
+def test_a_head_with_factors_is_not_left_out_by_peft(tmp_path):
+    model = tiny.tiny_bert()
+    base, tuned = save(model, tmp_path / "base"), tune(tiny.tiny_bert(), noise, tmp_path / "tuned")
+    extract_lora(base, tuned, tmp_path / "out", rank=32, ignore=())
+    tokens = torch.arange(12).reshape(2, 6)
+    with torch.no_grad():
+        wanted = type(model).from_pretrained(tuned).eval()(tokens).logits
+    torch.testing.assert_close(logits_with(type(model), base, tmp_path / "out", tokens), wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_energy_chooses_the_ranks(tmp_path):
     base = save(tiny.tiny_llama(), tmp_path / "base")
     tuned = tune(tiny.tiny_llama(), noise, tmp_path / "tuned")
@@ -143,5 +162,9 @@ def test_what_cannot_be_extracted_is_refused(tmp_path):
         extract_lora(base, save(tiny.tiny_gpt2(), tmp_path / "gpt2"), out, rank=4)
     with pytest.raises(CompressionError, match="'Linearr' matches no module"):
         extract_lora(base, base, out, rank=4, targets=["Linearr"])
+    broken = tiny.tiny_llama(seed=1)
+    broken.model.norm.weight.data[0] = float("nan")
+    with pytest.raises(CompressionError, match="model.norm.weight holds NaN or infinity in one of the models"):
+        extract_lora(base, save(broken, tmp_path / "broken"), out, rank=4)
     assert not out.exists()
     assert LlamaForCausalLM.from_pretrained(base) is not None
