@@ -56,8 +56,8 @@ def extract_lora(
         out: the new folder.
         rank: of every layer at most; a layer whose smaller dimension is below it gets that.
         energy: the share of the squared norm that each layer keeps at least, in (0, 1]; ranks then differ.
-        targets: class names, module names or `re:` patterns; None = all Linear and Conv1D. Embedding, Conv1d, Conv2d and
-            Conv3d can be named.
+        targets: class names, module names or `re:` patterns; None = all Linear and Conv1D whose weight is not shared.
+            Embedding, Conv1d, Conv2d and Conv3d can be named.
         ignore: the same syntax, wins over `targets`; by default output heads.
         rest: what happens to other weights that differ: "save" puts them into the adapter whole (modules_to_save, and
             biases of targeted layers) where PEFT can carry them, "report" leaves them out. Either way the result's `lost`
@@ -79,7 +79,8 @@ def extract_lora(
     after = open_source(resolve_folder(str(tuned), "tuned"), "tuned")
     pair = _Pair(before, after)
     layers, skipped = [], {}
-    modules = match_modules(pair.model, targets or pair.present(nn.Linear, "Conv1D"), ignore, "lora.extract")
+    left_out = ignore if targets else (*ignore, *pair.tied())
+    modules = match_modules(pair.model, targets or pair.present(nn.Linear, "Conv1D"), left_out, "extract-adapter")
     pair.require_rank(modules, rank)
     for name, module in modules.items():
         difference = pair.difference(f"{name}.weight")
@@ -136,6 +137,10 @@ class _Pair:
         names = [kind if isinstance(kind, str) else kind.__name__ for kind in kinds]
         return [name for name in names if name in classes]
 
+    def tied(self) -> list[str]:
+        """Modules that share their weight with another."""
+        return sorted({name.rpartition(".")[0] for pair in self.names.tied.items() for name in pair})
+
     def require_rank(self, modules: dict[str, nn.Module], rank: int | None) -> None:
         """Refuse a rank above the smaller dimension of every targeted layer."""
         most = 0
@@ -143,8 +148,8 @@ class _Pair:
             weight = getattr(module, "weight", None)
             if not isinstance(weight, Tensor) or weight.dim() < 2:
                 raise CompressionError(
-                    f"lora.extract: {name} ({type(module).__name__}) has no weight matrix; target Linear, Conv1D, Embedding"
-                    " or convolutions"
+                    f"extract-adapter: {name} ({type(module).__name__}) has no weight matrix; target Linear, Conv1D,"
+                    " Embedding or convolutions"
                 )
             most = max(most, min(weight.flatten(1).shape))
         if rank is not None and rank > most:
@@ -181,7 +186,7 @@ def _extract(
         kind = "convolution"
         if module.groups > 1:
             raise CompressionError(
-                f"lora.extract: {name} is a convolution in groups, which LoRA has no factors for; ignore it"
+                f"extract-adapter: {name} is a convolution in groups, which LoRA has no factors for; ignore it"
             )
     transposed = kind == "embedding" or type(module).__name__ == "Conv1D"
     matrix = difference.T.contiguous() if transposed else difference.flatten(1)

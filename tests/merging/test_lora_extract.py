@@ -13,6 +13,7 @@ from hf_compress.merging.source import open_source
 from tests import tiny
 from tests.merging.adapters import logits_with, make_adapter, save
 from tests.merging.test_lora_merge import changes
+from tests.merging.zoo import make
 
 CASES = {
     "llama": (tiny.tiny_llama, ["q_proj", "down_proj"], None),
@@ -113,6 +114,13 @@ def test_a_tied_embedding_is_named_as_lost(tmp_path):
     assert "NOT carried" in result.summary()
     tokens = torch.arange(12).reshape(2, 6)
     assert torch.isfinite(logits_with(type(tiny.tiny_gpt2()), base, tmp_path / "out", tokens)).all()
+
+
+def test_a_head_that_is_tied_is_no_target_by_default(tmp_path):
+    base, model = save(make("Whisper", 0), tmp_path / "base"), make("Whisper", 0)
+    result = extract_lora(base, tune(model, noise, tmp_path / "tuned"), tmp_path / "out", rank=4)
+    assert "proj_out" not in result.layers
+    assert list(result.lost) == ["model.decoder.embed_tokens.weight"]
 
 
 def test_what_only_the_base_has_is_named_as_lost(tmp_path):

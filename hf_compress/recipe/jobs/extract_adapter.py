@@ -25,7 +25,8 @@ class ExtractAdapter(Recipe, name="extract-adapter"):
         output_dir: the new folder.
         rank: of every layer at most.
         energy: the share of the squared norm that each layer keeps at least, in (0, 1]; ranks then differ.
-        targets: class names, module names or `re:` patterns; None = all Linear and Conv1D.
+        targets: class names, module names or `re:` patterns; None = all Linear and Conv1D whose weight is not
+            shared.
         ignore: the same syntax; wins over targets.
         rest: "save" carries other changed weights whole where PEFT can, "report" leaves them out.
         seed: of the random vectors.
