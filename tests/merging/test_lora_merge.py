@@ -188,4 +188,6 @@ def test_adapters_that_do_not_fit_together_are_refused(tmp_path):
         merge_adapters([one, one], tmp_path / "out", energy=1.5)
     with pytest.raises(CompressionError, match="exists already"):
         merge_adapters([one], tmp_path / "other")
+    with pytest.raises(CompressionError, match="x.lora_B.weight has values that float16 cannot hold"):
+        merge_adapters([one], tmp_path / "out", weights=[1e6], dtype="float16")
     assert not (tmp_path / "out").exists()
