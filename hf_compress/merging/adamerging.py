@@ -107,7 +107,7 @@ def prediction_entropy(output: Any, batch: Mapping[str, Any]) -> Tensor:
 
     Args:
         output: with `logits` (B, C), or (B, T, C) where every token is a prediction.
-        batch: `attention_mask` (B, T) leaves padding out of the mean.
+        batch: `attention_mask` (B, T) leaves padding out of the mean, for an encoder and decoder `decoder_attention_mask`.
 
     Raises:
         CompressionError: there are no logits.
@@ -117,7 +117,8 @@ def prediction_entropy(output: Any, batch: Mapping[str, Any]) -> Tensor:
         raise CompressionError("the model's output has no logits, so there is no prediction; use a model with a head")
     logs = logits.float().log_softmax(-1)
     entropy = -(logs.exp() * logs).sum(-1)
-    mask = batch.get("attention_mask")
+    decoder = getattr(output, "encoder_last_hidden_state", None) is not None
+    mask = batch.get("decoder_attention_mask" if decoder else "attention_mask")
     if mask is not None and mask.shape == entropy.shape:
         return (entropy * mask).sum() / mask.sum()
     return entropy.mean()

@@ -123,7 +123,7 @@ def collect_gram(
     try:
         with evaluation_mode(model), torch.no_grad():
             for batch in batches:
-                masks[:] = [batch[key].bool() for key in ("attention_mask", "decoder_attention_mask") if key in batch]
+                masks[:] = _masks(model, batch)
                 model(**batch)
                 num_batches += 1
     finally:
@@ -160,7 +160,14 @@ def _log_likelihoods(
         elif labels == "sampled":
             yield 1.0, logs[int(torch.multinomial(logs.detach().exp().cpu(), 1, generator=generator))]
         else:
-            yield 1.0, logs[int(_given(example)[0])]
+            label = int(_given(example)[0])
+            if label != _IGNORED and not 0 <= label < len(logs):
+                raise CompressionError(
+                    f"label {label} is none of the {len(logs)} classes of {type(model).__name__}; leave such examples out,"
+                    " or write 'expected' or 'sampled'"
+                )
+            if label != _IGNORED:
+                yield 1.0, logs[label]
         return
     if labels == "expected":
         raise CompressionError(
@@ -222,6 +229,16 @@ def _linear_modules(model: nn.Module) -> dict[str, nn.Module]:
         for name, module in model.named_modules()
         if (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D") and id(module.weight) not in embedded
     }
+
+
+def _masks(model: nn.Module, batch: Mapping[str, Tensor]) -> list[Tensor]:
+    """The encoder's and the decoder's mask; a decoder without one has no padding."""
+    masks = [batch[key].bool() for key in ("attention_mask", "decoder_attention_mask") if key in batch]
+    inputs = batch.get("decoder_input_ids", batch.get("labels"))
+    separate = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    if separate and "decoder_attention_mask" not in batch and inputs is not None:
+        masks.append(torch.ones_like(inputs, dtype=torch.bool))
+    return masks
 
 
 def _rows(name: str, inputs: Tensor, masks: Sequence[Tensor]) -> Tensor:
