@@ -65,7 +65,9 @@ def adamerging(
     labels = list(tasks)
     origin = as_tensors(base)
     states = {label: dict(task.model.state_dict()) for label, task in tasks.items()}
-    shared = {name: origin[name] for name in origin if _is_shared(name, origin[name], tasks)}
+    shared = {
+        name: origin[name].to(states[labels[0]][name].device) for name in origin if _is_shared(name, origin[name], tasks)
+    }
     if not shared:
         raise CompressionError(
             "no tensor of the base has the name and shape of one in every task's model; give the base model's state_dict()"

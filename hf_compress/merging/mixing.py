@@ -53,8 +53,8 @@ class Mixture:
         """(G, M) from the gradients of the mixed weights; names without one count as 0."""
         total = torch.zeros(len(self.groups), len(self._directions))
         for name, gradient in gradients.items():
-            for member, direction in enumerate(self._directions):
-                total[self._rows[name], member] += (gradient * direction[name].float()).sum()
+            dots = [(gradient * direction[name].float()).sum() for direction in self._directions]
+            total[self._rows[name]] += torch.stack(dots).cpu()
         return total
 
     def as_coefficients(self, coefficients: Tensor, members: Sequence[str]) -> Coefficients:
@@ -87,13 +87,22 @@ def own_tensors(model: nn.Module, label: str, state: Tensors) -> dict[str, Tenso
 def loss_and_gradients(
     model: nn.Module, tensors: Mapping[str, Tensor], batch: Mapping[str, Any], loss: Loss
 ) -> tuple[float, dict[str, Tensor]]:
-    """The loss of the model with these weights instead of its own, and its gradient with respect to them."""
+    """The loss of the model with these weights instead of its own, and its gradient with respect to them.
+
+    The weights may lie on another device than the model; the gradient lies where they do.
+    """
     parameters = {name for name, _ in model.named_parameters()}
-    leaves = {name: tensor.detach().requires_grad_(name in parameters) for name, tensor in tensors.items()}
+    places = {name: one.device for name, one in (*model.named_parameters(), *model.named_buffers())}
+    leaves = {
+        name: tensor.detach().to(places.get(name, tensor.device)).requires_grad_(name in parameters)
+        for name, tensor in tensors.items()
+    }
     value = loss(torch.func.functional_call(model, leaves, (), dict(batch)), batch)
     trained = [name for name in leaves if name in parameters]
     found = torch.autograd.grad(value, [leaves[name] for name in trained], allow_unused=True)
-    return float(value.detach()), {name: one for name, one in zip(trained, found, strict=True) if one is not None}
+    return float(value.detach()), {
+        name: one.to(tensors[name].device) for name, one in zip(trained, found, strict=True) if one is not None
+    }
 
 
 def cycle(batches: Iterable[Mapping[str, Any]], steps: int) -> Iterable[Mapping[str, Any]]:
