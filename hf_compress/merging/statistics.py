@@ -50,7 +50,8 @@ def collect_fisher(
         Parameter name -> fp32 tensor of its shape, in squared nats per squared parameter. A shared parameter comes once.
 
     Raises:
-        CompressionError: there are no examples or labels, the output has no logits, or "expected" for a token model.
+        CompressionError: there are no examples or labels, the output has no logits, or "expected" for a token model; the
+            result is not finite.
 
     Source: Matena and Raffel 2022, the diagonal of the Fisher information and its expectation over y.
     """
@@ -58,7 +59,7 @@ def collect_fisher(
     shifted = _is_causal(model) if shift is None else shift
     parameters = {name: one for name, one in model.named_parameters() if one.is_floating_point()}
     fisher = {name: torch.zeros_like(one, dtype=torch.float32, requires_grad=False) for name, one in parameters.items()}
-    num_examples = 0
+    num_examples = num_terms = 0
     with evaluation_mode(model), _all_trainable(parameters.values()), torch.enable_grad():
         for batch in batches:
             for number in range(_batch_size(batch)):
@@ -69,9 +70,15 @@ def collect_fisher(
                     for total, gradient in zip(fisher.values(), gradients, strict=True):
                         if gradient is not None:
                             total.addcmul_(gradient.float(), gradient.float(), value=factor)
+                    num_terms += 1
                 num_examples += 1
     if not num_examples:
         raise CompressionError("batches is empty; a Fisher needs examples")
+    if not num_terms:
+        raise CompressionError(
+            f"no example has a label in {num_examples}; give longer texts, or labels that are not {_IGNORED}"
+        )
+    _check_finite("Fisher", fisher)
     return {canonical_name(name): total.div_(num_examples) for name, total in fisher.items()}
 
 
@@ -95,7 +102,7 @@ def collect_gram(
 
     Raises:
         CompressionError: nothing matches, there are no batches, or an encoder's and a decoder's mask have the same shape
-            but differ, so that it is unclear which one belongs to a layer.
+            but differ, so that it is unclear which one belongs to a layer; the result is not finite.
 
     Source: Jin et al. 2023, the inner product matrices of RegMean, here per token so that all members weigh the same.
     """
@@ -134,7 +141,16 @@ def collect_gram(
     unreached = [name for name in chosen if not counts[name]]
     if unreached:
         logger.warning("no gram matrix for %d layers that no batch reached, e.g. %s", len(unreached), unreached[0])
+    _check_finite("gram matrix", sums)
     return {f"{name}.weight": (total / counts[name]).float() for name, total in sums.items()}
+
+
+def _check_finite(what: str, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CompressionError(
+                f"the {what} of {name} holds NaN or infinity; look for it in the model's weights and inputs"
+            )
 
 
 def _log_likelihoods(

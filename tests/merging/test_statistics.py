@@ -116,6 +116,9 @@ def test_fishers_that_cannot_be_taken_are_refused():
         collect_fisher(tiny_bert(), [])
     with pytest.raises(CompressionError, match="does not choose one of several classes"):
         collect_fisher(tiny_bert(num_labels=1), [{"input_ids": tokens(1, 4)}])
+    with pytest.raises(CompressionError, match="no example has a label"):
+        ids = tokens(1, 4)
+        collect_fisher(tiny_llama(), [{"input_ids": ids, "labels": torch.full_like(ids, -100)}], labels="true")
     with pytest.raises(CompressionError, match="label -1 is none of the 3 classes of BertForSequenceClassification"):
         collect_fisher(tiny_bert(), [{"input_ids": tokens(1, 4), "labels": torch.tensor([-1])}], labels="true")
 
@@ -125,6 +128,15 @@ def test_an_example_without_a_label_adds_nothing():
     both = collect_fisher(tiny_bert(), [batch], labels="true")
     one = collect_fisher(tiny_bert(), [{name: tensor[:1] for name, tensor in batch.items()}], labels="true")
     torch.testing.assert_close(both["classifier.weight"], one["classifier.weight"] / 2)
+
+
+def test_statistics_that_are_not_finite_are_refused():
+    model, batch = tiny_bert(), {"input_ids": tokens(1, 4)}
+    model.bert.encoder.layer[1].output.dense.weight.data[0, 0] = float("nan")
+    with pytest.raises(CompressionError, match=r"the Fisher of .* holds NaN or infinity"):
+        collect_fisher(model, [batch])
+    with pytest.raises(CompressionError, match=r"the gram matrix of .* holds NaN or infinity"):
+        collect_gram(model, [batch])
 
 
 def test_gram_matrices_leave_padding_out_and_count_pooled_inputs_per_example():
