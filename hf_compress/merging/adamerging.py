@@ -56,7 +56,8 @@ def adamerging(
         minus the mean entropy over the last quarter of the steps, the history {"step": s} and the sum over the tasks.
 
     Raises:
-        CompressionError: nothing is shared, there are no tasks or batches, or an output has no logits.
+        CompressionError: nothing is shared, there are no tasks, steps or batches, an output has no logits, or the entropy
+            is no finite number.
 
     Source: Yang et al. 2024, equations 5 and 6; coefficients are kept in [0, 1].
     """

@@ -1,6 +1,7 @@
 """Mixtures of models whose coefficients are learned by gradient descent."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -90,6 +91,9 @@ def loss_and_gradients(
     """The loss of the model with these weights instead of its own, and its gradient with respect to them.
 
     The weights may lie on another device than the model; the gradient lies where they do.
+
+    Raises:
+        CompressionError: the loss is no finite number.
     """
     parameters = {name for name, _ in model.named_parameters()}
     places = {name: one.device for name, one in (*model.named_parameters(), *model.named_buffers())}
@@ -98,6 +102,10 @@ def loss_and_gradients(
         for name, tensor in tensors.items()
     }
     value = loss(torch.func.functional_call(model, leaves, (), dict(batch)), batch)
+    if not math.isfinite(float(value.detach())):
+        raise CompressionError(
+            f"the loss is {float(value.detach())}; look for NaN in the weights and the batch, or lower the learning rate"
+        )
     trained = [name for name in leaves if name in parameters]
     found = torch.autograd.grad(value, [leaves[name] for name in trained], allow_unused=True)
     return float(value.detach()), {
@@ -109,8 +117,10 @@ def cycle(batches: Iterable[Mapping[str, Any]], steps: int) -> Iterable[Mapping[
     """`steps` batches, from the start again when they end.
 
     Raises:
-        CompressionError: there is none.
+        CompressionError: there is none, or `steps` is below 1.
     """
+    if steps < 1:
+        raise CompressionError(f"steps={steps} must be 1 or more")
     kept = list(itertools.islice(batches, steps))
     if not kept:
         raise CompressionError("batches is empty; give at least one, as a list so that it can be gone through again")
