@@ -75,7 +75,11 @@ class AdaptedSource(Source):
         self._lock = threading.Lock()
 
     def read(self, name: str) -> Tensor:
-        """The adapted tensor, in the type the base stores it in."""
+        """The adapted tensor, in the type the base stores it in.
+
+        Raises:
+            CompressionError: it is not finite.
+        """
         base = self.source.read(name)
         change = self._changes.get(name)
         if change is None:
@@ -85,6 +89,11 @@ class AdaptedSource(Source):
             precise = torch.promote_types(value.dtype, torch.float32)
             value = self._adapted(value.to(precise), change, name)
         value = value.to(base.dtype)
+        if not bool(torch.isfinite(value).all()):
+            raise CompressionError(
+                f"{name} of {self.label} with {self.adapter.label} holds NaN or infinity in {str(base.dtype)[6:]}; look for"
+                " it in the base, or store the base in a wider type"
+            )
         if change.layer is not None and change.role == "weight":
             value = self._zeros_of(name, base, value)
         return value

@@ -187,6 +187,15 @@ def test_what_has_no_place_in_the_base_is_refused(module, factors, message, tmp_
         AdaptedSource(open_source(base, "base"), Adapter(adapter))
 
 
+def test_a_result_that_the_stored_type_cannot_hold_is_refused(tmp_path):
+    name = "model.layers.0.self_attn.q_proj"
+    base = save(tiny.tiny_llama().half(), tmp_path / "base")
+    huge = write(tmp_path / "adapter", {f"{name}.{role}": 1e3 * tensor for role, tensor in pair(32, 32).items()})
+    source = AdaptedSource(open_source(base, "base"), Adapter(huge))
+    with pytest.raises(CompressionError, match=f"{name}.weight of base with .*adapter holds NaN or infinity in float16"):
+        source.read(f"{name}.weight")
+
+
 def test_an_adapter_on_a_tied_weight_is_refused(tmp_path):
     model = tiny.tiny_llama(tie_word_embeddings=True)
     base, adapter = (
