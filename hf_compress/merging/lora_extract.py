@@ -27,8 +27,12 @@ _TASKS = {
     "ForQuestionAnswering": "QUESTION_ANS",
 }
 """End of a class name -> PEFT's name of the task."""
-_HEADS = ("classifier", "score", "qa_outputs")
-"""Ends of names that PEFT takes for modules_to_save, and then without factors, when the task is one with such a head."""
+_HEADS = {
+    "SEQ_CLS": ("classifier", "score"),
+    "TOKEN_CLS": ("classifier", "score"),
+    "QUESTION_ANS": ("qa_outputs",),
+}
+"""Task -> ends of the names that PEFT takes for modules_to_save: each must then be in the adapter, whole."""
 
 
 def extract_lora(
@@ -95,7 +99,7 @@ def extract_lora(
         )
     config = {
         "base_model_name_or_path": str(base),
-        "task_type": None if any(layer.module.endswith(_HEADS) for layer in layers) else pair.task(),
+        "task_type": pair.task(found.modules),
         "fan_in_fan_out": any(type(module).__name__ == "Conv1D" for module in modules.values()),
         "modules_to_save": list(found.modules) or None,
         "bias": "all" if found.biases else "none",
@@ -127,9 +131,11 @@ class _Pair:
         self.model: nn.Module = self.names.model
         self.base_names = ModelNames(after.config, before.infos, before.place)
 
-    def task(self) -> str | None:
-        """PEFT's name of what the class is for."""
-        return next((task for end, task in _TASKS.items() if type(self.model).__name__.endswith(end)), None)
+    def task(self, whole: Sequence[str]) -> str | None:
+        """PEFT's name of what the class is for; None where PEFT would look for a head that is not saved whole."""
+        task = next((task for end, task in _TASKS.items() if type(self.model).__name__.endswith(end)), None)
+        heads = {name for name, _ in self.model.named_modules() if name.endswith(_HEADS.get(task or "", ()))}
+        return task if heads <= set(whole) else None
 
     def present(self, *kinds: type[nn.Module] | str) -> list[str]:
         """Those of the classes that the model has, by name."""
@@ -162,7 +168,10 @@ class _Pair:
         tensors = []
         for names, source in ((self.names, self.after), (self.base_names, self.before)):
             if parameter not in names.tensor_of:
-                raise CompressionError(f"{source.place} has no tensor for {parameter}; the two are different architectures")
+                raise CompressionError(
+                    f"{source.place} has no tensor for {parameter}; the two are different"
+                    " architectures, or add the layer to ignore"
+                )
             tensors.append(source.read(names.tensor_of[parameter]))
         tuned, base = tensors
         if tuned.shape != base.shape:
