@@ -3,13 +3,14 @@
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules import canonical_name, match_modules
+from hf_compress._registry import unknown
 from hf_compress.merging.mixing import evaluation_mode
 
 logger = logging.getLogger(__name__)
@@ -55,6 +56,8 @@ def collect_fisher(
 
     Source: Matena and Raffel 2022, the diagonal of the Fisher information and its expectation over y.
     """
+    if labels not in get_args(Labels):
+        raise CompressionError(unknown("labels", labels, get_args(Labels)))
     generator = torch.Generator().manual_seed(seed)
     shifted = _is_causal(model) if shift is None else shift
     parameters = {name: one for name, one in model.named_parameters() if one.is_floating_point()}

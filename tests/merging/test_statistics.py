@@ -110,6 +110,8 @@ def test_the_model_ends_as_it_was_frozen_parameters_and_dropout_included():
 def test_fishers_that_cannot_be_taken_are_refused():
     with pytest.raises(CompressionError, match="LlamaForCausalLM predicts tokens; write 'sampled' or 'true'"):
         collect_fisher(tiny_llama(), [{"input_ids": tokens(1, 4)}])
+    with pytest.raises(CompressionError, match="unknown labels 'empirical'"):
+        collect_fisher(tiny_bert(), [{"input_ids": tokens(1, 4), "labels": torch.tensor([1])}], labels="empirical")
     with pytest.raises(CompressionError, match="a batch has no labels"):
         collect_fisher(tiny_bert(), [{"input_ids": tokens(1, 4)}], labels="true")
     with pytest.raises(CompressionError, match="batches is empty"):
