@@ -67,8 +67,11 @@ class AdaptedSource(Source):
         self.source, self.adapter, self.keep_zeros = source, adapter, keep_zeros
         self.names = ModelNames(source.config, source.infos, source.place)
         self._changes: dict[str, _Change] = {}
-        for name, key in {**adapter.whole, **adapter.base_copies}.items():
+        for name, key in adapter.whole.items():
             self._replace(name, key)
+        for name, key in adapter.base_copies.items():
+            if not self._is_copied(name, key):
+                self._replace(name, key)
         for layer in adapter.layers.values():
             self._place_layer(layer)
         self._zeros: dict[str, ZeroCount] = {}
@@ -173,6 +176,27 @@ class AdaptedSource(Source):
             raise CompressionError(
                 f"{tensor} in {self.label} is stored as {self.infos[tensor].dtype}; dequantize the base before adapting it"
             )
+
+    def _is_copied(self, name: str, key: str) -> bool:
+        """Whether a copy of the base's weight is of the weight that the adapters below this one have changed.
+
+        Raises:
+            CompressionError: they have changed it, and the copy is of another weight.
+        """
+        tensor, below = self.names.tensor_of.get(self.names.parameter(name) or "", ""), self.source
+        changed_by = None
+        while isinstance(below, AdaptedSource):
+            changed_by = below.adapter if tensor in below.changed() else changed_by
+            below = below.source
+        if changed_by is None:
+            return False
+        copy = self.adapter.read(key)
+        if not torch.equal(below.read(tensor).to(copy.dtype), copy):
+            raise CompressionError(
+                f"{self.adapter.place} carries another {name} than {self.label}, which {changed_by.place} has changed; put"
+                " the adapter with its own embedding first, or alone"
+            )
+        return True
 
     def _replace(self, name: str, key: str) -> None:
         """A parameter saved as a whole."""

@@ -84,6 +84,22 @@ def test_two_adapters_can_be_put_on_one_another(tmp_path):
     assert len(source.files()) == 3
 
 
+def test_the_copy_of_the_base_in_a_second_adapter_does_not_undo_the_first(tmp_path):
+    name = "model.embed_tokens.weight"
+    base = save(tiny.tiny_llama(), tmp_path / "base")
+    start = open_source(base, "base")
+    adapters = [
+        Adapter(make_adapter(tiny.tiny_llama(), tmp_path / f"{seed}", seed=seed, target_modules=["embed_tokens"]))
+        for seed in (1, 2)
+    ]
+    both = AdaptedSource(AdaptedSource(start, adapters[0]), adapters[1])
+    changes = [AdaptedSource(start, adapter).read(name) - start.read(name) for adapter in adapters]
+    torch.testing.assert_close(both.read(name) - start.read(name), changes[0] + changes[1], rtol=1e-5, atol=1e-6)
+    other = Adapter(make_adapter(tiny.tiny_llama(seed=1), tmp_path / "other", target_modules=["embed_tokens"]))
+    with pytest.raises(CompressionError, match=f"other carries another {name} than base, which .*1 has changed"):
+        AdaptedSource(AdaptedSource(start, adapters[0]), other)
+
+
 def test_a_half_precision_base_is_rounded_once(tmp_path):
     model = tiny.tiny_llama().to(torch.bfloat16)
     base = save(model, tmp_path / "base")
