@@ -170,7 +170,8 @@ class AdaptedSource(Source):
         if self.infos[tensor].shape != shape:
             raise CompressionError(
                 f"{self.adapter.place}: {what} is {list(shape)}, and {tensor} in {self.label} is"
-                f" {list(self.infos[tensor].shape)}; the adapter belongs to another base"
+                f" {list(self.infos[tensor].shape)}; the adapter belongs to another base, or to this one with another"
+                " head or vocabulary: save it as the adapter was trained on it first"
             )
         if not self.infos[tensor].dtype.is_floating_point:
             raise CompressionError(

@@ -17,7 +17,7 @@ from torch import Tensor
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress.merging.lora_adapter import CONFIG, PREFIX, WEIGHTS
-from hf_compress.merging.place import check_place
+from hf_compress.merging.place import check_place, held
 from hf_compress.merging.source import TensorInfo
 from hf_compress.merging.writer import ShardFile, lay_out
 
@@ -108,17 +108,24 @@ class LoraResult:
 
 @contextlib.contextmanager
 def written_beside(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that gets its name when the block ends well, and is removed when it does not."""
+    """A folder beside `out` that gets its name when the block ends well, and is removed when it does not.
+
+    Raises:
+        CompressionError: another process is writing it.
+    """
     part = out.with_name(f".{out.name}.part")
-    if part.exists():
-        shutil.rmtree(part)
-    part.mkdir(parents=True)
-    try:
-        yield part
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    part.rename(out)
+    with held(part, out):
+        for left in part.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+        try:
+            yield part
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        part.rename(out)
 
 
 def write_adapter(
