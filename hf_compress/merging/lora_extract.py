@@ -17,6 +17,7 @@ from hf_compress.merging.lora_rest import Rest, find_rest
 from hf_compress.merging.lora_write import AdapterType, Kind, LoraResult, NewLayer, write_adapter
 from hf_compress.merging.place import check_place
 from hf_compress.merging.provenance import sha256_of
+from hf_compress.merging.quantized_source import dense_source
 from hf_compress.merging.source import Source, open_source
 
 _TASKS = {
@@ -55,8 +56,8 @@ def extract_lora(
     that do not differ are left out. One layer at a time is in memory.
 
     Args:
-        base: folder or Hub id.
-        tuned: folder or Hub id of a model of the same architecture.
+        base: folder or Hub id; compressed-tensors weights are unpacked.
+        tuned: folder or Hub id of a model of the same architecture; as above.
         out: the new folder.
         rank: of every layer at most; a layer whose smaller dimension is below it gets that.
         energy: the share of the squared norm that each layer keeps at least, in (0, 1]; ranks then differ.
@@ -79,8 +80,8 @@ def extract_lora(
     if rank is None and energy is None:
         raise CompressionError("neither rank nor energy is given; give one, e.g. rank=16 or energy=0.95")
     check_size(rank, energy)
-    before = open_source(resolve_folder(str(base), "base"), "base")
-    after = open_source(resolve_folder(str(tuned), "tuned"), "tuned")
+    before = dense_source(open_source(resolve_folder(str(base), "base"), "base"))
+    after = dense_source(open_source(resolve_folder(str(tuned), "tuned"), "tuned"))
     pair = _Pair(before, after)
     layers, skipped = [], {}
     left_out = ignore if targets else (*ignore, *pair.tied())

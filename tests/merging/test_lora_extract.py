@@ -12,11 +12,16 @@ from transformers import (
 )
 
 from hf_compress._errors import CompressionError
+from hf_compress.export.compressed_tensors import save_compressed
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_apply import apply_adapters
 from hf_compress.merging.lora_extract import extract_lora
 from hf_compress.merging.lora_source import AdaptedSource
+from hf_compress.merging.quantized_source import dense_source
 from hf_compress.merging.source import open_source
+from hf_compress.quantization.configuration import Quantization
+from hf_compress.quantization.ptq import quantize
+from hf_compress.quantization.scheme import Scheme
 from tests import tiny
 from tests.merging.adapters import logits_with, make_adapter, save
 from tests.merging.test_lora_merge import changes
@@ -164,6 +169,23 @@ def test_peft_finds_the_head_it_looks_for_or_looks_for_none(cls, changed, settin
     for name, one in model.state_dict().items():
         if settings.get("rest") != "report" or "bias" not in name:
             torch.testing.assert_close(loaded[name], one, rtol=1e-4, atol=1e-5)
+
+
+def test_a_quantized_model_is_read_as_the_numbers_it_computes_with(tmp_path):
+    base = save(tiny.tiny_llama(), tmp_path / "base")
+    model = tiny.tiny_llama()
+    quantize(model, Quantization(scheme=Scheme.create("FP8_DYNAMIC")))
+    save_compressed(model, tmp_path / "quantized")
+    adapter = make_adapter(tiny.tiny_llama(), tmp_path / "adapter", target_modules=["q_proj"])
+    name = "model.layers.0.self_attn.q_proj"
+    unpacked = dense_source(open_source(tmp_path / "quantized", "quantized")).read(f"{name}.weight")
+    apply_adapters(tmp_path / "quantized", [adapter], tmp_path / "out")
+    got = open_source(tmp_path / "out", "out")
+    assert "quantization_config" not in got.config
+    torch.testing.assert_close(got.read(f"{name}.weight") - unpacked, changes(adapter)[name].float(), rtol=1e-4, atol=1e-6)
+    extract_lora(base, tmp_path / "quantized", tmp_path / "found", rank=32)
+    wanted = unpacked - open_source(base, "base").read(f"{name}.weight")
+    torch.testing.assert_close(changes(tmp_path / "found")[name].float(), wanted, rtol=1e-3, atol=1e-6)
 
 
 def test_energy_chooses_the_ranks(tmp_path):

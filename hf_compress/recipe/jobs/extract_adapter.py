@@ -9,6 +9,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules import DEFAULT_IGNORE
 from hf_compress.merging.companions import resolve_folder
 from hf_compress.merging.lora_factors import check_size
+from hf_compress.merging.quantized_source import dense_source
 from hf_compress.merging.source import open_source
 from hf_compress.recipe.paths import check_output_dir, expand
 from hf_compress.recipe.problems import Problem, problems_in
@@ -80,4 +81,4 @@ class ExtractAdapter(Recipe, name="extract-adapter"):
 
 
 def _open(model: str, label: str) -> None:
-    open_source(resolve_folder(model, label), label)
+    dense_source(open_source(resolve_folder(model, label), label))
