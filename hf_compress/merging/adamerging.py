@@ -56,7 +56,8 @@ def adamerging(
         minus the mean entropy over the last quarter of the steps, the history {"step": s} and the sum over the tasks.
 
     Raises:
-        CompressionError: nothing is shared, there are no tasks or batches, or an output has no logits.
+        CompressionError: nothing is shared, there are no tasks, steps or batches, an output has no logits, or the entropy
+            is no finite number.
 
     Source: Yang et al. 2024, equations 5 and 6; coefficients are kept in [0, 1].
     """
@@ -65,7 +66,9 @@ def adamerging(
     labels = list(tasks)
     origin = as_tensors(base)
     states = {label: dict(task.model.state_dict()) for label, task in tasks.items()}
-    shared = {name: origin[name] for name in origin if _is_shared(name, origin[name], tasks)}
+    shared = {
+        name: origin[name].to(states[labels[0]][name].device) for name in origin if _is_shared(name, origin[name], tasks)
+    }
     if not shared:
         raise CompressionError(
             "no tensor of the base has the name and shape of one in every task's model; give the base model's state_dict()"
@@ -107,7 +110,7 @@ def prediction_entropy(output: Any, batch: Mapping[str, Any]) -> Tensor:
 
     Args:
         output: with `logits` (B, C), or (B, T, C) where every token is a prediction.
-        batch: `attention_mask` (B, T) leaves padding out of the mean.
+        batch: `attention_mask` (B, T) leaves padding out of the mean, for an encoder and decoder `decoder_attention_mask`.
 
     Raises:
         CompressionError: there are no logits.
@@ -117,7 +120,8 @@ def prediction_entropy(output: Any, batch: Mapping[str, Any]) -> Tensor:
         raise CompressionError("the model's output has no logits, so there is no prediction; use a model with a head")
     logs = logits.float().log_softmax(-1)
     entropy = -(logs.exp() * logs).sum(-1)
-    mask = batch.get("attention_mask")
+    decoder = getattr(output, "encoder_last_hidden_state", None) is not None
+    mask = batch.get("decoder_attention_mask" if decoder else "attention_mask")
     if mask is not None and mask.shape == entropy.shape:
         return (entropy * mask).sum() / mask.sum()
     return entropy.mean()

@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, get_args
 
 from torch import Tensor
 
+from hf_compress._errors import CompressionError
+from hf_compress._registry import unknown
 from hf_compress.merging.configuration import Member, Merge, Rule
 from hf_compress.merging.method import MergeMethod
 
@@ -97,5 +99,11 @@ def group_of(name: str, granularity: Granularity) -> str | None:
 
 
 def groups_of(names: Iterable[str], granularity: Granularity) -> list[str | None]:
-    """The groups of these tensors, each once, in their order; None stands for the tensors outside of any."""
+    """The groups of these tensors, each once, in their order; None stands for the tensors outside of any.
+
+    Raises:
+        CompressionError: the granularity is none.
+    """
+    if granularity not in get_args(Granularity):
+        raise CompressionError(unknown("granularity", granularity, get_args(Granularity)))
     return list(dict.fromkeys(group_of(name, granularity) for name in names))

@@ -93,7 +93,10 @@ def merge_state_dicts(
                 )
         if not like.is_floating_point():
             if any(not torch.equal(tensor, like) for tensor in tensors):
-                raise CompressionError(f"{name} holds integers that differ between the members, which cannot be merged")
+                raise CompressionError(
+                    f"{name} holds integers that differ between the members, which cannot be merged; give all of"
+                    " them the same"
+                )
             merged[name] = like.clone()
             continue
         numbers = tuple((weights(name) if callable(weights) else weights) or (1.0,) * len(labels))

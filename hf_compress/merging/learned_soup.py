@@ -37,14 +37,17 @@ def learned_soup(
 
     Returns:
         The weights with `Linear`; the score is minus the mean loss of the last quarter of the steps. The history holds
-        {"step": s} and the loss.
+        {"step": s} and the loss. Integer buffers are the first member's.
 
     Raises:
-        CompressionError: a member lacks a parameter of the model, or there are no batches.
+        CompressionError: there are no members, steps or batches, a member lacks a parameter of the model, or the loss is no
+            finite number.
 
     Source: Wortsman et al. 2022, appendix on learned soups; the shares alone, without its learned temperature, which does
     not change the class that is largest.
     """
+    if not members:
+        raise CompressionError("members is empty; a soup needs at least one model")
     labels = list(members)
     states = [own_tensors(model, label, as_tensors(member)) for label, member in members.items()]
     mixture = Mixture(states, None, granularity)
@@ -60,14 +63,22 @@ def learned_soup(
             optimizer.step()
             history.append(({"step": float(step)}, value))
     coefficients = mixture.as_coefficients(shares.detach().softmax(1), labels)
+    merged = merge_state_dicts(Linear(), dict(zip(labels, states, strict=True)), weights=coefficients.of)
     last = [value for _, value in history[-max(1, len(history) // 4) :]]
     return Found(
         coefficients=coefficients,
         method=Linear(),
-        state_dict=merge_state_dicts(Linear(), dict(zip(labels, states, strict=True)), weights=coefficients.of),
+        state_dict={**_integers(model, as_tensors(members[labels[0]])), **merged},
         score=-sum(last) / len(last),
         history=tuple(history),
     )
+
+
+def _integers(model: nn.Module, state: Tensors) -> dict[str, Tensor]:
+    """Counters and indices, which cannot be averaged."""
+    persistent = set(model.state_dict())
+    names = [name for name, one in model.named_buffers() if name in persistent and not one.is_floating_point()]
+    return {name: state[name] for name in names if name in state}
 
 
 def _own_loss(output: Any, batch: Mapping[str, Any]) -> Tensor:

@@ -108,7 +108,8 @@ class Adapter:
             CompressionError: it is not finite.
         """
         tensor = self._tensors.read(key)
-        if not bool(torch.isfinite(tensor).all()):
+        # torch has no isfinite for 8-bit floats.
+        if not bool(torch.isfinite(tensor.float() if tensor.itemsize == 1 else tensor).all()):
             raise CompressionError(f"{self.place}: {key} holds NaN or infinity; the training of this adapter diverged")
         return tensor
 
@@ -178,8 +179,8 @@ def _read_config(file: Path) -> dict[str, Any]:
         raise CompressionError(f"{file.parent} holds no {CONFIG}; name a folder that PEFT's save_pretrained wrote")
     try:
         data = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise CompressionError(f"{file} is no valid JSON ({error.msg}); write or download it again") from error
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise CompressionError(f"{file} is no valid JSON ({error}); write or download it again") from error
     if not isinstance(data, dict):
         raise CompressionError(f"{file} holds no mapping; write or download it again")
     return data
@@ -203,17 +204,22 @@ def _check_config(config: dict[str, Any], place: str) -> None:
     rank = config.get("r")
     if not isinstance(rank, int) or rank < 1:
         raise CompressionError(f"{place}/{CONFIG}: r={rank!r} is no rank; it must be an integer of at least 1")
+    for field in ("rank_pattern", "alpha_pattern"):
+        if not isinstance(config.get(field) or {}, dict):
+            raise CompressionError(f"{place}/{CONFIG}: {field}={config[field]!r} is no mapping; write module name: number")
 
 
 def _sort(
     shapes: Mapping[str, tuple[int, ...]], config: dict[str, Any], place: str
 ) -> tuple[dict[str, LoraLayer], dict[str, str], dict[str, str]]:
-    """Every tensor of the file becomes part of a layer, a whole parameter or a copy of the base's."""
+    """Every tensor of the file that has an effect becomes part of a layer, a whole parameter or a copy of the base's."""
     grouped: dict[str, dict[str, str]] = {}
     whole: dict[str, str] = {}
     copies: dict[str, str] = {}
     for key in shapes:
         name = key.removeprefix(PREFIX)
+        if ".original_module." in name:
+            continue  # PEFT computes with the saved module instead of it
         suffix = next((end for end in _ROLES if name.endswith(end)), None)
         if suffix is not None:
             grouped.setdefault(name.removesuffix(suffix), {})[_ROLES[suffix]] = key
@@ -247,6 +253,8 @@ def _layer(
             f" and B (out, {rank})"
         )
     alpha = pattern_value(config.get("alpha_pattern") or {}, module, config.get("lora_alpha", 8))
+    if not isinstance(alpha, int | float):
+        raise CompressionError(f"{place}: {CONFIG} gives {module} alpha {alpha!r}, which is no number; write one")
     return LoraLayer(
         module=module,
         kind="embedding" if "lora_embedding_" in keys["a"] else "matrix" if len(a) == 2 else "convolution",

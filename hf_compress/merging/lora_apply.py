@@ -16,6 +16,7 @@ from hf_compress.merging.lora_source import AdaptedSource, ZeroCount
 from hf_compress.merging.lora_write import written_beside
 from hf_compress.merging.place import check_place
 from hf_compress.merging.provenance import sha256_of
+from hf_compress.merging.quantized_source import dense_source
 from hf_compress.merging.source import open_source
 from hf_compress.merging.writer import ShardFile, lay_out, parse_size, require_space
 
@@ -64,7 +65,7 @@ def apply_adapters(
     Tensors are read, changed and written one at a time; the folder is written beside its place and renamed when it loads.
 
     Args:
-        model: folder or Hub id of the base.
+        model: folder or Hub id of the base; one in compressed-tensors is unpacked, and the result is dense.
         adapters: folders or Hub ids of PEFT LoRA adapters (DoRA too).
         out: the new folder.
         keep_zeros: weights that are exactly 0 in the base stay 0, so that a pruned model stays pruned.
@@ -79,7 +80,7 @@ def apply_adapters(
         raise CompressionError("no adapters; name at least one folder")
     shard_bytes = parse_size(max_shard_size, "max_shard_size")
     folder = resolve_folder(str(model), "model")
-    source = open_source(folder, str(model))
+    source = dense_source(open_source(folder, str(model)))
     stack: list[AdaptedSource] = []
     for adapter in adapters:
         opened = Adapter(resolve_folder(str(adapter), "adapter"), str(adapter))

@@ -17,6 +17,7 @@ from hf_compress.merging.lora_rest import Rest, find_rest
 from hf_compress.merging.lora_write import AdapterType, Kind, LoraResult, NewLayer, write_adapter
 from hf_compress.merging.place import check_place
 from hf_compress.merging.provenance import sha256_of
+from hf_compress.merging.quantized_source import dense_source
 from hf_compress.merging.source import Source, open_source
 
 _TASKS = {
@@ -27,6 +28,12 @@ _TASKS = {
     "ForQuestionAnswering": "QUESTION_ANS",
 }
 """End of a class name -> PEFT's name of the task."""
+_HEADS = {
+    "SEQ_CLS": ("classifier", "score"),
+    "TOKEN_CLS": ("classifier", "score"),
+    "QUESTION_ANS": ("qa_outputs",),
+}
+"""Task -> ends of the names that PEFT takes for modules_to_save: each must then be in the adapter, whole."""
 
 
 def extract_lora(
@@ -49,13 +56,13 @@ def extract_lora(
     that do not differ are left out. One layer at a time is in memory.
 
     Args:
-        base: folder or Hub id.
-        tuned: folder or Hub id of a model of the same architecture.
+        base: folder or Hub id; compressed-tensors weights are unpacked.
+        tuned: folder or Hub id of a model of the same architecture; as above.
         out: the new folder.
         rank: of every layer at most; a layer whose smaller dimension is below it gets that.
         energy: the share of the squared norm that each layer keeps at least, in (0, 1]; ranks then differ.
-        targets: class names, module names or `re:` patterns; None = all Linear and Conv1D. Embedding, Conv1d, Conv2d and
-            Conv3d can be named.
+        targets: class names, module names or `re:` patterns; None = all Linear and Conv1D whose weight is not shared.
+            Embedding, Conv1d, Conv2d and Conv3d can be named.
         ignore: the same syntax, wins over `targets`; by default output heads.
         rest: what happens to other weights that differ: "save" puts them into the adapter whole (modules_to_save, and
             biases of targeted layers) where PEFT can carry them, "report" leaves them out. Either way the result's `lost`
@@ -73,11 +80,12 @@ def extract_lora(
     if rank is None and energy is None:
         raise CompressionError("neither rank nor energy is given; give one, e.g. rank=16 or energy=0.95")
     check_size(rank, energy)
-    before = open_source(resolve_folder(str(base), "base"), "base")
-    after = open_source(resolve_folder(str(tuned), "tuned"), "tuned")
+    before = dense_source(open_source(resolve_folder(str(base), "base"), "base"))
+    after = dense_source(open_source(resolve_folder(str(tuned), "tuned"), "tuned"))
     pair = _Pair(before, after)
     layers, skipped = [], {}
-    modules = match_modules(pair.model, targets or pair.present(nn.Linear, "Conv1D"), ignore, "lora.extract")
+    left_out = ignore if targets else (*ignore, *pair.tied())
+    modules = match_modules(pair.model, targets or pair.present(nn.Linear, "Conv1D"), left_out, "extract-adapter")
     pair.require_rank(modules, rank)
     for name, module in modules.items():
         difference = pair.difference(f"{name}.weight")
@@ -92,7 +100,7 @@ def extract_lora(
         )
     config = {
         "base_model_name_or_path": str(base),
-        "task_type": next((task for end, task in _TASKS.items() if type(pair.model).__name__.endswith(end)), None),
+        "task_type": pair.task(found.modules),
         "fan_in_fan_out": any(type(module).__name__ == "Conv1D" for module in modules.values()),
         "modules_to_save": list(found.modules) or None,
         "bias": "all" if found.biases else "none",
@@ -124,11 +132,21 @@ class _Pair:
         self.model: nn.Module = self.names.model
         self.base_names = ModelNames(after.config, before.infos, before.place)
 
+    def task(self, whole: Sequence[str]) -> str | None:
+        """PEFT's name of what the class is for; None where PEFT would look for a head that is not saved whole."""
+        task = next((task for end, task in _TASKS.items() if type(self.model).__name__.endswith(end)), None)
+        heads = {name for name, _ in self.model.named_modules() if name.endswith(_HEADS.get(task or "", ()))}
+        return task if heads <= set(whole) else None
+
     def present(self, *kinds: type[nn.Module] | str) -> list[str]:
         """Those of the classes that the model has, by name."""
         classes = {type(module).__name__ for module in self.model.modules()}
         names = [kind if isinstance(kind, str) else kind.__name__ for kind in kinds]
         return [name for name in names if name in classes]
+
+    def tied(self) -> list[str]:
+        """Modules that share their weight with another."""
+        return sorted({name.rpartition(".")[0] for pair in self.names.tied.items() for name in pair})
 
     def require_rank(self, modules: dict[str, nn.Module], rank: int | None) -> None:
         """Refuse a rank above the smaller dimension of every targeted layer."""
@@ -137,8 +155,8 @@ class _Pair:
             weight = getattr(module, "weight", None)
             if not isinstance(weight, Tensor) or weight.dim() < 2:
                 raise CompressionError(
-                    f"lora.extract: {name} ({type(module).__name__}) has no weight matrix; target Linear, Conv1D, Embedding"
-                    " or convolutions"
+                    f"extract-adapter: {name} ({type(module).__name__}) has no weight matrix; target Linear, Conv1D,"
+                    " Embedding or convolutions"
                 )
             most = max(most, min(weight.flatten(1).shape))
         if rank is not None and rank > most:
@@ -151,7 +169,10 @@ class _Pair:
         tensors = []
         for names, source in ((self.names, self.after), (self.base_names, self.before)):
             if parameter not in names.tensor_of:
-                raise CompressionError(f"{source.place} has no tensor for {parameter}; the two are different architectures")
+                raise CompressionError(
+                    f"{source.place} has no tensor for {parameter}; the two are different"
+                    " architectures, or add the layer to ignore"
+                )
             tensors.append(source.read(names.tensor_of[parameter]))
         tuned, base = tensors
         if tuned.shape != base.shape:
@@ -175,7 +196,7 @@ def _extract(
         kind = "convolution"
         if module.groups > 1:
             raise CompressionError(
-                f"lora.extract: {name} is a convolution in groups, which LoRA has no factors for; ignore it"
+                f"extract-adapter: {name} is a convolution in groups, which LoRA has no factors for; ignore it"
             )
     transposed = kind == "embedding" or type(module).__name__ == "Conv1D"
     matrix = difference.T.contiguous() if transposed else difference.flatten(1)

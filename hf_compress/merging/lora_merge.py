@@ -57,7 +57,9 @@ def merge_adapters(
     weights = [1.0] * len(opened) if weights is None else list(weights)
     _check(opened, weights, rank, energy, whole_from)
     named = _common_base(opened, base)
-    whole = {**_whole(opened, whole_from), **_base_copies(opened)}
+    whole = _whole(opened, whole_from)
+    _check_together(opened, whole)
+    whole |= _base_copies(opened)
     modules = sorted({module for adapter in opened for module in adapter.layers})
     biased = any("bias" in layer.keys for adapter in opened for layer in adapter.layers.values())
     stacked = {module: _stack(opened, weights, module, biased) for module in modules}
@@ -67,6 +69,7 @@ def merge_adapters(
             raise CompressionError(
                 f"rank={rank} is more than these adapters have: their sum has rank {most} at most; leave rank out to stack"
             )
+    keepers = opened if whole_from is None else [opened[whole_from]]
     layers = []
     for layer in stacked.values():
         if rank is not None or energy is not None:
@@ -77,9 +80,9 @@ def merge_adapters(
         "base_model_name_or_path": named,
         "task_type": _agreed([adapter.config.get("task_type") for adapter in opened]),
         "fan_in_fan_out": any(adapter.config.get("fan_in_fan_out") for adapter in opened),
-        "modules_to_save": sorted({module for adapter in opened for module in adapter.config.get("modules_to_save") or ()})
+        "modules_to_save": sorted({module for adapter in keepers for module in adapter.config.get("modules_to_save") or ()})
         or None,
-        "bias": "all" if any(adapter.config.get("bias", "none") != "none" for adapter in opened) else "none",
+        "bias": "all" if any(adapter.config.get("bias", "none") != "none" for adapter in keepers) else "none",
     }
     inputs = [
         {"adapter": Path(adapter.label).name, "weight": weight, "sha256": sha256_of(adapter.files()[0])}
@@ -108,6 +111,27 @@ def _check(
                     f"{adapter.place}: {layer.module} is DoRA, whose change depends on the base's weights; merge it into"
                     " the base instead"
                 )
+
+
+def _check_together(adapters: list[Adapter], whole: dict[str, Tensor]) -> None:
+    """Refuse what one PEFT adapter cannot hold, though each of these holds a part of it."""
+    layers = {module: (layer, adapter) for adapter in adapters for module, layer in adapter.layers.items()}
+    for module, (_, adapter) in layers.items():
+        name = f"{module}.weight"
+        if name in whole:
+            saved = next(other for other in adapters if name in other.whole)
+            raise CompressionError(
+                f"{module} has factors in {adapter.place} and is saved whole in {saved.place}, and PEFT takes one"
+                " of the two; merge the adapters into the base one after the other"
+            )
+    embedding = next((module for module, (layer, _) in layers.items() if layer.kind == "embedding"), None)
+    biased = next((item for item in layers.items() if "bias" in item[1][0].keys), None)
+    if embedding is not None and biased is not None:
+        module, (_, adapter) = biased
+        raise CompressionError(
+            f"{embedding} is an embedding, and {module} has a LoRA bias in {adapter.place}, which PEFT does not take"
+            " together; merge the adapters into the base one after the other"
+        )
 
 
 def _common_base(adapters: list[Adapter], base: str | None) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor, nn
 
+from hf_compress._errors import CompressionError
 from hf_compress.merging.lora_names import ModelNames
 from hf_compress.merging.source import Source
 
@@ -49,6 +50,9 @@ def find_rest(
         base_names: of `before` in that model.
         targeted: modules with factors.
         save: carry what can be carried; otherwise everything is lost.
+
+    Raises:
+        CompressionError: a tensor that differs is not finite.
     """
     rest = Rest()
     parameter_of = {tensor: parameter for parameter, tensor in names.tensor_of.items()}
@@ -66,6 +70,8 @@ def find_rest(
             continue
         owner = parameter.rpartition(".")[0] if parameter is not None else ""
         reason = "rest: report" if not save else _refusal(model, names, parameter, owner, targeted, base, value)
+        if not all(bool(torch.isfinite(one).all()) for one in (value, base) if one is not None):
+            raise CompressionError(f"{parameter or tensor} holds NaN or infinity in one of the models")
         if reason is not None:
             rest.lost[tensor] = reason
             same = base is not None and base.shape == value.shape
@@ -80,7 +86,27 @@ def find_rest(
     for parameter, tensor in names.tensor_of.items():
         if any(parameter.startswith(f"{module}.") for module in rest.modules):
             rest.whole[parameter] = after.read(tensor)
+    for tensor in _base_alone(names, before, after, base_names):
+        rest.lost[tensor] = "the tuned model has none"
+        rest.lost_square += float(before.read(tensor).double().square().sum())
     return rest
+
+
+def _base_alone(names: ModelNames, before: Source, after: Source, base_names: ModelNames) -> list[str]:
+    """Tensors that the base computes with and the tuned model has no counterpart for, or another one by tying."""
+    own = ModelNames(before.config, before.infos, before.place)
+    compared = {tensor for parameter, tensor in base_names.tensor_of.items() if parameter in names.tensor_of}
+    compared |= {tensor for tensors in base_names.rearranged.values() for tensor in tensors}
+    parameter_of = {tensor: parameter for parameter, tensor in base_names.tensor_of.items()}
+    found = []
+    for tensor in (*own.tensor_of.values(), *(name for tensors in own.rearranged.values() for name in tensors)):
+        if tensor in compared or tensor in after.infos:
+            continue
+        group = names.tied_group(parameter_of.get(tensor, ""))
+        shared = next((names.tensor_of[item] for item in group if item in names.tensor_of), None)
+        if shared is None or not torch.equal(before.read(tensor), after.read(shared).to(before.infos[tensor].dtype)):
+            found.append(tensor)
+    return found
 
 
 def _refusal(

@@ -67,15 +67,22 @@ class AdaptedSource(Source):
         self.source, self.adapter, self.keep_zeros = source, adapter, keep_zeros
         self.names = ModelNames(source.config, source.infos, source.place)
         self._changes: dict[str, _Change] = {}
-        for name, key in {**adapter.whole, **adapter.base_copies}.items():
+        for name, key in adapter.whole.items():
             self._replace(name, key)
+        for name, key in adapter.base_copies.items():
+            if not self._is_copied(name, key):
+                self._replace(name, key)
         for layer in adapter.layers.values():
             self._place_layer(layer)
         self._zeros: dict[str, ZeroCount] = {}
         self._lock = threading.Lock()
 
     def read(self, name: str) -> Tensor:
-        """The adapted tensor, in the type the base stores it in."""
+        """The adapted tensor, in the type the base stores it in.
+
+        Raises:
+            CompressionError: it is not finite.
+        """
         base = self.source.read(name)
         change = self._changes.get(name)
         if change is None:
@@ -85,6 +92,11 @@ class AdaptedSource(Source):
             precise = torch.promote_types(value.dtype, torch.float32)
             value = self._adapted(value.to(precise), change, name)
         value = value.to(base.dtype)
+        if not bool(torch.isfinite(value).all()):
+            raise CompressionError(
+                f"{name} of {self.label} with {self.adapter.label} holds NaN or infinity in {str(base.dtype)[6:]}; look for"
+                " it in the base, or store the base in a wider type"
+            )
         if change.layer is not None and change.role == "weight":
             value = self._zeros_of(name, base, value)
         return value
@@ -158,12 +170,34 @@ class AdaptedSource(Source):
         if self.infos[tensor].shape != shape:
             raise CompressionError(
                 f"{self.adapter.place}: {what} is {list(shape)}, and {tensor} in {self.label} is"
-                f" {list(self.infos[tensor].shape)}; the adapter belongs to another base"
+                f" {list(self.infos[tensor].shape)}; the adapter belongs to another base, or to this one with another"
+                " head or vocabulary: save it as the adapter was trained on it first"
             )
         if not self.infos[tensor].dtype.is_floating_point:
             raise CompressionError(
                 f"{tensor} in {self.label} is stored as {self.infos[tensor].dtype}; dequantize the base before adapting it"
             )
+
+    def _is_copied(self, name: str, key: str) -> bool:
+        """Whether a copy of the base's weight is of the weight that the adapters below this one have changed.
+
+        Raises:
+            CompressionError: they have changed it, and the copy is of another weight.
+        """
+        tensor, below = self.names.tensor_of.get(self.names.parameter(name) or "", ""), self.source
+        changed_by = None
+        while isinstance(below, AdaptedSource):
+            changed_by = below.adapter if tensor in below.changed() else changed_by
+            below = below.source
+        if changed_by is None:
+            return False
+        copy = self.adapter.read(key)
+        if not torch.equal(below.read(tensor).to(copy.dtype), copy):
+            raise CompressionError(
+                f"{self.adapter.place} carries another {name} than {self.label}, which {changed_by.place} has changed; put"
+                " the adapter with its own embedding first, or alone"
+            )
+        return True
 
     def _replace(self, name: str, key: str) -> None:
         """A parameter saved as a whole."""

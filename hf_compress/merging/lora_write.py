@@ -15,8 +15,9 @@ import torch
 from torch import Tensor
 
 from hf_compress import __version__
+from hf_compress._errors import CompressionError
 from hf_compress.merging.lora_adapter import CONFIG, PREFIX, WEIGHTS
-from hf_compress.merging.place import check_place
+from hf_compress.merging.place import check_place, held
 from hf_compress.merging.source import TensorInfo
 from hf_compress.merging.writer import ShardFile, lay_out
 
@@ -107,17 +108,24 @@ class LoraResult:
 
 @contextlib.contextmanager
 def written_beside(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that gets its name when the block ends well, and is removed when it does not."""
+    """A folder beside `out` that gets its name when the block ends well, and is removed when it does not.
+
+    Raises:
+        CompressionError: another process is writing it.
+    """
     part = out.with_name(f".{out.name}.part")
-    if part.exists():
-        shutil.rmtree(part)
-    part.mkdir(parents=True)
-    try:
-        yield part
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
-    part.rename(out)
+    with held(part, out):
+        for left in part.iterdir():
+            if left.is_dir():
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+        try:
+            yield part
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
+        part.rename(out)
 
 
 def write_adapter(
@@ -143,12 +151,17 @@ def write_adapter(
         dtype: of the factors; whole tensors keep theirs.
 
     Raises:
-        CompressionError: `out` exists, or the disk is full.
+        CompressionError: `out` exists, the disk is full, or `dtype` is too small for the numbers.
     """
     check_place(out)
     tensors = {f"{PREFIX}{_inside(name, layers)}": tensor for name, tensor in whole.items()}
     for layer in layers:
         tensors |= _stored(layer, getattr(torch, dtype))
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CompressionError(
+                f"{name} has values that {dtype} cannot hold; write dtype float32, or smaller weights of the adapters"
+            )
     ranks = collections.Counter(layer.a.shape[0] for layer in layers)
     rank = ranks.most_common(1)[0][0] if ranks else 1
     pattern = {f"^{re.escape(layer.module)}": layer.a.shape[0] for layer in layers if layer.a.shape[0] != rank}

@@ -1,6 +1,7 @@
 """Mixtures of models whose coefficients are learned by gradient descent."""
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -53,8 +54,8 @@ class Mixture:
         """(G, M) from the gradients of the mixed weights; names without one count as 0."""
         total = torch.zeros(len(self.groups), len(self._directions))
         for name, gradient in gradients.items():
-            for member, direction in enumerate(self._directions):
-                total[self._rows[name], member] += (gradient * direction[name].float()).sum()
+            dots = [(gradient * direction[name].float()).sum() for direction in self._directions]
+            total[self._rows[name]] += torch.stack(dots).cpu()
         return total
 
     def as_coefficients(self, coefficients: Tensor, members: Sequence[str]) -> Coefficients:
@@ -87,21 +88,39 @@ def own_tensors(model: nn.Module, label: str, state: Tensors) -> dict[str, Tenso
 def loss_and_gradients(
     model: nn.Module, tensors: Mapping[str, Tensor], batch: Mapping[str, Any], loss: Loss
 ) -> tuple[float, dict[str, Tensor]]:
-    """The loss of the model with these weights instead of its own, and its gradient with respect to them."""
+    """The loss of the model with these weights instead of its own, and its gradient with respect to them.
+
+    The weights may lie on another device than the model; the gradient lies where they do.
+
+    Raises:
+        CompressionError: the loss is no finite number.
+    """
     parameters = {name for name, _ in model.named_parameters()}
-    leaves = {name: tensor.detach().requires_grad_(name in parameters) for name, tensor in tensors.items()}
+    places = {name: one.device for name, one in (*model.named_parameters(), *model.named_buffers())}
+    leaves = {
+        name: tensor.detach().to(places.get(name, tensor.device)).requires_grad_(name in parameters)
+        for name, tensor in tensors.items()
+    }
     value = loss(torch.func.functional_call(model, leaves, (), dict(batch)), batch)
+    if not math.isfinite(float(value.detach())):
+        raise CompressionError(
+            f"the loss is {float(value.detach())}; look for NaN in the weights and the batch, or lower the learning rate"
+        )
     trained = [name for name in leaves if name in parameters]
     found = torch.autograd.grad(value, [leaves[name] for name in trained], allow_unused=True)
-    return float(value.detach()), {name: one for name, one in zip(trained, found, strict=True) if one is not None}
+    return float(value.detach()), {
+        name: one.to(tensors[name].device) for name, one in zip(trained, found, strict=True) if one is not None
+    }
 
 
 def cycle(batches: Iterable[Mapping[str, Any]], steps: int) -> Iterable[Mapping[str, Any]]:
     """`steps` batches, from the start again when they end.
 
     Raises:
-        CompressionError: there is none.
+        CompressionError: there is none, or `steps` is below 1.
     """
+    if steps < 1:
+        raise CompressionError(f"steps={steps} must be 1 or more")
     kept = list(itertools.islice(batches, steps))
     if not kept:
         raise CompressionError("batches is empty; give at least one, as a list so that it can be gone through again")

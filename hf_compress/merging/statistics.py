@@ -3,13 +3,14 @@
 import contextlib
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules import canonical_name, match_modules
+from hf_compress._registry import unknown
 from hf_compress.merging.mixing import evaluation_mode
 
 logger = logging.getLogger(__name__)
@@ -50,15 +51,18 @@ def collect_fisher(
         Parameter name -> fp32 tensor of its shape, in squared nats per squared parameter. A shared parameter comes once.
 
     Raises:
-        CompressionError: there are no examples or labels, the output has no logits, or "expected" for a token model.
+        CompressionError: there are no examples or labels, the output has no logits, or "expected" for a token model; the
+            result is not finite.
 
     Source: Matena and Raffel 2022, the diagonal of the Fisher information and its expectation over y.
     """
+    if labels not in get_args(Labels):
+        raise CompressionError(unknown("labels", labels, get_args(Labels)))
     generator = torch.Generator().manual_seed(seed)
     shifted = _is_causal(model) if shift is None else shift
     parameters = {name: one for name, one in model.named_parameters() if one.is_floating_point()}
     fisher = {name: torch.zeros_like(one, dtype=torch.float32, requires_grad=False) for name, one in parameters.items()}
-    num_examples = 0
+    num_examples = num_terms = 0
     with evaluation_mode(model), _all_trainable(parameters.values()), torch.enable_grad():
         for batch in batches:
             for number in range(_batch_size(batch)):
@@ -69,9 +73,15 @@ def collect_fisher(
                     for total, gradient in zip(fisher.values(), gradients, strict=True):
                         if gradient is not None:
                             total.addcmul_(gradient.float(), gradient.float(), value=factor)
+                    num_terms += 1
                 num_examples += 1
     if not num_examples:
         raise CompressionError("batches is empty; a Fisher needs examples")
+    if not num_terms:
+        raise CompressionError(
+            f"no example has a label in {num_examples}; give longer texts, or labels that are not {_IGNORED}"
+        )
+    _check_finite("Fisher", fisher)
     return {canonical_name(name): total.div_(num_examples) for name, total in fisher.items()}
 
 
@@ -95,7 +105,7 @@ def collect_gram(
 
     Raises:
         CompressionError: nothing matches, there are no batches, or an encoder's and a decoder's mask have the same shape
-            but differ, so that it is unclear which one belongs to a layer.
+            but differ, so that it is unclear which one belongs to a layer; the result is not finite.
 
     Source: Jin et al. 2023, the inner product matrices of RegMean, here per token so that all members weigh the same.
     """
@@ -123,7 +133,7 @@ def collect_gram(
     try:
         with evaluation_mode(model), torch.no_grad():
             for batch in batches:
-                masks[:] = [batch[key].bool() for key in ("attention_mask", "decoder_attention_mask") if key in batch]
+                masks[:] = _masks(model, batch)
                 model(**batch)
                 num_batches += 1
     finally:
@@ -134,7 +144,16 @@ def collect_gram(
     unreached = [name for name in chosen if not counts[name]]
     if unreached:
         logger.warning("no gram matrix for %d layers that no batch reached, e.g. %s", len(unreached), unreached[0])
+    _check_finite("gram matrix", sums)
     return {f"{name}.weight": (total / counts[name]).float() for name, total in sums.items()}
+
+
+def _check_finite(what: str, tensors: Mapping[str, Tensor]) -> None:
+    for name, tensor in tensors.items():
+        if not bool(torch.isfinite(tensor).all()):
+            raise CompressionError(
+                f"the {what} of {name} holds NaN or infinity; look for it in the model's weights and inputs"
+            )
 
 
 def _log_likelihoods(
@@ -160,7 +179,14 @@ def _log_likelihoods(
         elif labels == "sampled":
             yield 1.0, logs[int(torch.multinomial(logs.detach().exp().cpu(), 1, generator=generator))]
         else:
-            yield 1.0, logs[int(_given(example)[0])]
+            label = int(_given(example)[0])
+            if label != _IGNORED and not 0 <= label < len(logs):
+                raise CompressionError(
+                    f"label {label} is none of the {len(logs)} classes of {type(model).__name__}; leave such examples out,"
+                    " or write 'expected' or 'sampled'"
+                )
+            if label != _IGNORED:
+                yield 1.0, logs[label]
         return
     if labels == "expected":
         raise CompressionError(
@@ -222,6 +248,16 @@ def _linear_modules(model: nn.Module) -> dict[str, nn.Module]:
         for name, module in model.named_modules()
         if (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D") and id(module.weight) not in embedded
     }
+
+
+def _masks(model: nn.Module, batch: Mapping[str, Tensor]) -> list[Tensor]:
+    """The encoder's and the decoder's mask; a decoder without one has no padding."""
+    masks = [batch[key].bool() for key in ("attention_mask", "decoder_attention_mask") if key in batch]
+    inputs = batch.get("decoder_input_ids", batch.get("labels"))
+    separate = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    if separate and "decoder_attention_mask" not in batch and inputs is not None:
+        masks.append(torch.ones_like(inputs, dtype=torch.bool))
+    return masks
 
 
 def _rows(name: str, inputs: Tensor, masks: Sequence[Tensor]) -> Tensor:

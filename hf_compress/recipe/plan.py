@@ -15,6 +15,7 @@ from hf_compress.distillation.teachers.model import ModelTeacher, check_teacher
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import check_model
 from hf_compress.recipe.labels import order_labels
+from hf_compress.recipe.model_fit import check_kind, check_length, check_vocabulary
 from hf_compress.recipe.models import (
     from_pretrained,
     load_config,
@@ -189,47 +190,17 @@ class Plan:
                 with self._collecting("quantization.targets"):
                     check_model(model, recipe.quantization)
             with self._collecting():
-                self._check_length(num_positions(model))
+                check_length(self.task, recipe.data.length, num_positions(model))
         with self._collecting():
-            self._check_kind()
+            check_kind(self.task, self.config)
         with self._collecting():
-            self._check_vocabulary()
+            check_vocabulary(self.task, self.processor, self.config)
         if recipe.distillation is not None and isinstance(recipe.distillation.teacher, ModelTeacher):
             with self._collecting():
                 self._check_teacher(recipe.distillation.teacher)
         if isinstance(recipe.model, str):
             with self._collecting():
                 self._check_trained(recipe.model)
-
-    def _check_kind(self) -> None:
-        """Configs that make a model, and the wrong one."""
-        from transformers import MODEL_FOR_MASKED_LM_MAPPING
-
-        config = self.config
-        sees_ahead = getattr(config, "is_decoder", None) is False and type(config) in MODEL_FOR_MASKED_LM_MAPPING
-        if not self.task.labelled and sees_ahead:
-            raise CompressionError(
-                f"model: {config.model_type} is an encoder that sees the tokens it should predict; name a causal model, or"
-                " set is_decoder: true in its config"
-            )
-        channels = getattr(config, "num_channels", 3)
-        if self.task.input == "image" and channels != 3:
-            raise CompressionError(
-                f"model: num_channels={channels}, and images are read as RGB; name a model for 3 channels"
-            )
-
-    def _check_length(self, limit: int | None) -> None:
-        if self.task.input == "text" and limit is not None and self.recipe.data.length > limit:
-            raise CompressionError(
-                f"data.length: {self.recipe.data.length} tokens are more than the model's {limit} positions"
-            )
-
-    def _check_vocabulary(self) -> None:
-        size = getattr(self.config.get_text_config(), "vocab_size", None)
-        if self.task.input == "text" and self.processor is not None and size is not None and len(self.processor) > size:
-            raise CompressionError(
-                f"tokenizer: it has {len(self.processor)} entries and the model only {size}; take the model's own tokenizer"
-            )
 
     def _check_teacher(self, teacher: ModelTeacher) -> None:
         """A teacher from a path: its config, and its tokenizer where it has one."""

@@ -14,7 +14,15 @@ from hf_compress.export.folder import written_beside
 from hf_compress.merging.statistics import collect_fisher, collect_gram
 from hf_compress.merging.statistics_folder import save_statistics
 from hf_compress.recipe.labels import order_labels
-from hf_compress.recipe.models import load_image_processor, load_model, load_tokenizer, new_weights
+from hf_compress.recipe.model_fit import check_kind, check_length, check_vocabulary
+from hf_compress.recipe.models import (
+    load_image_processor,
+    load_model,
+    load_tokenizer,
+    new_weights,
+    num_positions,
+    skeleton,
+)
 from hf_compress.recipe.paths import check_output_dir, expand
 from hf_compress.recipe.sources import open_data, open_model
 from hf_compress.recipe.tasks import TASKS
@@ -60,6 +68,9 @@ def open_inputs(job: "CollectStatistics") -> tuple[Any, Any, Any]:
     if labels:
         labels = order_labels(labels, config, job.model, task.model_class(), trained_anew=False)
     processor = load_image_processor(job.model, config) if task.input == "image" else load_tokenizer(job.model)
+    check_kind(task, config)
+    check_length(task, job.data.length, num_positions(skeleton(task.model_class(), config)))
+    check_vocabulary(task, processor, config)
     return config, processor, task.prepare(splits, processor, job.data, labels)["train"]
 
 

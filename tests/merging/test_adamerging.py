@@ -29,6 +29,11 @@ def test_the_entropy_of_a_fair_coin_is_one_bit_and_padding_does_not_count():
     assert float(prediction_entropy(Output(logits), {})) == pytest.approx(0.5 * 0.693147, abs=1e-5)
     masked = prediction_entropy(Output(logits), {"attention_mask": torch.tensor([[1, 0]])})
     assert float(masked) == pytest.approx(0.693147, abs=1e-5)
+    decoder = Output(logits)
+    decoder.encoder_last_hidden_state = torch.ones(1, 2, 4)  # the mask of the encoder is not for what the decoder predicts
+    assert float(prediction_entropy(decoder, {"attention_mask": torch.tensor([[1, 0]])})) == pytest.approx(
+        0.34657, abs=1e-5
+    )
     with pytest.raises(CompressionError, match="no logits"):
         prediction_entropy(object(), {})
 

@@ -1,5 +1,7 @@
+import pytest
 import torch
 
+from hf_compress._errors import CompressionError
 from hf_compress.merging.coefficients import Coefficients, group_of, groups_of
 from hf_compress.merging.configuration import Member, Rule
 from hf_compress.merging.methods.linear import Linear
@@ -49,3 +51,5 @@ def test_a_tensor_granularity_has_a_group_for_every_tensor():
     assert groups_of(names, "tensor") == names
     assert groups_of(names, "model") == [None]
     assert torch.tensor(len(groups_of(names, "layer"))) == 3
+    with pytest.raises(CompressionError, match="unknown granularity 'layers'; did you mean 'layer'"):
+        groups_of(names, "layers")

@@ -6,6 +6,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.merging.in_memory import load_merged, merge_state_dicts
 from hf_compress.merging.learned_soup import learned_soup
 from hf_compress.merging.methods.linear import Linear
+from tests.merging.zoo import make
 from tests.tiny import tiny_bert
 
 
@@ -59,3 +60,27 @@ def test_the_model_is_left_as_it_was_and_another_loss_may_be_given():
 def test_batches_without_labels_need_a_loss():
     with pytest.raises(CompressionError, match="the model's output has no loss; give batches with labels"):
         learned_soup({"a": tiny_bert().state_dict()}, tiny_bert(), [{"input_ids": torch.tensor([[5, 6]])}], steps=1)
+
+
+def test_counters_of_batch_norm_are_the_first_members_so_that_the_result_is_a_whole_model():
+    first, second = (make("ResNet", seed) for seed in (0, 1))
+    counter = "resnet.embedder.embedder.normalization.num_batches_tracked"
+    first.state_dict()[counter].fill_(7)
+    batches = [{"pixel_values": torch.zeros(2, 3, 16, 16), "labels": torch.tensor([0, 2])}]
+    members = {"first": first.state_dict(), "second": second.state_dict()}
+    found = learned_soup(members, make("ResNet", 2), batches, steps=2)
+    assert int(load_merged(make("ResNet", 2), found.state_dict).state_dict()[counter]) == 7
+
+
+def test_no_members_no_steps_and_losses_that_are_no_numbers_are_refused():
+    members, batches = (
+        {"a": tiny_bert().state_dict()},
+        [{"input_ids": torch.ones(2, 4).long(), "labels": torch.ones(2).long()}],
+    )
+    with pytest.raises(CompressionError, match="members is empty"):
+        learned_soup({}, tiny_bert(), batches)
+    with pytest.raises(CompressionError, match="steps=0 must be 1 or more"):
+        learned_soup(members, tiny_bert(), batches, steps=0)
+    members["a"]["classifier.bias"] = torch.full((3,), float("nan"))
+    with pytest.raises(CompressionError, match="the loss is nan"):
+        learned_soup(members, tiny_bert(), batches, steps=2)

@@ -10,6 +10,7 @@ from transformers import LlamaForCausalLM
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.lora_apply import apply_adapters
+from hf_compress.merging.lora_write import written_beside
 from hf_compress.merging.source import open_source
 from tests import tiny
 from tests.merging.adapters import make_adapter, merged_by_peft, save
@@ -64,6 +65,18 @@ def test_refusals_leave_nothing_behind(tmp_path):
     next(iter(weights.values())).fill_(float("inf"))
     save_file(weights, broken / "adapter_model.safetensors")
     with pytest.raises(CompressionError, match="holds NaN or infinity"):
-        apply_adapters(base, [broken], tmp_path / "out")
+        apply_adapters(base, [broken], tmp_path / "nested" / "out")
     assert {entry.name for entry in tmp_path.iterdir()} == {"base", "other", "broken"}
     assert LlamaForCausalLM.from_pretrained(base) is not None
+
+
+def test_two_that_write_one_folder_do_not_disturb_each_other(tmp_path):
+    left = tmp_path / ".out.part" / "left by a run that was killed"
+    left.mkdir(parents=True)
+    with written_beside(tmp_path / "out") as part:
+        assert not left.exists()
+        (part / "half").touch()
+        with pytest.raises(CompressionError, match="another merge is writing it"), written_beside(tmp_path / "out"):
+            pass
+        assert (part / "half").exists()
+    assert (tmp_path / "out" / "half").exists()

@@ -2,17 +2,30 @@
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from peft import PeftModel
+from transformers import (
+    BertForQuestionAnswering,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+    LlamaForCausalLM,
+    RobertaForSequenceClassification,
+)
 
 from hf_compress._errors import CompressionError
+from hf_compress.export.compressed_tensors import save_compressed
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_apply import apply_adapters
 from hf_compress.merging.lora_extract import extract_lora
 from hf_compress.merging.lora_source import AdaptedSource
+from hf_compress.merging.quantized_source import dense_source
 from hf_compress.merging.source import open_source
+from hf_compress.quantization.configuration import Quantization
+from hf_compress.quantization.ptq import quantize
+from hf_compress.quantization.scheme import Scheme
 from tests import tiny
 from tests.merging.adapters import logits_with, make_adapter, save
 from tests.merging.test_lora_merge import changes
+from tests.merging.zoo import make
 
 CASES = {
     "llama": (tiny.tiny_llama, ["q_proj", "down_proj"], None),
@@ -115,6 +128,66 @@ def test_a_tied_embedding_is_named_as_lost(tmp_path):
     assert torch.isfinite(logits_with(type(tiny.tiny_gpt2()), base, tmp_path / "out", tokens)).all()
 
 
+def test_a_head_that_is_tied_is_no_target_by_default(tmp_path):
+    base, model = save(make("Whisper", 0), tmp_path / "base"), make("Whisper", 0)
+    result = extract_lora(base, tune(model, noise, tmp_path / "tuned"), tmp_path / "out", rank=4)
+    assert "proj_out" not in result.layers
+    assert list(result.lost) == ["model.decoder.embed_tokens.weight"]
+
+
+def test_what_only_the_base_has_is_named_as_lost(tmp_path):
+    base = save(tiny.tiny_llama(num_hidden_layers=3, attention_bias=True), tmp_path / "base")
+    tuned = tune(tiny.tiny_llama(tie_word_embeddings=True), noise, tmp_path / "tuned")
+    result = extract_lora(base, tuned, tmp_path / "out", rank=4)
+    own = {name for name in open_source(base, "base").infos if "layers.2." in name or name.endswith("bias")}
+    assert set(result.lost) == own | {"lm_head.weight", "model.embed_tokens.weight"}
+    assert result.lost["lm_head.weight"] == "the tuned model has none"
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
+@pytest.mark.parametrize(
+    ("cls", "changed", "settings"),
+    [
+        (BertForSequenceClassification, "", {"ignore": ()}),
+        (BertForSequenceClassification, "query", {}),
+        (BertForSequenceClassification, "query", {"rest": "report"}),
+        (BertForTokenClassification, "query", {}),
+        (BertForQuestionAnswering, "", {"ignore": ()}),
+        (RobertaForSequenceClassification, "", {}),
+    ],
+)
+def test_peft_finds_the_head_it_looks_for_or_looks_for_none(cls, changed, settings, tmp_path):
+    model = cls(cls.config_class.from_dict(tiny.tiny_bert().config.to_dict()))
+    base = save(model, tmp_path / "base")
+    start = {name: one.clone() for name, one in model.state_dict().items() if changed not in name}
+    tune(model, noise, tmp_path / "noisy")
+    model.load_state_dict(start, strict=False)
+    tuned = save(model, tmp_path / "tuned")
+    extract_lora(base, tuned, tmp_path / "out", rank=32, **settings)
+    loaded = PeftModel.from_pretrained(cls.from_pretrained(base), tmp_path / "out").merge_and_unload().state_dict()
+    # Without the biases, which rest="report" leaves out.
+    for name, one in model.state_dict().items():
+        if settings.get("rest") != "report" or "bias" not in name:
+            torch.testing.assert_close(loaded[name], one, rtol=1e-4, atol=1e-5)
+
+
+def test_a_quantized_model_is_read_as_the_numbers_it_computes_with(tmp_path):
+    base = save(tiny.tiny_llama(), tmp_path / "base")
+    model = tiny.tiny_llama()
+    quantize(model, Quantization(scheme=Scheme.create("FP8_DYNAMIC")))
+    save_compressed(model, tmp_path / "quantized")
+    adapter = make_adapter(tiny.tiny_llama(), tmp_path / "adapter", target_modules=["q_proj"])
+    name = "model.layers.0.self_attn.q_proj"
+    unpacked = dense_source(open_source(tmp_path / "quantized", "quantized")).read(f"{name}.weight")
+    apply_adapters(tmp_path / "quantized", [adapter], tmp_path / "out")
+    got = open_source(tmp_path / "out", "out")
+    assert "quantization_config" not in got.config
+    torch.testing.assert_close(got.read(f"{name}.weight") - unpacked, changes(adapter)[name].float(), rtol=1e-4, atol=1e-6)
+    extract_lora(base, tmp_path / "quantized", tmp_path / "found", rank=32)
+    wanted = unpacked - open_source(base, "base").read(f"{name}.weight")
+    torch.testing.assert_close(changes(tmp_path / "found")[name].float(), wanted, rtol=1e-3, atol=1e-6)
+
+
 def test_energy_chooses_the_ranks(tmp_path):
     base = save(tiny.tiny_llama(), tmp_path / "base")
     tuned = tune(tiny.tiny_llama(), noise, tmp_path / "tuned")
@@ -143,5 +216,9 @@ def test_what_cannot_be_extracted_is_refused(tmp_path):
         extract_lora(base, save(tiny.tiny_gpt2(), tmp_path / "gpt2"), out, rank=4)
     with pytest.raises(CompressionError, match="'Linearr' matches no module"):
         extract_lora(base, base, out, rank=4, targets=["Linearr"])
+    broken = tiny.tiny_llama(seed=1)
+    broken.model.norm.weight.data[0] = float("nan")
+    with pytest.raises(CompressionError, match="model.norm.weight holds NaN or infinity in one of the models"):
+        extract_lora(base, save(broken, tmp_path / "broken"), out, rank=4)
     assert not out.exists()
     assert LlamaForCausalLM.from_pretrained(base) is not None

@@ -135,6 +135,28 @@ def test_whole_tensors_must_agree_or_be_chosen(tmp_path):
     assert kept.config["modules_to_save"] == ["classifier"]
 
 
+def test_a_choice_without_whole_tensors_gives_an_adapter_that_peft_loads(tmp_path):
+    model = tiny.tiny_vit()
+    base = save(model, tmp_path / "base")
+    with_head = make_adapter(model, tmp_path / "a", target_modules=["q_proj"], modules_to_save=["classifier"], bias="all")
+    without = make_adapter(model, tmp_path / "b", target_modules=["q_proj"])
+    merge_adapters([with_head, without], tmp_path / "out", whole_from=1)
+    images = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    assert torch.isfinite(logits_with(type(model), base, tmp_path / "out", images)).all()
+    assert Adapter(tmp_path / "out").config["bias"] == "none"
+
+
+def test_what_peft_could_not_hold_together_is_refused(tmp_path):
+    model = tiny.tiny_llama()
+    plain = make_adapter(model, tmp_path / "plain", target_modules=["q_proj"], modules_to_save=["lm_head"])
+    on_head = make_adapter(model, tmp_path / "head", target_modules=["lm_head", "embed_tokens"])
+    with pytest.raises(CompressionError, match="lm_head has factors in .*head and is saved whole in .*plain"):
+        merge_adapters([plain, on_head], tmp_path / "out", whole_from=0)
+    biased = make_adapter(model, tmp_path / "biased", target_modules=["q_proj"], lora_bias=True)
+    with pytest.raises(CompressionError, match="embed_tokens is an embedding, .*q_proj has a LoRA bias in .*biased"):
+        merge_adapters([on_head, biased], tmp_path / "out")
+
+
 def test_the_header_says_what_went_in_and_the_bytes_repeat(two, tmp_path):
     for name in ("one", "two"):
         merge_adapters(two, tmp_path / name, rank=2)
@@ -166,4 +188,6 @@ def test_adapters_that_do_not_fit_together_are_refused(tmp_path):
         merge_adapters([one, one], tmp_path / "out", energy=1.5)
     with pytest.raises(CompressionError, match="exists already"):
         merge_adapters([one], tmp_path / "other")
+    with pytest.raises(CompressionError, match="x.lora_B.weight has values that float16 cannot hold"):
+        merge_adapters([one], tmp_path / "out", weights=[1e6], dtype="float16")
     assert not (tmp_path / "out").exists()

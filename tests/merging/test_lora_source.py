@@ -46,6 +46,11 @@ CASES = {
     "vit-linear": (tiny.tiny_vit, {"target_modules": ["q_proj", "fc1"], "modules_to_save": ["classifier"]}, EXACT),
     "vit-bias": (tiny.tiny_vit, {"target_modules": ["q_proj"], "lora_bias": True}, EXACT),
     "vit-all-biases": (tiny.tiny_vit, {"target_modules": ["q_proj"], "bias": "all"}, EXACT),
+    "vit-all-biases-and-head": (
+        tiny.tiny_vit,
+        {"target_modules": ["q_proj"], "bias": "all", "modules_to_save": ["classifier"]},
+        EXACT,
+    ),
     "vit-convolution": (tiny.tiny_vit, {"target_modules": ["projection"], "use_rslora": True}, ROUNDED),
     "vit-convolution-dora": (tiny.tiny_vit, {"target_modules": ["projection"], "use_dora": True}, ROUNDED),
 }
@@ -77,6 +82,22 @@ def test_two_adapters_can_be_put_on_one_another(tmp_path):
     for tensor in source.infos:
         assert torch.equal(source.read(tensor), expected.read(tensor))
     assert len(source.files()) == 3
+
+
+def test_the_copy_of_the_base_in_a_second_adapter_does_not_undo_the_first(tmp_path):
+    name = "model.embed_tokens.weight"
+    base = save(tiny.tiny_llama(), tmp_path / "base")
+    start = open_source(base, "base")
+    adapters = [
+        Adapter(make_adapter(tiny.tiny_llama(), tmp_path / f"{seed}", seed=seed, target_modules=["embed_tokens"]))
+        for seed in (1, 2)
+    ]
+    both = AdaptedSource(AdaptedSource(start, adapters[0]), adapters[1])
+    changes = [AdaptedSource(start, adapter).read(name) - start.read(name) for adapter in adapters]
+    torch.testing.assert_close(both.read(name) - start.read(name), changes[0] + changes[1], rtol=1e-5, atol=1e-6)
+    other = Adapter(make_adapter(tiny.tiny_llama(seed=1), tmp_path / "other", target_modules=["embed_tokens"]))
+    with pytest.raises(CompressionError, match=f"other carries another {name} than base, which .*1 has changed"):
+        AdaptedSource(AdaptedSource(start, adapters[0]), other)
 
 
 def test_a_half_precision_base_is_rounded_once(tmp_path):
@@ -180,6 +201,15 @@ def test_what_has_no_place_in_the_base_is_refused(module, factors, message, tmp_
     adapter = write(tmp_path / "adapter", {f"{module}.{name}": tensor for name, tensor in factors.items()})
     with pytest.raises(CompressionError, match=message):
         AdaptedSource(open_source(base, "base"), Adapter(adapter))
+
+
+def test_a_result_that_the_stored_type_cannot_hold_is_refused(tmp_path):
+    name = "model.layers.0.self_attn.q_proj"
+    base = save(tiny.tiny_llama().half(), tmp_path / "base")
+    huge = write(tmp_path / "adapter", {f"{name}.{role}": 1e3 * tensor for role, tensor in pair(32, 32).items()})
+    source = AdaptedSource(open_source(base, "base"), Adapter(huge))
+    with pytest.raises(CompressionError, match=f"{name}.weight of base with .*adapter holds NaN or infinity in float16"):
+        source.read(f"{name}.weight")
 
 
 def test_an_adapter_on_a_tied_weight_is_refused(tmp_path):

@@ -110,12 +110,35 @@ def test_the_model_ends_as_it_was_frozen_parameters_and_dropout_included():
 def test_fishers_that_cannot_be_taken_are_refused():
     with pytest.raises(CompressionError, match="LlamaForCausalLM predicts tokens; write 'sampled' or 'true'"):
         collect_fisher(tiny_llama(), [{"input_ids": tokens(1, 4)}])
+    with pytest.raises(CompressionError, match="unknown labels 'empirical'"):
+        collect_fisher(tiny_bert(), [{"input_ids": tokens(1, 4), "labels": torch.tensor([1])}], labels="empirical")
     with pytest.raises(CompressionError, match="a batch has no labels"):
         collect_fisher(tiny_bert(), [{"input_ids": tokens(1, 4)}], labels="true")
     with pytest.raises(CompressionError, match="batches is empty"):
         collect_fisher(tiny_bert(), [])
     with pytest.raises(CompressionError, match="does not choose one of several classes"):
         collect_fisher(tiny_bert(num_labels=1), [{"input_ids": tokens(1, 4)}])
+    with pytest.raises(CompressionError, match="no example has a label"):
+        ids = tokens(1, 4)
+        collect_fisher(tiny_llama(), [{"input_ids": ids, "labels": torch.full_like(ids, -100)}], labels="true")
+    with pytest.raises(CompressionError, match="label -1 is none of the 3 classes of BertForSequenceClassification"):
+        collect_fisher(tiny_bert(), [{"input_ids": tokens(1, 4), "labels": torch.tensor([-1])}], labels="true")
+
+
+def test_an_example_without_a_label_adds_nothing():
+    batch = {"input_ids": tokens(2, 4), "labels": torch.tensor([1, -100])}
+    both = collect_fisher(tiny_bert(), [batch], labels="true")
+    one = collect_fisher(tiny_bert(), [{name: tensor[:1] for name, tensor in batch.items()}], labels="true")
+    torch.testing.assert_close(both["classifier.weight"], one["classifier.weight"] / 2)
+
+
+def test_statistics_that_are_not_finite_are_refused():
+    model, batch = tiny_bert(), {"input_ids": tokens(1, 4)}
+    model.bert.encoder.layer[1].output.dense.weight.data[0, 0] = float("nan")
+    with pytest.raises(CompressionError, match=r"the Fisher of .* holds NaN or infinity"):
+        collect_fisher(model, [batch])
+    with pytest.raises(CompressionError, match=r"the gram matrix of .* holds NaN or infinity"):
+        collect_gram(model, [batch])
 
 
 def test_gram_matrices_leave_padding_out_and_count_pooled_inputs_per_example():
@@ -170,9 +193,11 @@ def test_masks_of_one_shape_that_differ_are_refused():
     model = tiny_t5()
     mask = torch.tensor([[1, 1, 1, 0]])
     batch = {"input_ids": tokens(1, 4), "attention_mask": mask, "labels": tokens(1, 4, seed=1)}
-    collect_gram(model, [batch])
-    with pytest.raises(CompressionError, match="the masks of the encoder and the decoder have the same shape"):
-        collect_gram(model, [{**batch, "decoder_attention_mask": torch.ones_like(mask)}])
+    collect_gram(model, [{**batch, "attention_mask": torch.ones_like(mask)}])
+    # Without a mask of its own the decoder has no padding, and the encoder's mask is not for it.
+    for more in ({}, {"decoder_attention_mask": torch.ones_like(mask)}):
+        with pytest.raises(CompressionError, match="the masks of the encoder and the decoder have the same shape"):
+            collect_gram(model, [{**batch, **more}])
 
 
 def test_regmean_with_collected_grams_is_least_squares_on_the_layers_real_inputs():

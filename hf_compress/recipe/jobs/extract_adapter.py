@@ -9,6 +9,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules import DEFAULT_IGNORE
 from hf_compress.merging.companions import resolve_folder
 from hf_compress.merging.lora_factors import check_size
+from hf_compress.merging.quantized_source import dense_source
 from hf_compress.merging.source import open_source
 from hf_compress.recipe.paths import check_output_dir, expand
 from hf_compress.recipe.problems import Problem, problems_in
@@ -25,7 +26,8 @@ class ExtractAdapter(Recipe, name="extract-adapter"):
         output_dir: the new folder.
         rank: of every layer at most.
         energy: the share of the squared norm that each layer keeps at least, in (0, 1]; ranks then differ.
-        targets: class names, module names or `re:` patterns; None = all Linear and Conv1D.
+        targets: class names, module names or `re:` patterns; None = all Linear and Conv1D whose weight is not
+            shared.
         ignore: the same syntax; wins over targets.
         rest: "save" carries other changed weights whole where PEFT can, "report" leaves them out.
         seed: of the random vectors.
@@ -79,4 +81,4 @@ class ExtractAdapter(Recipe, name="extract-adapter"):
 
 
 def _open(model: str, label: str) -> None:
-    open_source(resolve_folder(model, label), label)
+    dense_source(open_source(resolve_folder(model, label), label))

@@ -60,7 +60,7 @@ class AveragingCallback(TrainerCallback):
 
     def __post_init__(self) -> None:
         check_points(self.begin, self.every)
-        if not self.name or self.name.startswith("_") or Path(self.name).name != self.name:
+        if not self.name or self.name.startswith("_") or self.name == ".." or Path(self.name).name != self.name:
             raise CompressionError(f"name={self.name!r} is no folder name; write one like 'ema'")
         self._reset()
 

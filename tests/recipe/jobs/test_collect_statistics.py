@@ -2,11 +2,11 @@
 
 import torch
 from safetensors.torch import load_file
-from transformers import AutoModelForSequenceClassification
+from transformers import AutoModelForSequenceClassification, BertForMaskedLM, LlamaForSequenceClassification
 
 from hf_compress._yaml import write_yaml
 from tests.recipe.small import text_rows, write_jsonl
-from tests.tiny import tiny_bert, tiny_tokenizer
+from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
 
 
 def run(call, folder, data, command="run"):
@@ -70,12 +70,22 @@ def test_what_is_missing_is_said_before_anything_is_read(tmp_path, call):
 
 def test_bad_recipes_end_with_one_sentence(tmp_path, call):
     write(tmp_path)
+    small = LlamaForSequenceClassification(tiny_llama(vocab_size=20).config)
+    for name, model in (("small", small), ("encoder", BertForMaskedLM(tiny_bert().config))):
+        model.save_pretrained(tmp_path / name)
+        tiny_tokenizer().save_pretrained(tmp_path / name)
     for changes, sentence in (
         ({"model": str(tmp_path / "nowhere")}, "model: there is no folder"),
         ({"statistics": []}, "statistics is empty"),
         ({"output_dir": str(tmp_path / "a")}, "output_dir: "),
         ({"task": "causal_lm", "labels": "expected"}, "labels='expected' sums over classes"),
         ({"data": {"path": str(tmp_path / "no.jsonl")}}, "data.path: there is no file or folder"),
+        (
+            {"data": {"path": str(tmp_path / "train.jsonl"), "length": 65}},
+            "data.length: 65 tokens are more than the model's 64",
+        ),
+        ({"model": str(tmp_path / "small")}, f"tokenizer: it has {len(tiny_tokenizer())} entries and the model only 20"),
+        ({"model": str(tmp_path / "encoder"), "task": "causal_lm"}, "model: bert is an encoder that sees the tokens"),
     ):
         for command in ("run", "check"):
             code, _, complaints = run(call, tmp_path, recipe(tmp_path, "a", **changes), command)

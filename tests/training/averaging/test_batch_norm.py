@@ -53,3 +53,12 @@ def test_no_batches_are_refused_before_the_statistics_are_gone():
     with pytest.raises(CompressionError, match="got no batches"):
         update_batch_norm(model, [])
     assert_equal_bits(before, weights(model))
+
+
+def test_a_batch_that_fails_leaves_the_model_as_it_was():
+    model = tiny_resnet()
+    before, momentum = weights(model), model.resnet.embedder.embedder.normalization.momentum
+    with pytest.raises(AttributeError):
+        update_batch_norm(model, [*batches(), {"labels": torch.zeros(4)}])
+    assert_equal_bits(before, weights(model))
+    assert model.resnet.embedder.embedder.normalization.momentum == momentum
