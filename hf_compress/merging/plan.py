@@ -94,7 +94,7 @@ def make_plan(
     sources: Mapping[str, Source],
     mapping: Mapping[str, Sequence[Location]] | None = None,
     tied: Mapping[str, str] | None = None,
-    copied: Mapping[str, str] | None = None,
+    copied: Sequence[str] = (),
 ) -> Account:
     """Account for every tensor of every source.
 
@@ -102,20 +102,18 @@ def make_plan(
         merge: the job.
         sources: by label; "base" is the base model's, the others in the recipe's order.
         mapping: result tensor -> its places, where layers are stacked; None = equal names belong together.
-        copied: result tensor -> the label of the input whose tensor it is (output heads).
+        copied: result tensors that every source presents alike (output heads).
         tied: result tensor -> the one whose weight it shares, for models that tie weights: such duplicates are left out.
 
     Raises:
         CompressionError: with every problem, one a line: tensors that some inputs lack, other shapes, integer tensors that
             differ, patterns that match nothing.
     """
-    return _Planner(merge, sources, tied or {}, copied or {}).plan(mapping)
+    return _Planner(merge, sources, tied or {}, copied).plan(mapping)
 
 
 class _Planner:
-    def __init__(
-        self, merge: Merge, sources: Mapping[str, Source], tied: Mapping[str, str], copied: Mapping[str, str]
-    ) -> None:
+    def __init__(self, merge: Merge, sources: Mapping[str, Source], tied: Mapping[str, str], copied: Sequence[str]) -> None:
         self.merge, self.sources, self.tied, self.copied = merge, sources, tied, copied
         self.reference = next(iter(sources)) if BASE not in sources else BASE
         self.account = Account()
@@ -164,7 +162,7 @@ class _Planner:
             self._take(name, places, self.merge.take[taken], f"take: {taken}")
             return
         if name in self.copied:
-            self._take(name, places, self.copied[name], "heads")
+            self._take(name, places, places[0][0], "heads")
             return
         if not self._in_all(name, places) or not self._same_shape(name, places):
             return
@@ -233,7 +231,8 @@ class _Planner:
     def _take(self, name: str, places: Sequence[Location], label: str, reason: str) -> None:
         chosen = next((place for place in places if place[0] == label), None)
         if chosen is None:
-            self.problems.append(f"{reason}: {label} has no tensor {name}; name an input that has it")
+            owners = ", ".join(owner for owner, _ in places)
+            self.problems.append(f"{reason}: {name} comes from {owners} here, and not from {label}; name one it comes from")
             return
         info = self._info(chosen)
         if self.merge.dtype != "auto" and info.dtype.is_floating_point:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hf_compress import CompressionError
-from hf_compress.merging.configuration import Member, Merge
+from hf_compress.merging.configuration import LayerRange, Member, Merge, Slice
 from hf_compress.merging.plan import make_plan, matcher
 from hf_compress.merging.source import Source, TensorInfo
 
@@ -72,8 +72,14 @@ def test_a_tensor_of_one_member_alone_is_a_problem_unless_a_rule_says_so():
         make_plan(job(), given)
     assert make_plan(job(exclude=("x",)), given).excluded == {("a", "x"): "exclude: x"}
     assert make_plan(job(take={"x": "a"}), given).tasks["x"].action == "copy"
-    with pytest.raises(CompressionError, match="take: x: b has no tensor x"):
+    with pytest.raises(CompressionError, match="take: x: x comes from a here, and not from b"):
         make_plan(job(take={"x": "b"}), given)
+
+
+def test_a_head_is_copied_from_any_source_of_its_slice():
+    stacked = job(slices=(Slice(sources=(LayerRange(member="b", layers=(0, 1)),)),))
+    account = make_plan(stacked, sources({"w": W}, {"w": W}), {"w": [("b", "w")]}, copied=["w"])
+    assert account.tasks["w"].sources == (("b", "w"),)
 
 
 def test_a_rule_that_matches_nothing_is_refused():
