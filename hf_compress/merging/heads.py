@@ -107,8 +107,8 @@ def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Head
         return ResolvedHeads(sources=tuple(sources))  # what else differs is the business of the check of all shapes
     if not names:
         raise CompressionError(
-            f"heads: no tensor of {sources[0].label} follows a number of labels, so policy {heads.policy} has nothing to do;"
-            " leave `heads` out"
+            f"heads: no tensor of {sources[0].label} follows a number of labels, so {heads.policy} has nothing to do; leave"
+            " `heads` out"
         )
     if heads.policy == "drop":
         dropped = tuple(name for name in names if name in {key for source in sources for key in source.infos})

@@ -28,7 +28,7 @@ from hf_compress.merging.provenance import input_hashes, sha256_of
 from hf_compress.merging.quantized_source import DequantizedSource, dense_source
 from hf_compress.merging.source import Source, open_source
 from hf_compress.merging.sparsity import SparsityPolicy
-from hf_compress.merging.stacking import stack_layers
+from hf_compress.merging.stacking import config_by_layer, stack_layers
 from hf_compress.merging.vocabulary import align
 
 
@@ -140,7 +140,7 @@ class Job:
         if self.merge.slices is None:
             return None, None
         names = {label: source.infos for label, source in self.sources.items()}
-        stack = stack_layers(self.merge, names, {label: source.config for label, source in self.sources.items()})
+        stack = stack_layers(self.merge, names, {label: config_by_layer(source) for label, source in self.sources.items()})
         self.changes = stack.config
         return stack.places, stack.members()
 
