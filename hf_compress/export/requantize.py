@@ -164,7 +164,7 @@ def _load(folder: Path) -> nn.Module:
     """The model by the class its config names, in the type it is stored in."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(folder)
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     names = config.architectures or []
     model_class: Any = getattr(transformers, names[0], None) if names else None
     loaded: nn.Module = (model_class or transformers.AutoModel).from_pretrained(folder, dtype="auto")
@@ -176,4 +176,6 @@ def _processor(folder: Path) -> Any:
     from transformers import AutoProcessor
 
     names = ("tokenizer_config.json", "preprocessor_config.json", "processor_config.json")
-    return AutoProcessor.from_pretrained(folder) if any((folder / name).is_file() for name in names) else None
+    if not any((folder / name).is_file() for name in names):
+        return None
+    return AutoProcessor.from_pretrained(folder, trust_remote_code=False)

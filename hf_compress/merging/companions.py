@@ -56,7 +56,14 @@ def copy_companions(source: Path, out: Path, *, tokenizer: bool = True) -> list[
 def companions(source: Path, *, tokenizer: bool = True) -> list[Path]:
     """Them in a checkpoint's folder, sorted; with `tokenizer` off without the tokenizer's."""
     patterns = [pattern for pattern in _PATTERNS if tokenizer or pattern not in _TOKENIZER]
+    patterns += ["*.py"] if _has_code(source) else []
     return sorted({file for pattern in patterns for file in source.glob(pattern)})
+
+
+def _has_code(folder: Path) -> bool:
+    """Whether config.json names a class in files beside it, without which the result does not load; they are not run here."""
+    config = folder / "config.json"
+    return config.is_file() and "auto_map" in json.loads(config.read_text(encoding="utf-8"))
 
 
 def most_frequent_chat_template(folders: Sequence[Path]) -> str | None:
@@ -141,7 +148,7 @@ def resolve_folder(model: str, label: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.safetensors", "*.bin", "*.json", *_PATTERNS]))
+        return Path(snapshot_download(model, allow_patterns=["*.safetensors", "*.bin", "*.json", "*.py", *_PATTERNS]))
     except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CompressionError(f"{label}: {model!r} is no local folder, and the Hub could not give it: {reason}") from error

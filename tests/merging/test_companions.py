@@ -1,4 +1,4 @@
-"""Chat templates: whose they are."""
+"""Chat templates: whose they are; code: with whom it goes."""
 
 import json
 
@@ -41,3 +41,13 @@ def test_the_template_belongs_to_the_tokenizer(tmp_path):
     out.mkdir()
     assert copy_companions(base, out, tokenizer=False) == ["preprocessor_config.json"]
     assert copy_companions(base, out) == ["chat_template.jinja", "tokenizer_config.json"]
+
+
+def test_code_goes_with_a_config_that_names_it(tmp_path):
+    base, out = _folder(tmp_path / "base"), tmp_path / "out"
+    out.mkdir()
+    (base / "modeling_mine.py").write_text("raise SystemExit")
+    (base / "config.json").write_text("{}")
+    assert copy_companions(base, out) == ["tokenizer_config.json"]
+    (base / "config.json").write_text('{"auto_map": {"AutoModel": "modeling_mine.Mine"}}')
+    assert copy_companions(base, out) == ["modeling_mine.py"]
