@@ -61,7 +61,7 @@ def companions(source: Path, *, tokenizer: bool = True) -> list[Path]:
 
 
 def _has_code(folder: Path) -> bool:
-    """Whether config.json names a class in files beside it, without which the result does not load; they are not run here."""
+    """Whether config.json names a class in files beside it, without which the result does not load."""
     config = folder / "config.json"
     return config.is_file() and "auto_map" in json.loads(config.read_text(encoding="utf-8"))
 
