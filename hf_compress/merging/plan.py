@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -120,25 +120,34 @@ class _Planner:
         self.problems: list[str] = []
         self.excludes = matcher(merge.exclude, "exclude")
         self.takes = matcher(list(merge.take), "take")
-        self.matched: set[str] = set()
+        self.matched: set[tuple[str, str]] = set()
 
     def plan(self, mapping: Mapping[str, Sequence[Location]] | None) -> Account:
         if mapping is None:
             mapping = self._by_name()
         for name in sorted(mapping):
             self._one(name, mapping[name])
-        for pattern in (*self.merge.exclude, *self.merge.take):
-            if pattern not in self.matched:
-                setting = "exclude" if pattern in self.merge.exclude else "take"
-                self.problems.append(
-                    f"{setting}: {pattern!r} matches no tensor; the inputs have names like {min(mapping)!r}"
-                )
+        for setting, patterns in (("exclude", self.merge.exclude), ("take", self.merge.take)):
+            for pattern in patterns:
+                if (setting, pattern) not in self.matched:
+                    self._check_unused(setting, pattern, mapping)
         if not self.problems:
             self._check_complete()
         if self.problems:
             more = len(self.problems) - 10
             raise CompressionError("\n".join(self.problems[:10] + ([f"... and {more} more"] if more > 0 else [])))
         return self.account
+
+    def _check_unused(self, setting: str, pattern: str, names: Collection[str]) -> None:
+        """A pattern that decided nothing: a mistake, unless what it would leave out is left out already."""
+        matches = matcher([pattern], setting)
+        if not any(map(matches, names)):
+            self.problems.append(f"{setting}: {pattern!r} matches no tensor; the inputs have names like {min(names)!r}")
+        elif setting == "take":
+            self.problems.append(
+                f"take: {pattern!r} decides nothing, as exclude or a pattern before it matches all the same tensors; put it"
+                " first, or leave it out"
+            )
 
     def _by_name(self) -> dict[str, list[Location]]:
         found: dict[str, list[Location]] = {}
@@ -150,7 +159,7 @@ class _Planner:
     def _one(self, name: str, places: Sequence[Location]) -> None:
         excluded = self.excludes(name)
         if excluded is not None:
-            self.matched.add(excluded)
+            self.matched.add(("exclude", excluded))
             self._leave_out(places, f"exclude: {excluded}")
             return
         if name in self.tied:
@@ -158,7 +167,7 @@ class _Planner:
             return
         taken = self.takes(name)
         if taken is not None:
-            self.matched.add(taken)
+            self.matched.add(("take", taken))
             self._take(name, places, self.merge.take[taken], f"take: {taken}")
             return
         if name in self.copied:

@@ -87,6 +87,14 @@ def test_a_rule_that_matches_nothing_is_refused():
         make_plan(job(exclude=("re:y.*",)), sources({"w": W}, {"w": W}))
 
 
+def test_a_rule_behind_another_may_leave_out_again_but_not_take():
+    given = sources({"v": W, "w": W}, {"v": W, "w": W})
+    assert list(make_plan(job(exclude=("re:w.*", "w")), given).tasks) == ["v"]
+    for rules in ({"take": {"re:w.*": "a", "w": "b"}}, {"take": {"w": "b"}, "exclude": ("w",)}):
+        with pytest.raises(CompressionError, match="take: 'w' decides nothing, as exclude or a pattern before it"):
+            make_plan(job(**rules), given)
+
+
 def test_eight_bit_floats_without_scales_are_refused():
     given = sources({"w": W.to(torch.float8_e4m3fn)}, {"w": W})
     with pytest.raises(CompressionError, match="8-bit floats without a scale"):
