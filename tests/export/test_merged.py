@@ -143,6 +143,19 @@ def test_a_scheme_that_cannot_be_written_again_is_refused_before_anything_is_wri
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_what_cannot_be_quantized_again_is_refused(tmp_path):
+    for seed, name in enumerate("ab"):
+        model = tiny_bert(seed)
+        quantize(model, Quantization(scheme=W4A16(group_size=32), ignore=("classifier",)))
+        save_compressed(model, tmp_path / name)
+    with pytest.raises(CompressionError, match="would make one of random numbers; write quantized: dense"):
+        merge(Merge(members=members(tmp_path, "a", "b"), heads=Heads(policy="drop")), tmp_path / "out")
+    file = tmp_path / "a" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "architectures": None}))
+    with pytest.raises(CompressionError, match="config.json names no class of transformers in architectures"):
+        merge(Merge(members=members(tmp_path, "a", "b")), tmp_path / "out")
+
+
 def test_stacked_layers_make_a_deeper_model(tmp_path):
     write_llamas(tmp_path)
     slices = [Slice(sources=[LayerRange(member=name, layers=layers)]) for name, layers in (("a", (0, 2)), ("b", (1, 2)))]
