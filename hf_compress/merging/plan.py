@@ -124,6 +124,7 @@ class _Planner:
 
     def plan(self, mapping: Mapping[str, Sequence[Location]] | None) -> Account:
         if mapping is None:
+            self._check_prefixes()
             mapping = self._by_name()
         for name in sorted(mapping):
             self._one(name, mapping[name])
@@ -137,6 +138,19 @@ class _Planner:
             more = len(self.problems) - 10
             raise CompressionError("\n".join(self.problems[:10] + ([f"... and {more} more"] if more > 0 else [])))
         return self.account
+
+    def _check_prefixes(self) -> None:
+        """One sentence where the bare encoder's names meet those of a model with a head, instead of one for each name."""
+        first = self.sources[self.reference]
+        for label, other in self.sources.items():
+            shared = set(first.infos) & set(other.infos)
+            for bare, full in ((first, other), (other, first)):
+                prefixes = {name.partition(".")[0] for name in full.infos if name.partition(".")[2] in bare.infos}
+                if prefixes and not shared:
+                    raise CompressionError(
+                        f"{full.label} ({full.place}) has {min(prefixes)}. before the names of {bare.label} ({bare.place}), as"
+                        f" two classes saved them; load {bare.label} with the class of {full.label} and save it again"
+                    )
 
     def _check_unused(self, setting: str, pattern: str, names: Collection[str]) -> None:
         """A pattern that decided nothing: a mistake, unless what it would leave out is left out already."""

@@ -82,6 +82,13 @@ def test_a_head_is_copied_from_any_source_of_its_slice():
     assert account.tasks["w"].sources == (("b", "w"),)
 
 
+def test_a_prefix_before_all_names_is_one_sentence():
+    with pytest.raises(
+        CompressionError, match=r"b \(/b\) has m. before the names of a \(/a\).* load a with the class of b"
+    ):
+        make_plan(job(), sources({"v": W, "w": W}, {"m_v": W, "m_w": W, "h": W}))
+
+
 def test_a_rule_that_matches_nothing_is_refused():
     with pytest.raises(CompressionError, match=r"exclude: 're:y.*' matches no tensor"):
         make_plan(job(exclude=("re:y.*",)), sources({"w": W}, {"w": W}))
