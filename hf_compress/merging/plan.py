@@ -142,13 +142,13 @@ class _Planner:
     def _check_prefixes(self) -> None:
         """One sentence where the bare encoder's names meet those of a model with a head, instead of one for each name."""
         first = self.sources[self.reference]
-        for label, other in self.sources.items():
+        for other in self.sources.values():
             shared = set(first.infos) & set(other.infos)
             for bare, full in ((first, other), (other, first)):
                 prefixes = {name.partition(".")[0] for name in full.infos if name.partition(".")[2] in bare.infos}
                 if prefixes and not shared:
                     raise CompressionError(
-                        f"{full.label} ({full.place}) has {min(prefixes)}. before the names of {bare.label} ({bare.place}), as"
+                        f"{full.label} ({full.place}) has {min(prefixes)}. before the names of {bare.label} ({bare.place}):"
                         f" two classes saved them; load {bare.label} with the class of {full.label} and save it again"
                     )
 
