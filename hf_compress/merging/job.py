@@ -142,6 +142,8 @@ class Job:
         names = {label: source.infos for label, source in self.sources.items()}
         stack = stack_layers(self.merge, names, {label: config_by_layer(source) for label, source in self.sources.items()})
         self.changes = stack.config
+        if self.quantized:
+            self.quantization = next(iter(self.quantized.values())).stacked_config(stack.places)
         return stack.places, stack.members()
 
     def recipe_of(self, name: str) -> TensorRecipe:

@@ -12,6 +12,7 @@ from hf_compress import CompressionError, Member, Merge, Pruning, Quantization, 
 from hf_compress.export.manifest import read_manifest
 from hf_compress.merging.configuration import Heads, LayerRange, Slice, Sparsity, Tokenizer
 from hf_compress.merging.method import MergeMethod
+from hf_compress.merging.methods.passthrough import Passthrough
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.quantization.schemes.w4a16 import W4A16
 from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
@@ -141,6 +142,17 @@ def test_a_scheme_that_cannot_be_written_again_is_refused_before_anything_is_wri
     with pytest.raises(CompressionError, match=r"the members' scheme \(4-bit int, group\) is none of"):
         merge(Merge(members=members(tmp_path, "a", "b")), tmp_path / "out")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_modules_that_are_not_quantized_are_stacked_as_such(tmp_path):
+    model = tiny_llama()
+    kept = "model.layers.{}.mlp.up_proj"
+    quantize(model, Quantization(scheme=W4A16(group_size=32), ignore=("lm_head", kept.format(0))))
+    save_compressed(model, tmp_path / "a", tiny_tokenizer())
+    slices = [Slice(sources=[LayerRange(member="a", layers=layers)]) for layers in ((1, 2), (0, 2), (0, 1))]
+    merge(Merge(method=Passthrough(), members=members(tmp_path, "a"), slices=slices), tmp_path / "out")
+    names = load_file(tmp_path / "out" / "model.safetensors").keys()
+    assert [f"{kept.format(layer)}.weight" in names for layer in range(4)] == [False, True, False, True]
 
 
 def test_what_cannot_be_quantized_again_is_refused(tmp_path):
