@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,20 @@ def check_model_types(sources: Sequence[Source]) -> None:
                 f"{first.label} ({first.place}) is a {kinds[0]} and {source.label} ({source.place}) a {kinds[1]} by their"
                 " config.json; models of two architectures do not merge, even where names and shapes agree"
             )
-        differing = [
-            f"{key} ({first.config[key]!r}, {source.config[key]!r})"
-            for key in sorted(first.config.keys() & source.config.keys() - _MAY_DIFFER)
-            if first.config[key] != source.config[key] and not key.endswith("_token_id")
-        ]
+        differing = list(_differing(first.config, source.config))
         if differing:
             logger.warning(
                 "%s and %s disagree about %s; the result has the former's", first.label, source.label, ", ".join(differing)
             )
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Fields that both have with other values, those of nested configs one by one."""
+    for key in sorted(one.keys() & other.keys() - _MAY_DIFFER):
+        if isinstance(one[key], Mapping) and isinstance(other[key], Mapping):
+            yield from _differing(one[key], other[key], f"{prefix}{key}.")
+        elif one[key] != other[key] and not key.endswith("_token_id"):
+            yield f"{prefix}{key} ({one[key]!r}, {other[key]!r})"
 
 
 def tied_tensors(folder: Path, config: dict[str, Any]) -> dict[str, str]:
