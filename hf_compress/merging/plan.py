@@ -159,8 +159,8 @@ class _Planner:
             self.problems.append(f"{setting}: {pattern!r} matches no tensor; the inputs have names like {min(names)!r}")
         elif setting == "take":
             self.problems.append(
-                f"take: {pattern!r} decides nothing, as exclude, a pattern before it or a tie has all that it matches; put it"
-                " first, or leave it out"
+                f"take: {pattern!r} decides nothing, as exclude, a pattern before it or a tie has all that it matches; put"
+                " it first, or leave it out"
             )
 
     def _by_name(self) -> dict[str, list[Location]]:
