@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.source import read_settings
 
 _PATTERNS = (
     "generation_config.json",
@@ -63,7 +64,7 @@ def companions(source: Path, *, tokenizer: bool = True) -> list[Path]:
 def _has_code(folder: Path) -> bool:
     """Whether config.json names a class in files beside it, without which the result does not load."""
     config = folder / "config.json"
-    return config.is_file() and "auto_map" in json.loads(config.read_text(encoding="utf-8"))
+    return config.is_file() and "auto_map" in read_settings(config)
 
 
 def most_frequent_chat_template(folders: Sequence[Path]) -> str | None:
@@ -82,7 +83,7 @@ def write_chat_template(template: str, out: Path) -> None:
     (out / "chat_template.jinja").write_text(template, encoding="utf-8")
     settings = out / "tokenizer_config.json"
     if settings.is_file():
-        data = json.loads(settings.read_text(encoding="utf-8"))
+        data = read_settings(settings)
         if data.pop("chat_template", None) is not None:  # one place, one template
             settings.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -94,7 +95,7 @@ def _chat_template(folder: Path) -> str | None:
         return file.read_text(encoding="utf-8")
     if not settings.is_file():
         return None
-    template = json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
+    template = read_settings(settings).get("chat_template")
     if isinstance(template, list):  # several by name
         template = next((item["template"] for item in template if item.get("name") == "default"), None)
     return template if isinstance(template, str) else None

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from hf_compress import CompressionError, Member, Merge, Pruning, Quantization, merge, prune, quantize, save_compressed
 from hf_compress.export.manifest import read_manifest
 from hf_compress.merging.configuration import Heads, LayerRange, Slice, Sparsity, Tokenizer
+from hf_compress.merging.job import check_merge_inputs
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.methods.passthrough import Passthrough
 from hf_compress.pruning.schedules.constant import Constant
@@ -67,6 +68,16 @@ def test_a_union_of_vocabularies_gives_every_token_its_row(tmp_path):
     # Only b has the token: the average over those who have it is b's row.
     assert merged.get_input_embeddings().weight[new].eq(7.0).all()
     assert result.reports["vocabulary"]
+
+
+def test_a_generation_config_that_cannot_be_taken_over_is_refused_before_anything_is_written(tmp_path):
+    write_llamas(tmp_path)
+    file = tmp_path / "a" / "generation_config.json"
+    job = Merge(members=members(tmp_path, "a", "b"), tokenizer=Tokenizer(source="union", pad_to_multiple_of=7))
+    for text, sentence in (("{", "is no valid JSON"), ("[]", "holds no settings")):
+        file.write_text(text)
+        with pytest.raises(CompressionError, match=f"generation_config.json {sentence}"):
+            check_merge_inputs(job, tmp_path / "out")
 
 
 @pytest.mark.parametrize("policy", [{"policy": "take", "member": "b"}, {"policy": "drop"}, {"policy": "concatenate"}])
