@@ -51,6 +51,23 @@ def check_model_types(sources: Sequence[Source]) -> None:
             )
 
 
+def check_prefixes(sources: Sequence[Source]) -> None:
+    """Refuse a bare encoder beside models with a head: one sentence, where otherwise each tensor would be missing.
+
+    Raises:
+        CompressionError: all names of one source have a word before them in another.
+    """
+    first = sources[0]
+    for other in sources[1:]:
+        for bare, full in ((first, other), (other, first)):
+            prefixes = {name.partition(".")[0] for name in full.infos if name.partition(".")[2] in bare.infos}
+            if prefixes and not set(bare.infos) & set(full.infos):
+                raise CompressionError(
+                    f"{full.label} ({full.place}) has {min(prefixes)}. before the names of {bare.label} ({bare.place}):"
+                    f" two classes saved them; load {bare.label} with the class of {full.label} and save it again"
+                )
+
+
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     """Fields that both have with other values, those of nested configs one by one."""
     for key in sorted(one.keys() & other.keys() - _MAY_DIFFER):

@@ -162,12 +162,14 @@ def _differing_shapes(sources: Sequence[Source]) -> dict[str, tuple[Source, Sour
 
 def _check_order(sources: Sequence[Source], labels: Sequence[list[str]]) -> None:
     """Refuse to average the rows of two labels where a name says that they are two."""
+    rows: dict[str, tuple[Source, int]] = {}
     for source, names in zip(sources, labels, strict=True):
-        for row, name in enumerate(labels[0]):
-            if name in names and names[row : row + 1] != [name]:
+        for row, name in enumerate(names):
+            owner, before = rows.setdefault(name, (source, row))
+            if before != row and owner is not source:
                 raise CompressionError(
-                    f"label {name!r} is row {row} of the head in {sources[0].label} and row {names.index(name)} in"
-                    f" {source.label}, so a merge would mix labels; write heads: {{policy: take, member: ...}}"
+                    f"label {name!r} is row {before} of the head in {owner.label} and row {row} in {source.label}, so a"
+                    " merge would mix labels; write heads: {policy: take, member: ...}"
                 )
 
 

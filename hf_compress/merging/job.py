@@ -11,7 +11,7 @@ import torch
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
-from hf_compress.merging.architecture import check_model_types, tied_tensors
+from hf_compress.merging.architecture import check_model_types, check_prefixes, tied_tensors
 from hf_compress.merging.checks import check_merge
 from hf_compress.merging.companions import companions, most_frequent_chat_template, resolve_folder
 from hf_compress.merging.configuration import BASE, Merge
@@ -64,6 +64,7 @@ class Job:
         self.sources: dict[str, Source] = {}
         self._open()
         check_model_types(list(self.sources.values()))
+        check_prefixes(list(self.sources.values()))
         self._inputs = dict(self.sources)
         self.chat_template = self._chat_template()
         self.quantized: dict[str, DequantizedSource] = {}

@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 import math
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +11,7 @@ import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import BASE, Merge
+from hf_compress.merging.patterns import matcher
 from hf_compress.merging.source import Source, TensorInfo
 
 Location = tuple[str, str]
@@ -73,22 +73,6 @@ class Account:
         return {"merged": merged, "copied": len(self.tasks) - merged, "excluded": len(self.excluded)}
 
 
-def matcher(patterns: Sequence[str], setting: str) -> Callable[[str], str | None]:
-    """A function name -> the first pattern that matches, or None; `re:` patterns match from the start of the name.
-
-    Raises:
-        CompressionError: a pattern is no regular expression.
-    """
-    compiled: list[tuple[str, re.Pattern[str]]] = []
-    for pattern in patterns:
-        text = pattern.removeprefix("re:") if pattern.startswith("re:") else re.escape(pattern) + r"\Z"
-        try:
-            compiled.append((pattern, re.compile(text)))
-        except re.error as error:
-            raise CompressionError(f"{setting}: {pattern!r} is no regular expression: {error}") from error
-    return lambda name: next((pattern for pattern, expression in compiled if expression.match(name)), None)
-
-
 def make_plan(
     merge: Merge,
     sources: Mapping[str, Source],
@@ -115,7 +99,6 @@ def make_plan(
 class _Planner:
     def __init__(self, merge: Merge, sources: Mapping[str, Source], tied: Mapping[str, str], copied: Sequence[str]) -> None:
         self.merge, self.sources, self.tied, self.copied = merge, sources, tied, copied
-        self.reference = next(iter(sources)) if BASE not in sources else BASE
         self.account = Account()
         self.problems: list[str] = []
         self.excludes = matcher(merge.exclude, "exclude")
@@ -124,14 +107,16 @@ class _Planner:
 
     def plan(self, mapping: Mapping[str, Sequence[Location]] | None) -> Account:
         if mapping is None:
-            self._check_prefixes()
             mapping = self._by_name()
         for name in sorted(mapping):
             self._one(name, mapping[name])
-        for setting, patterns in (("exclude", self.merge.exclude), ("take", self.merge.take)):
-            for pattern in patterns:
-                if (setting, pattern) not in self.matched:
-                    self._check_unused(setting, pattern, mapping)
+        given = [
+            *(("exclude", pattern) for pattern in self.merge.exclude),
+            *(("take", pattern) for pattern in self.merge.take),
+        ]
+        for setting, pattern in given:
+            if (setting, pattern) not in self.matched:
+                self._check_unused(setting, pattern, mapping)
         if not self.problems:
             self._check_complete()
         if self.problems:
@@ -139,23 +124,8 @@ class _Planner:
             raise CompressionError("\n".join(self.problems[:10] + ([f"... and {more} more"] if more > 0 else [])))
         return self.account
 
-    def _check_prefixes(self) -> None:
-        """One sentence where the bare encoder's names meet those of a model with a head, instead of one for each name."""
-        first = self.sources[self.reference]
-        for other in self.sources.values():
-            shared = set(first.infos) & set(other.infos)
-            for bare, full in ((first, other), (other, first)):
-                prefixes = {name.partition(".")[0] for name in full.infos if name.partition(".")[2] in bare.infos}
-                if prefixes and not shared:
-                    raise CompressionError(
-                        f"{full.label} ({full.place}) has {min(prefixes)}. before the names of {bare.label} ({bare.place}):"
-                        f" two classes saved them; load {bare.label} with the class of {full.label} and save it again"
-                    )
-
     def _check_unused(self, setting: str, pattern: str, names: Collection[str]) -> None:
-        """A pattern that decided nothing: a mistake, unless what it would leave out is left out already."""
-        matches = matcher([pattern], setting)
-        if not any(map(matches, names)):
+        if not any(map(matcher([pattern], setting), names)):
             self.problems.append(f"{setting}: {pattern!r} matches no tensor; the inputs have names like {min(names)!r}")
         elif setting == "take":
             self.problems.append(
@@ -184,7 +154,7 @@ class _Planner:
             self.matched.add(("take", taken))
             self._take(name, places, self.merge.take[taken], f"take: {taken}")
             return
-        if name in self.copied:
+        if name in self.copied:  # every source presents it; of stacked layers only the last slice's are there
             self._take(name, places, places[0][0], "heads")
             return
         if not self._in_all(name, places) or not self._same_shape(name, places):
