@@ -11,12 +11,14 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hf_compress import __version__
+from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
 from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.export.manifest import write_manifest
 from hf_compress.export.merge_card import render_merge_card
 from hf_compress.export.requantize import has_processor, quantization_of, requantize
+from hf_compress.merging.architecture import model_class
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.job import Job
 from hf_compress.merging.merge import MergeResult, merge_checkpoints
@@ -54,13 +56,24 @@ def merge(
 
 
 def check_merge_job(job: Job) -> None:
-    """Refuse what could only be found out at the end: a scheme that cannot be written again.
+    """Refuse what could only be found out at the end: a result that cannot be quantized again.
 
     Raises:
-        CompressionError: see `quantization_of`.
+        CompressionError: see `quantization_of`; the result has no head, or config.json no class to load it by.
     """
-    if job.quantization and job.merge.quantized == "requantize":
-        quantization_of(job.quantization)
+    if not job.quantization or job.merge.quantized != "requantize":
+        return
+    quantization_of(job.quantization)
+    if job.heads.dropped:
+        raise CompressionError(
+            "heads: drop leaves a head to be trained, and quantizing the result again would make one of random numbers;"
+            " write quantized: dense"
+        )
+    if model_class(job.reference.config) is None:
+        raise CompressionError(
+            f"{job.reference.place}/config.json names no class of transformers in architectures, so the result cannot be"
+            " loaded to be quantized again; name it there, or write quantized: dense"
+        )
 
 
 def weights_bytes(folder: Path) -> int:

@@ -164,7 +164,7 @@ def _load(folder: Path) -> nn.Module:
     """The model by the class its config names, in the type it is stored in."""
     import transformers
 
-    config = transformers.AutoConfig.from_pretrained(folder)
+    config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
     names = config.architectures or []
     model_class: Any = getattr(transformers, names[0], None) if names else None
     loaded: nn.Module = (model_class or transformers.AutoModel).from_pretrained(folder, dtype="auto")
@@ -175,7 +175,7 @@ def _processor(folder: Path) -> Any:
     """What turns inputs into tensors for this model, to be written beside it; None where the folder has nothing."""
     from transformers import AutoProcessor
 
-    return AutoProcessor.from_pretrained(folder) if has_processor(folder) else None
+    return AutoProcessor.from_pretrained(folder, trust_remote_code=False) if has_processor(folder) else None
 
 
 def has_processor(folder: Path) -> bool:

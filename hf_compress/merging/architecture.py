@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,15 +44,37 @@ def check_model_types(sources: Sequence[Source]) -> None:
                 f"{first.label} ({first.place}) is a {kinds[0]} and {source.label} ({source.place}) a {kinds[1]} by their"
                 " config.json; models of two architectures do not merge, even where names and shapes agree"
             )
-        differing = [
-            f"{key} ({first.config[key]!r}, {source.config[key]!r})"
-            for key in sorted(first.config.keys() & source.config.keys() - _MAY_DIFFER)
-            if first.config[key] != source.config[key] and not key.endswith("_token_id")
-        ]
+        differing = list(_differing(first.config, source.config))
         if differing:
             logger.warning(
                 "%s and %s disagree about %s; the result has the former's", first.label, source.label, ", ".join(differing)
             )
+
+
+def check_prefixes(sources: Sequence[Source]) -> None:
+    """Refuse a bare encoder beside models with a head: one sentence, where otherwise each tensor would be missing.
+
+    Raises:
+        CompressionError: all names of one source have a word before them in another.
+    """
+    first = sources[0]
+    for other in sources[1:]:
+        for bare, full in ((first, other), (other, first)):
+            prefixes = {name.partition(".")[0] for name in full.infos if name.partition(".")[2] in bare.infos}
+            if prefixes and not set(bare.infos) & set(full.infos):
+                raise CompressionError(
+                    f"{full.label} ({full.place}) has {min(prefixes)}. before the names of {bare.label} ({bare.place}):"
+                    f" two classes saved them; load {bare.label} with the class of {full.label} and save it again"
+                )
+
+
+def _differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    """Fields that both have with other values, those of nested configs one by one."""
+    for key in sorted(one.keys() & other.keys() - _MAY_DIFFER):
+        if isinstance(one[key], Mapping) and isinstance(other[key], Mapping):
+            yield from _differing(one[key], other[key], f"{prefix}{key}.")
+        elif one[key] != other[key] and not key.endswith("_token_id"):
+            yield f"{prefix}{key} ({one[key]!r}, {other[key]!r})"
 
 
 def tied_tensors(folder: Path, config: dict[str, Any]) -> dict[str, str]:
@@ -92,16 +114,22 @@ def verify_loads(folder: Path, config: dict[str, Any], expected_missing: tuple[s
         return f"not loaded: config.json names {named}, which transformers does not have"
     with quiet():
         try:
-            _, info = cls.from_pretrained(folder, device_map="meta", output_loading_info=True)
+            _, info = cls.from_pretrained(folder, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True)
         except Exception as error:  # each architecture refuses in its own way
             reason = " ".join(str(error).split())[:300]
             raise CompressionError(f"{folder}: the merged checkpoint does not load as {cls.__name__}: {reason}") from error
     missing = sorted(name for name in info["missing_keys"] if not name.startswith(expected_missing or ("\0",)))
-    unexpected, mismatched = sorted(info["unexpected_keys"]), sorted(map(str, info["mismatched_keys"]))
-    for kind, names in (("lacks", missing), ("has the unknown tensor", unexpected), ("has another shape for", mismatched)):
+    mismatched = [f"{name} ({list(has)}, not {list(wants)})" for name, has, wants in sorted(info["mismatched_keys"])]
+    for kind, names, way_out in (
+        ("lacks", missing, "keep it, or correct config.json"),
+        ("has the unknown tensor", sorted(info["unexpected_keys"]), "exclude it, or correct config.json"),
+        ("has another shape for", mismatched, "correct config.json"),
+    ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CompressionError(f"{folder}: the merged checkpoint {kind} {names[0]}{more} as {cls.__name__} sees it")
+            raise CompressionError(
+                f"{folder}: the merged checkpoint {kind} {names[0]}{more} as {cls.__name__} sees it; {way_out}"
+            )
     return f"loads as {cls.__name__}: nothing missing, nothing unexpected"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.source import read_settings
 
 logger = logging.getLogger(__name__)
 
@@ -59,6 +60,7 @@ def copy_companions(source: Path, out: Path, *, tokenizer: bool = True) -> list[
 def companions(source: Path, *, tokenizer: bool = True) -> list[Path]:
     """Them in a checkpoint's folder, sorted; with `tokenizer` off without the tokenizer's."""
     patterns = [pattern for pattern in _PATTERNS if tokenizer or pattern not in _TOKENIZER]
+    patterns += ["*.py"] if _has_code(source) else []
     return sorted({file for pattern in patterns for file in source.glob(pattern)} | set(_sentence_modules(source)))
 
 
@@ -83,6 +85,12 @@ def _sentence_modules(source: Path) -> list[Path]:
     return [file, *settings, *folders]
 
 
+def _has_code(folder: Path) -> bool:
+    """Whether config.json names a class in files beside it, without which the result does not load."""
+    config = folder / "config.json"
+    return config.is_file() and "auto_map" in read_settings(config)
+
+
 def most_frequent_chat_template(folders: Sequence[Path]) -> str | None:
     """The template that most of the folders have, of equally many the first; white space around it does not count."""
     found = [template.strip() for template in map(_chat_template, dict.fromkeys(folders)) if template is not None]
@@ -99,7 +107,7 @@ def write_chat_template(template: str, out: Path) -> None:
     (out / "chat_template.jinja").write_text(template, encoding="utf-8")
     settings = out / "tokenizer_config.json"
     if settings.is_file():
-        data = json.loads(settings.read_text(encoding="utf-8"))
+        data = read_settings(settings)
         if data.pop("chat_template", None) is not None:  # one place, one template
             settings.write_text(json.dumps(data, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
@@ -111,7 +119,7 @@ def _chat_template(folder: Path) -> str | None:
         return file.read_text(encoding="utf-8")
     if not settings.is_file():
         return None
-    template = json.loads(settings.read_text(encoding="utf-8")).get("chat_template")
+    template = read_settings(settings).get("chat_template")
     if isinstance(template, list):  # several by name
         template = next((item["template"] for item in template if item.get("name") == "default"), None)
     return template if isinstance(template, str) else None
@@ -165,7 +173,7 @@ def resolve_folder(model: str, label: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.safetensors", "*.bin", "*.json", *_PATTERNS]))
+        return Path(snapshot_download(model, allow_patterns=["*.safetensors", "*.bin", "*.json", "*.py", *_PATTERNS]))
     except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CompressionError(f"{label}: {model!r} is no local folder, and the Hub could not give it: {reason}") from error

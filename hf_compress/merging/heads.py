@@ -23,13 +23,13 @@ class ResolvedHeads:
 
     Attributes:
         sources: in the order given, wrapped where a head changes. All present the same head, so its shape agrees.
-        copied: tensor -> label of the source whose tensor is the result; these are not merged.
+        copied: tensors that every source presents as the result's; these are not merged.
         dropped: tensors that no source shows any more; a load-back reports them as newly initialized, which is right.
         report: for the manifest.
     """
 
     sources: tuple[Source, ...]
-    copied: Mapping[str, str] = field(default_factory=dict)
+    copied: tuple[str, ...] = ()
     dropped: tuple[str, ...] = ()
     report: Mapping[str, Any] = field(default_factory=dict)
 
@@ -73,8 +73,8 @@ class HeadSource(Source):
 def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Heads) -> ResolvedHeads:
     """Apply the policy to the tensors that follow the number of labels.
 
-    Nothing changes where all sources have the same labels. Layers of a head that do not follow the number of labels (a
-    dense layer before the projection) are merged like any other tensor.
+    With "refuse" nothing changes where all heads have the same shape. Layers of a head that do not follow the number of
+    labels (a dense layer before the projection) are merged like any other tensor.
 
     Args:
         sources: the base first where there is one; vocabularies are aligned already.
@@ -82,14 +82,15 @@ def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Head
         heads: the policy.
 
     Raises:
-        CompressionError: heads differ in shape and the policy is "refuse"; the named member is unknown or has no head; or
-            a head cannot be concatenated.
+        CompressionError: heads differ in shape or in the order of their labels and the policy is "refuse"; there is no
+            head; the named member is unknown or has none; or a head cannot be concatenated.
     """
     labels = [_id2label(source) for source in sources]
     differing = _differing_shapes(sources)
-    if not differing and all(other == labels[0] for other in labels):
-        return ResolvedHeads(sources=tuple(sources))
     if not differing and heads.policy == "refuse":
+        if all(other == labels[0] for other in labels):
+            return ResolvedHeads(sources=tuple(sources))
+        _check_order(sources, labels)
         # Only the names differ, and default names (LABEL_0) say nothing: merged, but not in silence.
         return ResolvedHeads(sources=tuple(sources), report={"policy": "merged", "label_names_differ": True})
     found = {source.label: sized_tensors(source, "num_labels") for source in sources if source.config}
@@ -102,8 +103,13 @@ def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Head
                 f"{name} is {shape} in {one.label} and {other_shape} in {other.label}: their labels differ;"
                 " write heads: {policy: take, member: ...}, {policy: drop} or {policy: concatenate}"
             )
-    if not names or heads.policy == "refuse":
+    if heads.policy == "refuse":
         return ResolvedHeads(sources=tuple(sources))  # what else differs is the business of the check of all shapes
+    if not names:
+        raise CompressionError(
+            f"heads: no tensor of {sources[0].label} follows a number of labels, so {heads.policy} has nothing to do; leave"
+            " `heads` out"
+        )
     if heads.policy == "drop":
         dropped = tuple(name for name in names if name in {key for source in sources for key in source.infos})
         return ResolvedHeads(
@@ -130,8 +136,8 @@ def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Head
     joined = _join_labels(chosen)
     parts = dict.fromkeys(names, chosen)
     return ResolvedHeads(
-        sources=tuple(HeadSource(source, parts, set(), _with_labels(source, joined)) for source in sources),
-        copied=dict.fromkeys(names, sources[0].label),
+        sources=tuple(HeadSource(source, parts, set(), _with_labels(source, joined, chosen)) for source in sources),
+        copied=tuple(names),
         report={"policy": heads.policy, "members": [source.label for source in chosen], "tensors": names, "labels": joined},
     )
 
@@ -152,6 +158,19 @@ def _differing_shapes(sources: Sequence[Source]) -> dict[str, tuple[Source, Sour
             if owner.infos[name].shape != info.shape:
                 differing.setdefault(name, (owner, source))
     return differing
+
+
+def _check_order(sources: Sequence[Source], labels: Sequence[list[str]]) -> None:
+    """Refuse to average the rows of two labels where a name says that they are two."""
+    rows: dict[str, tuple[Source, int]] = {}
+    for source, names in zip(sources, labels, strict=True):
+        for row, name in enumerate(names):
+            owner, before = rows.setdefault(name, (source, row))
+            if before != row and owner is not source:
+                raise CompressionError(
+                    f"label {name!r} is row {before} of the head in {owner.label} and row {row} in {source.label}, so a"
+                    " merge would mix labels; write heads: {policy: take, member: ...}"
+                )
 
 
 def _check_concatenation(chosen: Sequence[Source], names: list[str], found: Mapping[str, Mapping[str, int]]) -> None:
@@ -179,8 +198,13 @@ def _join_labels(chosen: Sequence[Source]) -> list[str]:
     ]
 
 
-def _with_labels(source: Source, labels: list[str]) -> dict[str, Any]:
+def _with_labels(source: Source, labels: list[str], chosen: Sequence[Source]) -> dict[str, Any]:
+    """The source's config.json with the head's labels, and the loss it was trained with where there is one for all."""
     config = copy.deepcopy(source.config)
+    config.pop("problem_type", None)
+    kinds = {each.config.get("problem_type") for each in chosen}
+    if len(kinds) == 1 and None not in kinds:
+        config["problem_type"] = kinds.pop()
     config["id2label"] = {str(index): name for index, name in enumerate(labels)}
     config["label2id"] = {name: index for index, name in enumerate(labels)}
     if "num_labels" in config:

@@ -11,7 +11,7 @@ import torch
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
-from hf_compress.merging.architecture import check_model_types, tied_tensors
+from hf_compress.merging.architecture import check_model_types, check_prefixes, tied_tensors
 from hf_compress.merging.checks import check_merge
 from hf_compress.merging.companions import companions, most_frequent_chat_template, resolve_folder
 from hf_compress.merging.configuration import BASE, Merge
@@ -26,10 +26,12 @@ from hf_compress.merging.place import check_outside
 from hf_compress.merging.plan import Location, make_plan
 from hf_compress.merging.provenance import input_hashes, sha256_of
 from hf_compress.merging.quantized_source import DequantizedSource, dense_source
-from hf_compress.merging.source import Source, open_source
+from hf_compress.merging.source import Source, open_source, read_settings
 from hf_compress.merging.sparsity import SparsityPolicy
-from hf_compress.merging.stacking import stack_layers
+from hf_compress.merging.stacking import config_by_layer, stack_layers
 from hf_compress.merging.vocabulary import align
+
+GENERATION = "generation_config.json"
 
 
 class Job:
@@ -44,6 +46,7 @@ class Job:
         quantized: the members whose integers were unpacked, by label.
         quantization: config.json of the first of them, {} without any.
         vocabulary: what aligning the tokenizers did.
+        generation: generation_config.json of the result where the tokens move, else {}: it is copied.
         heads: what the policy for output heads did.
         changes: fields of config.json that stacking decides.
         account: where every tensor goes.
@@ -61,6 +64,7 @@ class Job:
         self.sources: dict[str, Source] = {}
         self._open()
         check_model_types(list(self.sources.values()))
+        check_prefixes(list(self.sources.values()))
         self._inputs = dict(self.sources)
         self.chat_template = self._chat_template()
         self.quantized: dict[str, DequantizedSource] = {}
@@ -73,6 +77,7 @@ class Job:
         self.heads = resolve_heads(self.vocabulary.sources, members, self.merge.heads)
         self.sources = {source.label: source for source in self.heads.sources}
         self.reference = next(iter(self.sources.values()))
+        self.generation = self._generation()
         self.changes: dict[str, Any] = {}
         mapping, merged_from = self._stack()
         tied = tied_tensors(self.folders[self.reference.label], self.reference.config)
@@ -89,6 +94,12 @@ class Job:
         if found is None and self.merge.compat != "mergekit":  # which then leaves the tokenizer as it is
             raise CompressionError("chat_template: no input has one; write the template itself, or leave it out")
         return found
+
+    def _generation(self) -> dict[str, Any]:
+        file = self.folders[self.reference.label] / GENERATION
+        if self.vocabulary.tokenizer is None or not file.is_file():
+            return {}
+        return self.vocabulary.move(read_settings(file), str(file))
 
     def _open(self) -> None:
         """All models, so that the refusal names every one that cannot be had."""
@@ -140,8 +151,10 @@ class Job:
         if self.merge.slices is None:
             return None, None
         names = {label: source.infos for label, source in self.sources.items()}
-        stack = stack_layers(self.merge, names, {label: source.config for label, source in self.sources.items()})
+        stack = stack_layers(self.merge, names, {label: config_by_layer(source) for label, source in self.sources.items()})
         self.changes = stack.config
+        if self.quantized:
+            self.quantization = next(iter(self.quantized.values())).stacked_config(stack.places)
         return stack.places, stack.members()
 
     def recipe_of(self, name: str) -> TensorRecipe:

@@ -16,7 +16,7 @@ from hf_compress.merging.architecture import model_class, verify_loads
 from hf_compress.merging.companions import copy_companions, write_chat_template, write_config
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine import Engine, available_threads, check_device
-from hf_compress.merging.job import Job
+from hf_compress.merging.job import GENERATION, Job
 from hf_compress.merging.place import check_outside, check_place, held
 from hf_compress.merging.plan import Account
 from hf_compress.merging.quantized_source import DequantizedSource
@@ -206,13 +206,11 @@ def _write_companions(part: Path, job: Job, layout: Layout) -> dict[str, Any]:
     dtype = str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else None
     config = write_config(job.reference.config, job.changes, dtype, part)
     source = job.tokenizer_folder()
-    generation = source / "generation_config.json"
     if job.vocabulary.tokenizer is not None:
         with full_disk_errors(part):
             job.vocabulary.tokenizer.save_pretrained(part)
-        if generation.is_file():
-            moved = job.vocabulary.move(json.loads(generation.read_text(encoding="utf-8")), str(generation))
-            (part / generation.name).write_text(json.dumps(moved, indent=2) + "\n", encoding="utf-8")
+        if job.generation:
+            (part / GENERATION).write_text(json.dumps(job.generation, indent=2) + "\n", encoding="utf-8")
     copy_companions(source, part, tokenizer=job.vocabulary.tokenizer is None)
     if job.chat_template is not None:
         write_chat_template(job.chat_template, part)

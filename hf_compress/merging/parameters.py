@@ -164,6 +164,8 @@ class _Resolver:
         chosen = {parameter: tuple(numbers[index] for index in keep) for parameter, numbers in values.items()}
         try:
             method = _replaced(self.method, fields)
+            if not keep and not method.needs_base:
+                self._check_alone(name, rules, depth)
             if keep:
                 method.check_weights(chosen["weight"], name)
                 method.check_values(chosen, tuple(labels), name)
@@ -172,6 +174,22 @@ class _Resolver:
             self.problems.append(said if name in said else f"{name}: {said}")
             return None
         return Parameters(method=method, values=chosen)
+
+    def _check_alone(self, name: str, rules: Sequence[_Rule], depth: float) -> None:
+        """A tensor of the base alone is copied, so what members are changed by may only say what changes nothing."""
+        neutral = type(self.method)()
+        for parameter in self.per_member:
+            if parameter == "weight":
+                continue
+            value = getattr(self.method, parameter)
+            for rule in rules:
+                if rule.rule.member is None and parameter in rule.rule.set:
+                    value = interpolate(rule.rule.set[parameter], depth)
+            if value != getattr(neutral, parameter):
+                raise CompressionError(
+                    f"{name} is the base's alone and is copied, so {parameter}={value:g} has no effect; list its model"
+                    " in members and name that in slices"
+                )
 
     def _own(self, member: Member, parameter: str) -> Value:
         """What the member says, else the method's field of the same name."""

@@ -3,8 +3,7 @@
 import dataclasses
 import functools
 import math
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -12,6 +11,7 @@ import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import BASE, Merge
+from hf_compress.merging.patterns import matcher
 from hf_compress.merging.source import Source, TensorInfo
 
 Location = tuple[str, str]
@@ -73,28 +73,12 @@ class Account:
         return {"merged": merged, "copied": len(self.tasks) - merged, "excluded": len(self.excluded)}
 
 
-def matcher(patterns: Sequence[str], setting: str) -> Callable[[str], str | None]:
-    """A function name -> the first pattern that matches, or None; `re:` patterns match from the start of the name.
-
-    Raises:
-        CompressionError: a pattern is no regular expression.
-    """
-    compiled: list[tuple[str, re.Pattern[str]]] = []
-    for pattern in patterns:
-        text = pattern.removeprefix("re:") if pattern.startswith("re:") else re.escape(pattern) + r"\Z"
-        try:
-            compiled.append((pattern, re.compile(text)))
-        except re.error as error:
-            raise CompressionError(f"{setting}: {pattern!r} is no regular expression: {error}") from error
-    return lambda name: next((pattern for pattern, expression in compiled if expression.match(name)), None)
-
-
 def make_plan(
     merge: Merge,
     sources: Mapping[str, Source],
     mapping: Mapping[str, Sequence[Location]] | None = None,
     tied: Mapping[str, str] | None = None,
-    copied: Mapping[str, str] | None = None,
+    copied: Sequence[str] = (),
 ) -> Account:
     """Account for every tensor of every source.
 
@@ -102,45 +86,52 @@ def make_plan(
         merge: the job.
         sources: by label; "base" is the base model's, the others in the recipe's order.
         mapping: result tensor -> its places, where layers are stacked; None = equal names belong together.
-        copied: result tensor -> the label of the input whose tensor it is (output heads).
+        copied: result tensors that every source presents alike (output heads).
         tied: result tensor -> the one whose weight it shares, for models that tie weights: such duplicates are left out.
 
     Raises:
         CompressionError: with every problem, one a line: tensors that some inputs lack, other shapes, integer tensors that
             differ, patterns that match nothing.
     """
-    return _Planner(merge, sources, tied or {}, copied or {}).plan(mapping)
+    return _Planner(merge, sources, tied or {}, copied).plan(mapping)
 
 
 class _Planner:
-    def __init__(
-        self, merge: Merge, sources: Mapping[str, Source], tied: Mapping[str, str], copied: Mapping[str, str]
-    ) -> None:
+    def __init__(self, merge: Merge, sources: Mapping[str, Source], tied: Mapping[str, str], copied: Sequence[str]) -> None:
         self.merge, self.sources, self.tied, self.copied = merge, sources, tied, copied
-        self.reference = next(iter(sources)) if BASE not in sources else BASE
         self.account = Account()
         self.problems: list[str] = []
         self.excludes = matcher(merge.exclude, "exclude")
         self.takes = matcher(list(merge.take), "take")
-        self.matched: set[str] = set()
+        self.matched: set[tuple[str, str]] = set()
 
     def plan(self, mapping: Mapping[str, Sequence[Location]] | None) -> Account:
         if mapping is None:
             mapping = self._by_name()
         for name in sorted(mapping):
             self._one(name, mapping[name])
-        for pattern in (*self.merge.exclude, *self.merge.take):
-            if pattern not in self.matched:
-                setting = "exclude" if pattern in self.merge.exclude else "take"
-                self.problems.append(
-                    f"{setting}: {pattern!r} matches no tensor; the inputs have names like {min(mapping)!r}"
-                )
+        given = [
+            *(("exclude", pattern) for pattern in self.merge.exclude),
+            *(("take", pattern) for pattern in self.merge.take),
+        ]
+        for setting, pattern in given:
+            if (setting, pattern) not in self.matched:
+                self._check_unused(setting, pattern, mapping)
         if not self.problems:
             self._check_complete()
         if self.problems:
             more = len(self.problems) - 10
             raise CompressionError("\n".join(self.problems[:10] + ([f"... and {more} more"] if more > 0 else [])))
         return self.account
+
+    def _check_unused(self, setting: str, pattern: str, names: Collection[str]) -> None:
+        if not any(map(matcher([pattern], setting), names)):
+            self.problems.append(f"{setting}: {pattern!r} matches no tensor; the inputs have names like {min(names)!r}")
+        elif setting == "take":
+            self.problems.append(
+                f"take: {pattern!r} decides nothing, as exclude, a pattern before it or a tie has all that it matches; put"
+                " it first, or leave it out"
+            )
 
     def _by_name(self) -> dict[str, list[Location]]:
         found: dict[str, list[Location]] = {}
@@ -152,7 +143,7 @@ class _Planner:
     def _one(self, name: str, places: Sequence[Location]) -> None:
         excluded = self.excludes(name)
         if excluded is not None:
-            self.matched.add(excluded)
+            self.matched.add(("exclude", excluded))
             self._leave_out(places, f"exclude: {excluded}")
             return
         if name in self.tied:
@@ -160,11 +151,11 @@ class _Planner:
             return
         taken = self.takes(name)
         if taken is not None:
-            self.matched.add(taken)
+            self.matched.add(("take", taken))
             self._take(name, places, self.merge.take[taken], f"take: {taken}")
             return
-        if name in self.copied:
-            self._take(name, places, self.copied[name], "heads")
+        if name in self.copied:  # every source presents it; of stacked layers only the last slice's are there
+            self._take(name, places, places[0][0], "heads")
             return
         if not self._in_all(name, places) or not self._same_shape(name, places):
             return
@@ -233,7 +224,8 @@ class _Planner:
     def _take(self, name: str, places: Sequence[Location], label: str, reason: str) -> None:
         chosen = next((place for place in places if place[0] == label), None)
         if chosen is None:
-            self.problems.append(f"{reason}: {label} has no tensor {name}; name an input that has it")
+            owners = ", ".join(owner for owner, _ in places)
+            self.problems.append(f"{reason}: {name} comes from {owners} here, and not from {label}; name one it comes from")
             return
         info = self._info(chosen)
         if self.merge.dtype != "auto" and info.dtype.is_floating_point:

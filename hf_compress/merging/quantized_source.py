@@ -1,5 +1,7 @@
 """Quantized members, presented as dense ones: every packed weight is unpacked when it is read."""
 
+import copy
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +90,29 @@ class DequantizedSource(Source):
     def scale(self, module: str) -> Tensor:
         """The stored scale of a quantized module: (O, 1) per channel, (O, I / group) per group."""
         return self._source.read(f"{module}.weight_scale")
+
+    def stacked_config(self, places: Mapping[str, Sequence[tuple[str, str]]]) -> dict[str, Any]:
+        """The stored config.json, with the modules it names by the names they have in a stacked model.
+
+        Args:
+            places: tensor of the result -> (label of a source, tensor in it) of each.
+        """
+        names: dict[str, list[str]] = {name.rpartition(".")[0]: [] for name in self.infos}
+        for new, found in places.items():
+            for label, old in found:
+                moved = names.get(old.rpartition(".")[0], []) if label == self.label else []
+                if new.rpartition(".")[0] not in moved:
+                    moved.append(new.rpartition(".")[0])
+
+        def renamed(patterns: Sequence[str]) -> list[str]:
+            return [name for pattern in patterns for name in names.get(pattern, [pattern])]
+
+        config = copy.deepcopy(self._source.config)
+        settings = config["quantization_config"]
+        settings["ignore"] = renamed(settings.get("ignore") or [])
+        for group in settings["config_groups"].values():
+            group["targets"] = renamed(group["targets"])
+        return config
 
     def read(self, name: str) -> Tensor:
         """One tensor, dense."""

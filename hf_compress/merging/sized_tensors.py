@@ -6,11 +6,13 @@ of any architecture are found, and in the names and the layout that the checkpoi
 """
 
 import copy
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.architecture import model_class
 from hf_compress.merging.source import Source
 
 if TYPE_CHECKING:
@@ -70,7 +72,8 @@ def sized_tensors(source: Source, setting: Setting) -> dict[str, int]:
     Tied tensors appear once, under the name the checkpoint has them by.
 
     Raises:
-        CompressionError: the architecture is unknown, or a tensor follows the setting in two dimensions.
+        CompressionError: the architecture is unknown, config.json names no class and there are tensors of a head,
+            or a tensor follows the setting in two dimensions.
     """
     config = load_config(source)
     if setting == "vocab_size" and vocabulary_path(config) is None:
@@ -80,6 +83,8 @@ def sized_tensors(source: Source, setting: Setting) -> dict[str, int]:
     setattr(owner, setting, getattr(owner, setting) + 1)
     before, prefix = _shapes_on_disk(config, source)
     after, _ = _shapes_on_disk(larger, source)
+    if model_class(source.config) is None:
+        _check_bare(source, before, prefix)
     found: dict[str, int] = {}
     for name in sorted(before.keys() & after.keys()):
         if before[name] == after[name]:
@@ -95,6 +100,16 @@ def sized_tensors(source: Source, setting: Setting) -> dict[str, int]:
                 found[candidate] = grown[0]
                 break
     return found
+
+
+def _check_bare(source: Source, names: Collection[str], prefix: str) -> None:
+    """Without a class the bare encoder was built, which says nothing about a head."""
+    for name in source.infos:
+        if name not in names and name.removeprefix(f"{prefix}.") not in names:
+            raise CompressionError(
+                f"{source.place}/config.json names no class of transformers in architectures, so what {name} follows cannot"
+                " be found out; name the class there"
+            )
 
 
 def _path_to(config: "PreTrainedConfig", target: "PreTrainedConfig") -> tuple[str, ...] | None:
@@ -114,10 +129,10 @@ def _shapes_on_disk(config: "PreTrainedConfig", source: Source) -> tuple[dict[st
     from transformers.core_model_loading import revert_weight_conversion
 
     names = config.architectures or []
-    model_class: Any = getattr(transformers, names[0], None) if names else None
+    cls = model_class(source.config)
     try:
         with torch.device("meta"):
-            model = model_class(config) if model_class is not None else transformers.AutoModel.from_config(config)
+            model: Any = cls(config) if cls is not None else transformers.AutoModel.from_config(config)
         state = revert_weight_conversion(model, model.state_dict())
     except Exception as error:  # any of the many model classes may refuse a config in its own way
         reason = " ".join(str(error).split())[:200]

@@ -163,17 +163,30 @@ def _info(name: str, entry: Entry) -> TensorInfo:
     return TensorInfo(dtype=_DTYPES[entry.dtype], shape=entry.shape)
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-    file = folder / "config.json"
-    if not file.is_file():
-        return {}
+def read_settings(file: Path) -> dict[str, Any]:
+    """The object in a JSON file.
+
+    Raises:
+        CompressionError: it holds none.
+    """
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         reason = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
         raise CompressionError(f"{file} is no valid JSON ({reason}); write or download it again") from error
-    if not isinstance(data, dict) or not isinstance(data.get("architectures") or [], list):
-        raise CompressionError(f"{file} is no configuration of a model; write or download it again")
+    if not isinstance(data, dict):
+        raise CompressionError(f"{file} holds no settings; write or download it again")
+    return data
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    file = folder / "config.json"
+    if not file.is_file():
+        return {}
+    data = read_settings(file)
+    for key, kind in (("architectures", list), ("quantization_config", dict), ("text_config", dict)):
+        if not isinstance(data.get(key), kind | None):
+            raise CompressionError(f"{file} is no configuration of a model ({key}); write or download it again")
     return data
 
 

@@ -12,6 +12,8 @@ from typing import Any
 from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.layers import Place, locate
+from hf_compress.merging.sized_tensors import known, load_config
+from hf_compress.merging.source import Source
 
 Location = tuple[str, str]
 """(label of an input, name of a tensor in it)."""
@@ -22,6 +24,8 @@ _INDEX_LISTS = ("mlp_only_layers", "cross_attention_layers", "moe_layers", "spar
 """Lists of layer numbers, as opposed to lists with one entry per layer."""
 _NOT_PER_LAYER = re.compile(r"architectures|keys_to_ignore|token_id|label")
 """Lists whose length has nothing to do with layers, even where it happens to be their number."""
+_DERIVED = ("layer_types", "no_rope_layers", "moe_layers")
+"""Lists that config classes work out from the layers' numbers where an older config.json does not state them."""
 _BY_NUMBER = {
     "sliding_window_pattern": 1,
     "full_attention_interval": 1,
@@ -31,8 +35,16 @@ _BY_NUMBER = {
     "expert_layer_period": 1,
     "first_k_dense_replace": 0,
     "no_rope_layer_interval": 0,
+    "scale_attn_by_inverse_layer_idx": False,
 }
 """Fields that say what a layer is by its number, and the value with which all layers are the same."""
+_STATED_BY = {
+    "sliding_window_pattern": "layer_types",
+    "full_attention_interval": "layer_types",
+    "no_rope_layer_interval": "no_rope_layers",
+    "interleave_moe_layer_step": "moe_layers",
+}
+"""The list that says it layer by layer; where that is renumbered, the field decides nothing."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,13 +66,28 @@ class Stack:
         return {name: [label for label, _ in places if label != BASE] for name, places in self.places.items()}
 
 
+def config_by_layer(source: Source) -> dict[str, Any]:
+    """config.json of a source, with the lists that its class derives."""
+    if not known(source):
+        return source.config
+    derived = load_config(source).to_dict()
+    config = _with_derived(source.config, derived)
+    if isinstance(config.get("text_config"), dict):
+        config["text_config"] = _with_derived(config["text_config"], derived.get("text_config") or {})
+    return config
+
+
+def _with_derived(config: Mapping[str, Any], derived: Mapping[str, Any]) -> dict[str, Any]:
+    return {**config, **{key: derived[key] for key in _DERIVED if derived.get(key) and not config.get(key)}}
+
+
 def stack_layers(merge: Merge, names: Mapping[str, Collection[str]], configs: Mapping[str, Mapping[str, Any]]) -> Stack:
     """The plan for `merge.slices`.
 
     Args:
         merge: a merge with slices; its first input (the base, or the first member) gives the config.
         names: label -> the names of its tensors.
-        configs: label -> its config.json as plain data; may be empty.
+        configs: label -> its config.json as plain data, see `config_by_layer`; may be empty.
 
     Raises:
         CompressionError: a range goes past an input's layers, the sources of a slice differ in their tensors or in what
@@ -182,7 +209,7 @@ def _config(
                         f" {counts[label]} layers, as it has in {reference}'s; correct the config"
                     )
             changes[key] = _per_layer(key, chosen, {label: part[key] for label, part in parts.items()})
-    _check_by_number(own, chosen, "layer_types" in changes)
+    _check_by_number(own, chosen, changes)
     return {nested: {**own, **changes}} if nested else changes
 
 
@@ -205,14 +232,14 @@ def _per_layer(key: str, chosen: list[list[tuple[str, int]]], values: Mapping[st
     return result
 
 
-def _check_by_number(config: Mapping[str, Any], chosen: list[list[tuple[str, int]]], has_types: bool) -> None:
+def _check_by_number(config: Mapping[str, Any], chosen: list[list[tuple[str, int]]], changes: Mapping[str, Any]) -> None:
     """Refuse to renumber layers whose kind follows from their number."""
     moved = next(((old, new) for new, sources in enumerate(chosen) for _, old in sources if old != new), None)
     if moved is None:
         return
     for key, same in _BY_NUMBER.items():
-        if key in ("sliding_window_pattern", "full_attention_interval") and has_types:
-            continue  # layer_types says it layer by layer, and it was renumbered
+        if _STATED_BY.get(key) in changes:
+            continue
         if config.get(key) not in (None, same):
             raise CompressionError(
                 f"slices: {key}={config[key]!r} says by its number what a layer is, and layer {moved[0]} would become"

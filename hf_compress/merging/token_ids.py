@@ -14,7 +14,11 @@ _ONE = re.compile(r".*_token_(id|index)$")
 """One id, or a list of which any counts (several ends of text)."""
 _LISTS = {"suppress_tokens", "begin_suppress_tokens", "bad_words_ids"}
 _PAIRS = {"forced_decoder_ids"}
-"""Lists of [position, id]."""
+"""Lists of [position, id], where no id leaves the choice to the model."""
+_BIASES = {"sequence_bias"}
+"""Lists of [ids, bias]."""
+_NAMED = {"lang_to_id", "task_to_id", "text_decoder_lang_to_code_id"}
+"""Mappings name -> id."""
 
 
 def move_token_ids(
@@ -33,7 +37,10 @@ def move_token_ids(
     """
     result: dict[str, Any] = {}
     for key, value in data.items():
-        if isinstance(value, Mapping):
+        if key in _NAMED and isinstance(value, Mapping):
+            new_ids = {name: moved.get(index, index) for name, index in value.items()}
+            result[key] = {name: index for name, index in new_ids.items() if index is not None}
+        elif isinstance(value, Mapping):
             result[key] = move_token_ids(value, moved, tokenizer, place)
         elif _ONE.match(key) and isinstance(value, int) and not isinstance(value, bool):
             new = moved.get(value, value)
@@ -50,7 +57,10 @@ def move_token_ids(
             if not result[key] and value and _ONE.match(key):
                 result[key] = getattr(tokenizer, key, None)
         elif key in _PAIRS and isinstance(value, list):
-            result[key] = [[at, moved.get(index, index)] for at, index in value if moved.get(index, index) is not None]
+            pairs = [(at, index, moved.get(index, index)) for at, index in value]
+            result[key] = [[at, new] for at, index, new in pairs if new is not None or index is None]
+        elif key in _BIASES and isinstance(value, list):
+            result[key] = [[_move_list([ids], moved)[0], bias] for ids, bias in value if _move_list([ids], moved)]
         else:
             result[key] = copy.deepcopy(value)
     return result

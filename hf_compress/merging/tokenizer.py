@@ -25,7 +25,7 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
     if not any((folder / name).is_file() for name in _FILES):
         return None
     try:
-        return AutoTokenizer.from_pretrained(folder, local_files_only=True)
+        return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # damaged files surface as KeyError, OSError, ValueError or the Rust library's own
         reason = " ".join(str(error).split())[:200]
         raise CompressionError(f"the tokenizer in {folder} cannot be loaded: {reason}") from error

@@ -163,6 +163,7 @@ def _load_all(
     found = [load_tokenizer(folders[source.label]) if source.label in folders else None for source in sources]
     if found[0] is None and (setting is not None or any(tokenizer is not None for tokenizer in found)):
         if setting is None and len(set(sizes)) == 1:
+            _check_owners(sources, found, sizes)
             return [None] * len(found), []  # equal sizes, and nothing says what the base's rows mean
         raise CompressionError(
             f"{sources[0].place} has no tokenizer, so its rows cannot be matched with the others'; save its tokenizer there"
@@ -179,6 +180,16 @@ def _load_all(
         found[number] = found[0]
         borrowed.append(sources[number].label)
     return found, borrowed
+
+
+def _check_owners(
+    sources: Sequence[Source], tokenizers: Sequence["PreTrainedTokenizerBase | None"], sizes: Sequence[int | None]
+) -> None:
+    """Of sources without a base to compare them with, those that have a tokenizer must agree."""
+    owners = [number for number, tokenizer in enumerate(tokenizers) if tokenizer is not None]
+    chosen = [tokenizers[number] for number in owners]
+    if not all(equal(chosen[0], other) for other in chosen):
+        raise CompressionError(_difference([sources[number] for number in owners], chosen, [sizes[n] for n in owners]))
 
 
 def _difference(

@@ -12,7 +12,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from hf_compress import CompressionError, Member, Merge, Pruning, Quantization, merge, prune, quantize, save_compressed
 from hf_compress.export.manifest import read_manifest
 from hf_compress.merging.configuration import Heads, LayerRange, Slice, Sparsity, Tokenizer
+from hf_compress.merging.job import check_merge_inputs
 from hf_compress.merging.method import MergeMethod
+from hf_compress.merging.methods.passthrough import Passthrough
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.quantization.schemes.w4a16 import W4A16
 from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
@@ -84,6 +86,16 @@ def test_a_union_of_vocabularies_gives_every_token_its_row(tmp_path):
     # Only b has the token: the average over those who have it is b's row.
     assert merged.get_input_embeddings().weight[new].eq(7.0).all()
     assert result.reports["vocabulary"]
+
+
+def test_a_generation_config_that_cannot_be_taken_over_is_refused_before_anything_is_written(tmp_path):
+    write_llamas(tmp_path)
+    file = tmp_path / "a" / "generation_config.json"
+    job = Merge(members=members(tmp_path, "a", "b"), tokenizer=Tokenizer(source="union", pad_to_multiple_of=7))
+    for text, sentence in (("{", "is no valid JSON"), ("[]", "holds no settings")):
+        file.write_text(text)
+        with pytest.raises(CompressionError, match=f"generation_config.json {sentence}"):
+            check_merge_inputs(job, tmp_path / "out")
 
 
 @pytest.mark.parametrize("policy", [{"policy": "take", "member": "b"}, {"policy": "drop"}, {"policy": "concatenate"}])
@@ -159,6 +171,30 @@ def test_a_scheme_that_cannot_be_written_again_is_refused_before_anything_is_wri
     with pytest.raises(CompressionError, match=r"the members' scheme \(4-bit int, group\) is none of"):
         merge(Merge(members=members(tmp_path, "a", "b")), tmp_path / "out")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_modules_that_are_not_quantized_are_stacked_as_such(tmp_path):
+    model = tiny_llama()
+    kept = "model.layers.{}.mlp.up_proj"
+    quantize(model, Quantization(scheme=W4A16(group_size=32), ignore=("lm_head", kept.format(0))))
+    save_compressed(model, tmp_path / "a", tiny_tokenizer())
+    slices = [Slice(sources=[LayerRange(member="a", layers=layers)]) for layers in ((1, 2), (0, 2), (0, 1))]
+    merge(Merge(method=Passthrough(), members=members(tmp_path, "a"), slices=slices), tmp_path / "out")
+    names = load_file(tmp_path / "out" / "model.safetensors").keys()
+    assert [f"{kept.format(layer)}.weight" in names for layer in range(4)] == [False, True, False, True]
+
+
+def test_what_cannot_be_quantized_again_is_refused(tmp_path):
+    for seed, name in enumerate("ab"):
+        model = tiny_bert(seed)
+        quantize(model, Quantization(scheme=W4A16(group_size=32), ignore=("classifier",)))
+        save_compressed(model, tmp_path / name)
+    with pytest.raises(CompressionError, match="would make one of random numbers; write quantized: dense"):
+        merge(Merge(members=members(tmp_path, "a", "b"), heads=Heads(policy="drop")), tmp_path / "out")
+    file = tmp_path / "a" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "architectures": None}))
+    with pytest.raises(CompressionError, match="config.json names no class of transformers in architectures"):
+        merge(Merge(members=members(tmp_path, "a", "b")), tmp_path / "out")
 
 
 def test_stacked_layers_make_a_deeper_model(tmp_path):

@@ -5,7 +5,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.merging.coefficients import Coefficients, group_of, groups_of
 from hf_compress.merging.configuration import Member, Rule
 from hf_compress.merging.methods.linear import Linear
-from hf_compress.merging.plan import matcher
+from hf_compress.merging.patterns import matcher
 from tests.tiny import tiny_bart, tiny_bert
 
 

@@ -67,3 +67,13 @@ def test_a_sentence_transformers_model_stays_one_unless_its_modules_have_weights
     (source / "modules.json").write_text("{}}")
     with pytest.raises(CompressionError, match="modules.json is no list of sentence-transformers modules"):
         companions(source)
+
+
+def test_code_goes_with_a_config_that_names_it(tmp_path):
+    base, out = _folder(tmp_path / "base"), tmp_path / "out"
+    out.mkdir()
+    (base / "modeling_mine.py").write_text("raise SystemExit")
+    (base / "config.json").write_text("{}")
+    assert copy_companions(base, out) == ["tokenizer_config.json"]
+    (base / "config.json").write_text('{"auto_map": {"AutoModel": "modeling_mine.Mine"}}')
+    assert copy_companions(base, out) == ["modeling_mine.py"]

@@ -41,7 +41,7 @@ def test_other_labels_are_refused_with_both_shapes(sources):
 
 def test_the_head_of_one_member_is_taken_with_its_labels(sources):
     resolved = resolve_heads(sources, MEMBERS, Heads(policy="take", member="topics"))
-    assert resolved.copied == dict.fromkeys(HEAD, "base")
+    assert sorted(resolved.copied) == HEAD
     for number, source in enumerate(resolved.sources):
         for name in source.infos:
             assert tuple(source.read(name).shape) == source.infos[name].shape
@@ -97,9 +97,35 @@ def test_a_written_multi_head_model_answers_like_both_members(tmp_path):
 
 def test_equal_labels_and_models_without_labels_change_nothing(tmp_path):
     same = [save(tmp_path / f"b{seed}", tiny_bert(seed=seed)) for seed in range(2)]
-    assert resolve_heads(same, ["b0", "b1"], Heads(policy="drop")).sources == tuple(same)
+    assert resolve_heads(same, ["b0", "b1"], Heads()).sources == tuple(same)
     llamas = [save(tmp_path / f"l{seed}", tiny_llama(seed=seed, vocab_size=60 + seed)) for seed in range(2)]
     assert resolve_heads(llamas, ["l0", "l1"], Heads()).sources == tuple(llamas)
+
+
+def test_a_policy_acts_on_equal_labels_too_and_is_refused_where_there_is_no_head(tmp_path):
+    same = [save(tmp_path / f"b{seed}", tiny_bert(seed=seed)) for seed in range(2)]
+    taken = resolve_heads(same, ["b0", "b1"], Heads(policy="take", member="b1"))
+    assert torch.equal(taken.sources[0].read(HEAD[1]), same[1].read(HEAD[1]))
+    llamas = [save(tmp_path / f"l{seed}", tiny_llama(seed=seed)) for seed in range(2)]
+    with pytest.raises(CompressionError, match="heads: no tensor of l0 follows a number of labels"):
+        resolve_heads(llamas, ["l0", "l1"], Heads(policy="take", member="l1"))
+
+
+def test_the_same_labels_in_another_order_are_refused(tmp_path):
+    one = save(tmp_path / "one", _named(tiny_bert(), ["bad", "so-so", "good"]))
+    two = save(tmp_path / "two", _named(tiny_bert(seed=1), ["good", "so-so", "bad"]))
+    with pytest.raises(CompressionError, match="label 'good' is row 2 of the head in one and row 0 in two"):
+        resolve_heads([save(tmp_path / "base", tiny_bert()), one, two], ["one", "two"], Heads())
+
+
+@pytest.mark.parametrize(
+    ("heads", "kind"),
+    [(Heads(policy="take", member="two"), "multi_label_classification"), (Heads(policy="concatenate"), None)],
+)
+def test_the_kind_of_problem_comes_with_the_head(tmp_path, heads, kind):
+    one = save(tmp_path / "one", tiny_bert(problem_type="single_label_classification"))
+    two = save(tmp_path / "two", tiny_bert(seed=1, problem_type="multi_label_classification"))
+    assert resolve_heads([one, two], ["one", "two"], heads).sources[0].config.get("problem_type") == kind
 
 
 def test_labels_that_differ_only_in_name_are_reported_or_follow_the_policy(tmp_path):

@@ -268,6 +268,14 @@ def test_nan_names_the_tensor_and_the_member(models, tmp_path, value):
     refusal(job, tmp_path / "out", r"model.layers.0.self_attn.q_proj.weight of .*broken.* holds NaN or infinity")
 
 
+def test_a_config_that_does_not_fit_the_weights_is_named_with_both_shapes(models, tmp_path):
+    make("Llama", 0).save_pretrained(tmp_path / "a")
+    config = json.loads((tmp_path / "a" / "config.json").read_text())
+    (tmp_path / "a" / "config.json").write_text(json.dumps({**config, "intermediate_size": 32}))
+    job = Merge(members=[Member(str(tmp_path / "a")), Member(str(models / "b"))])
+    refusal(job, tmp_path / "out", r"another shape for model.layers.0.mlp.down_proj.weight \(\[32, 64\], not \[32, 32\]\)")
+
+
 def test_overflow_of_the_stored_type_is_refused(models, tmp_path):
     job = Merge(
         method=Linear(normalize=False),

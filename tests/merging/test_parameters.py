@@ -11,6 +11,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import LayerRange, Member, Merge, Rule, Slice
 from hf_compress.merging.method import Compat, MergeMethod
 from hf_compress.merging.methods.linear import Linear
+from hf_compress.merging.methods.passthrough import Passthrough
 from hf_compress.merging.methods.slerp import Slerp
 from hf_compress.merging.parameters import interpolate, resolve
 
@@ -173,3 +174,12 @@ def test_ten_thousand_tensors_and_twenty_rules_agree_with_a_slow_reading():
                 weights.update({label: value for label in weights if rule.member in (None, label)})
         # another order of the same few additions
         assert found[name].values["weight"] == pytest.approx(tuple(weights.values()), rel=1e-12)
+
+
+def test_a_scale_for_layers_of_the_base_alone_is_refused():
+    pieces = tuple(Slice(sources=(LayerRange(member=label, layers=(0, 5)),)) for label in ("base", "a"))
+    rules = (Rule(match="re:.*q_proj.*", set={"scale": 0}),)
+    job = Merge(method=Passthrough(), members=(Member("a"),), base="x", slices=pieces, rules=rules)
+    name = "model.layers.0.self_attn.q_proj.weight"
+    with pytest.raises(CompressionError, match=f"{name} is the base's alone and is copied, so scale=0 has no effect"):
+        resolve(job, [name], {name: []})

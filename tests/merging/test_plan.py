@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from hf_compress import CompressionError
-from hf_compress.merging.configuration import Member, Merge
-from hf_compress.merging.plan import make_plan, matcher
+from hf_compress.merging.configuration import LayerRange, Member, Merge, Slice
+from hf_compress.merging.plan import make_plan
 from hf_compress.merging.source import Source, TensorInfo
 
 
@@ -72,13 +72,27 @@ def test_a_tensor_of_one_member_alone_is_a_problem_unless_a_rule_says_so():
         make_plan(job(), given)
     assert make_plan(job(exclude=("x",)), given).excluded == {("a", "x"): "exclude: x"}
     assert make_plan(job(take={"x": "a"}), given).tasks["x"].action == "copy"
-    with pytest.raises(CompressionError, match="take: x: b has no tensor x"):
+    with pytest.raises(CompressionError, match="take: x: x comes from a here, and not from b"):
         make_plan(job(take={"x": "b"}), given)
+
+
+def test_a_head_is_copied_from_any_source_of_its_slice():
+    stacked = job(slices=(Slice(sources=(LayerRange(member="b", layers=(0, 1)),)),))
+    account = make_plan(stacked, sources({"w": W}, {"w": W}), {"w": [("b", "w")]}, copied=["w"])
+    assert account.tasks["w"].sources == (("b", "w"),)
 
 
 def test_a_rule_that_matches_nothing_is_refused():
     with pytest.raises(CompressionError, match=r"exclude: 're:y.*' matches no tensor"):
         make_plan(job(exclude=("re:y.*",)), sources({"w": W}, {"w": W}))
+
+
+def test_a_rule_behind_another_may_leave_out_again_but_not_take():
+    given = sources({"v": W, "w": W}, {"v": W, "w": W})
+    assert list(make_plan(job(exclude=("re:w.*", "w")), given).tasks) == ["v"]
+    for rules in ({"take": {"re:w.*": "a", "w": "b"}}, {"take": {"w": "b"}, "exclude": ("w",)}):
+        with pytest.raises(CompressionError, match="take: 'w' decides nothing, as exclude, a pattern before it"):
+            make_plan(job(**rules), given)
 
 
 def test_eight_bit_floats_without_scales_are_refused():
@@ -97,10 +111,3 @@ def test_ten_problems_are_listed_and_the_rest_counted():
     with pytest.raises(CompressionError) as caught:
         make_plan(job(), sources(many, {name: torch.ones(99) for name in many}))
     assert len(str(caught.value).splitlines()) == 11 and str(caught.value).endswith("... and 3 more")
-
-
-def test_patterns_match_whole_names_or_from_the_start():
-    match = matcher(["a.b", r"re:c\..*"], "exclude")
-    assert [match(name) for name in ("a.b", "a.b.c", "axb", "c.x", "xc.x")] == ["a.b", None, None, r"re:c\..*", None]
-    with pytest.raises(CompressionError, match="take: 're:\\(' is no regular expression"):
-        matcher(["re:("], "take")

@@ -47,6 +47,13 @@ def test_a_bare_encoder_is_found_without_the_prefix(tmp_path):
     assert sized_tensors(source, "vocab_size") == {"embeddings.word_embeddings.weight": 0}
 
 
+def test_a_head_without_a_class_is_refused(tmp_path):
+    source = save(tmp_path / "llama", tiny_llama())
+    del source.config["architectures"]
+    with pytest.raises(CompressionError, match="names no class of transformers .* what lm_head.weight follows"):
+        sized_tensors(source, "vocab_size")
+
+
 def test_a_model_without_vocabulary_has_no_size(tmp_path):
     assert vocabulary_size(save(tmp_path / "vit", tiny_vit())) is None
     assert vocabulary_size(save(tmp_path / "llama", tiny_llama(vocab_size=48))) == 48

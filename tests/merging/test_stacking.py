@@ -12,7 +12,8 @@ from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import LayerRange, Member, Merge, Slice
 from hf_compress.merging.methods.linear import Linear
 from hf_compress.merging.parameters import resolve
-from hf_compress.merging.stacking import stack_layers
+from hf_compress.merging.source import Source
+from hf_compress.merging.stacking import config_by_layer, stack_layers
 
 LLAMA = ("model.embed_tokens.weight", "model.layers.{}.mlp.up_proj.weight", "model.norm.weight", "lm_head.weight")
 GPT2 = ("transformer.wte.weight", "transformer.h.{}.ln_1.bias", "transformer.ln_f.weight")
@@ -95,6 +96,22 @@ def test_the_config_of_a_text_model_may_lie_deeper():
     config = {"text_config": {"num_hidden_layers": 4, "hidden_size": 8}, "model_type": "x"}
     found = stack(merge_of([("a", 0, 4)], [("b", 2, 4)]), config=config)
     assert found.config == {"text_config": {"num_hidden_layers": 6, "hidden_size": 8}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "stated", "key", "expected"),
+    [
+        ("gemma2", {}, "layer_types", ["sliding_attention", "full_attention", "full_attention", "sliding_attention"]),
+        ("smollm3", {"no_rope_layer_interval": 2}, "no_rope_layers", [1, 0, 0, 1]),
+    ],
+)
+def test_what_an_older_config_leaves_to_the_numbers_moves_with_the_layers(kind, stated, key, expected):
+    source = Source()
+    source.config = {"model_type": kind, "num_hidden_layers": 4, **stated}
+    found = stack_layers(
+        merge_of([("a", 0, 2)], [("a", 1, 3)], labels=("a",)), {"a": names_of(LLAMA, 4)}, {"a": config_by_layer(source)}
+    )
+    assert found.config[key] == expected
 
 
 def test_a_folder_without_a_config_is_stacked_without_one():

@@ -1,5 +1,7 @@
 """The union of tokenizers."""
 
+import json
+
 import pytest
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
@@ -112,3 +114,15 @@ def test_damaged_files_are_refused_with_their_folder(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(CompressionError, match="cannot be loaded"):
         load_tokenizer(tmp_path)
+
+
+def test_code_of_a_tokenizer_is_not_run_whatever_the_user_would_answer(tmp_path, monkeypatch):
+    word_tokenizer([]).save_pretrained(tmp_path)
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    settings |= {"tokenizer_class": "Mine", "auto_map": {"AutoTokenizer": ["mine.Mine", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings))
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    with pytest.raises(CompressionError, match="cannot be loaded"):
+        load_tokenizer(tmp_path)
+    assert not (tmp_path / "ran").exists()

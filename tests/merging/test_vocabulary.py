@@ -281,6 +281,14 @@ def test_different_vocabularies_without_a_setting_are_refused(tmp_path):
         align([base, larger], folders, None)
 
 
+def test_members_that_differ_are_refused_where_the_base_has_no_tokenizer(tmp_path):
+    folders = {label: tmp_path / label for label in ("base", "one", "two")}
+    words = [None, word_tokenizer(WORDS), word_tokenizer(WORDS[::-1])]
+    sources = [save(folders[label], tiny_llama(vocab_size=7), words[seed]) for seed, label in enumerate(folders)]
+    with pytest.raises(CompressionError, match="the vocabulary of two has .* as token 4, that of one as 6"):
+        align(sources, folders, None)
+
+
 def test_settings_that_name_nothing_are_refused(tmp_path):
     sources, folders, _ = _checkpoints(tmp_path, MODELS["llama"])
     with pytest.raises(CompressionError, match=r"unknown tokenizer.source 'tow'; did you mean 'two'"):

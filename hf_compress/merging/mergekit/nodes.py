@@ -130,18 +130,20 @@ def read_nodes(text: str, source: str) -> Node:
     Raises:
         CompressionError: the text is no YAML, holds more than one document, or a key stands twice.
     """
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)
+    except yaml.YAMLError as error:
+        raise CompressionError(f"{source} is no valid YAML: {str(error).splitlines()[0]}") from error
     try:
         root = loader.get_single_node()
         if root is None:
             raise CompressionError(f"{source} is empty; a merge needs merge_method and models")
+        _check_keys(root, set())
         return _Builder(loader, source).node(root, root.start_mark.line + 1)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}" if mark else ""
         raise CompressionError(f"{source}{where}: no valid YAML: {error.problem}") from error
-    except yaml.YAMLError as error:
-        raise CompressionError(f"{source} is no valid YAML: {str(error).splitlines()[0]}") from error
     except RecursionError as error:
         raise CompressionError(f"{source} contains itself through an alias") from error
     finally:
@@ -161,17 +163,35 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode):
             return Node([self.node(item, item.start_mark.line + 1) for item in node.value], line, self.source)
         if not isinstance(node, yaml.MappingNode):
-            return Node(self.loader.construct_object(node), line, self.source)
-        own: set[str] = set()
-        for key, _ in node.value:
-            if not isinstance(key, yaml.ScalarNode):
-                raise yaml.MarkedYAMLError(problem="a key must be one word", problem_mark=key.start_mark)
-            if key.value in own and key.value != "<<":
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
-            own.add(key.value)
+            return Node(self._plain(node), line, self.source)
         self.loader.flatten_mapping(node)  # merge keys; the mapping's own keys come last and win
         mapping = {key.value: self.node(value, key.start_mark.line + 1) for key, value in node.value}
         return Node(mapping, line, self.source)
+
+    def _plain(self, node: yaml.Node) -> Any:
+        try:
+            return self.loader.construct_object(node)
+        except ValueError as error:  # a date in the 13th month
+            raise yaml.MarkedYAMLError(problem=f"{node.value!r}: {error}", problem_mark=node.start_mark) from error
+
+
+def _check_keys(node: yaml.Node, seen: set[int]) -> None:
+    """Refuse keys that are no words or stand twice; before merge keys are unfolded, which may say a key again."""
+    if isinstance(node, yaml.ScalarNode) or id(node) in seen:
+        return
+    seen.add(id(node))
+    if isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            _check_keys(item, seen)
+        return
+    own: set[str] = set()
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.MarkedYAMLError(problem="a key must be one word", problem_mark=key.start_mark)
+        if key.value in own and key.value != "<<":
+            raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} stands twice", problem_mark=key.start_mark)
+        own.add(key.value)
+        _check_keys(value, seen)
 
 
 def _shown(value: Any) -> str:

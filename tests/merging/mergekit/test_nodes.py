@@ -54,3 +54,14 @@ def test_aliases_cannot_grow_without_end():
 @pytest.mark.parametrize(("value", "truth"), [("true", True), ("0", False), ("1.0", True), ("'no'", False), ("ON", True)])
 def test_booleans_have_many_spellings(value, truth):
     assert read_nodes(f"a: {value}", "file").mapping("file")["a"].truth("a") is truth
+
+
+def test_a_mapping_with_a_merge_key_may_be_used_again():
+    tree = read_nodes("a: &a {x: 1, y: 2}\nb: {<<: &b {<<: *a, y: 3}}\nc: *b\nd: *b", "f").value
+    assert [{key: node.value for key, node in tree[name].value.items()} for name in "bcd"] == [{"x": 1, "y": 3}] * 3
+
+
+@pytest.mark.parametrize("text", ["a: 2024-13-45", "a: \0"])
+def test_what_yaml_cannot_read_is_refused(text):
+    with pytest.raises(CompressionError, match="f.* no valid YAML"):
+        read_nodes(text, "f")

@@ -1,0 +1,35 @@
+"""What the configs of the inputs say about the result."""
+
+import pytest
+
+from hf_compress._errors import CompressionError
+from hf_compress.merging.architecture import check_model_types, check_prefixes
+from hf_compress.merging.source import Source
+
+
+def _source(label, **text):
+    source = Source()
+    source.label = source.place = label
+    source.config = {"model_type": "llava", "text_config": {"hidden_size": 8, **text}}
+    return source
+
+
+def test_what_nested_configs_disagree_about_is_named_field_by_field(caplog):
+    check_model_types([_source("a", vocab_size=7, rope_theta=1e4), _source("b", vocab_size=8, rope_theta=1e6)])
+    assert caplog.messages == [
+        "a and b disagree about text_config.rope_theta (10000.0, 1000000.0); the result has the former's"
+    ]
+    caplog.clear()
+    check_model_types([_source("a", vocab_size=7), _source("b", vocab_size=8)])
+    assert not caplog.messages
+
+
+def test_a_prefix_before_all_names_is_one_sentence():
+    bare, full = _source("a"), _source("b")
+    bare.infos, full.infos = dict.fromkeys(["v", "w.x"]), dict.fromkeys(["m.v", "m.w.x", "h"])
+    for pair in ((bare, full), (full, bare)):
+        with pytest.raises(
+            CompressionError, match=r"b \(b\) has m. before the names of a \(a\).* load a with the class of b"
+        ):
+            check_prefixes(pair)
+    check_prefixes([bare, bare])
