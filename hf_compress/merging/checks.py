@@ -1,10 +1,11 @@
 """Checks between the fields of a merge that need no file: every problem, before anything is read."""
 
 import dataclasses
-import math
 from collections import Counter
 from collections.abc import Iterable
 from typing import Any
+
+import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
@@ -12,6 +13,7 @@ from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.writer import parse_size
 
+_LARGEST = torch.finfo(torch.float32).max
 UNION = "union"
 """The tokenizer source that is no label: the tokens of all."""
 
@@ -170,6 +172,6 @@ def _value(where: str, value: Any) -> Iterable[str]:
     if not items:
         yield f"{where} is an empty list; a gradient needs at least one number"
     for item in items:
-        if not isinstance(item, bool | int | float) or not math.isfinite(item):
-            yield f"{where}={value!r} is no number and no list of numbers"
+        if not isinstance(item, bool | int | float) or not abs(item) <= _LARGEST:
+            yield f"{where}={value!r} is no number in fp32 and no list of them"
             return

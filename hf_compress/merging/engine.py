@@ -22,6 +22,9 @@ from hf_compress.merging.source import Source
 from hf_compress.merging.sparsity import SparsityPolicy, TensorZeros, count_zeros
 from hf_compress.merging.writer import Layout, Shard, ShardFile
 
+_VARIANCES = "running_var"
+"""What BatchNorm calls its variances; task vectors can carry them below 0."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TensorRecipe:
@@ -205,6 +208,11 @@ class Engine:
                 dtype = str(task.info.dtype).removeprefix("torch.")
                 raise CompressionError(
                     f"{task.name}: merged values overflow {dtype}; lower the weights, or store with dtype: float32"
+                )
+            if task.name.endswith(_VARIANCES) and bool((stored < 0).any()):
+                raise CompressionError(
+                    f"{task.name}: the merged variance is negative in places, and BatchNorm takes its root; copy one"
+                    f" input's with take: {{'re:.*running_(mean|var)': <member>}}, then update_batch_norm() on data"
                 )
             yield part.offset, stored
 

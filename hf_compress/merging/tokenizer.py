@@ -1,6 +1,7 @@
 """Tokenizers: loading those of the members, and the union of several."""
 
 import json
+import logging
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,6 +11,8 @@ from hf_compress._errors import CompressionError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
+
+logger = logging.getLogger(__name__)
 
 _FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
@@ -67,6 +70,13 @@ def union(tokenizers: Mapping[str, "PreTrainedTokenizerBase"]) -> "PreTrainedTok
                 f"the tokenizer of {label} is a {kind(tokenizer)}, that of {first_label} a {kind(first)}, and their pieces"
                 f" do not mean the same text; take one of them instead: tokenizer: {{source: {first_label}}}"
             )
+    for label, tokenizer in others:
+        if _normalizer(tokenizer) != _normalizer(first):
+            logger.warning(
+                "the tokenizer of %s normalizes text otherwise than that of %s, which the result follows: some of its"
+                " tokens may never come up",
+                *(label, first_label),
+            )
     extended = _extend_model(first, [tokenizer for _, tokenizer in others])
     for _, tokenizer in others:
         known = extended.get_vocab()
@@ -82,6 +92,12 @@ def union(tokenizers: Mapping[str, "PreTrainedTokenizerBase"]) -> "PreTrainedTok
             f" tokenizer: {{source: {first_label}}}"
         )
     return extended
+
+
+def _normalizer(tokenizer: "PreTrainedTokenizerBase") -> Any:
+    """What is done to text before it is split, as plain data; None where nothing is, or it is not known."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    return None if backend is None else json.loads(backend.to_str())["normalizer"]
 
 
 def with_tokens(tokenizer: "PreTrainedTokenizerBase", tokens: Sequence[str]) -> "PreTrainedTokenizerBase":

@@ -285,6 +285,16 @@ def test_overflow_of_the_stored_type_is_refused(models, tmp_path):
     refusal(job, tmp_path / "out", "merged values overflow float16")
 
 
+def test_a_negative_variance_of_batch_norm_is_refused_with_the_way_out(tmp_path):
+    for seed, name in enumerate("ab"):
+        make("ResNet", seed).save_pretrained(tmp_path / name)
+    members = [Member(str(tmp_path / "a"), name="a", weight=1.0), Member(str(tmp_path / "b"), name="b", weight=-2.0)]
+    job = Merge(method=Linear(normalize=False), members=members)
+    refusal(job, tmp_path / "out", r"running_var: the merged variance is negative in places")
+    job = dataclasses.replace(job, take={"re:.*running_(mean|var)": "a"})
+    assert merge_checkpoints(job, tmp_path / "out").loads.endswith("nothing unexpected")
+
+
 def test_a_truncated_file_is_named(models, tmp_path):
     make("Llama", 1).save_pretrained(tmp_path / "short")
     file = tmp_path / "short" / "model.safetensors"

@@ -3,7 +3,7 @@
 import json
 
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 from transformers import PreTrainedTokenizerFast
 
 from hf_compress._errors import CompressionError
@@ -104,6 +104,16 @@ def test_tokenizers_of_different_kinds_are_refused():
     assert kind(word_tokenizer([])) == "WordLevel"
     with pytest.raises(CompressionError, match="of other is a BPE, that of base a WordLevel"):
         union({"base": word_tokenizer(["a"]), "other": bpe_tokenizer("ab", [("a", "b")])})
+
+
+def test_another_normalization_is_said(caplog):
+    first, other = word_tokenizer(["a"]), word_tokenizer(["B"])
+    union({"base": first, "other": other})
+    assert not caplog.records
+    first.backend_tokenizer.normalizer = normalizers.Lowercase()
+    both = union({"base": first, "other": other})
+    assert "the tokenizer of other normalizes text otherwise than that of base" in caplog.text
+    assert both("B")["input_ids"] == [both.unk_token_id]
 
 
 def test_a_folder_without_a_tokenizer_has_none(tmp_path):
