@@ -118,7 +118,7 @@ def merge_manifest(result: MergeResult, title: str, num_bytes: int, processor: b
         "kind": "merge",
         "name": title,
         "merge": dump(result.merge, full=True),
-        "recipe": {"job": "merge", **dump(result.merge)},
+        "recipe": {"job": "merge", "method": dump(method), **dump(result.merge)},
         "architecture": result.architecture,
         "processor": processor,
         "method": {"name": method.name, "reference": None if reference is None else str(reference)},

@@ -40,6 +40,7 @@ def test_the_card_loads_the_model_and_says_no_more_than_differs_from_the_default
     recipe = yaml.safe_load(text.split("```yaml\n")[1].split("```")[0])
     assert recipe == {
         "job": "merge",
+        "method": "linear",
         "members": [{"model": "./a", "name": "a"}, {"model": "./b", "name": "b"}],
         "max_shard_size": "1GB",
     }
