@@ -94,13 +94,16 @@ def tied_tensors(folder: Path, config: dict[str, Any]) -> dict[str, str]:
     return {name: source for name, source in cls._tied_weights_keys.items() if "*" not in name and "\\" not in name}
 
 
-def verify_loads(folder: Path, config: dict[str, Any], expected_missing: tuple[str, ...] = ()) -> str:
+def verify_loads(
+    folder: Path, config: dict[str, Any], expected_missing: tuple[str, ...] = (), place: Path | None = None
+) -> str:
     """Load the result's names and shapes, without memory for the weights, and refuse anything missing or unexpected.
 
     Args:
         folder: the result.
         config: its config.json.
         expected_missing: prefixes of tensors that are left out on purpose.
+        place: how refusals call the folder; by default as it is.
 
     Returns:
         A sentence for the report.
@@ -108,6 +111,7 @@ def verify_loads(folder: Path, config: dict[str, Any], expected_missing: tuple[s
     Raises:
         CompressionError: the checkpoint is not what the architecture expects.
     """
+    place = place or folder
     cls = model_class(config)
     if cls is None:
         named = ", ".join(config.get("architectures") or []) or "no architecture"
@@ -117,7 +121,7 @@ def verify_loads(folder: Path, config: dict[str, Any], expected_missing: tuple[s
             _, info = cls.from_pretrained(folder, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True)
         except Exception as error:  # each architecture refuses in its own way
             reason = " ".join(str(error).split())[:300]
-            raise CompressionError(f"{folder}: the merged checkpoint does not load as {cls.__name__}: {reason}") from error
+            raise CompressionError(f"{place}: the merged checkpoint does not load as {cls.__name__}: {reason}") from error
     missing = sorted(name for name in info["missing_keys"] if not name.startswith(expected_missing or ("\0",)))
     mismatched = [f"{name} ({list(has)}, not {list(wants)})" for name, has, wants in sorted(info["mismatched_keys"])]
     for kind, names, way_out in (
@@ -128,7 +132,7 @@ def verify_loads(folder: Path, config: dict[str, Any], expected_missing: tuple[s
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
             raise CompressionError(
-                f"{folder}: the merged checkpoint {kind} {names[0]}{more} as {cls.__name__} sees it; {way_out}"
+                f"{place}: the merged checkpoint {kind} {names[0]}{more} as {cls.__name__} sees it; {way_out}"
             )
     return f"loads as {cls.__name__}: nothing missing, nothing unexpected"
 

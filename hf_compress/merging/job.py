@@ -13,7 +13,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
 from hf_compress.merging.architecture import check_model_types, check_prefixes, tied_tensors
 from hf_compress.merging.checks import check_merge
-from hf_compress.merging.companions import companions, most_frequent_chat_template, resolve_folder
+from hf_compress.merging.companions import companions, most_frequent_chat_template, resolve_folder, write_config
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.engine import TensorRecipe
 from hf_compress.merging.heads import resolve_heads
@@ -22,7 +22,6 @@ from hf_compress.merging.lora_adapter import CONFIG as ADAPTER_CONFIG
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_source import AdaptedSource
 from hf_compress.merging.parameters import resolve
-from hf_compress.merging.place import check_outside
 from hf_compress.merging.plan import Location, make_plan
 from hf_compress.merging.provenance import input_hashes, sha256_of
 from hf_compress.merging.quantized_source import DequantizedSource, dense_source
@@ -187,21 +186,12 @@ class Job:
         """Every folder that is read."""
         return [*self.folders.values(), *self._beside]
 
+    def write_config(self, folder: Path) -> dict[str, Any]:
+        """Write config.json of the result; its content, {} where the inputs have none."""
+        dtypes = {task.info.dtype for task in self.account.tasks.values() if task.info.dtype.is_floating_point}
+        dtype = str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else None
+        return write_config(self.reference.config, self.changes, dtype, folder)
+
     def tokenizer_folder(self) -> Path:
         """Whose tokenizer and processors the result has."""
         return self.folders[self.reference.label]
-
-
-def check_merge_inputs(merge: Merge, out: Path) -> Job:
-    """Open every input and account for every tensor, without writing anything.
-
-    Args:
-        merge: the job.
-        out: where it would be written.
-
-    Raises:
-        CompressionError: with every problem.
-    """
-    job = Job(merge, 1)
-    check_outside(out, job.inputs())
-    return job

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
-from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.merging.architecture import verify_loads
 from hf_compress.merging.companions import copy_companions, resolve_folder, write_config
@@ -97,8 +96,7 @@ def apply_adapters(
                     file.write(name, 0, adapted.read(name).contiguous())
             finally:
                 file.close()
-        if len(layout.shards) > 1:
-            (part / INDEX).write_text(json.dumps(layout.index(), indent=2) + "\n")
+        layout.write_index(part)
         config = write_config(source.config, {}, None, part)
         copy_companions(folder, part)
         loads = verify_loads(part, config)

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.merging.architecture import model_class, verify_loads
-from hf_compress.merging.companions import copy_companions, write_chat_template, write_config
+from hf_compress.merging.companions import copy_companions, write_chat_template
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine import Engine, available_threads, check_device
 from hf_compress.merging.job import GENERATION, Job
 from hf_compress.merging.place import check_outside, check_place, held
 from hf_compress.merging.plan import Account
 from hf_compress.merging.quantized_source import DequantizedSource
+from hf_compress.merging.rehearsal import rehearse
 from hf_compress.merging.writer import (
     DiskError,
     Layout,
@@ -139,6 +139,7 @@ def merge_checkpoints(
         check_outside(out, job.inputs())
         if begin is not None:
             begin(job)
+        rehearse(job, out)
         layout = lay_out({name: task.info for name, task in job.account.tasks.items()}, shard_bytes, job.metadata())
         with held(part, out):
             try:
@@ -200,11 +201,8 @@ def _stream(part: Path, job: Job, layout: Layout, finished: list[str], device: s
 
 def _write_companions(part: Path, job: Job, layout: Layout) -> dict[str, Any]:
     """Everything that is not a weight; the config that was written."""
-    if len(layout.shards) > 1:
-        (part / INDEX).write_text(json.dumps(layout.index(), indent=2) + "\n")
-    dtypes = {task.info.dtype for task in job.account.tasks.values() if task.info.dtype.is_floating_point}
-    dtype = str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else None
-    config = write_config(job.reference.config, job.changes, dtype, part)
+    layout.write_index(part)
+    config = job.write_config(part)
     source = job.tokenizer_folder()
     if job.vocabulary.tokenizer is not None:
         with full_disk_errors(part):

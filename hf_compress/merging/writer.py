@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
+from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.merging.source import SAFETENSORS_NAMES, TensorInfo
 
@@ -57,10 +58,12 @@ class Layout:
     shard_of: dict[str, Shard] = field(default_factory=dict)
     num_bytes: int = 0
 
-    def index(self) -> dict[str, object]:
-        """The content of model.safetensors.index.json."""
-        weight_map = {name: shard.file for shard in self.shards for name in shard.offsets}
-        return {"metadata": {"total_size": self.num_bytes}, "weight_map": dict(sorted(weight_map.items()))}
+    def write_index(self, folder: Path) -> None:
+        """Write model.safetensors.index.json where there is more than one file."""
+        if len(self.shards) > 1:
+            weight_map = {name: shard.file for shard in self.shards for name in shard.offsets}
+            content = {"metadata": {"total_size": self.num_bytes}, "weight_map": dict(sorted(weight_map.items()))}
+            (folder / INDEX).write_text(json.dumps(content, indent=2) + "\n")
 
 
 def parse_size(text: str, field_name: str) -> int:

@@ -62,7 +62,7 @@ class MergeModels(Recipe, Merge, name="merge"):
         """Everything that can be found without writing: files, tensors, parameters, the folder."""
         from hf_compress.export.merged import check_merge_job
         from hf_compress.merging.engine import check_device
-        from hf_compress.merging.job import check_merge_inputs
+        from hf_compress.merging.rehearsal import check_merge_inputs
 
         return problems_in(
             lambda: check_output_dir(self.output_dir),

@@ -1,0 +1,50 @@
+"""What a merge would write, loaded before anything is computed: names, shapes and config, without the weights."""
+
+import os
+import tempfile
+from pathlib import Path
+
+from hf_compress.merging.architecture import verify_loads
+from hf_compress.merging.configuration import Merge
+from hf_compress.merging.job import Job
+from hf_compress.merging.place import check_outside
+from hf_compress.merging.writer import lay_out, parse_size
+
+
+def check_merge_inputs(merge: Merge, out: Path) -> Job:
+    """Open every input, account for every tensor and see that the result would load, without writing it.
+
+    Args:
+        merge: the job.
+        out: where it would be written.
+
+    Raises:
+        CompressionError: with every problem.
+    """
+    job = Job(merge, 1)
+    check_outside(out, job.inputs())
+    rehearse(job, out)
+    return job
+
+
+def rehearse(job: Job, out: Path) -> None:
+    """Refuse a result that would not load: a tensor left out that the architecture needs, a config that does not fit.
+
+    Files are made that have the headers of the result, and holes where its weights will be.
+
+    Args:
+        job: the merge.
+        out: where it will be written, for the refusal.
+
+    Raises:
+        CompressionError: see `verify_loads`.
+    """
+    infos = {name: task.info for name, task in job.account.tasks.items()}
+    layout = lay_out(infos, parse_size(job.merge.max_shard_size, "max_shard_size"), {})
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        for shard in layout.shards:
+            (folder / shard.file).write_bytes(shard.header)
+            os.truncate(folder / shard.file, shard.num_bytes)
+        layout.write_index(folder)
+        verify_loads(folder, job.write_config(folder), job.heads.dropped, out)
