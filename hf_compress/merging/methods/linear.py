@@ -51,6 +51,5 @@ class Linear(MergeMethod, name="linear"):
         scratch = torch.empty_like(merged)
         for tensor, weight in zip(rest, weights[1:], strict=True):
             merged.add_(scratch.copy_(tensor), alpha=weight)
-        if self.normalize:
-            merged.div_(torch.tensor(weights, dtype=torch.float32).sum().item())
-        return merged
+        total = torch.tensor(weights, dtype=torch.float32).sum().item() if self.normalize else 1.0
+        return merged if total == 1 else merged.div_(total)
