@@ -87,13 +87,19 @@ def report_lines(reports: Mapping[str, Any]) -> list[str]:
     lines = []
     for name, report in reports.items():
         shown = report.get("overall", report) if name == "zeros" else report
-        parts = ", ".join(
-            f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}"
-            for key, value in shown.items()
-            if isinstance(value, str | int | float)
-        )
-        lines.append(f"{name}: {parts}")
+        lines.append(f"{name}: {_listed(shown)}")
     return lines
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    """Numbers and words by name; one level of mappings in brackets, longer ones are the manifest's."""
+    parts = []
+    for key, value in values.items():
+        if isinstance(value, str | int | float):
+            parts.append(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}")
+        elif isinstance(value, Mapping) and 0 < len(value) <= 8 and all(isinstance(one, float) for one in value.values()):
+            parts.append(f"{key} ({_listed(value)})")
+    return ", ".join(parts)
 
 
 Finish = Callable[[Path, MergeResult], None]

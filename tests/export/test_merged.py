@@ -144,6 +144,10 @@ def test_quantized_members_are_unpacked_merged_and_packed_again(tmp_path):
     report = result.reports["requantized"]
     # Quantizing once more costs about as much as the members' own quantization did.
     assert 0 < report["relative_error"] < 2 * max(report["members_expected_error"].values())
+    assert (
+        f"relative_error {report['relative_error']:.4g}, members_expected_error (a 0."
+        in (tmp_path / "out" / "README.md").read_text()
+    )
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert config["quantization_config"]["quant_method"] == "compressed-tensors"
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
