@@ -10,6 +10,8 @@ from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 from hf_compress.merging.source import Source
 
+_COUNTERS = "num_batches_tracked"
+"""What BatchNorm calls its counter of batches; it counts only where the running statistics have no momentum."""
 Tensors = Mapping[str, Tensor]
 Weights = Sequence[float] | Callable[[str], Sequence[float]]
 """One number per member, or a function from a tensor's name to them."""
@@ -62,7 +64,8 @@ def merge_state_dicts(
         seed: of methods that draw random numbers.
 
     Returns:
-        New tensors by name, in the base's type, or without a base the first member's. Integer tensors are copied.
+        New tensors by name, in the base's type, or without a base the first member's. Integer tensors are copied;
+        BatchNorm's counters of batches may differ, and are those of that model.
 
     Raises:
         CompressionError: names or shapes differ, integer tensors differ, the base or a statistic is missing, or the method
@@ -92,7 +95,7 @@ def merge_state_dicts(
                     " models of equal shapes, without their heads where those differ"
                 )
         if not like.is_floating_point():
-            if any(not torch.equal(tensor, like) for tensor in tensors):
+            if not name.endswith(_COUNTERS) and any(not torch.equal(tensor, like) for tensor in tensors):
                 raise CompressionError(
                     f"{name} holds integers that differ between the members, which cannot be merged; give all of"
                     " them the same"

@@ -13,6 +13,7 @@ from hf_compress.merging.methods.linear import Linear
 from hf_compress.merging.methods.slerp import Slerp
 from hf_compress.merging.operands import CHUNK
 from hf_compress.merging.source import open_source
+from tests.merging.zoo import make
 from tests.tiny import tiny_llama, tiny_vit
 
 
@@ -92,6 +93,19 @@ def test_integers_are_copied_when_they_agree():
     assert torch.equal(merged["ids"], ids)
     with pytest.raises(CompressionError, match="ids holds integers that differ"):
         merge_state_dicts(Linear(), {"a": state(0.0, ids=ids), "b": state(1.0, ids=ids + 1)})
+
+
+def test_models_with_batch_norm_that_saw_other_numbers_of_batches_make_a_soup():
+    models = {name: make("ResNet", seed) for seed, name in enumerate("ab")}
+    for batches, model in enumerate(models.values(), start=3):
+        for name, buffer in model.named_buffers():
+            if name.endswith("num_batches_tracked"):
+                buffer.fill_(batches)
+    merged = merge_state_dicts(Linear(), {name: model.state_dict() for name, model in models.items()})
+    counters = {int(tensor) for name, tensor in merged.items() if name.endswith("num_batches_tracked")}
+    assert counters == {3}
+    pixels = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert load_merged(models["a"], merged)(pixel_values=pixels).logits.isfinite().all()
 
 
 @pytest.mark.parametrize(
