@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
@@ -62,6 +63,11 @@ class AveragingCallback(TrainerCallback):
         check_points(self.begin, self.every)
         if not self.name or self.name.startswith("_") or self.name == ".." or Path(self.name).name != self.name:
             raise CompressionError(f"name={self.name!r} is no folder name; write one like 'ema'")
+        if self.device is not None:
+            try:
+                torch.device(self.device)
+            except RuntimeError as error:
+                raise CompressionError(f"device={self.device!r} is none; write one like 'cpu' or 'cuda:0'") from error
         self._reset()
 
     def _reset(self) -> None:

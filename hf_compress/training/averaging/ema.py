@@ -42,7 +42,7 @@ class EMA(AveragingCallback):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 <= self.decay < 1:
+        if not isinstance(self.decay, int | float) or not 0 <= self.decay < 1:
             raise CompressionError(f"decay={self.decay!r} lies outside [0, 1); usual values are 0.99 to 0.9999")
 
     def decay_at(self, t: int) -> float:

@@ -56,7 +56,12 @@ def test_half_precision_weights_are_averaged_in_fp32(tmp_path):
     assert largest_difference(ema.average, recursion(record.weights, 0, 1, 0.999, False)) < 1e-6
 
 
-@pytest.mark.parametrize("decay", [1.0, -0.1])
+def test_a_device_that_is_none_is_refused():
+    with pytest.raises(CompressionError, match="device='nonsense' is none; write one like 'cpu'"):
+        EMA(device="nonsense")
+
+
+@pytest.mark.parametrize("decay", [1.0, -0.1, "0.9"])
 def test_a_decay_outside_its_range_is_refused(decay):
     with pytest.raises(CompressionError, match=r"decay=.* lies outside \[0, 1\)"):
         EMA(decay=decay)
