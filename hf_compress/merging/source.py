@@ -187,6 +187,8 @@ def _read_config(folder: Path) -> dict[str, Any]:
     for key, kind in (("architectures", list), ("quantization_config", dict), ("text_config", dict)):
         if not isinstance(data.get(key), kind | None):
             raise CompressionError(f"{file} is no configuration of a model ({key}); write or download it again")
+    if not all(isinstance(name, str) for name in data.get("architectures") or ()):
+        raise CompressionError(f"{file} is no configuration of a model (architectures); write or download it again")
     return data
 
 

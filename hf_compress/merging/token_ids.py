@@ -37,6 +37,9 @@ def move_token_ids(
     """
     result: dict[str, Any] = {}
     for key, value in data.items():
+        pairs = value if key in _PAIRS | _BIASES and isinstance(value, list) else []
+        if not all(isinstance(item, list) and len(item) == 2 for item in pairs):
+            raise CompressionError(f"{place}: {key}={value!r} is no list of pairs; correct it, or remove it")
         if key in _NAMED and isinstance(value, Mapping):
             new_ids = {name: moved.get(index, index) for name, index in value.items()}
             result[key] = {name: index for name, index in new_ids.items() if index is not None}
@@ -57,8 +60,8 @@ def move_token_ids(
             if not result[key] and value and _ONE.match(key):
                 result[key] = getattr(tokenizer, key, None)
         elif key in _PAIRS and isinstance(value, list):
-            pairs = [(at, index, moved.get(index, index)) for at, index in value]
-            result[key] = [[at, new] for at, index, new in pairs if new is not None or index is None]
+            triples = [(at, index, moved.get(index, index)) for at, index in value]
+            result[key] = [[at, new] for at, index, new in triples if new is not None or index is None]
         elif key in _BIASES and isinstance(value, list):
             result[key] = [[_move_list([ids], moved)[0], bias] for ids, bias in value if _move_list([ids], moved)]
         else:

@@ -295,6 +295,14 @@ def test_a_negative_variance_of_batch_norm_is_refused_with_the_way_out(tmp_path)
     assert merge_checkpoints(job, tmp_path / "out").loads.endswith("nothing unexpected")
 
 
+@pytest.mark.parametrize("value", [3, [3], {}])
+def test_a_config_that_is_none_is_named(models, tmp_path, value):
+    folder = edit(models, tmp_path, lambda tensors: None)
+    (folder / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": value}))
+    job = Merge(members=[Member(str(models / "a")), Member(str(folder))])
+    refusal(job, tmp_path / "out", r"broken/config.json is no configuration of a model \(architectures\)")
+
+
 def test_a_truncated_file_is_named(models, tmp_path):
     make("Llama", 1).save_pretrained(tmp_path / "short")
     file = tmp_path / "short" / "model.safetensors"
