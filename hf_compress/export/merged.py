@@ -22,7 +22,6 @@ from hf_compress.merging.architecture import model_class
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.job import Job
 from hf_compress.merging.merge import MergeResult, merge_checkpoints
-from hf_compress.merging.writer import full_disk_errors
 
 
 def merge(
@@ -46,8 +45,7 @@ def merge(
     def finish(folder: Path, result: MergeResult) -> None:
         if result.quantized and job.quantized == "requantize":
             # The result is the caller's as well: what happened here belongs into its reports.
-            with full_disk_errors(folder):
-                result.reports["requantized"] = _requantize(folder, result)
+            result.reports["requantized"] = _requantize(folder, result)
         manifest = merge_manifest(result, title or out.name, weights_bytes(folder), has_processor(folder))
         write_manifest(manifest, folder)
         (folder / "README.md").write_text(render_merge_card(manifest), encoding="utf-8")

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress.export.compressed_tensors import save_compressed
+from hf_compress.merging.architecture import model_class
 from hf_compress.merging.quantized_source import DequantizedSource
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
@@ -165,9 +166,7 @@ def _load(folder: Path) -> nn.Module:
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    names = config.architectures or []
-    model_class: Any = getattr(transformers, names[0], None) if names else None
-    loaded: nn.Module = (model_class or transformers.AutoModel).from_pretrained(folder, dtype="auto")
+    loaded: nn.Module = (model_class(config.to_dict()) or transformers.AutoModel).from_pretrained(folder, dtype="auto")
     return loaded
 
 

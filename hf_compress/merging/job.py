@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from hf_compress.merging.source import Source, open_source, read_settings
 from hf_compress.merging.sparsity import SparsityPolicy
 from hf_compress.merging.stacking import config_by_layer, stack_layers
 from hf_compress.merging.vocabulary import align
+from hf_compress.merging.writer import Layout, lay_out, parse_size
 
 GENERATION = "generation_config.json"
 
@@ -54,10 +56,11 @@ class Job:
     """
 
     def __init__(self, merge: Merge, threads: int) -> None:
-        problems = check_merge(merge.plain())
+        plain = merge.plain()
+        problems = check_merge(plain)
         if problems:
             raise CompressionError("\n".join(problems))
-        self.public = publish(merge.plain())
+        self.public = publish(plain)
         self.merge, self.threads = self.public.job, threads
         self.folders: dict[str, Path] = {}
         self.sources: dict[str, Source] = {}
@@ -185,6 +188,11 @@ class Job:
     def inputs(self) -> list[Path]:
         """Every folder that is read."""
         return [*self.folders.values(), *self._beside]
+
+    def layout(self, metadata: Mapping[str, str]) -> Layout:
+        """The result's files, each with `metadata` in its header."""
+        infos = {name: task.info for name, task in self.account.tasks.items()}
+        return lay_out(infos, parse_size(self.merge.max_shard_size, "max_shard_size"), metadata)
 
     def write_config(self, folder: Path) -> dict[str, Any]:
         """Write config.json of the result; its content, {} where the inputs have none."""

@@ -1,7 +1,6 @@
 """A PEFT LoRA adapter, read from its folder: no model is built, and nothing in it is run."""
 
 import dataclasses
-import json
 import math
 import re
 import threading
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
-from hf_compress.merging.source import load_bin
+from hf_compress.merging.source import load_bin, read_settings
 
 CONFIG, WEIGHTS, WEIGHTS_BIN = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
@@ -177,13 +176,7 @@ def _open_tensors(folder: Path) -> _Tensors:
 def _read_config(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise CompressionError(f"{file.parent} holds no {CONFIG}; name a folder that PEFT's save_pretrained wrote")
-    try:
-        data = json.loads(file.read_text())
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise CompressionError(f"{file} is no valid JSON ({error}); write or download it again") from error
-    if not isinstance(data, dict):
-        raise CompressionError(f"{file} holds no mapping; write or download it again")
-    return data
+    return read_settings(file)
 
 
 def _check_config(config: dict[str, Any], place: str) -> None:

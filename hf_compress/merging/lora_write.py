@@ -17,7 +17,7 @@ from torch import Tensor
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress.merging.lora_adapter import CONFIG, PREFIX, WEIGHTS
-from hf_compress.merging.place import check_place, held
+from hf_compress.merging.place import check_place, clear, held
 from hf_compress.merging.source import TensorInfo
 from hf_compress.merging.writer import ShardFile, lay_out
 
@@ -115,11 +115,7 @@ def written_beside(out: Path) -> Iterator[Path]:
     """
     part = out.with_name(f".{out.name}.part")
     with held(part, out):
-        for left in part.iterdir():
-            if left.is_dir():
-                shutil.rmtree(left)
-            else:
-                left.unlink()
+        clear(part)
         try:
             yield part
         except BaseException:

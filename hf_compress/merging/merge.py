@@ -2,9 +2,8 @@
 
 import json
 import logging
-import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,19 +15,11 @@ from hf_compress.merging.companions import copy_companions, write_chat_template
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine import Engine, available_threads, check_device
 from hf_compress.merging.job import GENERATION, Job
-from hf_compress.merging.place import check_outside, check_place, held
+from hf_compress.merging.place import check_place, clear, held
 from hf_compress.merging.plan import Account
 from hf_compress.merging.quantized_source import DequantizedSource
-from hf_compress.merging.rehearsal import rehearse
-from hf_compress.merging.writer import (
-    DiskError,
-    Layout,
-    disk_errors,
-    full_disk_errors,
-    lay_out,
-    parse_size,
-    require_space,
-)
+from hf_compress.merging.rehearsal import check_merge_inputs
+from hf_compress.merging.writer import DiskError, Layout, disk_errors, require_space
 
 logger = logging.getLogger(__name__)
 
@@ -138,22 +129,19 @@ def merge_checkpoints(
     check_device(device)
     if threads is not None and threads < 1:
         raise CompressionError(f"threads={threads} computes nothing; use 1 or more, or leave it out for all cores")
-    shard_bytes = parse_size(merge.max_shard_size, "max_shard_size")
     part = out.with_name(f".{out.name}.part")
     with disk_errors(out):
-        job = Job(merge, threads or available_threads())
-        check_outside(out, job.inputs())
+        job = check_merge_inputs(merge, out, threads or available_threads())
         if begin is not None:
             begin(job)
-        rehearse(job, out)
-        layout = lay_out({name: task.info for name, task in job.account.tasks.items()}, shard_bytes, job.metadata())
+        layout = job.layout(job.metadata())
         with held(part, out):
             try:
                 return _write(part, out, job, layout, device, finish)
             except DiskError:
                 raise
             except CompressionError:  # of what goes in, and with another input it is another merge
-                _clear(part)
+                clear(part)
                 raise
 
 
@@ -211,8 +199,7 @@ def _write_companions(part: Path, job: Job, layout: Layout) -> dict[str, Any]:
     config = job.write_config(part)
     source = job.tokenizer_folder()
     if job.vocabulary.tokenizer is not None:
-        with full_disk_errors(part):
-            job.vocabulary.tokenizer.save_pretrained(part)
+        job.vocabulary.tokenizer.save_pretrained(part)
         if job.generation:
             (part / GENERATION).write_text(json.dumps(job.generation, indent=2) + "\n", encoding="utf-8")
     copy_companions(source, part, tokenizer=job.vocabulary.tokenizer is None)
@@ -241,17 +228,10 @@ def _open_part(part: Path, job: Job, layout: Layout) -> list[str]:
             logger.info("going on with an interrupted merge: %d of %d files are there", len(finished), len(sizes))
         else:
             logger.info("%s is left from another merge and is replaced", part)
-    _clear(part, [*finished, _JOURNAL])
+    clear(part, [*finished, _JOURNAL])
     require_space(part, sum(shard.num_bytes for shard in layout.shards if shard.file not in finished))
     _write_journal(part, job, finished)
     return finished
-
-
-def _clear(part: Path, keep: Sequence[str] = ()) -> None:
-    """Remove what is in it."""
-    for entry in part.iterdir():
-        if entry.name not in keep:
-            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def _read_journal(part: Path) -> Mapping[str, Any]:

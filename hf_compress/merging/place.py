@@ -2,7 +2,8 @@
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from hf_compress._errors import CompressionError
@@ -66,6 +67,13 @@ def held(part: Path, out: Path) -> Iterator[None]:
                 break
             with contextlib.suppress(OSError):
                 folder.rmdir()
+
+
+def clear(folder: Path, keep: Collection[str] = ()) -> None:
+    """Remove what is in it, but for the names to keep."""
+    for entry in folder.iterdir():
+        if entry.name not in keep:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
 
 
 def _lock(descriptor: int) -> bool:

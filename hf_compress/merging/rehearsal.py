@@ -8,20 +8,20 @@ from hf_compress.merging.architecture import verify_loads
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.job import Job
 from hf_compress.merging.place import check_outside
-from hf_compress.merging.writer import lay_out, parse_size
 
 
-def check_merge_inputs(merge: Merge, out: Path) -> Job:
+def check_merge_inputs(merge: Merge, out: Path, threads: int = 1) -> Job:
     """Open every input, account for every tensor and see that the result would load, without writing it.
 
     Args:
         merge: the job.
         out: where it would be written.
+        threads: of the job.
 
     Raises:
         CompressionError: with every problem.
     """
-    job = Job(merge, 1)
+    job = Job(merge, threads)
     check_outside(out, job.inputs())
     rehearse(job, out)
     return job
@@ -39,8 +39,7 @@ def rehearse(job: Job, out: Path) -> None:
     Raises:
         CompressionError: see `verify_loads`.
     """
-    infos = {name: task.info for name, task in job.account.tasks.items()}
-    layout = lay_out(infos, parse_size(job.merge.max_shard_size, "max_shard_size"), {})
+    layout = job.layout({})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for shard in layout.shards:

@@ -63,7 +63,8 @@ def move_token_ids(
             triples = [(at, index, moved.get(index, index)) for at, index in value]
             result[key] = [[at, new] for at, index, new in triples if new is not None or index is None]
         elif key in _BIASES and isinstance(value, list):
-            result[key] = [[_move_list([ids], moved)[0], bias] for ids, bias in value if _move_list([ids], moved)]
+            biases = [(_move_list([ids], moved), bias) for ids, bias in value]
+            result[key] = [[kept[0], bias] for kept, bias in biases if kept]
         else:
             result[key] = copy.deepcopy(value)
     return result

@@ -197,30 +197,16 @@ def disk_errors(folder: Path) -> Iterator[None]:
         folder: what is being written; named where the system names no file.
 
     Raises:
-        CompressionError: a full disk, a file that cannot be read or written.
+        DiskError: a full disk, a file that cannot be read or written.
     """
     try:
         yield
     except OSError as error:
         raise _disk_error(Path(error.filename or folder), error) from error
-
-
-@contextlib.contextmanager
-def full_disk_errors(folder: Path) -> Iterator[None]:
-    """The same for libraries that say a full disk in an exception of their own (tokenizers, safetensors).
-
-    Args:
-        folder: what is being written.
-
-    Raises:
-        OSError: the disk is full.
-    """
-    try:
-        yield
-    except Exception as error:
-        if not isinstance(error, OSError) and f"os error {errno.ENOSPC}" in str(error):
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder)) from error
-        raise
+    except Exception as error:  # tokenizers and safetensors say it in exceptions of their own
+        if f"os error {errno.ENOSPC}" not in str(error):
+            raise
+        raise _disk_error(folder, OSError(errno.ENOSPC, "")) from error
 
 
 def _disk_error(path: Path, error: OSError) -> DiskError:

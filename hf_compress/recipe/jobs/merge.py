@@ -44,7 +44,7 @@ class MergeModels(Recipe, Merge, name="merge"):
             return []
         names = [item.name for item in dataclasses.fields(Merge) if item.name in parts]
         sentences = check_merge(Merge(**{name: parts[name] for name in names}))
-        return [problem for sentence in sentences for problem in problems_of(CompressionError(sentence))]
+        return problems_of(CompressionError("\n".join(sentences)))
 
     @classmethod
     def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
