@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -12,9 +11,6 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules import cast_weights
 from hf_compress._units import resolve_point
 from hf_compress.distillation.configuration import Distillation
-from hf_compress.distillation.objective import distillation_objective
-from hf_compress.distillation.task_loss import task_kind
-from hf_compress.distillation.teacher import LoadedTeacher
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
 from hf_compress.pruning.prune import measure_sparsity
@@ -22,6 +18,7 @@ from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import convert, prepare
 from hf_compress.training.callbacks import PruningCallback, QuantizationCallback
 from hf_compress.training.compatibility import Situation, check_compatibility
+from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.restore import restore_weights
 from hf_compress.training.sidecar import SIDECAR, check_sidecar, read_sidecar, sidecar
 
@@ -54,10 +51,8 @@ class CompressionMixin(_Host):
         self.pruning = pruning
         self.quantization = quantization
         self.distillation = distillation
-        self._teacher: LoadedTeacher | None = None
+        self._distillation_step: DistillationStep | None = None
         self._prepared: nn.Module | None = None
-        self._loss_sums: dict[str, Tensor] = {}
-        self._loss_steps = 0
         self._pruning_callback: PruningCallback | None = None
         super().__init__(*args, **kwargs)
         check_compatibility(Situation(trainer=self, pruning=pruning, quantization=quantization, distillation=distillation))
@@ -77,8 +72,7 @@ class CompressionMixin(_Host):
     def _prepare_compression(self, model: nn.Module) -> None:
         """Teacher first (it copies the model as it is), then the modules."""
         if self.distillation is not None:
-            task_kind(model)
-            self._teacher = self.distillation.teacher.load(model, self.args.device)
+            self._distillation_step = DistillationStep(self.distillation, model, self.args.device)
         if self.pruning is not None:
             Masks(model, self.pruning)
         if self.quantization is not None:
@@ -101,58 +95,16 @@ class CompressionMixin(_Host):
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
         """The Trainer's loss; with distillation on, and in training, the distillation objective instead."""
-        if self._teacher is None or self.distillation is None or not self.model.training:
+        if self._distillation_step is None or not self.model.training:
             return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        inputs = dict(inputs)
-        labels, shift_labels = inputs.pop("labels", None), inputs.pop("shift_labels", None)
-        if labels is None:
-            raise CompressionError("distillation needs labels in every batch to know which positions count; add them")
-        if "decoder_input_ids" not in inputs and hasattr(self.model, "prepare_decoder_input_ids_from_labels"):
-            inputs["decoder_input_ids"] = self.model.prepare_decoder_input_ids_from_labels(labels=labels)
-        with self.accelerator.autocast():
-            signal = self._teacher.signal(inputs)
-        outputs = model(**inputs)
-        kind = task_kind(self.model, labels)
-        loss, task, distilled = distillation_objective(
-            self.distillation, outputs.logits, labels, signal, kind, shift_labels
-        )
-        scale = self._loss_scale(labels, num_items_in_batch)
-        loss = loss * scale + self._router_loss(outputs)
-        self._note_losses(task_loss=task * scale, distillation_loss=distilled * scale)
+        loss, outputs = self._distillation_step.loss(self, model, inputs, num_items_in_batch)
         return (loss, outputs) if return_outputs else loss
-
-    def _loss_scale(self, labels: Tensor, num_items: Tensor | int | None) -> Tensor | float:
-        """1 / items in the accumulated batch, times the processes whose gradients DDP will average."""
-        if num_items is None:
-            items = labels.ne(-100).sum().clamp(min=1) * self.current_gradient_accumulation_steps
-            return 1.0 / items
-        items = torch.as_tensor(num_items, device=labels.device).clamp(min=1)
-        processes = self.accelerator.num_processes // self.get_tp_size()
-        return (processes if self.args.average_tokens_across_devices else 1) / items
-
-    def _router_loss(self, outputs: Any) -> Tensor | float:
-        """The load-balancing loss of mixture-of-experts models that return one: a mean per micro-batch."""
-        auxiliary = getattr(outputs, "aux_loss", None)
-        if auxiliary is None:
-            return 0.0
-        coefficient = getattr(self.model.config.get_text_config(), "router_aux_loss_coef", 0.0)
-        return coefficient * auxiliary / self.current_gradient_accumulation_steps
-
-    def _note_losses(self, **losses: Tensor) -> None:
-        """Sum on the device; nothing is synchronised before the next log."""
-        if not self._loss_sums:
-            self._loss_steps = self.state.global_step
-        for name, value in losses.items():
-            known = self._loss_sums.get(name)
-            self._loss_sums[name] = value.detach() if known is None else known + value.detach()
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds the two parts of the loss and the sparsity to the training logs."""
         if "loss" in logs:
-            steps = max(self.state.global_step - self._loss_steps, 1)
-            for name, value in self._loss_sums.items():
-                logs[name] = round(self.accelerator.gather(value).mean().item() / steps, 6)
-            self._loss_sums = {}
+            if self._distillation_step is not None:
+                logs.update(self._distillation_step.logs(self))
             if self._pruning_callback is not None and self._pruning_callback.masks is not None:
                 logs["sparsity"] = round(self._pruning_callback.masks.sparsity().item(), 6)
         super().log(logs, *args, **kwargs)
