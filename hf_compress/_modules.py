@@ -8,6 +8,7 @@ or `re:` and a regular expression matched from the start of the name.
 import collections
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -60,8 +61,29 @@ def as_stored(module: nn.Module, matrix: Tensor) -> Tensor:
     return matrix.reshape(module.weight.shape)  # type: ignore[union-attr, arg-type]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """What a setting means in a model.
+
+    Attributes:
+        modules: the modules to compress, by canonical name, in the model's order.
+        left_out: modules that a class name matched and that cannot be compressed: canonical name -> why.
+    """
+
+    modules: dict[str, nn.Module]
+    left_out: dict[str, str]
+
+
 def match_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[str], setting: str) -> dict[str, nn.Module]:
-    """The modules that `targets` name and `ignore` does not, by canonical name, in the model's order.
+    """The modules of `select_modules`, where what was left out does not matter."""
+    return select_modules(model, targets, ignore, setting).modules
+
+
+def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[str], setting: str) -> Selection:
+    """The modules that `targets` name and `ignore` does not.
+
+    A module that cannot be compressed is refused where its name was asked for (a module name or a `re:` pattern), and left
+    out where only its class was.
 
     Args:
         model: searched with `named_modules`.
@@ -70,10 +92,11 @@ def match_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[str
         setting: how the error names the setting, e.g. "pruning".
 
     Raises:
-        CompressionError: a `re:` pattern is none, a target matches nothing, or everything that matches is ignored, or a
-            matched weight is shared with another module (tied embeddings), which compressing would change silently.
+        CompressionError: a `re:` pattern is none, a target matches nothing, or everything that matches is ignored or left
+            out, or a matched weight is shared with another module (tied embeddings), which compressing would change
+            silently.
     """
-    from compressed_tensors.utils.match import is_match
+    from compressed_tensors.utils.match import is_match, match_name
 
     modules = {canonical_name(name): module for name, module in model.named_modules() if name}
     for pattern in (*targets, *ignore):
@@ -90,6 +113,11 @@ def match_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[str
             f"{setting}: every module that targets={list(targets)} matches is ignored by ignore={list(ignore)};"
             f" {_inventory(modules)}"
         )
+    left_out = {name: reason for name, module in matched.items() if (reason := _obstacle(module))}
+    for name, reason in left_out.items():
+        if any(match_name(name, target) for target in targets) or len(left_out) == len(matched):
+            raise CompressionError(f"{setting}: {name} cannot be compressed: {reason}; add '{name}' to {setting}.ignore")
+    matched = {name: module for name, module in matched.items() if name not in left_out}
     owners = collections.defaultdict(set)
     for name, module in modules.items():
         weight = getattr(module, "weight", None)
@@ -102,7 +130,15 @@ def match_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[str
                 f"{setting}: the weight of {name} is tied to {sorted(others)[0]}, so compressing one changes the other;"
                 f" add 're:.*{name.rsplit('.', 1)[-1]}' to {setting}.ignore"
             )
-    return matched
+    return Selection(modules=matched, left_out=left_out)
+
+
+def _obstacle(module: nn.Module) -> str:
+    """Why a matched module cannot be compressed; empty where it can."""
+    stored = {name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))}
+    if "weight" not in stored and isinstance(getattr(module, "weight", None), Tensor):
+        return "its weight is computed from other parameters (weight norm or another parametrization)"
+    return ""
 
 
 def _inventory(modules: dict[str, nn.Module]) -> str:

@@ -13,6 +13,7 @@ from hf_compress._modules import (
     canonical_name,
     cast_weights,
     match_modules,
+    select_modules,
     weight_matrix,
 )
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_vit
@@ -90,6 +91,34 @@ def test_two_tied_targets_are_refused_as_well():
 
 def test_an_untied_head_can_be_targeted():
     assert "lm_head" in match_modules(tiny_llama(), ["Linear"], [], "pruning")
+
+
+COMPUTED = {
+    "parametrization": torch.nn.utils.parametrizations.weight_norm,
+    "hook": torch.nn.utils.weight_norm,
+    "spectral norm": torch.nn.utils.parametrizations.spectral_norm,
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated")
+@pytest.mark.parametrize("kind", COMPUTED)
+def test_a_computed_weight_is_left_out_where_its_class_matched_and_refused_where_it_was_named(kind):
+    model = nn.Sequential(nn.Linear(4, 4), COMPUTED[kind](nn.Linear(4, 4)))
+    selection = select_modules(model, ["Linear"], [], "pruning")
+    assert list(selection.modules) == ["0"]
+    assert list(selection.left_out) == ["1"] and "computed from other parameters" in selection.left_out["1"]
+    for named in (["1"], ["Linear", "re:1"]):
+        with pytest.raises(
+            CompressionError, match="1 cannot be compressed: its weight is computed.*add '1' to pruning.ignore"
+        ):
+            select_modules(model, named, [], "pruning")
+    assert not select_modules(model, ["Linear"], ["1"], "pruning").left_out
+
+
+def test_a_model_in_which_nothing_can_be_compressed_is_refused():
+    model = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
+    with pytest.raises(CompressionError, match="0 cannot be compressed"):
+        match_modules(model, ["Linear"], [], "pruning")
 
 
 MODULES = {
