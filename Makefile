@@ -9,8 +9,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 quickstart: $(VENV)/.installed
 	$(BIN)/hf-compress run recipes/quickstart.yaml --resume
 
+# One process per core: the tests pin torch to one thread, so they would leave the other cores idle.
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 
 slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
