@@ -1,6 +1,7 @@
 """Objects from plain data, by their type annotations, collecting every problem on the way."""
 
 import dataclasses
+import json
 import math
 import types
 import typing
@@ -29,7 +30,7 @@ def build(annotation: Any, value: Any, path: str, problems: list[Problem]) -> An
         problems: added to.
     """
     if annotation is Any:
-        return value
+        return _build_any(value, path, problems)
     if annotation == Point:
         return _build_point(value, path, problems)
     origin = typing.get_origin(annotation)
@@ -58,6 +59,7 @@ def _refuse(path: str, problems: list[Problem], message: str) -> Invalid:
     return INVALID
 
 
+_SHOWN = 100
 _NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "nothing"}
 
 
@@ -69,7 +71,18 @@ def describe(value: Any) -> str:
         return "a mapping"
     if isinstance(value, list):
         return "a list"
-    return f"{value!r} ({_NAMES.get(type(value), type(value).__name__)})"
+    text = repr(value)
+    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    return f"{shown} ({_NAMES.get(type(value), type(value).__name__)})"
+
+
+def _build_any(value: Any, path: str, problems: list[Problem]) -> Any:
+    """What goes to another library as it is; it must come back from the file that records it."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        return _refuse(path, problems, f"only text, numbers, true, false, lists and mappings are recorded ({error})")
+    return value
 
 
 def _kind(annotation: Any) -> str:
@@ -86,7 +99,7 @@ def _build_scalar(annotation: Any, value: Any, path: str, problems: list[Problem
     if annotation in (None, types.NoneType):
         return None if value is None else _refuse(path, problems, f"{describe(value)} given, nothing expected")
     if annotation is float and type(value) is int:
-        value = float(value)
+        value = float(value) if abs(value) < 2**1023 else math.inf
     if type(value) is float and not math.isfinite(value):
         return _refuse(path, problems, f"{value} is no finite number; write one")
     if annotation in _NAMES and type(value) is annotation:
@@ -144,6 +157,9 @@ def _build_sequence(annotation: Any, value: Any, path: str, problems: list[Probl
 def _build_dict(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
     if not isinstance(value, dict):
         return _refuse(path, problems, f"{describe(value)} given, a mapping expected")
+    wrong = [key for key in value if not isinstance(key, str)]
+    if wrong:
+        return _refuse(path, problems, f"the key {describe(wrong[0])} given, text expected; put it in quotes")
     item_type = typing.get_args(annotation)[1]
     items = {key: build(item_type, item, f"{path}.{key}", problems) for key, item in value.items()}
     return INVALID if any(item is INVALID for item in items.values()) else items

@@ -1,6 +1,7 @@
 """Examples from a built-in source, local files or the Hub, as three splits."""
 
 import contextlib
+import glob
 import logging
 from collections.abc import Iterator
 from pathlib import Path
@@ -139,11 +140,15 @@ def _read(files: list[Path]) -> "Dataset":
     for file in files:
         if _is_empty(file):
             raise CompressionError(f"data.path: the file {file} is empty; it needs rows")
+        if "::" in str(file):
+            raise CompressionError(f"data.path: {file} cannot be read: `datasets` takes '::' for an archive; rename it")
     options: dict[str, Any] = {"sample_by": "paragraph"} if kinds == {"text"} else {}
     try:
         with _silent():
-            return load_dataset(kinds.pop(), data_files=[str(file) for file in files], split="train", **options)
-    except (DatasetGenerationError, ValueError, OSError) as error:
+            # A name is a name: `datasets` would read data[1].jsonl as a pattern, and other files than the one that is meant.
+            names = [glob.escape(str(file)) for file in files]
+            return load_dataset(kinds.pop(), data_files=names, split="train", **options)
+    except (DatasetGenerationError, ValueError, OSError, StopIteration) as error:
         cause = error.__cause__ or error
         reason = " ".join(str(cause).split())[:300]
         raise CompressionError(f"data.path: {', '.join(map(str, files))} cannot be read: {reason}") from error

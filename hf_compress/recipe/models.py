@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
+from hf_compress._model_size import bounded_modules, check_shapes
 from hf_compress._registry import unknown
 from hf_compress.recipe.paths import expand
 from hf_compress.recipe.problems import Problem, RecipeError
@@ -114,9 +115,10 @@ def new_weights(auto_class: Any, model: str, key: str, config: "PretrainedConfig
     level = logging.get_verbosity()
     logging.set_verbosity_error()  # it would print a table of what the caller is about to say in one sentence
     try:
-        _, info = from_pretrained(
-            auto_class, model, key, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True, **given
-        )
+        with bounded_modules():
+            _, info = from_pretrained(
+                auto_class, model, key, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True, **given
+            )
     finally:
         logging.set_verbosity(level)
     if info["mismatched_keys"]:
@@ -137,10 +139,12 @@ def skeleton(auto_class: Any, config: "PretrainedConfig") -> "PreTrainedModel":
     import torch
 
     try:
-        with torch.device("meta"):
-            return auto_class.from_config(config, dtype=torch.float32)  # type: ignore[no-any-return]
+        with torch.device("meta"), bounded_modules():
+            model: PreTrainedModel = auto_class.from_config(config, dtype=torch.float32)
     except Exception as error:  # each architecture refuses in its own way
         raise CompressionError(f"model: the config makes no {config.model_type} model: {_reason(error)}") from error
+    check_shapes(model, "model")
+    return model
 
 
 def num_positions(model: "PreTrainedModel") -> int | None:

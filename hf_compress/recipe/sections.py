@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hf_compress._errors import CompressionError
+from hf_compress._model_size import check_counts
 
 
 def _positive(value: int | None, name: str) -> None:
@@ -60,6 +61,7 @@ class FreshModel:
     def __post_init__(self) -> None:
         if not isinstance(self.config.get("model_type"), str):
             raise CompressionError("config needs a model_type, e.g. llama")
+        check_counts(self.config, "config")
 
 
 @dataclass(frozen=True, kw_only=True)

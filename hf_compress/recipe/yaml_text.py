@@ -7,12 +7,18 @@ from typing import Any
 
 import yaml
 
-from hf_compress._yaml import FLOAT
+from hf_compress._units import format_bytes
+from hf_compress._yaml import FLOAT, PlainLoader
 from hf_compress.recipe.problems import Problem, RecipeError
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader with YAML 1.2's numbers and booleans, and without duplicate keys."""
+_LARGEST_FILE = 2**20
+_MOST_VALUES = 100_000
+"""More than any recipe needs; aliases of aliases could otherwise unfold without end."""
+
+
+class _Loader(PlainLoader):
+    """PlainLoader with YAML 1.2's numbers and booleans, and without duplicate keys."""
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -52,7 +58,7 @@ def parse_yaml(text: str, source: str) -> Any:
         RecipeError: the text is no YAML, with line and column.
     """
     try:
-        return yaml.load(text, Loader=_Loader)  # a SafeLoader: it builds data, never objects
+        data = yaml.load(text, Loader=_Loader)  # a SafeLoader: it builds data, never objects
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
@@ -60,6 +66,22 @@ def parse_yaml(text: str, source: str) -> Any:
     except yaml.YAMLError as error:
         first = str(error).splitlines()[0]
         raise RecipeError([Problem(path="", message=f"{source} is no valid YAML: {first}")]) from error
+    if _unfolds(data):
+        raise RecipeError([Problem(path="", message=f"{source}: its aliases unfold to more than {_MOST_VALUES} values")])
+    return data
+
+
+def _unfolds(data: Any) -> bool:
+    """Whether the data has more values than any recipe, each alias counted as what it stands for."""
+    count, left = 0, [data]
+    while left and count <= _MOST_VALUES:
+        value = left.pop()
+        count += 1
+        if isinstance(value, dict):
+            left.extend(value.values())
+        elif isinstance(value, list):
+            left.extend(value)
+    return count > _MOST_VALUES
 
 
 def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, Any]:
@@ -75,6 +97,9 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
     file = Path(path)
     if not file.is_file():
         raise RecipeError([Problem(path="", message=f"there is no recipe {file}; recipes are YAML files, see recipes/")])
+    if file.stat().st_size > _LARGEST_FILE:
+        size = format_bytes(file.stat().st_size)
+        raise RecipeError([Problem(path="", message=f"{file} has {size}, so it is no recipe; those are a page of text")])
     try:
         data = parse_yaml(file.read_text(encoding="utf-8"), str(file))
     except UnicodeDecodeError as error:

@@ -75,6 +75,15 @@ RECIPE_MISTAKES = {
         {"evaluation": {"untrained": 1}},
         "evaluation.untrained: 1 (a whole number) given, true or false expected",
     ),
+    "a number as a key": ({"training": {7: 1}}, "training: the key 7 (a whole number) given, text expected"),
+    "layers beyond reason": (
+        {"model.config.num_hidden_layers": 10**9},
+        "model: config: num_hidden_layers=1000000000 is more than any model has; write at most 10000",
+    ),
+    "labels beyond reason": (
+        {"model.config.num_labels": 10**12},
+        "model: config: num_labels=1000000000000 is more than any model has",
+    ),
     "teacher as a mapping": (
         {"distillation.teacher": {"name": "model", "model": {"a": 1}}},
         "distillation.teacher.model: a mapping given, text expected",
@@ -355,6 +364,26 @@ def test_a_mistake_is_one_sentence(mistake, refused):
     complaints = refused(changes)
     assert len(complaints) == 1, complaints
     assert expected in complaints[0]
+
+
+FROM_PYTHON = {
+    "too many digits for a number": (
+        {"distillation.losses": [{"weight": 10**400}]},
+        "distillation.losses.0.weight: inf is no finite number",
+    ),
+    "bytes in a config": (
+        {"model.config.hidden_size": b"bytes"},
+        r"model.config.hidden_size: only text, numbers, true, false, lists and mappings are recorded",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", FROM_PYTHON)
+def test_what_no_file_can_say_is_one_sentence_too(mistake, tmp_path):
+    changes, expected = FROM_PYTHON[mistake]
+    with pytest.raises(RecipeError, match=expected) as refusal:
+        Recipe.from_plain(recipe(tmp_path, changes))
+    assert len(refusal.value.problems) == 1
 
 
 def test_check_finds_what_run_finds(refused, call, tmp_path):

@@ -48,6 +48,24 @@ def test_paragraphs_of_a_text_file_are_documents(tmp_path):
     ]
 
 
+NAMES = ["data[1].jsonl", "data1.jsonl", "da?a1.jsonl", "*.jsonl", "[!d].jsonl", "x{y}.jsonl", "b#%20 c.jsonl", "d[1]/train.jsonl"]
+
+
+def test_a_file_name_is_a_name_and_no_pattern(tmp_path):
+    for name in NAMES:
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        write_jsonl(file, [{"text": name}] * 4)
+    read = {name: set(load_splits(Data(path=str(tmp_path / name)), 0)["train"]["text"]) for name in [*NAMES, "d[1]"]}
+    assert read == {**{name: {name} for name in NAMES}, "d[1]": {"d[1]/train.jsonl"}}
+
+
+def test_a_name_that_can_only_be_read_as_a_chain_is_refused(tmp_path):
+    file = write_jsonl(tmp_path / "a::b.jsonl", text_rows(4))
+    with pytest.raises(CompressionError, match="'::' for an archive; rename it"):
+        load_splits(Data(path=str(file)), 0)
+
+
 def test_what_is_local_is_never_asked_of_the_hub(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "stanfordnlp" / "sst2").mkdir(parents=True)

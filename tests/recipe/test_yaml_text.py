@@ -90,6 +90,43 @@ def test_an_override_changes_a_value_a_list_item_and_a_bare_name(tmp_path):
     }
 
 
+REFUSED = {
+    "deep": ("x: " + "[" * 3000, r"nested more than 100 levels deep \(line 1"),
+    "deep and whole": ("x: " + "[" * 500 + "]" * 500, "nested more than 100 levels"),
+    "deep mapping": ("\n".join(" " * level + "a:" for level in range(150)), "nested more than 100 levels"),
+    "no int": ("x: !!int abc", r"'abc' is no whole number \(line 1"),
+    "empty int": ("x: !!int", "'' is no whole number"),
+    "no float": ("x: !!float abc", "'abc' is no number"),
+    "no bool": ("x: !!bool abc", "'abc' is no boolean"),
+    "no mapping": ("x: !!map abc", "'abc' is no tag:yaml.org,2002:map"),
+    "a date": ("x: !!timestamp 2024-01-01", "could not determine a constructor for the tag"),
+    "bytes": ("x: !!binary Ynl0ZXM=", "could not determine a constructor for the tag"),
+    "a set": ("x: !!set {a, b}", "could not determine a constructor for the tag"),
+    "an object": ("x: !!python/object/apply:os.system [ls]", "could not determine a constructor for the tag"),
+    "many digits": ("x: " + "9" * 5000, "99999999... has 5000 digits, more than any setting"),
+    "many digits in hex": ("x: 0x" + "f" * 6000, "0xffffff... has 6002 digits"),
+    "a bomb": (
+        "a0: &a0 [x]\n" + "".join(f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]\n" for n in range(1, 13)),
+        "its aliases unfold to more than 100000 values",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_is_no_setting_is_one_sentence(case):
+    text, expected = REFUSED[case]
+    with pytest.raises(RecipeError, match=expected) as refusal:
+        parse_yaml(text, "test")
+    assert len(refusal.value.problems) == 1 and len(str(refusal.value)) < 300
+
+
+def test_a_file_that_is_too_long_for_a_recipe_is_not_read(tmp_path):
+    file = tmp_path / "recipe.yaml"
+    file.write_text("- x\n" * 300_000)
+    with pytest.raises(RecipeError, match="has 1.20 MB, so it is no recipe"):
+        read_recipe(file)
+
+
 def test_a_recursive_anchor_is_refused():
     with pytest.raises(RecipeError, match=r"test is no valid YAML: found unconstructable recursive node \(line 1"):
         parse_yaml("a: &a [*a]", "test")

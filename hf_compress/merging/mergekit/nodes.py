@@ -10,6 +10,7 @@ import yaml
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
+from hf_compress._yaml import PlainLoader
 
 _MOST_NODES = 100_000
 """More than any configuration needs; aliases of aliases could otherwise grow without end."""
@@ -20,13 +21,14 @@ _TRUE = ("true", "yes", "on", "y", "t", "1", "1.0")
 _FALSE = ("false", "no", "off", "n", "f", "0", "0.0")
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(PlainLoader):
     """mergekit reads YAML 1.1, so `yes` is a boolean here too; only 1e-5 becomes the number that is meant."""
 
 
 _Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(?:\.\d*)?[eE][-+]?\d+\Z"), list("-+0123456789")
 )
+_Loader.add_constructor("tag:yaml.org,2002:timestamp", yaml.SafeLoader.construct_yaml_timestamp)
 
 
 @dataclass(frozen=True)
@@ -163,16 +165,10 @@ class _Builder:
         if isinstance(node, yaml.SequenceNode):
             return Node([self.node(item, item.start_mark.line + 1) for item in node.value], line, self.source)
         if not isinstance(node, yaml.MappingNode):
-            return Node(self._plain(node), line, self.source)
+            return Node(self.loader.construct_object(node), line, self.source)
         self.loader.flatten_mapping(node)  # merge keys; the mapping's own keys come last and win
         mapping = {key.value: self.node(value, key.start_mark.line + 1) for key, value in node.value}
         return Node(mapping, line, self.source)
-
-    def _plain(self, node: yaml.Node) -> Any:
-        try:
-            return self.loader.construct_object(node)
-        except ValueError as error:  # a date in the 13th month
-            raise yaml.MarkedYAMLError(problem=f"{node.value!r}: {error}", problem_mark=node.start_mark) from error
 
 
 def _check_keys(node: yaml.Node, seen: set[int]) -> None:
