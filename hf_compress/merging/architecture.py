@@ -77,23 +77,6 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "
             yield f"{prefix}{key} ({one[key]!r}, {other[key]!r})"
 
 
-def tied_tensors(folder: Path, config: dict[str, Any]) -> dict[str, str]:
-    """Tensor -> the one whose weight it shares when the model is loaded; such duplicates need not be stored.
-
-    Args:
-        folder: of the checkpoint.
-        config: its config.json.
-    """
-    cls = model_class(config)
-    if cls is None or not isinstance(getattr(cls, "_tied_weights_keys", None), dict):
-        return {}
-    with quiet():
-        loaded: Any = cls.config_class.from_pretrained(folder)
-    if not loaded.get_text_config().tie_word_embeddings:
-        return {}
-    return {name: source for name, source in cls._tied_weights_keys.items() if "*" not in name and "\\" not in name}
-
-
 def verify_loads(
     folder: Path, config: dict[str, Any], expected_missing: tuple[str, ...] = (), place: Path | None = None
 ) -> str:

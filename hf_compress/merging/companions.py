@@ -9,6 +9,7 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.source import read_settings
+from hf_compress.merging.special_floats import encode_floats
 
 logger = logging.getLogger(__name__)
 
@@ -142,7 +143,7 @@ def write_config(config: dict[str, Any], changes: dict[str, Any], dtype: str | N
     if dtype is not None:
         merged.pop("torch_dtype", None)
         merged["dtype"] = dtype
-    (out / "config.json").write_text(json.dumps(merged, indent=2) + "\n")
+    (out / "config.json").write_text(json.dumps(encode_floats(merged), indent=2) + "\n")
     return merged
 
 

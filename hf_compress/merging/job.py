@@ -12,7 +12,7 @@ import torch
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
-from hf_compress.merging.architecture import check_model_types, check_prefixes, tied_tensors
+from hf_compress.merging.architecture import check_model_types, check_prefixes
 from hf_compress.merging.checks import check_merge
 from hf_compress.merging.companions import companions, most_frequent_chat_template, resolve_folder, write_config
 from hf_compress.merging.configuration import BASE, Merge
@@ -29,6 +29,7 @@ from hf_compress.merging.quantized_source import DequantizedSource, dense_source
 from hf_compress.merging.source import Source, open_source, read_settings
 from hf_compress.merging.sparsity import SparsityPolicy
 from hf_compress.merging.stacking import config_by_layer, stack_layers
+from hf_compress.merging.tied import tied_tensors
 from hf_compress.merging.vocabulary import align
 from hf_compress.merging.writer import Layout, lay_out, parse_size
 
@@ -82,7 +83,7 @@ class Job:
         self.generation = self._generation()
         self.changes: dict[str, Any] = {}
         mapping, merged_from = self._stack()
-        tied = tied_tensors(self.folders[self.reference.label], self.reference.config)
+        tied = tied_tensors(list(self.sources.values()))
         self.account = make_plan(self.merge, self.sources, mapping, tied, self.heads.copied)
         # All names go in, copied ones too: how many layers there are follows from them.
         self._parameters = resolve(self.merge, self.account.tasks, merged_from)

@@ -87,7 +87,7 @@ def make_plan(
         sources: by label; "base" is the base model's, the others in the recipe's order.
         mapping: result tensor -> its places, where layers are stacked; None = equal names belong together.
         copied: result tensors that every source presents alike (output heads).
-        tied: result tensor -> the one whose weight it shares, for models that tie weights: such duplicates are left out.
+        tied: result tensor -> the one whose weight it shares, see `tied_tensors`: such duplicates are left out.
 
     Raises:
         CompressionError: with every problem, one a line: tensors that some inputs lack, other shapes, integer tensors that
@@ -147,7 +147,7 @@ class _Planner:
             self._leave_out(places, f"exclude: {excluded}")
             return
         if name in self.tied:
-            self._leave_out_tied(name, places)
+            self._leave_out(places, f"tied to {self.tied[name]}")
             return
         taken = self.takes(name)
         if taken is not None:
@@ -207,19 +207,6 @@ class _Planner:
         reason = "equal in all inputs"
         self.account.tasks[name] = Task(name=name, info=info, action="copy", sources=(places[0],), reason=reason)
         self._leave_out(places[1:], reason)
-
-    def _leave_out_tied(self, name: str, places: Sequence[Location]) -> None:
-        """A stored duplicate of a shared weight; a copy that differs is no duplicate."""
-        target = self.tied[name]
-        for place in places:
-            infos = self.sources[place[0]].infos
-            if target not in infos or not torch.equal(self._read(place), self._read((place[0], target))):
-                self.problems.append(
-                    f"{name} of {self._where(place)} is not equal to {target}, though the config ties them; set"
-                    " tie_word_embeddings: false in the inputs' configs, or exclude it"
-                )
-                return
-        self._leave_out(places, f"tied to {target}")
 
     def _take(self, name: str, places: Sequence[Location], label: str, reason: str) -> None:
         chosen = next((place for place in places if place[0] == label), None)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._safetensors import Entry, indexed_files, read_entries, weight_files
+from hf_compress.merging.special_floats import decode_floats
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,7 +39,7 @@ class Source:
     Attributes:
         label: how errors, rules and random numbers name the member.
         place: the folder or file, for errors.
-        config: the checkpoint's config.json as plain data; {} without one.
+        config: the checkpoint's config.json as plain data, infinity and NaN as numbers; {} without one.
         infos: what is in it, by name, sorted.
     """
 
@@ -183,7 +184,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     file = folder / "config.json"
     if not file.is_file():
         return {}
-    data = read_settings(file)
+    data: dict[str, Any] = decode_floats(read_settings(file))
     for key, kind in (("architectures", list), ("quantization_config", dict), ("text_config", dict)):
         if not isinstance(data.get(key), kind | None):
             raise CompressionError(f"{file} is no configuration of a model ({key}); write or download it again")

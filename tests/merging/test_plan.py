@@ -61,11 +61,6 @@ def test_a_stored_duplicate_of_a_tied_weight_is_left_out():
     assert list(account.tasks) == ["e"] and account.excluded == {("a", "h"): "tied to e"}
 
 
-def test_a_tied_weight_that_differs_is_no_duplicate():
-    with pytest.raises(CompressionError, match=r"h of a \(/a\) is not equal to e, though the config ties them"):
-        make_plan(job(), sources({"e": W, "h": 2 * W}, {"e": W}), tied={"h": "e"})
-
-
 def test_a_tensor_of_one_member_alone_is_a_problem_unless_a_rule_says_so():
     given = sources({"w": W, "x": W}, {"w": W})
     with pytest.raises(CompressionError, match=r"b \(/b\) has no tensor x, which a \(/a\) has"):
