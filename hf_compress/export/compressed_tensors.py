@@ -7,7 +7,7 @@ import torch.distributed as dist
 from transformers import PreTrainedModel
 
 from hf_compress._errors import CompressionError
-from hf_compress.export.folder import written_beside
+from hf_compress._folders import written_beside
 
 
 def save_compressed(model: PreTrainedModel, folder: str | Path, processor: Any = None) -> Path:

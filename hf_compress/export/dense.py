@@ -7,8 +7,8 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import written_beside
 from hf_compress._modules import cast_weights
-from hf_compress.export.folder import written_beside
 
 
 def save_dense(model: PreTrainedModel, folder: str | Path, processor: Any = None, dtype: str = "auto") -> Path:

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
+from hf_compress._folders import remove
 from hf_compress._registry import dump
 from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
@@ -82,7 +83,7 @@ def weights_bytes(folder: Path) -> int:
 def _requantize(folder: Path, result: MergeResult) -> dict[str, Any]:
     """Replace the dense weights in `folder` by quantized ones; the error, as plain data."""
     packed = folder.with_name(f"{folder.name}.packed")
-    shutil.rmtree(packed, ignore_errors=True)
+    remove(packed)
     try:
         done = requantize(folder, packed, result.quantization, result.quantized)
         dense = sorted(folder.glob("*.safetensors"))

@@ -6,18 +6,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hf_compress import __version__
+from hf_compress._disk import require_space
 from hf_compress._errors import CompressionError
+from hf_compress._folders import check_place, written_beside
 from hf_compress._units import format_bytes
 from hf_compress.merging.architecture import verify_loads
 from hf_compress.merging.companions import copy_companions, resolve_folder, write_config
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_source import AdaptedSource, ZeroCount
-from hf_compress.merging.lora_write import written_beside
-from hf_compress.merging.place import check_place
 from hf_compress.merging.provenance import sha256_of
 from hf_compress.merging.quantized_source import dense_source
 from hf_compress.merging.source import open_source
-from hf_compress.merging.writer import ShardFile, lay_out, parse_size, require_space
+from hf_compress.merging.writer import ShardFile, lay_out, parse_size
 
 
 @dataclass(frozen=True, kw_only=True)

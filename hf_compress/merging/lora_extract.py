@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import check_place
 from hf_compress._modules import DEFAULT_IGNORE, match_modules
 from hf_compress.merging.companions import resolve_folder
 from hf_compress.merging.lora_factors import check_size, factorize, keyed_generator
 from hf_compress.merging.lora_names import ModelNames
 from hf_compress.merging.lora_rest import Rest, find_rest
 from hf_compress.merging.lora_write import AdapterType, Kind, LoraResult, NewLayer, write_adapter
-from hf_compress.merging.place import check_place
 from hf_compress.merging.provenance import sha256_of
 from hf_compress.merging.quantized_source import dense_source
 from hf_compress.merging.source import Source, open_source

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import check_place
 from hf_compress.merging.companions import resolve_folder
 from hf_compress.merging.lora_adapter import Adapter, LoraLayer
 from hf_compress.merging.lora_factors import check_size, truncate
 from hf_compress.merging.lora_write import AdapterType, LoraResult, NewLayer, write_adapter
-from hf_compress.merging.place import check_place
 from hf_compress.merging.provenance import sha256_of
 
 

@@ -1,13 +1,11 @@
 """Writing a PEFT adapter folder, and saying how good it is."""
 
 import collections
-import contextlib
 import dataclasses
 import json
 import math
 import re
-import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -16,8 +14,8 @@ from torch import Tensor
 
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
+from hf_compress._folders import check_place, written_beside
 from hf_compress.merging.lora_adapter import CONFIG, PREFIX, WEIGHTS
-from hf_compress.merging.place import check_place, clear, held
 from hf_compress.merging.source import TensorInfo
 from hf_compress.merging.writer import ShardFile, lay_out
 
@@ -104,24 +102,6 @@ class LoraResult:
                 + "; ".join(f"{name} ({reason})" for name, reason in self.lost.items())
             )
         return "\n".join([*lines, f"adapter  {self.folder}"])
-
-
-@contextlib.contextmanager
-def written_beside(out: Path) -> Iterator[Path]:
-    """A folder beside `out` that gets its name when the block ends well, and is removed when it does not.
-
-    Raises:
-        CompressionError: another process is writing it.
-    """
-    part = out.with_name(f".{out.name}.part")
-    with held(part, out):
-        clear(part)
-        try:
-            yield part
-        except BaseException:
-            shutil.rmtree(part, ignore_errors=True)
-            raise
-        part.rename(out)
 
 
 def write_adapter(

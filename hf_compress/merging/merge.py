@@ -8,22 +8,26 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from hf_compress._disk import DiskError, disk_errors, require_space
 from hf_compress._errors import CompressionError
+from hf_compress._folders import check_place, clear, held, part_of
 from hf_compress._units import format_bytes
 from hf_compress.merging.architecture import model_class, verify_loads
 from hf_compress.merging.companions import copy_companions, write_chat_template
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine import Engine, available_threads, check_device
 from hf_compress.merging.job import GENERATION, Job
-from hf_compress.merging.place import check_place, clear, held
 from hf_compress.merging.plan import Account
 from hf_compress.merging.quantized_source import DequantizedSource
 from hf_compress.merging.rehearsal import check_merge_inputs
-from hf_compress.merging.writer import DiskError, Layout, disk_errors, require_space
+from hf_compress.merging.writer import Layout
 
 logger = logging.getLogger(__name__)
 
 _JOURNAL = ".merge-journal.json"
+_BESIDE = f"{_JOURNAL}.part"
+"""The journal while it is written."""
+_AGAIN = "run the same merge again, it goes on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,19 +133,20 @@ def merge_checkpoints(
     check_device(device)
     if threads is not None and threads < 1:
         raise CompressionError(f"threads={threads} computes nothing; use 1 or more, or leave it out for all cores")
-    part = out.with_name(f".{out.name}.part")
-    with disk_errors(out):
+    part = part_of(out)
+    with disk_errors(out, _AGAIN, every=True):
         job = check_merge_inputs(merge, out, threads or available_threads())
         if begin is not None:
             begin(job)
         layout = job.layout(job.metadata())
-        with held(part, out):
+        with held(part, out, "another merge"):
             try:
                 return _write(part, out, job, layout, device, finish)
             except DiskError:
                 raise
             except CompressionError:  # of what goes in, and with another input it is another merge
-                clear(part)
+                if (part / _JOURNAL).is_file():
+                    clear(part)
                 raise
 
 
@@ -168,8 +173,8 @@ def _write(part: Path, out: Path, job: Job, layout: Layout, device: str, finish:
     )
     if finish is not None:
         finish(part, result)
-    (part / _JOURNAL).unlink(missing_ok=True)
     part.rename(out)
+    (out / _JOURNAL).unlink(missing_ok=True)  # last, because a part without its journal is nobody's
     return result
 
 
@@ -213,17 +218,23 @@ def _open_part(part: Path, job: Job, layout: Layout) -> list[str]:
 
     Returns:
         The files that are whole.
+
+    Raises:
+        CompressionError: it holds files that no merge wrote.
+        DiskError: what is to be written does not fit.
     """
     finished: list[str] = []
-    if (part / _JOURNAL).exists():
+    foreign = sorted(entry.name for entry in part.iterdir() if entry.name != _BESIDE)
+    if foreign and not (part / _JOURNAL).is_file():
+        raise CompressionError(
+            f"{part} holds files that no merge wrote, first {foreign[0]}, and a merge empties it; remove it or name another"
+            " folder for the result"
+        )
+    if foreign:
         known = _read_journal(part)
         sizes = {shard.file: shard.num_bytes for shard in layout.shards}
         if known.get("fingerprint") == job.fingerprint:
-            finished = [
-                file
-                for file in known.get("finished", [])
-                if file in sizes and (part / file).is_file() and (part / file).stat().st_size == sizes[file]
-            ]
+            finished = [file for file in known.get("finished", []) if file in sizes and _is_whole(part / file, sizes[file])]
             job.sparsity.rows.update(known.get("zeros", {}))
             logger.info("going on with an interrupted merge: %d of %d files are there", len(finished), len(sizes))
         else:
@@ -232,6 +243,10 @@ def _open_part(part: Path, job: Job, layout: Layout) -> list[str]:
     require_space(part, sum(shard.num_bytes for shard in layout.shards if shard.file not in finished))
     _write_journal(part, job, finished)
     return finished
+
+
+def _is_whole(file: Path, size: int) -> bool:
+    return file.is_file() and not file.is_symlink() and file.stat().st_size == size
 
 
 def _read_journal(part: Path) -> Mapping[str, Any]:
@@ -244,7 +259,7 @@ def _read_journal(part: Path) -> Mapping[str, Any]:
 
 def _write_journal(part: Path, job: Job, finished: list[str]) -> None:
     """What is whole, and what was counted on the way, as a resumed merge will not see those tensors again."""
-    beside = part / f"{_JOURNAL}.part"
+    beside = part / _BESIDE
     content = {"fingerprint": job.fingerprint, "finished": finished, "zeros": dict(job.sparsity.rows)}
     beside.write_text(json.dumps(content))
     beside.rename(part / _JOURNAL)

@@ -4,10 +4,10 @@ import os
 import tempfile
 from pathlib import Path
 
+from hf_compress._folders import check_outside
 from hf_compress.merging.architecture import verify_loads
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.job import Job
-from hf_compress.merging.place import check_outside
 
 
 def check_merge_inputs(merge: Merge, out: Path, threads: int = 1) -> Job:

@@ -1,7 +1,6 @@
 """Statistics on disk, under the names that the model's checkpoint gives its tensors."""
 
 import logging
-import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,6 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import refuse_link, replace
 from hf_compress.merging.architecture import quiet
 from hf_compress.merging.source import open_source
 
@@ -47,7 +47,7 @@ def save_statistics(
         {"fisher": sub-folder, "gram": sub-folder}, as far as given: the `statistics` of a merge's member.
 
     Raises:
-        CompressionError: nothing is given, or a name is none of the model's parameters.
+        CompressionError: nothing is given, a name is none of the model's parameters, or a sub-folder is a symbolic link.
     """
     given = {name: dict(values) for name, values in (("fisher", fisher), ("gram", gram)) if values}
     if not given:
@@ -58,6 +58,8 @@ def save_statistics(
             if key not in parameters:
                 raise CompressionError(f"{name}: {type(model).__name__} has no parameter {key}; save them with their model")
     folder = Path(folder)
+    for name in given:
+        refuse_link(folder / name)
     folder.mkdir(parents=True, exist_ok=True)
     written = {}
     for name, values in given.items():
@@ -65,9 +67,7 @@ def save_statistics(
         beside = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder))
         save_file(stored, beside / "model.safetensors", metadata={"format": "pt", "hf_compress": name})
         target = folder / name
-        if target.exists():
-            shutil.rmtree(target)
-        beside.rename(target)
+        replace(beside, target)
         written[name] = str(target)
     return written
 

@@ -1,12 +1,11 @@
 """Safetensors files whose headers come first, so that any thread writes any tensor where it belongs, in any order."""
 
-import contextlib
 import errno
 import json
 import os
 import re
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,15 +15,10 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._safetensors import INDEX
-from hf_compress._units import format_bytes
 from hf_compress.merging.source import SAFETENSORS_NAMES, TensorInfo
 
 _PAGE = 4096
 _UNITS = {"B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-
-
-class DiskError(CompressionError):
-    """The system could not write or read; what is written already is good, and the same merge goes on with it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,19 +137,19 @@ class ShardFile:
             self._write(shard.header, 0)
         except OSError as error:
             os.close(self._descriptor)
-            raise _disk_error(self.path, error) from error
+            raise _named(error, self.path) from error
 
     def write(self, name: str, start: int, values: Tensor) -> None:
         """Write `values` (any shape, contiguous) from element `start` of the tensor `name` on.
 
         Raises:
-            CompressionError: the disk is full or fails.
+            OSError: the disk is full or fails; the file is named.
         """
         data: Any = values.detach().reshape(-1).view(torch.uint8).numpy()
         try:
             self._write(memoryview(data), self.shard.offsets[name] + start * values.element_size())
         except OSError as error:
-            raise _disk_error(self.path, error) from error
+            raise _named(error, self.path) from error
 
     def _write(self, data: bytes | memoryview, position: int) -> None:
         view = memoryview(data)
@@ -167,14 +161,19 @@ class ShardFile:
         """Everything is on the disk when this returns.
 
         Raises:
-            CompressionError: the disk is full or fails.
+            OSError: the disk is full or fails; the file is named.
         """
         try:
             os.fsync(self._descriptor)
         except OSError as error:
-            raise _disk_error(self.path, error) from error
+            raise _named(error, self.path) from error
         finally:
             os.close(self._descriptor)
+
+
+def _named(error: OSError, path: Path) -> OSError:
+    """The same error with the file's name, which the system leaves out where a descriptor is written."""
+    return OSError(error.errno, error.strerror, str(path))
 
 
 def _reserve(descriptor: int, num_bytes: int) -> None:
@@ -187,44 +186,3 @@ def _reserve(descriptor: int, num_bytes: int) -> None:
             if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
                 raise
     os.truncate(descriptor, num_bytes)
-
-
-@contextlib.contextmanager
-def disk_errors(folder: Path) -> Iterator[None]:
-    """What the system says about files, said as a refusal.
-
-    Args:
-        folder: what is being written; named where the system names no file.
-
-    Raises:
-        DiskError: a full disk, a file that cannot be read or written.
-    """
-    try:
-        yield
-    except OSError as error:
-        raise _disk_error(Path(error.filename or folder), error) from error
-    except Exception as error:  # tokenizers and safetensors say it in exceptions of their own
-        if f"os error {errno.ENOSPC}" not in str(error):
-            raise
-        raise _disk_error(folder, OSError(errno.ENOSPC, "")) from error
-
-
-def _disk_error(path: Path, error: OSError) -> DiskError:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return DiskError(f"{path}: the disk is full; free some space and run the same merge again, it goes on")
-    return DiskError(f"{path}: {error.strerror or error}; the same merge goes on once this is mended")
-
-
-def require_space(folder: Path, num_bytes: int) -> None:
-    """Refuse what cannot fit before anything is written.
-
-    Raises:
-        DiskError: with both sizes.
-    """
-    status = os.statvfs(folder)
-    free = status.f_bavail * status.f_frsize
-    if free < num_bytes:
-        raise DiskError(
-            f"{folder}: the disk has {format_bytes(free)} free and the result needs {format_bytes(num_bytes)}; free some"
-            " space or name another place"
-        )

@@ -4,7 +4,7 @@ import contextlib
 from pathlib import Path
 
 from hf_compress._errors import CompressionError
-from hf_compress.merging.place import check_place
+from hf_compress._folders import check_place
 
 
 def expand(path: str, key: str) -> Path:

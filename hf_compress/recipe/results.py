@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import written_beside
 from hf_compress._modules import cast_weights
 from hf_compress.evaluation.report import Report, Row, table, write
 from hf_compress.evaluation.size import measure_size
 from hf_compress.export.card import render_card
 from hf_compress.export.compressed_tensors import write_compressed
 from hf_compress.export.dense import write_dense
-from hf_compress.export.folder import written_beside
 from hf_compress.export.manifest import build_manifest, write_manifest
 from hf_compress.pruning.prune import measure_sparsity, prune
 from hf_compress.quantization.ptq import quantize

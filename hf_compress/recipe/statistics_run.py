@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
-from hf_compress.export.folder import written_beside
+from hf_compress._folders import written_beside
 from hf_compress.merging.statistics import collect_fisher, collect_gram
 from hf_compress.merging.statistics_folder import save_statistics
 from hf_compress.recipe.labels import order_labels

@@ -88,7 +88,7 @@ def run_train(recipe: "Train", resume: bool) -> Result:
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    from hf_compress.export.folder import written_beside
+    from hf_compress._folders import written_beside
 
     with written_beside(folder) as part:
         tokenizer.save_pretrained(part)

@@ -9,8 +9,8 @@ from safetensors.torch import load_file, save_file
 from transformers import LlamaForCausalLM
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import written_beside
 from hf_compress.merging.lora_apply import apply_adapters
-from hf_compress.merging.lora_write import written_beside
 from hf_compress.merging.source import open_source
 from tests import tiny
 from tests.merging.adapters import make_adapter, merged_by_peft, save
@@ -76,7 +76,7 @@ def test_two_that_write_one_folder_do_not_disturb_each_other(tmp_path):
     with written_beside(tmp_path / "out") as part:
         assert not left.exists()
         (part / "half").touch()
-        with pytest.raises(CompressionError, match="another merge is writing it"), written_beside(tmp_path / "out"):
+        with pytest.raises(CompressionError, match="another process is writing it"), written_beside(tmp_path / "out"):
             pass
         assert (part / "half").exists()
     assert (tmp_path / "out" / "half").exists()

@@ -313,6 +313,35 @@ def test_a_truncated_file_is_named(models, tmp_path):
     refusal(job, tmp_path / "out", r"short/model.safetensors is truncated: its header is cut off")
 
 
+@pytest.mark.parametrize("part", ["link", "files"])
+def test_a_part_folder_that_no_merge_wrote_is_left_as_it_is(part, models, tmp_path):
+    mine = tmp_path / ("outside" if part == "link" else ".out.part")
+    mine.mkdir()
+    (mine / "thesis").write_text("mine")
+    if part == "link":
+        (tmp_path / ".out.part").symlink_to(mine)
+    with pytest.raises(CompressionError) as caught:
+        merge_checkpoints(pair(models), tmp_path / "out")
+    expected = "part is a symbolic link to" if part == "link" else "part holds files that no merge wrote, first thesis"
+    assert expected in str(caught.value)
+    assert [file.name for file in mine.iterdir()] == ["thesis"] and not (tmp_path / "out").exists()
+
+
+def test_a_link_among_the_finished_files_is_not_taken_for_one(models, tmp_path, monkeypatch):
+    job = pair(models, max_shard_size="20KB")
+    interrupt(monkeypatch, 3)
+    with pytest.raises(KeyboardInterrupt):
+        merge_checkpoints(job, tmp_path / "out")
+    monkeypatch.undo()
+    first = sorted((tmp_path / ".out.part").glob("*.safetensors"))[0]
+    first.rename(tmp_path / "elsewhere")
+    first.symlink_to(tmp_path / "elsewhere")
+    before = (tmp_path / "elsewhere").read_bytes()
+    merge_checkpoints(job, tmp_path / "out")
+    assert not any(file.is_symlink() for file in (tmp_path / "out").iterdir())
+    assert (tmp_path / "elsewhere").read_bytes() == before
+
+
 def test_a_full_disk_is_one_sentence_and_the_merge_goes_on_later(models, tmp_path, monkeypatch):
     written = 0
     pwrite = os.pwrite

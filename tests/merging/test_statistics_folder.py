@@ -146,3 +146,13 @@ def test_statistics_replace_those_that_are_there(tmp_path):
         folders = save_statistics(model, tmp_path, fisher={name: torch.full((32,), value)})
     assert float(open_source(Path(folders["fisher"]), "f").read(name)[0]) == 2.0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["fisher"]
+
+
+def test_a_link_where_statistics_are_replaced_is_refused_and_what_it_points_to_stays(tmp_path):
+    mine = tmp_path / "mine" / "thesis"
+    mine.parent.mkdir()
+    mine.write_text("")
+    (tmp_path / "fisher").symlink_to(mine.parent)
+    with pytest.raises(CompressionError, match="fisher is a symbolic link to"):
+        save_statistics(tiny_llama(), tmp_path, fisher={"model.norm.weight": torch.ones(32)})
+    assert mine.exists() and sorted(path.name for path in tmp_path.iterdir()) == ["fisher", "mine"]

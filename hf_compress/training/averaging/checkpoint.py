@@ -1,7 +1,6 @@
 """Averages on disk: an ordinary checkpoint, and beside it the exact state that a resumed run goes on from."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import remove, replace
 from hf_compress.training.averaging.average import Average
 from hf_compress.training.averaging.tensors import averaged_tensors, fingerprint, local, shard, unwrapped, whole
 
@@ -28,12 +28,15 @@ def write_model(model: nn.Module, tensors: dict[str, Tensor], folder: Path, proc
     Args:
         model: says how to write; its own weights are not read.
         tensors: the full state dict.
-        folder: new; written beside its place and renamed.
+        folder: written beside its place and renamed; neither it nor the folder it lies in may be a symbolic link.
         processing_class: the Trainer's.
+
+    Raises:
+        CompressionError: a symbolic link lies where it is to be written.
     """
     inner: Any = unwrapped(model)
     partial = folder.with_name(f"_{folder.name}")
-    shutil.rmtree(partial, ignore_errors=True)
+    remove(partial, below=folder.parent.parent)
     partial.mkdir(parents=True)
     if hasattr(inner, "save_pretrained"):
         inner.save_pretrained(partial, state_dict=tensors)
@@ -43,13 +46,6 @@ def write_model(model: nn.Module, tensors: dict[str, Tensor], folder: Path, proc
     if hasattr(processing_class, "save_pretrained"):
         processing_class.save_pretrained(partial)
     replace(partial, folder)
-
-
-def replace(folder: Path, place: Path) -> None:
-    """Move a finished folder to its place, where an earlier one may lie."""
-    shutil.rmtree(place, ignore_errors=True)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    folder.rename(place)
 
 
 def write_average(

@@ -1,14 +1,14 @@
 """Where an average lies while a checkpoint is being written, and after."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 from transformers import TrainingArguments
 
+from hf_compress._folders import refuse_link, remove, replace
 from hf_compress.training.averaging.average import Average
-from hf_compress.training.averaging.checkpoint import FOLDER, read_average, replace, write_average, write_model
+from hf_compress.training.averaging.checkpoint import FOLDER, read_average, write_average, write_model
 
 WAITING = "_averaged"
 """Below output_dir: averages whose checkpoint is not finished. Pushes leave out names that begin with an underscore."""
@@ -29,6 +29,9 @@ class Place:
 
     Attributes:
         staged: the step whose average was written last.
+
+    Raises:
+        CompressionError: a symbolic link lies where averages are written and removed.
     """
 
     def __init__(self, name: str, args: TrainingArguments, settings: dict[str, Any]) -> None:
@@ -37,6 +40,8 @@ class Place:
         self.writes = bool(args.should_save)
         self.given = args.resume_from_checkpoint
         self.staged: int | None = None
+        for folder in (WAITING, FOLDER):
+            refuse_link(self.output / folder)
 
     def checkpoint(self, step: int) -> Path:
         """The Trainer's folder of a step."""
@@ -54,7 +59,7 @@ class Place:
     def deliver(self, step: int) -> None:
         """Move it into the checkpoint, if both are there."""
         if self.writes and self._waiting(step).is_dir() and self.checkpoint(step).is_dir():
-            replace(self._waiting(step), self.checkpoint(step) / FOLDER / self.name)
+            replace(self._waiting(step), self.checkpoint(step) / FOLDER / self.name, below=self.output)
             self._clear_empty()
 
     def read(self, average: Average, model: nn.Module, step: int, check_weights: bool) -> bool:
@@ -96,7 +101,7 @@ class Place:
         if self.writes and (self.output / WAITING).is_dir():
             for folder in (self.output / WAITING).glob(f"*{self.name}-*"):
                 if folder.name.lstrip("_").rpartition("-")[0] == self.name:
-                    shutil.rmtree(folder, ignore_errors=True)
+                    remove(folder, below=self.output)
             self._clear_empty()
 
     def _clear_empty(self) -> None:

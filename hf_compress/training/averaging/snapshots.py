@@ -8,6 +8,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import refuse_link
 from hf_compress._registry import Reference
 from hf_compress._units import Point
 from hf_compress.training.averaging.checkpoint import write_model
@@ -57,6 +58,7 @@ class Snapshots(TrainerCallback):
         check_shardable(kwargs["model"])
         if getattr(args, "deepspeed_plugin", None) is not None:
             raise CompressionError("snapshots under DeepSpeed are not supported; train with DDP or FSDP2")
+        refuse_link(Path(str(args.output_dir), FOLDER))
         self._points = Points.resolve(self.begin, self.every, state.max_steps, "snapshots")
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:

@@ -10,6 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from hf_compress import CompressionError
 from hf_compress.training.averaging.ema import EMA
+from hf_compress.training.averaging.snapshots import Snapshots
 from hf_compress.training.averaging.swa import SWA
 from tests.tiny import tiny_llama, tiny_tokenizer
 from tests.training.averaging.recorded import plain_trainer
@@ -257,3 +258,15 @@ def test_a_parameter_that_is_unfrozen_later_is_refused(tmp_path):
 def test_asking_before_the_first_point_is_refused():
     with pytest.raises(CompressionError, match="ema has no point yet"):
         EMA().averaged_model(tiny_llama())
+
+
+@pytest.mark.parametrize(("kind", "link"), [(EMA, "_averaged"), (EMA, "averaged"), (Snapshots, "snapshots")])
+def test_a_link_where_averages_are_written_is_refused_before_the_first_step(kind, link, tmp_path):
+    mine = tmp_path / "mine"
+    (mine / "ema-3").mkdir(parents=True)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / link).symlink_to(mine)
+    trainer = plain_trainer(tmp_path / "run", EMA(decay=0.9) if kind is EMA else Snapshots(every=4))
+    with pytest.raises(CompressionError, match=f"{link} is a symbolic link to"):
+        trainer.train()
+    assert trainer.state.global_step == 0 and [path.name for path in mine.iterdir()] == ["ema-3"]
