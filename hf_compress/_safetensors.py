@@ -7,6 +7,8 @@ import struct
 from pathlib import Path
 from typing import Any, NoReturn
 
+from safetensors import SafetensorError, safe_open
+
 from hf_compress._errors import CompressionError
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -18,6 +20,10 @@ _ITEM_BYTES = {
     **dict.fromkeys(("U32", "I32", "F32"), 4),
     **dict.fromkeys(("U64", "I64", "F64", "C64"), 8),
 }
+
+
+_LARGEST_HEADER = 100_000_000
+"""safetensors' own limit."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -100,7 +106,7 @@ def _weight_map(index: Path) -> dict[str, str]:
         weight_map = json.loads(index.read_text(encoding="utf-8"))["weight_map"]
         if all(isinstance(file, str) and Path(file).name == file for file in weight_map.values()):
             return dict(weight_map)
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
     raise CompressionError(f"{index} is no index of weight files; download or write it again")
 
@@ -112,16 +118,13 @@ def _read_file(file: Path) -> dict[str, Entry]:
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         if 8 + length > size:
             raise CompressionError(f"{file} is truncated: its header is cut off; write or download it again")
+        if length > _LARGEST_HEADER:
+            _damaged(file, f"its header has {length} bytes, and {_LARGEST_HEADER} is the most")
         text = stream.read(length)
-    try:
-        header = json.loads(text, object_pairs_hook=lambda pairs: _unique(file, pairs))
-    except ValueError as error:
-        if isinstance(error, CompressionError):
-            raise
-        _damaged(file, "its header is no valid JSON")
-    if not isinstance(header, dict):
-        _damaged(file, "its header is no mapping")
-    header.pop("__metadata__", None)
+    header = _header(file, text)
+    metadata = header.pop("__metadata__", None)
+    if metadata is not None and not (isinstance(metadata, dict) and all(isinstance(each, str) for each in metadata.values())):
+        _damaged(file, "its __metadata__ is no mapping from text to text")
     entries = {name: _entry(file, name, entry, size - 8 - length) for name, entry in header.items()}
     position = 0
     for begin, end, name in sorted((*header[name]["data_offsets"], name) for name in entries):
@@ -133,6 +136,39 @@ def _read_file(file: Path) -> dict[str, Entry]:
     return entries
 
 
+def _header(file: Path, text: bytes) -> dict[str, Any]:
+    """The header as safetensors reads it: one mapping in UTF-8, without NaN and without bytes before it."""
+
+    def no_number(constant: str) -> NoReturn:
+        _damaged(file, f"{constant} stands in its header")
+
+    try:
+        header = json.loads(
+            text.decode("utf-8"), object_pairs_hook=lambda pairs: _unique(file, pairs), parse_constant=no_number
+        )
+        json.dumps(header, ensure_ascii=False).encode("utf-8")  # half a character passes json
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, CompressionError):
+            raise
+        _damaged(file, "its header is no valid JSON")
+    if not isinstance(header, dict) or text[:1] != b"{":
+        _damaged(file, "its header is no mapping")
+    return header
+
+
+def open_safetensors(file: Path) -> Any:
+    """The file, memory-mapped, for `get_tensor`.
+
+    Raises:
+        CompressionError: safetensors cannot read it.
+    """
+    try:
+        return safe_open(file, framework="pt")
+    except (SafetensorError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise CompressionError(f"{file} cannot be read: {reason}; write or download it again") from error
+
+
 def _entry(file: Path, name: str, entry: Any, data_bytes: int) -> Entry:
     """One tensor's line of the header, checked."""
     try:
@@ -142,6 +178,8 @@ def _entry(file: Path, name: str, entry: Any, data_bytes: int) -> Entry:
         _damaged(file, f"the header says nothing usable of {name}")
     if not isinstance(dtype, str) or not all(type(number) is int and number >= 0 for number in (begin, end, *shape)):
         _damaged(file, f"the header says nothing usable of {name}")
+    if math.prod(size or 1 for size in shape) >= 2**63:
+        _damaged(file, f"{name} is {dtype} {list(shape)}, more than any file holds")
     if end > data_bytes:
         raise CompressionError(f"{file} is truncated: {name} ends after the file; write or download it again")
     item = _ITEM_BYTES.get(dtype)

@@ -4,9 +4,7 @@ import math
 from pathlib import Path
 from typing import Any
 
-from safetensors import safe_open
-
-from hf_compress._safetensors import Entry, read_entries, weight_files
+from hf_compress._safetensors import Entry, open_safetensors, read_entries, weight_files
 
 _MARKERS = ("weight_packed", "weight_scale")
 _PARTS = ("weight", "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_global_scale")
@@ -44,5 +42,5 @@ def _shape(layer: str, entries: dict[str, Entry]) -> tuple[int, ...]:
     if f"{layer}.weight" in entries:
         return entries[f"{layer}.weight"].shape
     entry = entries[f"{layer}.weight_shape"]
-    with safe_open(entry.file, framework="pt") as file:
+    with open_safetensors(entry.file) as file:
         return tuple(int(size) for size in file.get_tensor(f"{layer}.weight_shape"))

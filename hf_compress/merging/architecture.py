@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress._model_size import bounded_modules
 from hf_compress.merging.source import Source
 
 logger = logging.getLogger(__name__)
@@ -99,7 +100,7 @@ def verify_loads(
     if cls is None:
         named = ", ".join(config.get("architectures") or []) or "no architecture"
         return f"not loaded: config.json names {named}, which transformers does not have"
-    with quiet():
+    with quiet(), bounded_modules():
         try:
             _, info = cls.from_pretrained(folder, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True)
         except Exception as error:  # each architecture refuses in its own way

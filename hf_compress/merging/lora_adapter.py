@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
+from hf_compress._safetensors import open_safetensors
 from hf_compress.merging.source import load_bin, read_settings
 
 CONFIG, WEIGHTS, WEIGHTS_BIN = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
@@ -163,10 +163,7 @@ class _Tensors:
 def _open_tensors(folder: Path) -> _Tensors:
     file = folder / WEIGHTS
     if file.is_file():
-        try:
-            return _Tensors(file, None, safe_open(file, framework="pt"))
-        except (SafetensorError, OSError) as error:
-            raise CompressionError(f"{file} cannot be read: {error}; write or download it again") from error
+        return _Tensors(file, None, open_safetensors(file))
     file = folder / WEIGHTS_BIN
     if not file.is_file():
         raise CompressionError(f"{folder} holds neither {WEIGHTS} nor {WEIGHTS_BIN}; save the adapter with save_pretrained")

@@ -1,6 +1,7 @@
 """Quantized members, presented as dense ones: every packed weight is unpacked when it is read."""
 
 import copy
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,11 +63,15 @@ class DequantizedSource(Source):
                 if part != "weight_shape" and f"{module}.weight_scale" not in source.infos:
                     infos[name] = info  # a tensor of the model that happens to have such a name
             elif part == "weight_packed" or (part == "weight" and f"{module}.weight_scale" in source.infos):
-                self._schemes[module] = _scheme(self._settings, module, source)
-                scale = source.infos[f"{module}.weight_scale"]
-                shape = info.shape
-                if part == "weight_packed":
-                    shape = tuple(int(size) for size in source.read(f"{module}.weight_shape"))
+                scheme = self._schemes[module] = _scheme(self._settings, module, source)
+                scale = source.infos.get(f"{module}.weight_scale")
+                if scale is None:
+                    raise CompressionError(
+                        f"{source.place}: {name} is packed, and its weight_scale is missing; write or download the checkpoint"
+                        " again"
+                    )
+                shape = info.shape if part == "weight" else _packed_shape(source, module, info)
+                _check_scale(source, module, scheme, shape, scale.shape)
                 dtype = scale.dtype if scale.dtype.itemsize > 1 else torch.bfloat16
                 infos[f"{module}.weight"] = TensorInfo(dtype=dtype, shape=shape)
             else:
@@ -128,7 +133,14 @@ class DequantizedSource(Source):
             if f"{module}.{key}" in self._source.infos
         }
         compressor: Any = BaseCompressor.get_value_from_registry(scheme.format)
-        weight: Tensor = compressor.decompress(stored, scheme)["weight"]
+        try:
+            weight: Tensor = compressor.decompress(stored, scheme)["weight"]
+        except (RuntimeError, ValueError, TypeError, LookupError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise CompressionError(
+                f"{self.place}: {name} cannot be unpacked as quantization_config says ({reason}); write or download the"
+                " checkpoint again"
+            ) from error
         return weight.to(self.infos[name].dtype)
 
     def files(self) -> list[Path]:
@@ -149,7 +161,9 @@ def _settings(source: Source) -> "QuantizationConfig":
     data = dict(source.config["quantization_config"])
     try:
         settings = QuantizationConfig.model_validate(data)
-    except ValueError as error:
+        for pattern in [*(settings.ignore or ()), *(each for group in settings.config_groups.values() for each in group.targets)]:
+            re.compile(pattern.removeprefix("re:") if pattern.startswith("re:") else "")
+    except (ValueError, TypeError, AttributeError, LookupError, re.error) as error:
         reason = " ".join(str(error).split())[:200]
         raise CompressionError(f"{source.place}/config.json: quantization_config cannot be read: {reason}") from error
     if settings.kv_cache_scheme is not None:
@@ -182,6 +196,42 @@ def _scheme(settings: "QuantizationConfig", module: str, source: Source) -> "Qua
             " the checkpoint again with one group per scheme"
         )
     return chosen[0]
+
+
+def _packed_shape(source: Source, module: str, packed: TensorInfo) -> tuple[int, ...]:
+    """(O, I) of integers that are packed into int32 along I.
+
+    Raises:
+        CompressionError: it is not stored, or cannot be.
+    """
+    if f"{module}.weight_shape" not in source.infos:
+        raise CompressionError(
+            f"{source.place}: {module}.weight_packed has no weight_shape beside it; write or download the checkpoint again"
+        )
+    stored = source.read(f"{module}.weight_shape")
+    shape = tuple(stored.flatten().tolist())[:3]
+    fits = len(shape) == len(packed.shape) and shape[:-1] == packed.shape[:-1]
+    if not fits or not packed.shape[-1] <= shape[-1] <= 32 * packed.shape[-1]:
+        raise CompressionError(
+            f"{source.place}: {module}.weight_shape is {list(shape)}, which does not fit {list(packed.shape)} packed"
+            " integers; write or download the checkpoint again"
+        )
+    return shape
+
+
+def _check_scale(
+    source: Source, module: str, scheme: "QuantizationScheme", shape: tuple[int, ...], scale: tuple[int, ...]
+) -> None:
+    """Refuse scales in groups of another size than config.json says, which only reading the weight would find out."""
+    assert scheme.weights is not None, module
+    size = scheme.weights.group_size
+    if size is None or size < 1 or len(shape) != 2 or len(scale) != 2:
+        return
+    if scale != (shape[0], -(-shape[1] // size)):
+        raise CompressionError(
+            f"{source.place}: {module} has {list(shape)} weights and {list(scale)} scales, which are no groups of"
+            f" {size} as quantization_config says; write or download the checkpoint again"
+        )
 
 
 def _is_class(target: str) -> bool:

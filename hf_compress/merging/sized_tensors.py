@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from hf_compress._errors import CompressionError
+from hf_compress._model_size import bounded_modules
 from hf_compress.merging.architecture import model_class
 from hf_compress.merging.source import Source
 
@@ -61,7 +62,7 @@ def vocabulary_size(source: Source) -> int | None:
     """Rows of the source's embeddings, padding included; None for models without a vocabulary."""
     if not known(source):
         size = source.config.get("vocab_size", (source.config.get("text_config") or {}).get("vocab_size"))
-        return None if size is None else int(size)
+        return size if type(size) is int else None
     config = load_config(source)
     return config.get_text_config().vocab_size if vocabulary_path(config) is not None else None
 
@@ -131,7 +132,7 @@ def _shapes_on_disk(config: "PreTrainedConfig", source: Source) -> tuple[dict[st
     names = config.architectures or []
     cls = model_class(source.config)
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), bounded_modules():
             model: Any = cls(config) if cls is not None else transformers.AutoModel.from_config(config)
         state = revert_weight_conversion(model, model.state_dict())
     except Exception as error:  # any of the many model classes may refuse a config in its own way

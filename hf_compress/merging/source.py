@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
-from hf_compress._safetensors import Entry, indexed_files, read_entries, weight_files
+from hf_compress._model_size import check_counts
+from hf_compress._safetensors import Entry, indexed_files, open_safetensors, read_entries, weight_files
 from hf_compress.merging.special_floats import decode_floats
 
 
@@ -94,7 +94,7 @@ class SafetensorsSource(Source):
         file = self._entries[name].file
         with self._lock:
             if file not in self._open:
-                self._open[file] = safe_open(file, framework="pt")
+                self._open[file] = open_safetensors(file)
             return self._open[file].get_tensor(name)  # type: ignore[no-any-return]
 
     def files(self) -> list[Path]:
@@ -172,8 +172,8 @@ def read_settings(file: Path) -> dict[str, Any]:
     """
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        reason = error.msg if isinstance(error, json.JSONDecodeError) else "not UTF-8"
+    except (ValueError, RecursionError) as error:
+        reason = {UnicodeDecodeError: "not UTF-8", RecursionError: "nested without end"}.get(type(error), str(error))
         raise CompressionError(f"{file} is no valid JSON ({reason}); write or download it again") from error
     if not isinstance(data, dict):
         raise CompressionError(f"{file} holds no settings; write or download it again")
@@ -185,11 +185,12 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if not file.is_file():
         return {}
     data: dict[str, Any] = decode_floats(read_settings(file))
-    for key, kind in (("architectures", list), ("quantization_config", dict), ("text_config", dict)):
+    for key, kind in (("architectures", list), ("quantization_config", dict), ("text_config", dict), ("model_type", str)):
         if not isinstance(data.get(key), kind | None):
             raise CompressionError(f"{file} is no configuration of a model ({key}); write or download it again")
     if not all(isinstance(name, str) for name in data.get("architectures") or ()):
         raise CompressionError(f"{file} is no configuration of a model (architectures); write or download it again")
+    check_counts(data, str(file))
     return data
 
 
