@@ -123,7 +123,9 @@ def _read_file(file: Path) -> dict[str, Entry]:
         text = stream.read(length)
     header = _header(file, text)
     metadata = header.pop("__metadata__", None)
-    if metadata is not None and not (isinstance(metadata, dict) and all(isinstance(each, str) for each in metadata.values())):
+    if metadata is not None and not (
+        isinstance(metadata, dict) and all(isinstance(each, str) for each in metadata.values())
+    ):
         _damaged(file, "its __metadata__ is no mapping from text to text")
     entries = {name: _entry(file, name, entry, size - 8 - length) for name, entry in header.items()}
     position = 0

@@ -161,7 +161,10 @@ def _settings(source: Source) -> "QuantizationConfig":
     data = dict(source.config["quantization_config"])
     try:
         settings = QuantizationConfig.model_validate(data)
-        for pattern in [*(settings.ignore or ()), *(each for group in settings.config_groups.values() for each in group.targets)]:
+        for pattern in [
+            *(settings.ignore or ()),
+            *(each for group in settings.config_groups.values() for each in group.targets),
+        ]:
             re.compile(pattern.removeprefix("re:") if pattern.startswith("re:") else "")
     except (ValueError, TypeError, AttributeError, LookupError, re.error) as error:
         reason = " ".join(str(error).split())[:200]

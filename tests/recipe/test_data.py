@@ -48,7 +48,16 @@ def test_paragraphs_of_a_text_file_are_documents(tmp_path):
     ]
 
 
-NAMES = ["data[1].jsonl", "data1.jsonl", "da?a1.jsonl", "*.jsonl", "[!d].jsonl", "x{y}.jsonl", "b#%20 c.jsonl", "d[1]/train.jsonl"]
+NAMES = [
+    "data[1].jsonl",
+    "data1.jsonl",
+    "da?a1.jsonl",
+    "*.jsonl",
+    "[!d].jsonl",
+    "x{y}.jsonl",
+    "b#%20 c.jsonl",
+    "d[1]/train.jsonl",
+]
 
 
 def test_a_file_name_is_a_name_and_no_pattern(tmp_path):
