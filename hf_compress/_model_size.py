@@ -1,7 +1,7 @@
 """Configs that would keep the machine busy for hours, or fill its memory, before anybody could say what is wrong with them.
 
-Transformers makes lists as long as some numbers of a config (layers, labels), and a model on the meta device costs no memory
-but a third of a millisecond for each module.
+Transformers makes lists as long as some numbers of a config (layers, labels), and a model on the meta device costs no
+memory but a third of a millisecond for each module.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-import torch
 from torch import nn
 from torch.nn.modules.module import register_module_module_registration_hook
 
@@ -81,6 +80,5 @@ def check_shapes(model: nn.Module, where: str) -> None:
     """
     for name, parameter in model.named_parameters():
         if max(parameter.shape, default=0) > _LONGEST:
-            raise CompressionError(
-                f"{where}: the config makes {name} {' x '.join(map(str, torch.Size(parameter.shape)))} large; correct its sizes"
-            )
+            shape = " x ".join(map(str, parameter.shape))
+            raise CompressionError(f"{where}: the config makes {name} {shape} large; correct its sizes")

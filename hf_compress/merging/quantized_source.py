@@ -67,8 +67,7 @@ class DequantizedSource(Source):
                 scale = source.infos.get(f"{module}.weight_scale")
                 if scale is None:
                     raise CompressionError(
-                        f"{source.place}: {name} is packed, and its weight_scale is missing; write or download the checkpoint"
-                        " again"
+                        f"{source.place}: {name} has no weight_scale beside it; write or download the checkpoint again"
                     )
                 shape = info.shape if part == "weight" else _packed_shape(source, module, info)
                 _check_scale(source, module, scheme, shape, scale.shape)

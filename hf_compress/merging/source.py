@@ -164,6 +164,9 @@ def _info(name: str, entry: Entry) -> TensorInfo:
     return TensorInfo(dtype=_DTYPES[entry.dtype], shape=entry.shape)
 
 
+_MOST_LEVELS = 100
+
+
 def read_settings(file: Path) -> dict[str, Any]:
     """The object in a JSON file.
 
@@ -177,6 +180,13 @@ def read_settings(file: Path) -> dict[str, Any]:
         raise CompressionError(f"{file} is no valid JSON ({reason}); write or download it again") from error
     if not isinstance(data, dict):
         raise CompressionError(f"{file} holds no settings; write or download it again")
+    depth, level = 0, [data]
+    while level:
+        depth += 1
+        if depth > _MOST_LEVELS:
+            raise CompressionError(f"{file} is nested more than {_MOST_LEVELS} levels deep; write or download it again")
+        below = [value.values() if isinstance(value, dict) else value for value in level if isinstance(value, dict | list)]
+        level = [value for values in below for value in values]
     return data
 
 

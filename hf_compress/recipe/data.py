@@ -141,11 +141,11 @@ def _read(files: list[Path]) -> "Dataset":
         if _is_empty(file):
             raise CompressionError(f"data.path: the file {file} is empty; it needs rows")
         if "::" in str(file):
-            raise CompressionError(f"data.path: {file} cannot be read: `datasets` takes '::' for an archive; rename it")
+            raise CompressionError(f"data.path: {file} cannot be read: datasets takes '::' for an archive; rename it")
     options: dict[str, Any] = {"sample_by": "paragraph"} if kinds == {"text"} else {}
     try:
         with _silent():
-            # A name is a name: `datasets` would read data[1].jsonl as a pattern, and other files than the one that is meant.
+            # A name is a name: `datasets` would read data[1].jsonl as a pattern, and other files than it.
             names = [glob.escape(str(file)) for file in files]
             return load_dataset(kinds.pop(), data_files=names, split="train", **options)
     except (DatasetGenerationError, ValueError, OSError, StopIteration) as error:

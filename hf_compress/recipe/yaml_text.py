@@ -11,7 +11,6 @@ from hf_compress._units import format_bytes
 from hf_compress._yaml import FLOAT, PlainLoader
 from hf_compress.recipe.problems import Problem, RecipeError
 
-
 _LARGEST_FILE = 2**20
 _MOST_VALUES = 100_000
 """More than any recipe needs; aliases of aliases could otherwise unfold without end."""
