@@ -11,8 +11,8 @@ from hf_compress.merging.source import Source
 def tied_tensors(sources: Sequence[Source]) -> dict[str, str]:
     """Tensor -> the one whose weight it shares when the model is loaded; such duplicates need not be stored.
 
-    The rule is that of `from_pretrained`: `tie_word_embeddings` of the model's whole config and, for each model inside it, of
-    that one's config; and of two stored tensors that differ neither is a duplicate, whatever a config says.
+    The rule is that of `from_pretrained`: `tie_word_embeddings` of the model's whole config and, for each model inside it,
+    of that one's config; and of two stored tensors that differ neither is a duplicate, whatever a config says.
 
     Args:
         sources: under the same names; the first one's config is the result's.
