@@ -1,11 +1,6 @@
 """From a trained model to a folder worth publishing: checkpoint, report, manifest, card."""
 
-import contextlib
-import datetime
-import importlib.metadata
 import json
-import os
-import platform
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,14 +10,13 @@ import torch
 from hf_compress._errors import CompressionError
 from hf_compress._folders import written_beside
 from hf_compress._modules import cast_weights
-from hf_compress.evaluation.report import Report, Row, table, write
+from hf_compress.evaluation.report import Report, Row
 from hf_compress.evaluation.size import measure_size
-from hf_compress.export.card import render_card
 from hf_compress.export.compressed_tensors import write_compressed
 from hf_compress.export.dense import write_dense
-from hf_compress.export.manifest import build_manifest, write_manifest
 from hf_compress.pruning.prune import measure_sparsity, prune
 from hf_compress.quantization.ptq import quantize
+from hf_compress.recipe.documents import describe_machine, describe_methods, write_documents
 from hf_compress.recipe.models import load_model
 from hf_compress.recipe.run_folder import RunFolder
 
@@ -68,17 +62,14 @@ def publish_folder(
             rows=tuple(rows),
             setting=_setting(plan, device),
         )
-        write(report, part)
-        manifest = build_manifest(
-            name=recipe.display_name,
+        write_documents(
+            report,
+            part,
             recipe=recipe.to_plain(full=True),
             base_model=_base_model(recipe),
             task=recipe.task,
-            methods=_methods(recipe),
-            report=report.to_plain(),
+            methods=describe_methods(recipe.pruning, recipe.quantization, recipe.distillation),
         )
-        write_manifest(manifest, part)
-        (part / "README.md").write_text(render_card(manifest, table(report)), encoding="utf-8")
     shutil.rmtree(folder.rows, ignore_errors=True)
     return report
 
@@ -161,38 +152,16 @@ def _base_model(recipe: "Train") -> str | None:
     return f"./{recipe.model}" if local else recipe.model
 
 
-def _methods(recipe: "Train") -> list[dict[str, Any]]:
-    """What was done, for the manifest and the card."""
-    strategies: list[Any] = []
-    if recipe.pruning is not None:
-        pruning = recipe.pruning
-        strategies += [pruning.criterion, pruning.pattern, pruning.schedule, pruning.allocation]
-    if recipe.quantization is not None:
-        strategies.append(recipe.quantization.scheme)
-    if recipe.distillation is not None:
-        strategies += [recipe.distillation.teacher, *(term.loss for term in recipe.distillation.losses)]
-    return [
-        {"kind": item.kind, "name": item.name, "reference": None if item.reference is None else str(item.reference)}
-        for item in strategies
-    ]
-
-
 def _setting(plan: "Plan", device: torch.device) -> dict[str, Any]:
     sizes = ", ".join(f"{len(split):,} {name}" for name, split in plan.examples.items())
     unit = "examples" if plan.task.labelled else f"blocks of {plan.recipe.data.length} tokens"
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()}, {os.cpu_count()} cores"
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "compressed-tensors")
-    )
     return {
         "task": plan.task.name,
         "data": f"{plan.recipe.data.path} ({sizes} {unit})",
         "optimizer steps": _steps(plan),
         "stored as": plan.recipe.export.dtype,
         "seed": plan.args.seed,
-        "machine": machine,
-        "versions": f"Python {platform.python_version()}, {versions}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        **describe_machine(device),
     }
 
 
@@ -201,11 +170,3 @@ def _steps(plan: "Plan") -> str:
     if plan.dense_steps is None:
         return f"{plan.steps} compressed, from the given model"
     return f"{plan.dense_steps} dense, then {plan.steps} compressed"
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -1,12 +1,10 @@
 """What the published folder says about itself."""
 
-import json
-
 import pytest
 
 from hf_compress import CompressionError, Recipe
 from hf_compress.evaluation.report import Report, Row, write
-from hf_compress.recipe.results import _base_model, _methods, read_report
+from hf_compress.recipe.results import _base_model, read_report
 from tests.recipe.small import pretrained, recipe
 
 REPORT = Report(
@@ -16,21 +14,6 @@ REPORT = Report(
     setting={},
     rows=(Row(name="a", metrics={"perplexity": 2.0}, file_bytes=1),),
 )
-
-
-def test_every_strategy_of_the_recipe_is_named_in_order(tmp_path):
-    methods = _methods(Recipe.from_plain(recipe(tmp_path)))
-    assert [(method["kind"], method["name"]) for method in methods] == [
-        ("criterion", "magnitude"),
-        ("pattern", "unstructured"),
-        ("schedule", "cubic"),
-        ("allocation", "uniform"),
-        ("scheme", "W4A16"),
-        ("teacher", "model"),
-        ("distillation loss", "forward_kl"),
-    ]
-    assert methods[0]["reference"].startswith("Han, Pool, Tran, Dally (2015)")
-    json.dumps(methods)
 
 
 def test_a_base_model_is_never_mistaken_for_a_hub_id(tmp_path, monkeypatch):

@@ -52,7 +52,7 @@ STAGES = {
     "in the compression": (CompressionTrainer, "training_step", 2 + 3),
     "after the compression": (CompressionTrainer, "finalize", 1),
     "while rows are measured": (results, "_untrained_row", 1),
-    "while the result is written": (results, "write_manifest", 1),
+    "while the result is written": (results, "write_documents", 1),
     "after the report": (results, "render_card", 1),
 }
 
