@@ -3,7 +3,7 @@
 import pytest
 
 from hf_compress import CompressionError, Recipe
-from hf_compress.recipe import results, train_run
+from hf_compress.recipe import documents, results, train_run
 from hf_compress.recipe.run_folder import RunFolder
 from hf_compress.recipe.training_arguments import build_training
 from hf_compress.training.trainer import CompressionTrainer
@@ -52,8 +52,8 @@ STAGES = {
     "in the compression": (CompressionTrainer, "training_step", 2 + 3),
     "after the compression": (CompressionTrainer, "finalize", 1),
     "while rows are measured": (results, "_untrained_row", 1),
-    "while the result is written": (results, "write_documents", 1),
-    "after the report": (results, "render_card", 1),
+    "while the result is written": (documents, "write_manifest", 1),
+    "after the report": (documents, "render_card", 1),
 }
 
 
