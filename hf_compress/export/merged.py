@@ -68,6 +68,11 @@ def check_merge_job(job: Job) -> None:
             "heads: drop leaves a head to be trained, and quantizing the result again would make one of random numbers;"
             " write quantized: dense"
         )
+    if job.rehearsed is not None and job.rehearsed.absent:
+        raise CompressionError(
+            f"{job.reference.place} lacks {job.rehearsed.absent[0]}, and quantizing the result again would make one of"
+            " random numbers; write quantized: dense"
+        )
     if model_class(job.reference.config) is None:
         raise CompressionError(
             f"{job.reference.place}/config.json names no class of transformers in architectures, so the result cannot be"

@@ -1,14 +1,12 @@
-"""What transformers knows of a checkpoint: which weights are tied, and whether the result loads."""
+"""What transformers knows of a checkpoint: its class, and whether the configs of several agree."""
 
 import contextlib
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress._model_size import bounded_modules
 from hf_compress.merging.source import Source
 
 logger = logging.getLogger(__name__)
@@ -76,49 +74,6 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "
             yield from _differing(one[key], other[key], f"{prefix}{key}.")
         elif one[key] != other[key] and not key.endswith("_token_id"):
             yield f"{prefix}{key} ({one[key]!r}, {other[key]!r})"
-
-
-def verify_loads(
-    folder: Path, config: dict[str, Any], expected_missing: tuple[str, ...] = (), place: Path | None = None
-) -> str:
-    """Load the result's names and shapes, without memory for the weights, and refuse anything missing or unexpected.
-
-    Args:
-        folder: the result.
-        config: its config.json.
-        expected_missing: prefixes of tensors that are left out on purpose.
-        place: how refusals call the folder; by default as it is.
-
-    Returns:
-        A sentence for the report.
-
-    Raises:
-        CompressionError: the checkpoint is not what the architecture expects.
-    """
-    place = place or folder
-    cls = model_class(config)
-    if cls is None:
-        named = ", ".join(config.get("architectures") or []) or "no architecture"
-        return f"not loaded: config.json names {named}, which transformers does not have"
-    with quiet(), bounded_modules():
-        try:
-            _, info = cls.from_pretrained(folder, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True)
-        except Exception as error:  # each architecture refuses in its own way
-            reason = " ".join(str(error).split())[:300]
-            raise CompressionError(f"{place}: the merged checkpoint does not load as {cls.__name__}: {reason}") from error
-    missing = sorted(name for name in info["missing_keys"] if not name.startswith(expected_missing or ("\0",)))
-    mismatched = [f"{name} ({list(has)}, not {list(wants)})" for name, has, wants in sorted(info["mismatched_keys"])]
-    for kind, names, way_out in (
-        ("lacks", missing, "keep it, or correct config.json"),
-        ("has the unknown tensor", sorted(info["unexpected_keys"]), "exclude it, or correct config.json"),
-        ("has another shape for", mismatched, "correct config.json"),
-    ):
-        if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            raise CompressionError(
-                f"{place}: the merged checkpoint {kind} {names[0]}{more} as {cls.__name__} sees it; {way_out}"
-            )
-    return f"loads as {cls.__name__}: nothing missing, nothing unexpected"
 
 
 @contextlib.contextmanager

@@ -19,6 +19,7 @@ from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.engine import TensorRecipe
 from hf_compress.merging.heads import resolve_heads
 from hf_compress.merging.labels import publish
+from hf_compress.merging.load_back import LoadBack, verify_loads
 from hf_compress.merging.lora_adapter import CONFIG as ADAPTER_CONFIG
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_source import AdaptedSource
@@ -54,6 +55,7 @@ class Job:
         account: where every tensor goes.
         sparsity: the policy for zeros.
         statistics: of data-aware methods: name -> label -> source.
+        rehearsed: what loading the result's headers said; None before.
     """
 
     def __init__(self, merge: Merge, threads: int) -> None:
@@ -89,6 +91,7 @@ class Job:
         self._parameters = resolve(self.merge, self.account.tasks, merged_from)
         self.sparsity = SparsityPolicy(self.merge.sparsity, members)
         self.statistics = self._open_statistics()
+        self.rehearsed: LoadBack | None = None
 
     def _chat_template(self) -> str | None:
         if self.merge.chat_template != "auto":
@@ -200,6 +203,17 @@ class Job:
         dtypes = {task.info.dtype for task in self.account.tasks.values() if task.info.dtype.is_floating_point}
         dtype = str(dtypes.pop()).removeprefix("torch.") if len(dtypes) == 1 else None
         return write_config(self.reference.config, self.changes, dtype, folder)
+
+    def load_back(self, folder: Path, config: dict[str, Any], place: Path | None = None) -> LoadBack:
+        """Load the result in `folder`; see `verify_loads`."""
+        return verify_loads(
+            folder,
+            config,
+            list(self.sources.values()),
+            expected_missing=self.heads.dropped,
+            renumbered=self.merge.slices is not None,
+            place=place,
+        )
 
     def tokenizer_folder(self) -> Path:
         """Whose tokenizer and processors the result has."""

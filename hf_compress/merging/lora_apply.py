@@ -10,8 +10,8 @@ from hf_compress._disk import require_space
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
 from hf_compress._units import format_bytes
-from hf_compress.merging.architecture import verify_loads
 from hf_compress.merging.companions import copy_companions, resolve_folder, write_config
+from hf_compress.merging.load_back import verify_loads
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_source import AdaptedSource, ZeroCount
 from hf_compress.merging.provenance import sha256_of
@@ -99,7 +99,7 @@ def apply_adapters(
         layout.write_index(part)
         config = write_config(source.config, {}, None, part)
         copy_companions(folder, part)
-        loads = verify_loads(part, config)
+        loads = verify_loads(part, config, [adapted]).sentence
     return AppliedResult(
         folder=out,
         changed=tuple(sorted({name for layer in stack for name in layer.changed()})),

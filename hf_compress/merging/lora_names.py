@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._model_size import bounded_modules
 from hf_compress.merging.architecture import model_class, quiet
 from hf_compress.merging.source import TensorInfo
 
@@ -117,7 +118,7 @@ def build_empty(config: dict[str, Any], place: str) -> nn.Module | None:
             settings = cls.config_class.from_dict(
                 {key: value for key, value in config.items() if key != "quantization_config"}
             )
-            with torch.device("meta"):
+            with torch.device("meta"), bounded_modules():
                 model: nn.Module = cls(settings)
         except Exception as error:  # each architecture refuses in its own way
             reason = " ".join(str(error).split())[:200]

@@ -12,7 +12,7 @@ from hf_compress._disk import DiskError, disk_errors, require_space
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, clear, held, part_of
 from hf_compress._units import format_bytes
-from hf_compress.merging.architecture import model_class, verify_loads
+from hf_compress.merging.architecture import model_class
 from hf_compress.merging.companions import copy_companions, write_chat_template
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine import Engine, available_threads, check_device
@@ -162,7 +162,7 @@ def _write(part: Path, out: Path, job: Job, layout: Layout, device: str, finish:
         account=job.account,
         merge=job.public.merge,
         inputs=job.hashes,
-        loads=verify_loads(part, config, job.heads.dropped),
+        loads=job.load_back(part, config).sentence,
         architecture=getattr(model_class(config), "__name__", None),
         num_bytes=layout.num_bytes,
         seconds=seconds,

@@ -1,13 +1,12 @@
 """What a merge would write, loaded before anything is computed: names, shapes and config, without the weights."""
 
-import os
 import tempfile
 from pathlib import Path
 
 from hf_compress._folders import check_outside
-from hf_compress.merging.architecture import verify_loads
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.job import Job
+from hf_compress.merging.load_back import LoadBack, write_headers
 
 
 def check_merge_inputs(merge: Merge, out: Path, threads: int = 1) -> Job:
@@ -23,11 +22,11 @@ def check_merge_inputs(merge: Merge, out: Path, threads: int = 1) -> Job:
     """
     job = Job(merge, threads)
     check_outside(out, job.inputs())
-    rehearse(job, out)
+    job.rehearsed = rehearse(job, out)
     return job
 
 
-def rehearse(job: Job, out: Path) -> None:
+def rehearse(job: Job, out: Path) -> LoadBack:
     """Refuse a result that would not load: a tensor left out that the architecture needs, a config that does not fit.
 
     Files are made that have the headers of the result, and holes where its weights will be.
@@ -39,11 +38,7 @@ def rehearse(job: Job, out: Path) -> None:
     Raises:
         CompressionError: see `verify_loads`.
     """
-    layout = job.layout({})
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        for shard in layout.shards:
-            (folder / shard.file).write_bytes(shard.header)
-            os.truncate(folder / shard.file, shard.num_bytes)
-        layout.write_index(folder)
-        verify_loads(folder, job.write_config(folder), job.heads.dropped, out)
+        write_headers(job.layout({}), folder)
+        return job.load_back(folder, job.write_config(folder), out)

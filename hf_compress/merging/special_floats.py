@@ -1,4 +1,4 @@
-"""Infinity and NaN in config.json: transformers writes them as {"__float__": "Infinity"}, JSON has no such numbers."""
+"""Infinity and NaN in config.json, which transformers writes as {"__float__": "Infinity"}: JSON has no such numbers."""
 
 import math
 from typing import Any

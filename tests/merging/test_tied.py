@@ -13,14 +13,8 @@ from hf_compress.merging.source import open_source
 from hf_compress.merging.tied import tied_tensors
 from tests.merging.library import StoredSource, build_default, shared_groups, tying_classes
 
-TEXT = {
-    "vocab_size": 64,
-    "hidden_size": 32,
-    "intermediate_size": 48,
-    "num_hidden_layers": 1,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-}
+SMALL = {"hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 1, "num_attention_heads": 4}
+TEXT = {"vocab_size": 64, "num_key_value_heads": 2, **SMALL}
 TOKENS = {"image_token_id": 60, "video_token_id": 61, "vision_start_token_id": 62, "vision_end_token_id": 63}
 
 
@@ -32,24 +26,10 @@ def qwen2_vl(**settings):
 
 
 def qwen3_vl_moe():
-    text = {
-        **TEXT,
-        "head_dim": 8,
-        "num_experts": 2,
-        "num_experts_per_tok": 1,
-        "moe_intermediate_size": 16,
-        "rope_scaling": {"rope_type": "default", "mrope_section": [1, 1, 2]},
-    }
-    vision = {
-        "depth": 1,
-        "hidden_size": 32,
-        "intermediate_size": 48,
-        "num_heads": 4,
-        "out_hidden_size": 32,
-        "patch_size": 14,
-        "num_position_embeddings": 16,
-        "deepstack_visual_indexes": [0],
-    }
+    text = dict(TEXT, head_dim=8, num_experts=2, num_experts_per_tok=1, moe_intermediate_size=16)
+    text["rope_scaling"] = {"rope_type": "default", "mrope_section": [1, 1, 2]}
+    vision = {"depth": 1, "hidden_size": 32, "intermediate_size": 48, "num_heads": 4, "out_hidden_size": 32}
+    vision |= {"patch_size": 14, "num_position_embeddings": 16, "deepstack_visual_indexes": [0]}
     return t.Qwen3VLMoeForConditionalGeneration(t.Qwen3VLMoeConfig(text_config=text, vision_config=vision, **TOKENS))
 
 
