@@ -77,6 +77,7 @@ _HOMES = {
     "quantize": "hf_compress.quantization.ptq",
     "save_compressed": "hf_compress.export.compressed_tensors",
     "save_dense": "hf_compress.export.dense",
+    "save_result": "hf_compress.recipe.save_result",
     "save_statistics": "hf_compress.merging.statistics_folder",
     "search_coefficients": "hf_compress.merging.coefficient_search",
     "update_batch_norm": "hf_compress.training.averaging.batch_norm",
@@ -140,6 +141,7 @@ if TYPE_CHECKING:
     from hf_compress.quantization.ptq import quantize
     from hf_compress.quantization.schemes.w4a16 import W4A16
     from hf_compress.recipe.recipes import Recipe
+    from hf_compress.recipe.save_result import save_result
     from hf_compress.training.averaging.batch_norm import update_batch_norm
     from hf_compress.training.averaging.ema import EMA
     from hf_compress.training.averaging.snapshots import Snapshots

@@ -9,6 +9,21 @@ _PIPELINES = {
     "sequence_classification": "text-classification",
     "image_classification": "image-classification",
 }
+"""The Hub's name of a task."""
+_HEADS = {
+    "ForCausalLM": "text-generation",
+    "LMHeadModel": "text-generation",
+    "ForMaskedLM": "fill-mask",
+    "ForSequenceClassification": "text-classification",
+    "ForTokenClassification": "token-classification",
+    "ForQuestionAnswering": "question-answering",
+    "ForImageClassification": "image-classification",
+    "ForAudioClassification": "audio-classification",
+    "ForVideoClassification": "video-classification",
+    "ForCTC": "automatic-speech-recognition",
+    "ForSpeechSeq2Seq": "automatic-speech-recognition",
+}
+"""The same by the ending of a model's class, for runs without a task's name."""
 
 
 def render_card(manifest: dict[str, Any], table: str) -> str:
@@ -30,13 +45,11 @@ def render_card(manifest: dict[str, Any], table: str) -> str:
     hub = None if base is None or base.startswith((".", "/", "~")) else base  # the Hub refuses cards that name a folder
     front = ModelCardData(
         library_name="transformers",
-        pipeline_tag=_PIPELINES[manifest["task"]],
+        pipeline_tag=_pipeline(manifest),
         base_model=hub,
         base_model_relation=relation if hub else None,
         tags=["hf_compress", *sorted({method["name"] for method in methods})],
     )
-    ours = report["rows"][-1]
-    dense = report["rows"][0]
     metric = report["metric"]
     done = "\n".join(
         f"- {method['kind']}: `{method['name']}`" + (f" ({method['reference']})" if method["reference"] else "")
@@ -44,7 +57,8 @@ def render_card(manifest: dict[str, Any], table: str) -> str:
     )
     setting = "\n".join(f"- {key}: {value}" for key, value in report["setting"].items())
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
-    source = f"It starts from `{base}`." if base else "It starts from fresh weights that the same run trained."
+    fresh = "It starts from fresh weights" + (" that the same run trained." if manifest["task"] else ".")
+    source = f"It starts from `{base}`." if base else fresh
     recipe = write_yaml(manifest["recipe"], width=80)
     return f"""---
 {front.to_yaml()}
@@ -52,8 +66,7 @@ def render_card(manifest: dict[str, Any], table: str) -> str:
 
 # {manifest["name"]}
 
-A compressed model. {source} Test {metric.replace("_", " ")}: {ours["metrics"][metric]:.4g}, dense: \
-{dense["metrics"][metric]:.4g}; {ours["file_bytes"] / dense["file_bytes"]:.2f}x the dense size on disk.
+A compressed model. {source} {_quality(report)}
 
 {table}
 
@@ -62,7 +75,7 @@ A compressed model. {source} Test {metric.replace("_", " ")}: {ours["metrics"][m
 ## Use
 
 ```python
-{_usage(manifest["task"])}
+{_usage(manifest)}
 ```
 
 Quantized weights need the package `compressed-tensors` beside transformers; hf_compress itself is not needed.
@@ -85,16 +98,38 @@ Made on {manifest["created"]} with {versions}.
 """
 
 
-def _usage(task: str) -> str:
+def _pipeline(manifest: dict[str, Any]) -> str | None:
+    """The Hub's task, which decides the widget; None where the model's class does not say one."""
+    if manifest["task"] is not None:
+        return _PIPELINES[manifest["task"]]
+    return next((tag for ending, tag in _HEADS.items() if manifest["classes"]["model"].endswith(ending)), None)
+
+
+def _quality(report: dict[str, Any]) -> str:
+    """The result's metric and size, beside the dense model's where one was measured."""
+    metric = report["metric"]
+    name, ours, dense = metric.replace("_", " "), report["rows"][-1], report["rows"][0]
+    value = f"Test {name}: {ours['metrics'][metric]:.4g}"
+    if dense is ours:
+        return f"{value}; no dense model was measured beside it."
+    share = ours["file_bytes"] / dense["file_bytes"]
+    return f"{value}, dense: {dense['metrics'][metric]:.4g}; {share:.2f}x the dense size on disk."
+
+
+def _usage(manifest: dict[str, Any]) -> str:
     """Three lines that load the folder the card lies in."""
     classes = {
         "causal_lm": ("AutoModelForCausalLM", "AutoTokenizer"),
         "sequence_classification": ("AutoModelForSequenceClassification", "AutoTokenizer"),
         "image_classification": ("AutoModelForImageClassification", "AutoImageProcessor"),
     }
-    model, processor = classes[task]
-    return (
-        f"from transformers import {model}, {processor}\n\n"
-        f'model = {model}.from_pretrained("<this repository or folder>")\n'
-        f'processor = {processor}.from_pretrained("<this repository or folder>")'
-    )
+    known = manifest.get("classes") or {}
+    model, processor = classes.get(manifest["task"]) or (known["model"], known["processor"])
+    here = '"<this repository or folder>"'
+    lines = [
+        f"from transformers import {', '.join(filter(None, (model, processor)))}\n",
+        f"model = {model}.from_pretrained({here})",
+    ]
+    if processor is not None:
+        lines.append(f"processor = {processor}.from_pretrained({here})")
+    return "\n".join(lines)

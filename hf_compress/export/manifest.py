@@ -19,9 +19,10 @@ def build_manifest(
     name: str,
     recipe: dict[str, Any],
     base_model: str | None,
-    task: str,
+    task: str | None,
     methods: list[dict[str, Any]],
     report: dict[str, Any],
+    classes: dict[str, str | None] | None = None,
 ) -> dict[str, Any]:
     """The manifest of one result.
 
@@ -29,14 +30,16 @@ def build_manifest(
         name: the result's name.
         recipe: the canonical recipe.
         base_model: where the weights came from; None for fresh ones.
-        task: the task's name.
+        task: the task's name; None for a run that has none.
         methods: what was done, each with kind, name and reference.
         report: the report as plain data.
+        classes: where there is no task, the classes of transformers that load `model` and `processor` (None without one).
     """
     return {
         "format": 1,
         "name": name,
         "task": task,
+        **({} if classes is None else {"classes": classes}),
         "base_model": base_model,
         "methods": methods,
         "recipe": recipe,

@@ -85,6 +85,14 @@ class CompressionMixin(_Host):
         self._prepare_compression(model)
         return model
 
+    @property
+    def frozen_copy(self) -> nn.Module | None:
+        """The student as it was before compression, where a frozen copy of it is the teacher; else None."""
+        step = self._distillation_step
+        if step is None or getattr(step.distillation.teacher, "model", "") is not None:
+            return None
+        return getattr(step.teacher, "model", None)
+
     # Loss
 
     def compute_loss(

@@ -1,0 +1,267 @@
+"""From a trainer to a folder worth publishing: what a recipe's run ends with, for runs that were written in Python."""
+
+import contextlib
+import copy
+import logging
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from hf_compress import _distributed
+from hf_compress._errors import CompressionError
+from hf_compress._folders import check_place, written_beside
+from hf_compress._modules import cast_weights
+from hf_compress._registry import dump
+from hf_compress.evaluation.report import Report, Row
+from hf_compress.export.compressed_tensors import write_compressed
+from hf_compress.export.dense import write_dense
+from hf_compress.pruning.prune import measure_sparsity, prune
+from hf_compress.quantization.ptq import quantize
+from hf_compress.recipe.documents import describe_machine, describe_methods, write_documents
+from hf_compress.recipe.measure import Measure
+from hf_compress.training.mixin import CompressionMixin
+
+logger = logging.getLogger(__name__)
+
+_LOWER_IS_BETTER = ("loss", "perplexity", "wer", "cer", "error", "mse", "mae")
+
+_TRAINING = (
+    "learning_rate",
+    "num_train_epochs",
+    "max_steps",
+    "per_device_train_batch_size",
+    "gradient_accumulation_steps",
+    "lr_scheduler_type",
+    "warmup_steps",
+    "weight_decay",
+    "max_grad_norm",
+    "optim",
+    "adam_beta1",
+    "adam_beta2",
+    "adam_epsilon",
+    "bf16",
+    "fp16",
+    "gradient_checkpointing",
+    "seed",
+)
+"""The arguments that make a run what it is; the rest may hold names and secrets of the user's machine."""
+
+
+def save_result(
+    trainer: Any,
+    folder: str | Path,
+    *,
+    examples: Any = None,
+    baseline: str | PreTrainedModel | None = None,
+    metric: str | None = None,
+    greater_is_better: bool | None = None,
+    title: str | None = None,
+    dtype: str = "auto",
+    untrained: bool = True,
+) -> Report | None:
+    """Finalize, export, load back, measure and report: the folder that a recipe's run would have left.
+
+    Written are the checkpoint and its processor, report.json, report.md, report.png, compression.json and the card. Rows
+    are the dense model, compression without training, and the result; each is written, loaded again by its own class with
+    plain transformers, and measured on `examples` by the trainer's own evaluation (its collator and `compute_metrics`).
+    Causal language models are measured by their perplexity too, with an exact count of tokens.
+
+    Args:
+        trainer: a trained `CompressionTrainer`, or any Trainer with the mixin. Its model is finalized.
+        folder: must not exist; appears only when everything is written.
+        examples: what to measure on, as the trainer's evaluations take it; by default its `eval_dataset`.
+        baseline: the dense model: a folder, a Hub id or a model in memory. By default the student's frozen copy, where that
+            is the teacher; else nobody knows the dense weights any more, and log and report say that nothing is compared.
+        metric: the one to compare by; by default `metric_for_best_model`, else perplexity, accuracy or the loss.
+        greater_is_better: its direction; by default as the trainer has it, or by the metric's name.
+        title: how report and card call the result; by default the folder's name.
+        dtype: the type of everything that is not quantized, e.g. "bfloat16"; "auto" leaves the weights.
+        untrained: measure compression without training as well.
+
+    Returns:
+        The report; None on processes other than the first. Several processes end their process group here, because one of
+        them alone exports: call this last.
+
+    Raises:
+        CompressionError: no compression trainer, an adapter, no examples, an unknown metric, an occupied folder, or what
+            `finalize` and the export refuse.
+    """
+    folder = Path(folder).expanduser()
+    _check(trainer, folder)
+    examples = trainer.eval_dataset if examples is None else examples
+    if examples is None or isinstance(examples, Mapping):
+        given = "no eval_dataset" if examples is None else f"several ({', '.join(map(str, examples))})"
+        raise CompressionError(
+            f"save_result measures on one set of examples, and the trainer has {given}; pass examples=..."
+        )
+    dense = _dense_models(trainer, baseline)
+    model = trainer.finalize(dtype)
+    if not _distributed.is_main():
+        _distributed.leave()
+        return None
+    _distributed.leave()
+    measure = Measure(trainer, model, examples, metric)
+    rows: list[Row] = []
+    with written_beside(folder) as part:
+        if dense is not None:
+            with tempfile.TemporaryDirectory(dir=part.parent, prefix=f".{folder.name}.rows-") as place:
+                rows += _reference_rows(trainer, dense, Path(place), dtype, measure, untrained)
+        sparsity = None if trainer.pruning is None else measure_sparsity(model, trainer.pruning)[""]
+        _write(trainer, model, part)
+        rows.append(measure.row(part, "ours", sparsity=sparsity, train_s=_seconds(trainer)))
+        report = Report(
+            title=title or folder.name,
+            metric=measure.metric,
+            greater_is_better=_direction(trainer, measure.metric, greater_is_better),
+            rows=tuple(rows),
+            setting=_setting(trainer, model, examples, compared=dense is not None),
+        )
+        write_documents(
+            report,
+            part,
+            recipe=_plain_run(trainer, dtype),
+            base_model=_origin(baseline),
+            task=None,
+            classes={"model": type(model).__name__, "processor": _processor_class(trainer.processing_class)},
+            methods=describe_methods(trainer.pruning, trainer.quantization, trainer.distillation),
+        )
+    return report
+
+
+def _check(trainer: Any, folder: Path) -> None:
+    if not isinstance(trainer, CompressionMixin):
+        raise CompressionError(
+            f"save_result takes a CompressionTrainer, or a Trainer with CompressionMixin, and this is a"
+            f" {type(trainer).__name__}"
+        )
+    if not isinstance(trainer.model, PreTrainedModel):
+        raise CompressionError(
+            f"save_result writes models of transformers, and this is a {type(trainer.model).__name__}; merge an adapter"
+            " first (model.merge_and_unload()), or save it with its own save_pretrained"
+        )
+    check_place(folder)
+
+
+def _dense_models(trainer: Any, baseline: str | PreTrainedModel | None) -> Callable[[], PreTrainedModel] | None:
+    """Makes the dense model anew each time it is called; None where nobody knows it any more."""
+    cls = type(trainer.model)
+    given = trainer.frozen_copy if baseline is None else baseline
+    if given is None:
+        logger.warning("the dense weights are gone, so nothing is compared with them; pass save_result(..., baseline=...)")
+        return None
+    if isinstance(given, PreTrainedModel):
+        return lambda: copy.deepcopy(given).float()
+
+    def load() -> PreTrainedModel:
+        loaded: Any = cls.from_pretrained(given, dtype=torch.float32, output_loading_info=True, trust_remote_code=False)
+        if loaded[1]["missing_keys"]:
+            raise CompressionError(
+                f"the dense model {given} has no {sorted(loaded[1]['missing_keys'])[0]}, so it was not trained for the task"
+                f" of {cls.__name__}; pass the one that was as baseline=..."
+            )
+        return loaded[0]  # type: ignore[no-any-return]
+
+    try:
+        load()
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise CompressionError(f"the dense model {given} cannot be loaded as {cls.__name__}: {reason}") from error
+    return load
+
+
+def _reference_rows(
+    trainer: Any, dense: Callable[[], PreTrainedModel], place: Path, dtype: str, measure: Measure, untrained: bool
+) -> list[Row]:
+    """The dense model, and compression without training."""
+    folder = place / "dense"
+    folder.mkdir()
+    write_dense(dense(), folder, trainer.processing_class, dtype)
+    rows = [measure.row(folder, "dense")]
+    if not untrained or (trainer.pruning is None and trainer.quantization is None):
+        return rows
+    model, sparsity = dense(), None
+    if trainer.pruning is not None:
+        prune(model, trainer.pruning)
+        sparsity = measure_sparsity(model, trainer.pruning)[""]
+    cast_weights(model, dtype)
+    if trainer.quantization is not None:
+        quantize(model, trainer.quantization)
+    folder = place / "untrained"
+    folder.mkdir()
+    _write(trainer, model, folder)
+    return [*rows, measure.row(folder, "compressed without training", sparsity=sparsity)]
+
+
+def _write(trainer: Any, model: PreTrainedModel, folder: Path) -> None:
+    if trainer.quantization is not None:
+        write_compressed(model, folder, trainer.processing_class)
+    else:
+        write_dense(model, folder, trainer.processing_class)
+
+
+def _direction(trainer: Any, metric: str, given: bool | None) -> bool:
+    """True where more is better."""
+    if given is not None:
+        return given
+    if (
+        trainer.args.metric_for_best_model is not None
+        and trainer.args.metric_for_best_model.removeprefix("eval_") == metric
+    ):
+        return bool(trainer.args.greater_is_better)
+    return not any(metric == word or metric.endswith(f"_{word}") for word in _LOWER_IS_BETTER)
+
+
+def _seconds(trainer: Any) -> float | None:
+    """Of training, as its log has them; None where it has none."""
+    parts = [entry["train_runtime"] for entry in trainer.state.log_history if "train_runtime" in entry]
+    return sum(parts) if parts else None
+
+
+def _setting(trainer: Any, model: PreTrainedModel, examples: Any, compared: bool) -> dict[str, Any]:
+    """What the numbers were measured on."""
+    with contextlib.suppress(TypeError):  # a stream has no length
+        examples = f"{len(examples):,} examples"
+    dtypes = {str(parameter.dtype).removeprefix("torch.") for parameter in model.parameters() if parameter.dim() > 1}
+    return {
+        "model": type(model).__name__,
+        "data": examples if isinstance(examples, str) else "a stream",
+        "optimizer steps": f"{trainer.state.global_step} compressed",
+        **({} if compared else {"dense model": "not measured: nobody passed one"}),
+        "stored as": ", ".join(sorted(dtypes)),
+        "seed": trainer.args.seed,
+        **describe_machine(trainer.args.device),
+    }
+
+
+def _plain_run(trainer: Any, dtype: str) -> dict[str, Any]:
+    """The run as plain data, in place of a recipe: the techniques, and the arguments that differ from their defaults."""
+    jobs = {name: getattr(trainer, name) for name in ("pruning", "quantization", "distillation")}
+    defaults = type(trainer.args)(output_dir="out")
+    training = {}
+    for key in _TRAINING:
+        value = getattr(trainer.args, key)
+        if value != getattr(defaults, key):
+            training[key] = str(value) if isinstance(value, str) else value  # an enum's value, as a recipe writes it
+    return {
+        "trainer": type(trainer).__name__,
+        **{name: dump(job, full=True) for name, job in jobs.items() if job is not None},
+        "training": training,
+        "export": {"dtype": dtype},
+    }
+
+
+def _origin(baseline: str | PreTrainedModel | None) -> str | None:
+    """The dense model's Hub id; folders of the user's machine are nobody's business."""
+    name = baseline if isinstance(baseline, str) else None
+    return None if name is None or Path(name).expanduser().exists() else name
+
+
+def _processor_class(processor: Any) -> str | None:
+    """What loads the processor that lies beside the weights."""
+    if processor is None:
+        return None
+    return AutoTokenizer.__name__ if isinstance(processor, PreTrainedTokenizerBase) else type(processor).__name__

@@ -1,0 +1,143 @@
+"""A run written in Python ends with the folder that a recipe's run would have left."""
+
+import json
+import math
+
+import numpy
+import pytest
+import torch
+from datasets import Dataset
+from huggingface_hub import ModelCard
+from transformers import AutoModelForCausalLM, Trainer
+
+from hf_compress import CompressionError, CompressionTrainer, save_result
+from hf_compress.evaluation.report import table
+from hf_compress.export.card import render_card
+from hf_compress.export.manifest import read_manifest
+from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
+from tests.training.runs import arguments, llama_trainer, pruning, text_rows
+
+FILES = {"README.md", "compression.json", "config.json", "model.safetensors", "report.json", "report.md", "report.png"}
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    place = tmp_path_factory.mktemp("run")
+    start = tiny_llama(seed=1)
+    dense = {name: tensor.clone() for name, tensor in start.state_dict().items()}
+    trainer = llama_trainer(place / "checkpoints", model=start, save_strategy="no")
+    trainer.train()
+    report = save_result(trainer, place / "result", examples=text_rows(count=8, seed=5), dtype="float32", title="mine")
+    return place / "result", report, dense, trainer
+
+
+def by_hand(model, rows):
+    """The exponential of the mean negative log-likelihood over every predicted token."""
+    total = count = 0
+    for row in rows:
+        ids = torch.tensor([row["input_ids"]])
+        with torch.no_grad():
+            logits = model.eval()(input_ids=ids).logits[0, :-1].double()
+        total -= logits.log_softmax(-1).gather(1, ids[0, 1:, None]).sum().item()
+        count += ids.shape[1] - 1
+    return math.exp(total / count)
+
+
+def test_the_folder_holds_checkpoint_report_manifest_and_card(run):
+    folder, report, _, _ = run
+    assert {file.name for file in folder.iterdir()} >= FILES
+    assert [row.name for row in report.rows] == ["dense", "compressed without training", "ours"]
+    assert not [path for path in folder.parent.iterdir() if path.name.startswith(".")]
+
+
+def test_rows_are_what_plain_transformers_measures_on_the_folder_and_on_the_dense_weights(run):
+    folder, report, dense, _ = run
+    rows = text_rows(count=8, seed=5)
+    ours = by_hand(AutoModelForCausalLM.from_pretrained(folder), rows)
+    assert report.rows[2].metrics["perplexity"] == pytest.approx(ours, rel=1e-6)
+    before = tiny_llama(seed=2)
+    before.load_state_dict(dense)
+    assert report.rows[0].metrics["perplexity"] == pytest.approx(by_hand(before, rows), rel=1e-6)
+
+
+def test_sparsity_size_and_time_are_measured(run):
+    folder, report, _, trainer = run
+    ours = report.rows[2]
+    assert ours.sparsity == pytest.approx(0.5, abs=1e-3)
+    assert ours.file_bytes == (folder / "model.safetensors").stat().st_size < report.rows[0].file_bytes
+    assert ours.train_s == pytest.approx(trainer.state.log_history[-1]["train_runtime"])
+
+
+def test_the_card_renders_from_the_manifest_and_is_read_by_the_hub(run):
+    folder, report, _, _ = run
+    manifest = read_manifest(folder)
+    text = (folder / "README.md").read_text()
+    assert text == render_card(manifest, table(report))
+    data = ModelCard(text).data.to_dict()
+    assert data["pipeline_tag"] == "text-generation" and "base_model" not in data
+    assert "from transformers import LlamaForCausalLM\n" in text
+    assert manifest["recipe"]["pruning"]["schedule"]["final"] == 0.5
+    assert manifest["recipe"]["training"]["learning_rate"] == 0.01
+    assert str(folder.parent) not in json.dumps(manifest) + text
+
+
+def test_without_a_dense_model_the_report_says_so(tmp_path, caplog):
+    trainer = llama_trainer(tmp_path / "checkpoints", jobs={"pruning": pruning()}, save_strategy="no")
+    trainer.train()
+    report = save_result(trainer, tmp_path / "result", examples=text_rows(count=4))
+    assert [row.name for row in report.rows] == ["ours"]
+    assert "the dense weights are gone" in caplog.text
+    assert "dense model: not measured" in (tmp_path / "result" / "report.md").read_text()
+    assert "no dense model was measured beside it" in (tmp_path / "result" / "README.md").read_text()
+
+
+def test_a_classifier_is_measured_by_the_trainers_own_metrics(tmp_path):
+    rows = [{"input_ids": [3 + n % 9, 4, 5], "labels": n % 3} for n in range(12)]
+
+    def share_right(prediction):
+        return {"accuracy": float(numpy.mean(prediction.predictions.argmax(-1) == prediction.label_ids))}
+
+    trainer = CompressionTrainer(
+        model=tiny_bert(),
+        args=arguments(tmp_path / "checkpoints", save_strategy="no", max_steps=4),
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(rows),
+        compute_metrics=share_right,
+        processing_class=tiny_tokenizer(),
+        pruning=pruning(),
+    )
+    trainer.train()
+    report = save_result(trainer, tmp_path / "result", baseline=tiny_bert())
+    assert report.metric == "accuracy" and report.greater_is_better
+    model = type(trainer.model).from_pretrained(tmp_path / "result").eval()
+    with torch.no_grad():
+        answers = [int(model(input_ids=torch.tensor([row["input_ids"]])).logits.argmax()) for row in rows]
+    expected = sum(answer == row["labels"] for answer, row in zip(answers, rows, strict=True)) / len(rows)
+    assert report.rows[-1].metrics["accuracy"] == pytest.approx(expected)
+    assert (tmp_path / "result" / "tokenizer.json").exists()
+
+
+def test_what_cannot_be_a_result_is_refused_before_anything_is_written(tmp_path):
+    trainer = llama_trainer(tmp_path / "checkpoints", save_strategy="no")
+    trainer.eval_dataset = None
+    out = tmp_path / "result"
+    with pytest.raises(CompressionError, match="the trainer has no eval_dataset; pass examples"):
+        save_result(trainer, out)
+    with pytest.raises(CompressionError, match="takes a CompressionTrainer"):
+        save_result(Trainer(model=tiny_llama(), args=arguments(tmp_path / "plain")), out)
+    with pytest.raises(CompressionError):  # not trained yet
+        save_result(trainer, out, examples=text_rows(count=2))
+    (tmp_path / "occupied").mkdir()
+    with pytest.raises(CompressionError, match="exists already"):
+        save_result(trainer, tmp_path / "occupied", examples=text_rows(count=2))
+    with pytest.raises(CompressionError, match="cannot be loaded as LlamaForCausalLM"):
+        save_result(trainer, out, examples=text_rows(count=2), baseline=str(tmp_path / "nowhere"))
+    assert not out.exists()
+
+
+def test_an_unknown_metric_names_the_known_ones(tmp_path):
+    trainer = llama_trainer(tmp_path / "checkpoints", jobs={"pruning": pruning()}, save_strategy="no")
+    trainer.train()
+    with pytest.raises(CompressionError, match="perplexty.*did you mean 'perplexity'"):
+        save_result(trainer, tmp_path / "result", examples=text_rows(count=2), metric="perplexty")
+    assert not (tmp_path / "result").exists()
