@@ -61,6 +61,34 @@ def as_stored(module: nn.Module, matrix: Tensor) -> Tensor:
     return matrix.reshape(module.weight.shape)  # type: ignore[union-attr, arg-type]
 
 
+def num_inputs(module: nn.Module) -> int:
+    """How many inputs lie side by side in a row of `input_rows`: those of a Linear, the input channels of a convolution's
+    group.
+    """
+    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return module.weight.shape[1]
+    return weight_matrix(module).shape[-1]
+
+
+def input_rows(module: nn.Module, matrix: Tensor) -> Tensor:
+    """(O, I) -> (O * K, C): rows whose neighbours are neighbouring input channels; `from_input_rows` is the way back.
+
+    Semi-structured kernels group the inputs of a matrix product, and a convolution is one product over its C input channels
+    (of one group) for each of its K kernel positions. For modules without a kernel the matrix is such rows already.
+    """
+    if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return matrix
+    channels = num_inputs(module)
+    return matrix.unflatten(1, (channels, -1)).transpose(1, 2).reshape(-1, channels)
+
+
+def from_input_rows(module: nn.Module, rows: Tensor) -> Tensor:
+    """(O * K, C) -> (O, I): the inverse of `input_rows`."""
+    if not isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+        return rows
+    return rows.unflatten(0, (module.out_channels, -1)).transpose(1, 2).flatten(1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Selection:
     """What a setting means in a model.

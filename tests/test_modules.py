@@ -12,7 +12,10 @@ from hf_compress._modules import (
     as_stored,
     canonical_name,
     cast_weights,
+    from_input_rows,
+    input_rows,
     match_modules,
+    num_inputs,
     select_modules,
     weight_matrix,
 )
@@ -139,6 +142,18 @@ def test_the_matrix_is_out_by_in_and_as_stored_is_the_way_back(name):
     matrix = weight_matrix(module)
     assert matrix.shape == shape
     assert torch.equal(as_stored(module, matrix), module.weight)
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_input_rows_hold_the_channels_of_one_output_and_kernel_position(name):
+    module = MODULES[name][0]()
+    matrix = weight_matrix(module)
+    rows = input_rows(module, matrix)
+    assert rows.shape[-1] == num_inputs(module)
+    assert torch.equal(from_input_rows(module, rows), matrix)
+    if isinstance(module, nn.Conv2d):
+        last = module.weight.permute(0, 2, 3, 1).reshape(-1, module.weight.shape[1])  # (O, kh, kw, C)
+        assert torch.equal(rows, last)
 
 
 def test_the_matrix_of_conv1d_maps_inputs_to_outputs_like_a_linear():

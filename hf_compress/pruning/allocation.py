@@ -1,6 +1,6 @@
 """The contract of an allocation: how one overall sparsity is shared among layers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor
 
@@ -22,3 +22,8 @@ class Allocation(Strategy, kind="allocation", package="hf_compress.pruning.alloc
             per layer).
         """
         raise TypeError(f"{type(self).__name__} defines no shares()")
+
+    def fewest_zeros(self, sizes: Iterable[int], sparsity: float) -> int:
+        """How many zeros `shares` promises at least, over layers of these sizes, once each layer has rounded its share."""
+        counts = list(sizes)
+        return max(round(sparsity * sum(counts)) - len(counts), 0)

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_compress._modules import as_stored, match_modules, weight_matrix
+from hf_compress._modules import as_stored, select_modules, weight_matrix
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.prune import Stats, compute_masks
+from hf_compress.pruning.fit import Stats, check_fit
+from hf_compress.pruning.prune import compute_masks, zeros_of
 
 
 class Masks:
@@ -18,22 +19,59 @@ class Masks:
     are exactly zero in the weights themselves, so a checkpoint carries its masks as zeros and any library loads it.
     """
 
-    def __init__(self, model: nn.Module, pruning: Pruning) -> None:
+    def __init__(self, model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> None:
+        """Matches the modules and refuses what does not fit them, before the first mask.
+
+        Args:
+            model: what is pruned.
+            pruning: the job.
+            stats: what the criterion needs, per layer.
+
+        Raises:
+            CompressionError: see `match_modules` and `check_fit`.
+        """
         self.pruning = pruning
-        self.modules = match_modules(model, pruning.targets, pruning.ignore, "pruning")
-        for module in self.modules.values():
-            weight_matrix(module)  # refuses a module without a matrix here, not at the first mask
+        self.stats = stats
+        selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
+        self.modules, self.left_out = selection.modules, selection.left_out
+        check_fit(self.modules, pruning, stats)
         self.keep: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def update(self, sparsity: float, stats: Stats | None = None) -> None:
-        """Compute new masks for an overall sparsity; zeros have the lowest magnitude, so what is pruned stays pruned."""
-        self.keep = compute_masks(self.modules, self.pruning, sparsity, stats)
+    def update(self, sparsity: float) -> None:
+        """Compute new masks for an overall sparsity; what is pruned stays pruned, so the sparsity never falls."""
+        self.keep = compute_masks(self.modules, self.pruning, sparsity, self.stats, held=self.keep)
 
     @torch.no_grad()
-    def read_zeros(self) -> None:
-        """Take the masks from the weights: what is exactly zero is pruned."""
-        self.keep = {name: weight_matrix(module) != 0 for name, module in self.modules.items()}
+    def hold_zeros(self) -> None:
+        """Begin with the zeros that are there as pruned; modules without zeros, or of zeros only, get no mask yet."""
+        self.keep = zeros_of(self.modules)
+
+    @torch.no_grad()
+    def read_zeros(self, free: Mapping[str, Tensor] | None = None) -> None:
+        """Take the masks from the weights, after a resume: what is exactly zero is pruned.
+
+        Args:
+            free: zeros that the masks did not hold when the weights were written, as `free_zeros` gave them.
+        """
+        free = free or {}
+        masks = {name: weight_matrix(module) != 0 for name, module in self.modules.items()}
+        masks = {name: keep | free[name].to(keep.device) if name in free else keep for name, keep in masks.items()}
+        self.keep = {name: keep for name, keep in masks.items() if not keep.all()}
+
+    @torch.no_grad()
+    def free_zeros(self) -> dict[str, Tensor]:
+        """Zeros that no mask holds, (O, I) bool per module that has some: new layers that have not learnt yet, or weights
+        that came to be zero by themselves.
+        """
+        found = {}
+        for name, module in self.modules.items():
+            zeros = weight_matrix(module) == 0
+            if name in self.keep:
+                zeros &= self.keep[name]
+            if zeros.any():
+                found[name] = zeros
+        return found
 
     @torch.no_grad()
     def apply(self) -> None:
@@ -69,6 +107,15 @@ class Masks:
     def num_weights(self) -> int:
         """How many weights the masks cover."""
         return sum(weight_matrix(module).numel() for module in self.modules.values())
+
+    def num_pruned(self) -> int:
+        """How many weights the masks hold at zero."""
+        return sum(int((~keep).sum()) for keep in self.keep.values())
+
+    def fewest_zeros(self, sparsity: float) -> int:
+        """How many zeros the masks must hold for an overall sparsity: each layer rounds its share of its own size."""
+        sizes = [weight_matrix(module).numel() for module in self.modules.values()]
+        return self.pruning.allocation.fewest_zeros(sizes, sparsity)
 
     def names(self) -> Iterable[str]:
         """The matched modules' names, in the model's order."""

@@ -13,9 +13,12 @@ class Pattern(Strategy, kind="pattern", package="hf_compress.pruning.patterns"):
 
     Attributes:
         any_sparsity: False where the pattern itself fixes a layer's final sparsity, so that no allocation can move it.
+        along_inputs: True where neighbours matter, so that a convolution is given as one row of input channels for each
+            output and kernel position, (O * K, C), and not as (O, C * K).
     """
 
     any_sparsity: ClassVar[bool] = True
+    along_inputs: ClassVar[bool] = False
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         """The mask for one layer.

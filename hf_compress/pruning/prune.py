@@ -7,16 +7,19 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules import as_stored, match_modules, weight_matrix
+from hf_compress._modules import as_stored, from_input_rows, input_rows, match_modules, weight_matrix
 from hf_compress.pruning.configuration import Pruning
-
-Stats = Mapping[str, Mapping[str, Tensor]]
-"""Statistics by layer name, then by statistic name."""
+from hf_compress.pruning.fit import Stats, check_fit, check_statistics
+from hf_compress.pruning.pattern import Pattern
 
 
 @torch.no_grad()
 def compute_masks(
-    modules: Mapping[str, nn.Module], pruning: Pruning, sparsity: float, stats: Stats | None = None
+    modules: Mapping[str, nn.Module],
+    pruning: Pruning,
+    sparsity: float,
+    stats: Stats | None = None,
+    held: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Tensor]:
     """One mask per module for an overall sparsity.
 
@@ -25,6 +28,8 @@ def compute_masks(
         pruning: criterion, pattern and allocation are used.
         sparsity: overall share of zeros in [0, 1).
         stats: what the criterion needs, per layer.
+        held: masks that stand already, for some of the modules; what they prune stays pruned and counts first, so that a
+            layer has the larger of both sparsities.
 
     Returns:
         (O, I) bool per name, True = keep.
@@ -32,15 +37,10 @@ def compute_masks(
     Raises:
         CompressionError: the criterion needs statistics that are not there, or a score is not finite.
     """
-    stats = stats or {}
+    stats, held = stats or {}, held or {}
+    check_statistics(modules, pruning, stats)
     scores = {}
     for name, module in modules.items():
-        missing = [need for need in pruning.criterion.needs if need not in stats.get(name, {})]
-        if missing:
-            raise CompressionError(
-                f"criterion {pruning.criterion.name!r} needs {', '.join(missing)} of {name}; collect them with"
-                " calibration first, or use criterion 'magnitude', which needs none"
-            )
         score = pruning.criterion.score(weight_matrix(module), stats.get(name, {}))
         if not torch.isfinite(score).all():
             raise CompressionError(
@@ -49,12 +49,26 @@ def compute_masks(
             )
         scores[name] = score
     shares = pruning.allocation.shares(scores, sparsity)
-    return {name: pruning.pattern.mask(score, shares[name]) for name, score in scores.items()}
+    masks = {}
+    for name, score in scores.items():
+        known = held.get(name)
+        if known is not None:
+            score = score.masked_fill(~known, -torch.inf)
+        keep = _mask(pruning.pattern, modules[name], score, shares[name])
+        masks[name] = keep if known is None else keep & known
+    return masks
+
+
+def _mask(pattern: Pattern, module: nn.Module, score: Tensor, sparsity: float) -> Tensor:
+    """(O, I) -> (O, I) bool, in whichever order the pattern reads."""
+    if not pattern.along_inputs:
+        return pattern.mask(score, sparsity)
+    return from_input_rows(module, pattern.mask(input_rows(module, score), sparsity))
 
 
 @torch.no_grad()
 def prune(model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> dict[str, Tensor]:
-    """Prune in place, at once, to the schedule's final sparsity.
+    """Prune in place, at once, to the schedule's final sparsity. Zeros that are there stay, and count first.
 
     Args:
         model: changed in place.
@@ -65,14 +79,31 @@ def prune(model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> dic
         The masks by module name, (O, I) bool, True = keep.
 
     Raises:
-        CompressionError: nothing matches, or the criterion's statistics are missing.
+        CompressionError: nothing matches, the criterion's statistics are missing, or the pattern does not fit; nothing was
+            changed.
     """
     modules = match_modules(model, pruning.targets, pruning.ignore, "pruning")
-    masks = compute_masks(modules, pruning, pruning.schedule.final, stats)
+    check_fit(modules, pruning, stats)
+    masks = compute_masks(modules, pruning, pruning.schedule.final, stats, held=zeros_of(modules))
     for name, module in modules.items():
         weight: Any = module.weight
         weight.mul_(as_stored(module, masks[name]))
     return masks
+
+
+@torch.no_grad()
+def zeros_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
+    """The masks that the zeros of a model draw: (O, I) bool, True = not zero, for the modules that have zeros.
+
+    A module that is zero throughout holds no choice of weights: it was initialised so and has yet to learn, and gets no
+    mask.
+    """
+    found = {}
+    for name, module in modules.items():
+        keep = weight_matrix(module) != 0
+        if keep.any() and not keep.all():
+            found[name] = keep
+    return found
 
 
 @torch.no_grad()

@@ -6,11 +6,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
-from hf_compress._modules import weight_matrix
 from hf_compress.distillation.teachers.model import ModelTeacher, check_teacher
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import check_model
@@ -185,7 +182,7 @@ class Plan:
             model = skeleton(self.task.model_class(), self.config)
             if recipe.pruning is not None:
                 with self._collecting("pruning.targets"):
-                    _check_pattern(Masks(model, recipe.pruning))
+                    Masks(model, recipe.pruning)
             if recipe.quantization is not None:
                 with self._collecting("quantization.targets"):
                     check_model(model, recipe.quantization)
@@ -238,16 +235,6 @@ class Plan:
                 f"dense: is missing: {model} has no {missing[0]} (a new head, {len(missing)} tensors), which must be"
                 " trained before it is compressed; write `dense: {}`"
             )
-
-
-def _check_pattern(masks: Masks) -> None:
-    """Refuse layers into which the pattern does not fit, as computing the first mask would."""
-    pruning = masks.pruning
-    for name, module in masks.modules.items():
-        try:
-            pruning.pattern.mask(torch.zeros(1, weight_matrix(module).shape[-1]), pruning.schedule.final)
-        except CompressionError as error:
-            raise CompressionError(f"pruning.pattern: {name}: {error}") from error
 
 
 def _train_on_main(fresh: FreshTokenizer, split: "Dataset", column: str) -> Any:

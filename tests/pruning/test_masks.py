@@ -6,8 +6,11 @@ from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules import as_stored
+from hf_compress.pruning.allocations.global_ import Global
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
+from hf_compress.pruning.patterns.n_m import NM
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from tests.tiny import tiny_gpt2, tiny_llama, tiny_vit
 
@@ -139,3 +142,82 @@ def test_weights_are_counted_over_matched_modules_only():
 def test_modules_without_a_matrix_are_refused_before_the_first_mask():
     with pytest.raises(CompressionError, match=r"Embedding has no \(out, in\) weight matrix"):
         Masks(tiny_llama(), Pruning(targets=["Embedding"]))
+
+
+def noisy(masks, generator):
+    """A training step's worth of change to every weight that is not held."""
+    for module in masks.modules.values():
+        module.weight.data.add_(torch.randn(module.weight.shape, generator=generator), alpha=0.1)
+    masks.apply()
+
+
+@pytest.mark.parametrize("changes", [{}, {"allocation": Global()}, {"pattern": NM()}])
+def test_zeros_that_are_there_stay_and_the_sparsity_never_falls(changes):
+    model = tiny_llama()
+    prune(model, Pruning(schedule=Constant(final=0.3), targets=[r"re:.*layers\.0\..*_proj"]))
+    prune(model, Pruning(schedule=Constant(final=0.7), targets=[r"re:.*layers\.1\..*_proj"]))
+    masks = Masks(model, Pruning(schedule=Constant(final=0.5), **changes))
+    before = {name: module.weight == 0 for name, module in masks.modules.items()}
+    masks.hold_zeros()
+    reached = masks.num_pruned()
+    assert reached == sum(int(zeros.sum()) for zeros in before.values())
+    generator = torch.Generator().manual_seed(0)
+    for sparsity in (0.0, 0.1, 0.4, 0.5):
+        noisy(masks, generator)
+        masks.update(sparsity)
+        masks.apply()
+        assert masks.num_pruned() >= reached
+        reached = masks.num_pruned()
+    assert all((masks.modules[name].weight[zeros] == 0).all() for name, zeros in before.items())
+    assert reached >= masks.fewest_zeros(0.5)
+
+
+def test_a_sparse_layer_of_the_right_sparsity_keeps_exactly_its_zeros_and_a_denser_one_is_pruned_further():
+    model = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2))
+    model[0].weight.data = torch.tensor([[0.0, 9.0], [0.0, 8.0]])
+    model[1].weight.data = torch.tensor([[1.0, 2.0], [3.0, 0.0]])
+    masks = Masks(model, Pruning(schedule=Constant(final=0.5)))
+    masks.hold_zeros()
+    model[0].weight.data = torch.tensor([[5.0, 0.1], [5.0, 0.2]])  # what an optimizer step may do to them
+    masks.update(0.5)
+    assert masks.keep["0"].tolist() == [[False, True], [False, True]]
+    assert masks.keep["1"].tolist() == [[False, True], [True, False]]
+
+
+def test_unstructured_zeros_are_kept_inside_a_two_four_pattern():
+    model = nn.Sequential(nn.Linear(8, 1))
+    model[0].weight.data = torch.tensor([[0.0, 0.0, 0.0, 1.0, 2.0, 3.0, 4.0, 5.0]])
+    masks = Masks(model, Pruning(pattern=NM(), schedule=Constant(final=0.5)))
+    masks.hold_zeros()
+    masks.update(0.5)
+    assert masks.keep["0"].tolist() == [[False, False, False, True, False, False, True, True]]
+
+
+def test_a_layer_that_is_zero_throughout_is_new_and_gets_no_mask():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
+    nn.init.zeros_(model[0].weight)
+    masks = Masks(model, Pruning(schedule=Constant(final=0.5)))
+    masks.hold_zeros()
+    assert not masks.keep
+    assert list(masks.free_zeros()) == ["0"]
+
+
+def test_masks_come_back_also_where_weights_are_zero_by_themselves():
+    model = tiny_llama()
+    first = model.model.layers[0].mlp.up_proj.weight
+    masks = Masks(model, Pruning(schedule=Constant(final=0.5)))
+    masks.update(0.3)
+    masks.apply()
+    with torch.no_grad():
+        first[masks.keep["model.layers.0.mlp.up_proj"]] = 0.0  # free, and zero
+    applied, free = dict(masks.keep), masks.free_zeros()
+    assert list(free) == ["model.layers.0.mlp.up_proj"]
+    again = Masks(model, masks.pruning)
+    again.read_zeros(free)
+    assert all(torch.equal(again.keep[name], keep) for name, keep in applied.items())
+
+
+def test_modules_that_were_left_out_are_named():
+    model = nn.Sequential(nn.Linear(4, 4), torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
+    masks = Masks(model, Pruning())
+    assert list(masks.names()) == ["0"] and list(masks.left_out) == ["1"]

@@ -126,3 +126,59 @@ def test_measuring_counts_zeros_per_layer_and_weighted_overall():
 def test_a_target_that_is_no_matrix_is_refused():
     with pytest.raises(CompressionError, match=r"Embedding has no \(out, in\) weight matrix"):
         prune(tiny_llama(), half(targets=["Embedding"]))
+
+
+CONVOLUTIONS = {
+    "Conv2d": lambda: nn.Conv2d(8, 4, 3),
+    "1x1": lambda: nn.Conv2d(8, 4, 1),
+    "uneven kernel": lambda: nn.Conv2d(4, 4, (2, 5)),
+    "channels-last": lambda: nn.Conv2d(8, 4, 3).to(memory_format=torch.channels_last),
+    "grouped": lambda: nn.Conv2d(16, 4, 3, groups=2),
+    "Conv1d": lambda: nn.Conv1d(8, 4, 3),
+    "Conv3d": lambda: nn.Conv3d(4, 4, 2),
+}
+
+
+def one_layer(build):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return nn.Sequential(build())
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_two_four_in_a_convolution_runs_along_the_input_channels(kind):
+    """Each output and kernel position, four channels at a time, by hand."""
+    model = one_layer(CONVOLUTIONS[kind])
+    before = model[0].weight.detach().clone()
+    prune(model, half(pattern=NM(), targets=[type(model[0]).__name__]))
+    after = model[0].weight.detach()
+    channels = before.shape[1]
+    for output in range(before.shape[0]):
+        for position in torch.cartesian_prod(*(torch.arange(size) for size in before.shape[2:])).reshape(
+            -1, before.dim() - 2
+        ):
+            at = tuple(position.tolist())
+            for first in range(0, channels, 4):
+                group = [(output, channel, *at) for channel in range(first, first + 4)]
+                largest = sorted(group, key=lambda place: -abs(float(before[place])))[:2]
+                for place in group:
+                    assert after[place] == (before[place] if place in largest else 0), (kind, place)
+
+
+@pytest.mark.parametrize("kind", CONVOLUTIONS)
+def test_unstructured_pruning_of_a_convolution_ranks_its_weights_in_memory_order(kind):
+    model = one_layer(CONVOLUTIONS[kind])
+    weight = model[0].weight.detach().round(decimals=1).clone()  # with ties
+    model[0].weight.data = weight.clone(memory_format=torch.preserve_format)
+    prune(model, half(targets=[type(model[0]).__name__]))
+    order = sorted(range(weight.numel()), key=lambda index: (-float(weight.flatten()[index].abs()), index))
+    kept = set(order[: weight.numel() - round(weight.numel() / 2)])
+    for index, (old, new) in enumerate(zip(weight.flatten(), model[0].weight.flatten(), strict=True)):
+        assert new == (old if index in kept else 0)
+
+
+def test_what_is_zero_counts_first_and_stays():
+    model = nn.Sequential(nn.Linear(2, 2))
+    model[0].weight.data = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
+    assert prune(model, half())["0"].tolist() == [[False, False], [True, True]]
+    assert prune(model, Pruning(schedule=Constant(final=0.3)))["0"].tolist() == [[False, False], [True, True]]

@@ -1,6 +1,6 @@
 """The same sparsity everywhere."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -15,3 +15,7 @@ class Uniform(Allocation, name="uniform"):
     def shares(self, scores: Mapping[str, Tensor], sparsity: float) -> dict[str, float]:
         """The overall sparsity, for each name."""
         return dict.fromkeys(scores, sparsity)
+
+    def fewest_zeros(self, sizes: Iterable[int], sparsity: float) -> int:
+        """Exact: each layer rounds the same share of its own size."""
+        return sum(round(sparsity * size) for size in sizes)

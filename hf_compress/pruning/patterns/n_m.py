@@ -15,12 +15,15 @@ from hf_compress.pruning.pattern import Pattern, keep_largest
 class NM(Pattern, name="n_m"):
     """At most n of every m neighbours along I are non-zero; 2:4 is what sparse tensor cores run.
 
+    In a convolution the neighbours are m input channels, for each output and kernel position: weights in the order
+    (O, kh, kw, C). A depthwise convolution has one input channel and fits no pattern.
+
     On the way to the final sparsity 1 - n/m only weights that the full pattern would prune may go, lowest score first, so
     a schedule can approach the pattern gradually.
 
     Attributes:
         n: how many of each group stay, 0 < n < m.
-        m: the size of a group; divides I.
+        m: the size of a group; divides the inputs, of a convolution the input channels (of each of its groups).
 
     Source: Mishra et al. 2021, section 2.
     """
@@ -29,6 +32,7 @@ class NM(Pattern, name="n_m"):
     m: int = 4
 
     any_sparsity: ClassVar[bool] = False
+    along_inputs: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Mishra, Latorre, Pool, Stosic, Stosic, Venkatesh, Yu, Micikevicius",
         title="Accelerating Sparse Deep Neural Networks",
