@@ -19,7 +19,17 @@ AGAIN = "run the same command again"
 
 
 class DiskError(CompressionError):
-    """The system could not write or read; what is written already is good."""
+    """The system could not write or read; what is written already is good.
+
+    Args:
+        problem: what, and where.
+        way_out: what to do.
+        again: what goes on then; an outer block may know better.
+    """
+
+    def __init__(self, problem: str, way_out: str, again: str = "") -> None:
+        self.problem, self.way_out, self.again = problem, way_out, again
+        super().__init__(f"{problem}; {way_out} {again}".rstrip())
 
 
 @contextlib.contextmanager
@@ -36,6 +46,8 @@ def disk_errors(folder: Path, again: str = AGAIN, every: bool = False) -> Iterat
     """
     try:
         yield
+    except DiskError as error:
+        raise DiskError(error.problem, error.way_out, again if error.again else "") from error
     except OSError as error:
         if not every and error.errno not in DISK:
             raise
@@ -49,11 +61,12 @@ def disk_errors(folder: Path, again: str = AGAIN, every: bool = False) -> Iterat
 
 def disk_error(path: Path, error: OSError, again: str = AGAIN) -> DiskError:
     """The refusal of one error of the system."""
+    mended = "once this is mended,"
     if error.errno == 0:
-        return DiskError(f"{path}: the disk is full or cannot be written to; once this is mended, {again}")
+        return DiskError(f"{path}: the disk is full or cannot be written to", mended, again)
     if error.errno in _FULL:
-        return DiskError(f"{path}: the disk is full; free some space and {again}")
-    return DiskError(f"{path}: {error.strerror or error}; once this is mended, {again}")
+        return DiskError(f"{path}: the disk is full", "free some space and", again)
+    return DiskError(f"{path}: {error.strerror or error}", mended, again)
 
 
 def require_space(folder: Path, num_bytes: int) -> None:
@@ -66,8 +79,8 @@ def require_space(folder: Path, num_bytes: int) -> None:
     free = status.f_bavail * status.f_frsize
     if free < num_bytes:
         raise DiskError(
-            f"{folder}: the disk has {format_bytes(free)} free and the result needs {format_bytes(num_bytes)}; free some"
-            " space or name another place"
+            f"{folder}: the disk has {format_bytes(free)} free and the result needs {format_bytes(num_bytes)}",
+            "free some space or name another place",
         )
 
 

@@ -8,3 +8,7 @@ traceback, and lets every other exception through as the bug it is.
 
 class CompressionError(ValueError):
     """A user's setting, file or model cannot be used as it is; the message says why and what to do."""
+
+
+class Terminated(KeyboardInterrupt):
+    """The process was told to end (SIGTERM) and has left things in order; like Ctrl-C it is nobody's mistake."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hf_compress import __version__, _distributed
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, Terminated
 
 app = typer.Typer(
     name="hf-compress",
@@ -59,6 +60,22 @@ def run(
 
 
 @app.command()
+def export(
+    folder: Annotated[Path, typer.Argument(help="The output_dir of a finished training.", metavar="RUN_FOLDER")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="A.B=VALUE", help="Change export, evaluation or title; may be repeated."),
+    ] = None,
+) -> None:
+    """Make the result of a finished training (anew): export, measure, report; trains nothing."""
+    _quiet()
+    from hf_compress.recipe.export_run import export_run
+
+    with _interruptible("the same command starts again"):
+        _say(export_run(folder, overrides or ()))
+
+
+@app.command()
 def merge(
     config: Annotated[Path, typer.Argument(help="A merge recipe, or a mergekit YAML as it stands.", metavar="CONFIG")],
     out: Annotated[Path, typer.Argument(help="The new folder.", metavar="OUT")],
@@ -99,12 +116,21 @@ def _check(recipe: Any, file: Path) -> None:
 
 @contextlib.contextmanager
 def _interruptible(way_out: str) -> Iterator[None]:
-    """Ctrl-C ends with one line and the usual exit code."""
+    """Ctrl-C and SIGTERM end with one line and the usual exit codes, 128 + the number of the signal."""
+
+    def terminate(number: int, frame: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
     try:
         yield
-    except KeyboardInterrupt:
-        typer.echo(f"\nhf-compress: interrupted; {way_out}", err=True)
-        raise typer.Exit(130) from None
+    except KeyboardInterrupt as error:
+        told = isinstance(error, Terminated)
+        if _distributed.is_main():
+            typer.echo(f"\nhf-compress: {'told to end' if told else 'interrupted'}; {way_out}", err=True)
+        raise typer.Exit(128 + (signal.SIGTERM if told else signal.SIGINT)) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _say(result: Any) -> None:

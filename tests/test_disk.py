@@ -49,3 +49,12 @@ def test_other_errors_go_through(tmp_path):
             raise error
     with pytest.raises(DiskError, match="x: No such file; once"), disk_errors(tmp_path, every=True):
         raise FileNotFoundError(2, "No such file", "x")
+
+
+def test_the_outer_block_says_what_goes_on(tmp_path):
+    with (
+        pytest.raises(DiskError, match=r"inner: the disk is full; free some space and run the same command with --resume$"),
+        disk_errors(tmp_path / "outer", "run the same command with --resume"),
+        disk_errors(tmp_path / "inner"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")

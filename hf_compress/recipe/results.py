@@ -1,14 +1,13 @@
 """From a trained model to a folder worth publishing: checkpoint, report, manifest, card."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from hf_compress._errors import CompressionError
-from hf_compress._folders import written_beside
+from hf_compress._folders import remove, written_beside
 from hf_compress._modules import cast_weights
 from hf_compress.evaluation.report import Report, Row
 from hf_compress.evaluation.size import measure_size
@@ -53,7 +52,7 @@ def publish_folder(
         rows.append(_untrained_row(plan, folder.rows / "untrained", dense, device))
     with written_beside(folder.compressed) as part:
         sparsity = None if recipe.pruning is None else measure_sparsity(model, recipe.pruning)[""]
-        _write_model(plan, model, part)
+        write_model(plan, model, part)
         rows.append(_measure(plan, part, "ours", device, sparsity=sparsity, train_s=train_s))
         report = Report(
             title=recipe.display_name,
@@ -70,7 +69,7 @@ def publish_folder(
             task=recipe.task,
             methods=describe_methods(recipe.pruning, recipe.quantization, recipe.distillation),
         )
-    shutil.rmtree(folder.rows, ignore_errors=True)
+    remove(folder.rows)
     return report
 
 
@@ -90,7 +89,8 @@ def read_report(folder: Path) -> Report:
         ) from error
 
 
-def _write_model(plan: "Plan", model: Any, folder: Path) -> None:
+def write_model(plan: "Plan", model: Any, folder: Path) -> None:
+    """The student as the recipe exports it, into a folder that exists."""
     if plan.recipe.quantization is not None:
         write_compressed(model, folder, plan.processor)
     else:
@@ -116,7 +116,7 @@ def _untrained_row(plan: "Plan", folder: Path, dense: str, device: torch.device)
     if recipe.quantization is not None:
         quantize(model, recipe.quantization)
     folder.mkdir()
-    _write_model(plan, model, folder)
+    write_model(plan, model, folder)
     return _measure(plan, folder, "compressed without training", device, sparsity=sparsity)
 
 

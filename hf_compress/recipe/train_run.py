@@ -1,28 +1,40 @@
 """The main job, stage by stage; each stage is skipped when its output is there."""
 
+import json
 import logging
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from transformers import TrainerCallback
+
 from hf_compress import _distributed
+from hf_compress._disk import disk_errors
 from hf_compress._errors import CompressionError
+from hf_compress._folders import remove, written_beside
 from hf_compress.evaluation.report import Report, table
-from hf_compress.export.dense import save_dense
+from hf_compress.export.dense import write_dense
 from hf_compress.recipe.models import load_model
 from hf_compress.recipe.plan import Plan
 from hf_compress.recipe.problems import RecipeError
+from hf_compress.recipe.rehearsal import rehearse
 from hf_compress.recipe.results import publish_folder, read_report
-from hf_compress.recipe.run_folder import RunFolder, last_complete_checkpoint
+from hf_compress.recipe.run_folder import RunFolder
 from hf_compress.recipe.sections import FreshTokenizer
 from hf_compress.recipe.training_arguments import build_training
+from hf_compress.training.checkpoints import is_finished, last_whole_checkpoint
+from hf_compress.training.preemption import Preemption
+from hf_compress.training.restore import restore_finished
 from hf_compress.training.trainer import CompressionTrainer
 
 if TYPE_CHECKING:
     from hf_compress.recipe.jobs.train import Train
 
 logger = logging.getLogger(__name__)
+
+_AGAIN = "run the same command with --resume, it goes on from the last checkpoint"
+_TRAINED = "train_results.json"
+"""In the dense model's folder, under the Trainer's name for it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,48 +60,75 @@ class Result:
         )
 
 
-def run_train(recipe: "Train", resume: bool) -> Result:
+def run_train(recipe: "Train", resume: bool, only_export: bool = False) -> Result:
     """Train dense (where asked), train compressed, export, measure, report.
 
     Args:
         recipe: the job.
         resume: go on with an interrupted run of the same recipe in its folder.
+        only_export: make the result of a finished training, and never train.
 
     Raises:
         RecipeError: something is wrong with the recipe, its data, models or folder; nothing was written.
+        DiskError: a full or failing disk.
+        Terminated: SIGTERM arrived, and a checkpoint is written.
     """
     folder = RunFolder(recipe)
     try:
         folder.check(resume=True)
     except CompressionError:
         raise RecipeError(recipe.preflight()) from None  # the folder is wrong, and data and model may be too
-    folder.check(resume)
+    with disk_errors(folder.path, _AGAIN), folder.held():
+        folder.check(resume)
+        if only_export:
+            _require_finished(folder)
+        if folder.compressed.exists():
+            logger.info("%s is finished; nothing to do", folder.path)
+            if _distributed.is_main():
+                folder.tidy()
+            return Result(folder=folder.compressed, report=read_report(folder.compressed))
+        return _run(recipe, folder)
+
+
+def _require_finished(folder: RunFolder) -> None:
+    """Refuse to export what is not trained to its end, or exported already.
+
+    Raises:
+        CompressionError: naming how far it is.
+    """
     if folder.compressed.exists():
-        logger.info("%s is finished; nothing to do", folder.path)
-        if _distributed.is_main():
-            folder.tidy()
-        return Result(folder=folder.compressed, report=read_report(folder.compressed))
+        raise CompressionError(f"{folder.compressed} is made already; rename or remove it to make it anew")
+    checkpoint = last_whole_checkpoint(folder.path, needs_optimizer=True)
+    if checkpoint is None or not is_finished(checkpoint):
+        where = "has no checkpoint" if checkpoint is None else f"is at {checkpoint.name}"
+        raise CompressionError(
+            f"{folder.path}: the training {where} and not at its end; hf-compress run with --resume goes on with it"
+        )
+
+
+def _run(recipe: "Train", folder: RunFolder) -> Result:
     saved = folder.tokenizer if folder.tokenizer.exists() else None
     plan = Plan.make(recipe, with_examples=True, saved_tokenizer=saved)
     _distributed.barrier()  # every process has looked at the folder before one writes to it
     if _distributed.is_main():
+        trained = last_whole_checkpoint(folder.path, plan.args, needs_optimizer=True)
+        if trained is None or not is_finished(trained):
+            rehearse(plan, folder, plan.args.device)
         folder.open()
         if isinstance(recipe.tokenizer, FreshTokenizer) and saved is None:
             _save_tokenizer(plan.processor, folder.tokenizer)
     _distributed.barrier()
     dense, dense_s = _dense_stage(plan, folder)
-    trainer, train_s = _compression_stage(plan, folder, dense)
+    trainer = _compression_stage(plan, folder, dense)
     model = trainer.finalize(dtype=recipe.export.dtype)
     device = trainer.args.device
     if not _leave_process_group():
         return Result(folder=folder.compressed, report=None)
-    report = publish_folder(plan, folder, dense, model, device, dense_s=dense_s, train_s=train_s)
+    report = publish_folder(plan, folder, dense, model, device, dense_s=dense_s, train_s=trainer.train_s())
     return Result(folder=folder.compressed, report=report)
 
 
 def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
-    from hf_compress._folders import written_beside
-
     with written_beside(folder) as part:
         tokenizer.save_pretrained(part)
 
@@ -103,17 +142,31 @@ def _trainer(plan: Plan, model: Any, args: Any, **jobs: Any) -> CompressionTrain
         data_collator=plan.task.collator(plan.processor),
         processing_class=plan.processor,
         compute_metrics=plan.task.compute_metrics(),
+        callbacks=[_OwnSteps()],
         **jobs,
     )
 
 
-def _train(trainer: CompressionTrainer, checkpoints: Path) -> float | None:
-    """Train from the last whole checkpoint, or from the start; seconds, None after a resume."""
-    checkpoint = last_complete_checkpoint(checkpoints)
+class _OwnSteps(TrainerCallback):
+    """Logs and saves as often as this recipe says; the Trainer goes on as the checkpoint says."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.compute_steps(args, state.max_steps)
+
+
+def _train(trainer: CompressionTrainer, checkpoints: Path) -> None:
+    """Train from the last whole checkpoint, or from the start; one of the last step is only loaded."""
+    checkpoint = last_whole_checkpoint(checkpoints, trainer.args, needs_optimizer=True)
+    if checkpoint is not None and is_finished(checkpoint):
+        logger.info("trained to its end: %s", checkpoint)
+        restore_finished(trainer, checkpoint)
+        return
     if checkpoint is not None:
         logger.info("resuming from %s", checkpoint)
-    output = trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
-    return None if checkpoint is not None else float(output.metrics["train_runtime"])
+    preemption = Preemption()
+    trainer.add_callback(preemption)
+    with preemption.heard():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
 
 
 def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
@@ -124,21 +177,32 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
         return recipe.model, None
     if folder.dense.exists():
         logger.info("the dense model is in %s", folder.dense)
-        return str(folder.dense), None
+        return str(folder.dense), _read_seconds(folder.dense)
     logger.info("training the dense model")
     args = build_training(recipe.training_mapping(dense=True))
     model = load_model(plan.task.model_class(), recipe.model, plan.config, args.seed)
     trainer = _trainer(plan, model, args)
-    seconds = _train(trainer, folder.dense_training)
+    _train(trainer, folder.dense_training)
     if _distributed.is_main():
-        save_dense(model, folder.dense, plan.processor)
-        shutil.rmtree(folder.dense_training, ignore_errors=True)
+        with written_beside(folder.dense) as part:
+            write_dense(model, part, plan.processor)
+            (part / _TRAINED).write_text(json.dumps({"train_runtime": trainer.train_s()}) + "\n", encoding="utf-8")
+        remove(folder.dense_training)
     _distributed.barrier()
-    return str(folder.dense), seconds
+    return str(folder.dense), trainer.train_s()
 
 
-def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> tuple[CompressionTrainer, float | None]:
-    """The trained student inside its trainer, and how long it trained."""
+def _read_seconds(dense: Path) -> float | None:
+    """How long a finished dense stage trained, None where it does not say."""
+    try:
+        seconds = json.loads((dense / _TRAINED).read_text(encoding="utf-8"))["train_runtime"]
+        return None if seconds is None else float(seconds)
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+
+
+def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> CompressionTrainer:
+    """The trained student inside its trainer."""
     recipe = plan.recipe
     logger.info("training the compressed model")
     model = load_model(plan.task.model_class(), dense, plan.config, plan.args.seed)
@@ -150,7 +214,8 @@ def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> tuple[Compr
         quantization=recipe.quantization,
         distillation=recipe.distillation,
     )
-    return trainer, _train(trainer, folder.path)
+    _train(trainer, folder.path)
+    return trainer
 
 
 def _leave_process_group() -> bool:

@@ -17,6 +17,8 @@ from hf_compress.pruning.prune import measure_sparsity
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import convert, prepare
 from hf_compress.training.callbacks import PruningCallback, QuantizationCallback
+from hf_compress.training.checkpoints import latest, note_processes
+from hf_compress.training.clock import TrainingClock
 from hf_compress.training.compatibility import Situation, check_compatibility
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.restore import restore_weights
@@ -54,6 +56,7 @@ class CompressionMixin(_Host):
         self._distillation_step: DistillationStep | None = None
         self._prepared: nn.Module | None = None
         self._pruning_callback: PruningCallback | None = None
+        self._clock = TrainingClock()
         super().__init__(*args, **kwargs)
         check_compatibility(Situation(trainer=self, pruning=pruning, quantization=quantization, distillation=distillation))
         if self._prepared is not self.model:
@@ -63,6 +66,7 @@ class CompressionMixin(_Host):
             # every model and must not divide by the accumulation steps again.
             self.model_accepts_loss_kwargs = True
             self.loss_is_scaled_for_ga = True
+        self.add_callback(self._clock)
         if pruning is not None:
             self._pruning_callback = PruningCallback(pruning)
             self.add_callback(self._pruning_callback)
@@ -92,6 +96,25 @@ class CompressionMixin(_Host):
         if step is None or getattr(step.distillation.teacher, "model", "") is not None:
             return None
         return getattr(step.teacher, "model", None)
+
+    def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
+        """The Trainer's; `resume_from_checkpoint=True` means the last checkpoint that every process wrote to its end."""
+        if resume_from_checkpoint is True:
+            resume_from_checkpoint = latest(self.args)
+        if isinstance(resume_from_checkpoint, str):
+            note_processes(resume_from_checkpoint, self.args)
+        return super().train(resume_from_checkpoint, *args, **kwargs)
+
+    def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
+        """No batch behind the last step: resumed there, the Trainer's loop would train one more."""
+        if self.state.global_step >= self.state.max_steps > 0:
+            self.control.should_training_stop = True
+            return [], None
+        return super().get_batch_samples(*args, **kwargs)
+
+    def train_s(self) -> float | None:
+        """Seconds of training so far, the parts before interruptions included; None where a checkpoint did not say."""
+        return self._clock.seconds()
 
     # Loss
 
@@ -179,6 +202,7 @@ class CompressionMixin(_Host):
         if self.args.should_save:
             folder = Path(output_dir if output_dir is not None else self.args.output_dir)
             data = sidecar(self.model, self.state, self.pruning, self.quantization, self.distillation)
+            data |= {"processes": self.args.world_size, "train_s": self.train_s()}
             (folder / SIDECAR).write_text(json.dumps(data, indent=2) + "\n")
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
@@ -186,6 +210,7 @@ class CompressionMixin(_Host):
         known = read_sidecar(resume_from_checkpoint)
         if known is not None:
             check_sidecar(known, resume_from_checkpoint, self.pruning, self.quantization, self.distillation)
+        self._clock.go_on_from((known or {}).get("train_s"))
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         restore_weights(self.model if model is None else model, resume_from_checkpoint)
 

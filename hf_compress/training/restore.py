@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedModel, TrainerState
+from transformers.trainer import TRAINER_STATE_NAME
 
 from hf_compress._errors import CompressionError
 from hf_compress._safetensors import read_entries, weight_files
+from hf_compress.training.sidecar import read_sidecar
 
 logger = logging.getLogger(__name__)
 
@@ -52,3 +54,22 @@ def restore_weights(model: nn.Module, checkpoint: str | Path) -> bool:
         own[name].copy_(tensor)
     logger.info("restored %d tensors of %s by from_pretrained", len(own), type(model).__name__)
     return True
+
+
+def restore_finished(trainer: Any, checkpoint: Path) -> None:
+    """Bring a trainer to where `train()` left it at the last step, from that step's checkpoint.
+
+    With `load_best_model_at_end` the weights are those of the best checkpoint.
+
+    Args:
+        trainer: a CompressionTrainer of the same run that has not trained.
+        checkpoint: of the last step.
+    """
+    state = TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME))
+    weights = checkpoint
+    if trainer.args.load_best_model_at_end and state.best_model_checkpoint is not None:
+        best = checkpoint.parent / Path(state.best_model_checkpoint).name  # the run's folder may have been moved
+        weights = best if best.is_dir() else checkpoint
+    trainer._load_from_checkpoint(str(weights))
+    trainer._clock.go_on_from((read_sidecar(checkpoint) or {}).get("train_s"))
+    trainer.state = state

@@ -5,7 +5,9 @@ import json
 import pytest
 
 from hf_compress import CompressionError, Recipe
-from hf_compress.recipe.run_folder import RunFolder, first_difference, last_complete_checkpoint
+from hf_compress.recipe.changes import first_difference
+from hf_compress.recipe.run_folder import RunFolder
+from hf_compress.training.checkpoints import last_whole_checkpoint
 from tests.recipe.conftest import tree
 from tests.recipe.small import recipe
 
@@ -23,14 +25,14 @@ def checkpoint(folder, name, state="{}", optimizer=True):
 
 
 def test_the_newest_whole_checkpoint_is_gone_on_from(tmp_path):
-    assert last_complete_checkpoint(tmp_path / "nowhere") is None
+    assert last_whole_checkpoint(tmp_path / "nowhere") is None
     checkpoint(tmp_path, "checkpoint-9")
     checkpoint(tmp_path, "checkpoint-10")
     checkpoint(tmp_path, "checkpoint-11", state=json.dumps({"step": 11})[:-3])
     checkpoint(tmp_path, "checkpoint-12", state=None)
     checkpoint(tmp_path, "checkpoint-13", optimizer=False)
     checkpoint(tmp_path, "checkpoint-last")
-    assert last_complete_checkpoint(tmp_path) == tmp_path / "checkpoint-10"
+    assert last_whole_checkpoint(tmp_path, needs_optimizer=True) == tmp_path / "checkpoint-10"
 
 
 def test_checking_writes_nothing_and_opening_marks_the_folder(tmp_path):

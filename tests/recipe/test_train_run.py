@@ -47,7 +47,7 @@ def kill(monkeypatch, place, name, calls=1):
 STAGES = {
     "before the tokenizer is saved": (train_run, "_save_tokenizer", 1),
     "in the dense training": (CompressionTrainer, "training_step", 2),
-    "after the dense training": (train_run, "save_dense", 1),
+    "after the dense training": (train_run, "write_dense", 1),
     "before the compression": (train_run, "_compression_stage", 1),
     "in the compression": (CompressionTrainer, "training_step", 2 + 3),
     "after the compression": (CompressionTrainer, "finalize", 1),

@@ -18,6 +18,8 @@ SIGNATURES = {
     "_determine_best_metric": ["self", "metrics", "trial"],
     "call_model_init": ["self", "trial"],
     "log": ["self", "logs", "start_time"],
+    "train": ["self", "resume_from_checkpoint", "trial", "ignore_keys_for_eval"],
+    "get_batch_samples": ["self", "epoch_iterator", "num_batches", "device"],
 }
 
 

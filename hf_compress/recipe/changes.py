@@ -1,0 +1,70 @@
+"""What may differ between the recipe of a run and the one it goes on with."""
+
+from typing import Any
+
+RESULT = ("title", "evaluation", "export")
+"""Sections that say how the result is written and measured, behind the training."""
+LOGGING = frozenset(
+    {
+        "disable_tqdm",
+        "log_level",
+        "log_level_replica",
+        "log_on_each_node",
+        "logging_first_step",
+        "logging_nan_inf_filter",
+        "logging_steps",
+        "logging_strategy",
+        "project",
+        "report_to",
+        "run_name",
+        "save_total_limit",
+        "skip_memory_metrics",
+        "trackio_bucket_id",
+        "trackio_space_id",
+        "trackio_static_space_id",
+    }
+)
+"""TrainingArguments that change no weight; the best checkpoint is kept whatever `save_total_limit` says."""
+_SAVING = frozenset({"save_steps", "save_strategy"})
+"""These neither, unless the best checkpoint is chosen from what was saved."""
+
+
+def trained_part(recipe: Any) -> Any:
+    """A train recipe as plain data, without what does not touch the training; anything else as it is."""
+    if not isinstance(recipe, dict):
+        return recipe
+    kept = {key: value for key, value in recipe.items() if key not in RESULT}
+    kept["training"] = _trained_arguments(kept.get("training"))
+    if isinstance(kept["training"], dict):
+        kept["training"].pop("output_dir", None)  # the folder is where it is, be it moved
+    if isinstance(kept.get("dense"), dict):
+        kept["dense"] = {**kept["dense"], "training": _trained_arguments(kept["dense"].get("training", {}))}
+    return kept
+
+
+def result_part(recipe: Any) -> dict[str, Any]:
+    """The sections of the result."""
+    return {key: recipe[key] for key in RESULT if key in recipe} if isinstance(recipe, dict) else {}
+
+
+def _trained_arguments(training: Any) -> Any:
+    if not isinstance(training, dict):
+        return training
+    free = LOGGING if training.get("load_best_model_at_end") else LOGGING | _SAVING
+    return {key: value for key, value in training.items() if key not in free}
+
+
+def first_difference(known: Any, wanted: Any, path: str = "") -> str | None:
+    """Where two pieces of plain data differ first, as a sentence part; None where they are equal."""
+    if isinstance(known, dict) and isinstance(wanted, dict):
+        for key in [*wanted, *(key for key in known if key not in wanted)]:
+            below = f"{path}.{key}" if path else str(key)
+            if key not in known:
+                return f"{below} is set here and not there"
+            if key not in wanted:
+                return f"{below} is set there and not here"
+            difference = first_difference(known[key], wanted[key], below)
+            if difference is not None:
+                return difference
+        return None
+    return None if known == wanted else f"{path} is {known!r} there and {wanted!r} here"

@@ -1,0 +1,109 @@
+"""Which checkpoints of a run are whole, and which one a run goes on from."""
+
+import json
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainingArguments
+
+from hf_compress._errors import CompressionError
+from hf_compress.training.sidecar import read_sidecar
+
+logger = logging.getLogger(__name__)
+
+STATE = "trainer_state.json"
+
+
+def last_whole_checkpoint(
+    folder: Path, args: TrainingArguments | None = None, needs_optimizer: bool = False
+) -> Path | None:
+    """The newest checkpoint whose writing finished; a killed run leaves at most one that did not.
+
+    The Trainer's first process writes trainer_state.json last, and waits for nobody: where several processes train, their
+    random states may still be missing then.
+
+    Args:
+        folder: the run's output_dir.
+        args: the run's; says how many processes it has where a checkpoint does not.
+        needs_optimizer: also leave out checkpoints without the optimizer's state (`save_only_model`): a run that goes on
+            from one would not be the run that was interrupted.
+    """
+    found: list[tuple[int, Path]] = []
+    for candidate in folder.glob("checkpoint-*"):
+        number = candidate.name.removeprefix("checkpoint-")
+        if not number.isdigit():
+            continue
+        reason = _why_not(candidate, args, needs_optimizer)
+        if reason is None:
+            found.append((int(number), candidate))
+        else:
+            logger.warning("%s %s", candidate, reason)
+    return max(found)[1] if found else None
+
+
+def latest(args: TrainingArguments) -> str | bool:
+    """What `train(resume_from_checkpoint=True)` goes on from; True where there is no checkpoint, which the Trainer refuses.
+
+    Raises:
+        CompressionError: there are checkpoints, and none is whole.
+    """
+    folder = Path(str(args.output_dir))
+    found = last_whole_checkpoint(folder, args)
+    if found is None and any(folder.glob("checkpoint-*")):
+        raise CompressionError(f"{folder}: no checkpoint was written to its end; remove them and start again")
+    return True if found is None else str(found)
+
+
+def note_processes(checkpoint: str | Path, args: TrainingArguments) -> None:
+    """Say where going on will not be exact, because the batches are shared out differently."""
+    known = (read_sidecar(checkpoint) or {}).get("processes", args.world_size)
+    if known != args.world_size:
+        logger.warning(
+            "%s was written by %s processes and this run has %s: it goes on, with other batches and random numbers than an"
+            " uninterrupted run",
+            checkpoint,
+            known,
+            args.world_size,
+        )
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """trainer_state.json of a whole checkpoint."""
+    data: dict[str, Any] = json.loads((checkpoint / STATE).read_text(encoding="utf-8"))
+    return data
+
+
+def is_finished(checkpoint: Path) -> bool:
+    """True where the checkpoint is that of the last step."""
+    state = read_state(checkpoint)
+    return int(state.get("global_step", 0)) >= int(state.get("max_steps", 0)) > 0
+
+
+def _why_not(checkpoint: Path, args: TrainingArguments | None, needs_optimizer: bool) -> str | None:
+    """What keeps a run from going on from it, None where nothing does."""
+    try:
+        read_state(checkpoint)
+        known = (read_sidecar(checkpoint) or {}).get("processes")
+    except (OSError, ValueError):
+        return "was not written to its end and is left out"
+    if not (checkpoint / "optimizer.pt").is_file():
+        if not needs_optimizer:
+            return None
+        return "has no optimizer state (save_only_model), so going on from it would differ; it is left out"
+    ranks = _ranks(known, args)
+    if len(ranks) == 1 or (known is None and (checkpoint / "rng_state.pth").is_file()):
+        return None  # the one process writes its random state before trainer_state.json
+    missing = [rank for rank in ranks if not (checkpoint / f"rng_state_{rank}.pth").is_file()]
+    if missing:
+        return f"has no random state of process {missing[0]}, so it was not written to its end and is left out"
+    return None
+
+
+def _ranks(known: int | None, args: TrainingArguments | None) -> range:
+    """The processes that wrote to this disk."""
+    if args is not None and args.save_on_each_node:
+        first = args.process_index - args.local_process_index
+        return range(first, first + int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
+    return range(known or (1 if args is None else args.world_size))
