@@ -112,7 +112,7 @@ def save_result(
                 rows += _reference_rows(trainer, dense, Path(place), dtype, measure, untrained)
         sparsity = None if trainer.pruning is None else measure_sparsity(model, trainer.pruning)[""]
         _write(trainer, model, part)
-        rows.append(measure.row(part, "ours", sparsity=sparsity, train_s=_seconds(trainer)))
+        rows.append(measure.row(part, "ours", sparsity=sparsity, train_s=trainer.train_s() or None))
         report = Report(
             title=title or folder.name,
             metric=measure.metric,
@@ -213,12 +213,6 @@ def _direction(trainer: Any, metric: str, given: bool | None) -> bool:
     ):
         return bool(trainer.args.greater_is_better)
     return not any(metric == word or metric.endswith(f"_{word}") for word in _LOWER_IS_BETTER)
-
-
-def _seconds(trainer: Any) -> float | None:
-    """Of training, as its log has them; None where it has none."""
-    parts = [entry["train_runtime"] for entry in trainer.state.log_history if "train_runtime" in entry]
-    return sum(parts) if parts else None
 
 
 def _setting(trainer: Any, model: PreTrainedModel, examples: Any, compared: bool) -> dict[str, Any]:
