@@ -22,6 +22,7 @@ _ITEM_BYTES = {
 }
 
 
+_LONGEST_NAME = 1000
 _LARGEST_HEADER = 100_000_000
 """safetensors' own limit."""
 
@@ -162,17 +163,20 @@ def open_safetensors(file: Path) -> Any:
     """The file, memory-mapped, for `get_tensor`.
 
     Raises:
-        CompressionError: safetensors cannot read it.
+        CompressionError: it is damaged, or safetensors cannot read it.
     """
+    _read_file(file)
     try:
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
         raise CompressionError(f"{file} cannot be read: {reason}; write or download it again") from error
 
 
 def _entry(file: Path, name: str, entry: Any, data_bytes: int) -> Entry:
     """One tensor's line of the header, checked."""
+    if len(name) > _LONGEST_NAME:
+        _damaged(file, f"the name {name[:40]}... in its header has {len(name)} letters")
     try:
         begin, end = entry["data_offsets"]
         dtype, shape = entry["dtype"], tuple(entry["shape"])

@@ -20,7 +20,13 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return f"{self.path}: {self.message}" if self.path else self.message
+        message = _shortened(self.message, 2000)
+        return f"{_shortened(self.path, 200)}: {message}" if self.path else message
+
+
+def _shortened(text: str, length: int) -> str:
+    """A sentence quotes what it is about, and that can be a whole book."""
+    return text if len(text) <= length else f"{text[: length // 2]} ... {text[-length // 2 :]}"
 
 
 def problems_of(error: CompressionError) -> list[Problem]:

@@ -44,6 +44,24 @@ LLAMA = {
 }
 
 
+VIT_RECIPE = {
+    "task": "image_classification",
+    "tokenizer": DROP,
+    "model": {
+        "config": {
+            "model_type": "vit",
+            "hidden_size": 32,
+            "intermediate_size": 64,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 4,
+            "image_size": 8,
+            "patch_size": 4,
+        }
+    },
+}
+"""Changes that make it a recipe for images."""
+
+
 def text_rows(num_rows=60):
     """Rows with text, a number from 0 and a named label."""
     generator = random.Random(0)
