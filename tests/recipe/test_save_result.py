@@ -65,7 +65,8 @@ def test_sparsity_size_and_time_are_measured(run):
     ours = report.rows[2]
     assert ours.sparsity == pytest.approx(0.5, abs=1e-3)
     assert ours.file_bytes == (folder / "model.safetensors").stat().st_size < report.rows[0].file_bytes
-    assert ours.train_s == pytest.approx(trainer.state.log_history[-1]["train_runtime"])
+    # The run's own clock stops a moment after the Trainer's, which rounds.
+    assert ours.train_s == trainer.train_s() == pytest.approx(trainer.state.log_history[-1]["train_runtime"], abs=0.05)
 
 
 def test_the_card_renders_from_the_manifest_and_is_read_by_the_hub(run):
