@@ -8,30 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.companion_names import OTHERS, TOKENIZER, download_patterns, named_files, names_code
 from hf_compress.merging.source import read_settings
 from hf_compress.merging.special_floats import encode_floats
 
 logger = logging.getLogger(__name__)
-
-_PATTERNS = (
-    "generation_config.json",
-    "tokenizer*",
-    "vocab*",
-    "merges.txt",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "*.model",
-    "*.tiktoken",
-    "normalizer.json",
-    "*processor_config.json",
-    "*preprocessor_config.json",
-    "chat_template.json",
-    "*.jinja",
-    "additional_chat_templates",
-)
-"""What save_pretrained of tokenizers, processors and models writes beside the weights."""
-_TOKENIZER = {"tokenizer*", "vocab*", "merges.txt", "special_tokens_map.json", "added_tokens.json", "*.model", "*.tiktoken"}
-_TOKENIZER |= {"*.jinja", "additional_chat_templates"}
 
 
 def copy_companions(source: Path, out: Path, *, tokenizer: bool = True) -> list[str]:
@@ -60,9 +41,15 @@ def copy_companions(source: Path, out: Path, *, tokenizer: bool = True) -> list[
 
 def companions(source: Path, *, tokenizer: bool = True) -> list[Path]:
     """Them in a checkpoint's folder, sorted; with `tokenizer` off without the tokenizer's."""
-    patterns = [pattern for pattern in _PATTERNS if tokenizer or pattern not in _TOKENIZER]
-    patterns += ["*.py"] if _has_code(source) else []
-    return sorted({file for pattern in patterns for file in source.glob(pattern)} | set(_sentence_modules(source)))
+    patterns = [*OTHERS, *(TOKENIZER if tokenizer else ()), *(["*.py"] if names_code(source) else [])]
+    settings = ["processor_config.json", "preprocessor_config.json", *(["tokenizer_config.json"] if tokenizer else [])]
+    found = {file for pattern in patterns for file in source.glob(pattern) if not _is_model(file)}
+    return sorted(found | set(named_files(source, settings)) | set(_sentence_modules(source)))
+
+
+def _is_model(entry: Path) -> bool:
+    """A folder with weights is another model, whatever it is called."""
+    return entry.is_dir() and any(entry.rglob("*.safetensors"))
 
 
 def _sentence_modules(source: Path) -> list[Path]:
@@ -84,12 +71,6 @@ def _sentence_modules(source: Path) -> list[Path]:
         return []
     settings = [*source.glob("sentence_*_config.json"), *source.glob("config_sentence_transformers.json")]
     return [file, *settings, *folders]
-
-
-def _has_code(folder: Path) -> bool:
-    """Whether config.json names a class in files beside it, without which the result does not load."""
-    config = folder / "config.json"
-    return config.is_file() and "auto_map" in read_settings(config)
 
 
 def most_frequent_chat_template(folders: Sequence[Path]) -> str | None:
@@ -174,7 +155,7 @@ def resolve_folder(model: str, label: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model, allow_patterns=["*.safetensors", "*.bin", "*.json", "*.py", *_PATTERNS]))
+        return Path(snapshot_download(model, allow_patterns=download_patterns()))
     except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise CompressionError(f"{label}: {model!r} is no local folder, and the Hub could not give it: {reason}") from error

@@ -10,12 +10,14 @@ from hf_compress._disk import require_space
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
 from hf_compress._units import format_bytes
-from hf_compress.merging.companions import copy_companions, resolve_folder, write_config
+from hf_compress.merging.companion_names import left_behind
+from hf_compress.merging.companions import companions, copy_companions, resolve_folder, write_config
 from hf_compress.merging.load_back import verify_loads
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_source import AdaptedSource, ZeroCount
 from hf_compress.merging.provenance import sha256_of
 from hf_compress.merging.quantized_source import dense_source
+from hf_compress.merging.readers import verify_readers
 from hf_compress.merging.source import open_source
 from hf_compress.merging.writer import ShardFile, lay_out, parse_size
 
@@ -31,6 +33,8 @@ class AppliedResult:
         zeros: per adapter, of the weights its factors change.
         kept: whether lost zeros were set to 0 again.
         loads: what loading it back said.
+        readers: what loading its tokenizer and processor said; "" without them.
+        left: files of the base that are not copied.
     """
 
     folder: Path
@@ -39,10 +43,14 @@ class AppliedResult:
     zeros: dict[str, ZeroCount]
     kept: bool
     loads: str
+    readers: str = ""
+    left: tuple[str, ...] = ()
 
     def summary(self) -> str:
         """What the command line says at the end."""
         lines = [f"{len(self.changed)} tensors changed, {format_bytes(self.num_bytes)} written", self.loads]
+        lines += [self.readers] if self.readers else []
+        lines += [f"not copied from the base: {', '.join(self.left)}"] if self.left else []
         for adapter, count in self.zeros.items():
             if count.lost:
                 what = "kept at 0" if self.kept else "lost (keep_zeros keeps them)"
@@ -100,6 +108,7 @@ def apply_adapters(
         config = write_config(source.config, {}, None, part)
         copy_companions(folder, part)
         loads = verify_loads(part, config, [adapted]).sentence
+        readers = verify_readers(part, folder)
     return AppliedResult(
         folder=out,
         changed=tuple(sorted({name for layer in stack for name in layer.changed()})),
@@ -107,6 +116,8 @@ def apply_adapters(
         zeros={layer.adapter.label: layer.zeros() for layer in stack},
         kept=keep_zeros,
         loads=loads,
+        readers=readers,
+        left=tuple(left_behind(folder, companions(folder))),
     )
 
 

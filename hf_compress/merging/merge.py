@@ -13,10 +13,10 @@ from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, clear, held, part_of
 from hf_compress._units import format_bytes
 from hf_compress.merging.architecture import model_class
-from hf_compress.merging.companions import copy_companions, write_chat_template
+from hf_compress.merging.beside import write_beside
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine import Engine, available_threads, check_device
-from hf_compress.merging.job import GENERATION, Job
+from hf_compress.merging.job import Job
 from hf_compress.merging.plan import Account
 from hf_compress.merging.quantized_source import DequantizedSource
 from hf_compress.merging.rehearsal import check_merge_inputs
@@ -44,7 +44,8 @@ class MergeResult:
         num_bytes: of the tensors.
         seconds: wall time of the streaming.
         resumed: files that an earlier, interrupted merge had finished.
-        reports: what aligning vocabularies, choosing heads and the policy for zeros did, as plain data by those names.
+        reports: what aligning vocabularies, choosing heads, the policy for zeros and copying files did, as plain data by
+            those names.
         quantized: the inputs whose integers were unpacked, by label.
         quantization: config.json of the first of them, {} without any.
     """
@@ -155,15 +156,20 @@ def _write(part: Path, out: Path, job: Job, layout: Layout, device: str, finish:
     began = time.perf_counter()
     _stream(part, job, layout, finished, device)
     seconds = time.perf_counter() - began
-    config = _write_companions(part, job, layout)
-    reports = {"vocabulary": dict(job.vocabulary.report), "heads": dict(job.heads.report), "zeros": job.sparsity.report()}
+    beside = write_beside(job, layout, part, out)
+    reports: dict[str, Any] = {
+        "vocabulary": dict(job.vocabulary.report),
+        "heads": dict(job.heads.report),
+        "zeros": job.sparsity.report(),
+        "files": beside.report(),
+    }
     result = MergeResult(
         folder=out,
         account=job.account,
         merge=job.public.merge,
         inputs=job.hashes,
-        loads=job.load_back(part, config).sentence,
-        architecture=getattr(model_class(config), "__name__", None),
+        loads=beside.loads.sentence,
+        architecture=getattr(model_class(beside.config), "__name__", None),
         num_bytes=layout.num_bytes,
         seconds=seconds,
         resumed=len(finished),
@@ -196,21 +202,6 @@ def _stream(part: Path, job: Job, layout: Layout, finished: list[str], device: s
         _write_journal(part, job, whole)
 
     engine.write(part, layout, finished, done)
-
-
-def _write_companions(part: Path, job: Job, layout: Layout) -> dict[str, Any]:
-    """Everything that is not a weight; the config that was written."""
-    layout.write_index(part)
-    config = job.write_config(part)
-    source = job.tokenizer_folder()
-    if job.vocabulary.tokenizer is not None:
-        job.vocabulary.tokenizer.save_pretrained(part)
-        if job.generation:
-            (part / GENERATION).write_text(json.dumps(job.generation, indent=2) + "\n", encoding="utf-8")
-    copy_companions(source, part, tokenizer=job.vocabulary.tokenizer is None)
-    if job.chat_template is not None:
-        write_chat_template(job.chat_template, part)
-    return config
 
 
 def _open_part(part: Path, job: Job, layout: Layout) -> list[str]:

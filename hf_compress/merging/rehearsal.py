@@ -1,12 +1,16 @@
-"""What a merge would write, loaded before anything is computed: names, shapes and config, without the weights."""
+"""What a merge would write, loaded before anything is computed: all but the weights themselves."""
 
+import logging
 import tempfile
 from pathlib import Path
 
 from hf_compress._folders import check_outside
+from hf_compress.merging.beside import write_beside
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.job import Job
 from hf_compress.merging.load_back import LoadBack, write_headers
+
+logger = logging.getLogger(__name__)
 
 
 def check_merge_inputs(merge: Merge, out: Path, threads: int = 1) -> Job:
@@ -40,5 +44,9 @@ def rehearse(job: Job, out: Path) -> LoadBack:
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        write_headers(job.layout({}), folder)
-        return job.load_back(folder, job.write_config(folder), out)
+        layout = job.layout({})
+        write_headers(layout, folder)
+        beside = write_beside(job, layout, folder, out)
+    if beside.left:
+        logger.info("not copied from %s: %s", job.tokenizer_folder(), ", ".join(beside.left))
+    return beside.loads

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.companion_names import has_vocabulary
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 logger = logging.getLogger(__name__)
-
-_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt", "vocab.json", "tokenizer.model", "spiece.model")
 
 
 def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
@@ -25,7 +24,7 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
     """
     from transformers import AutoTokenizer
 
-    if not any((folder / name).is_file() for name in _FILES):
+    if not has_vocabulary(folder):
         return None
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -12,6 +12,7 @@ from torch import Tensor
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.merging.aligned_source import AlignedSource, RowTable
+from hf_compress.merging.companion_names import vocabulary_files
 from hf_compress.merging.configuration import BASE, Tokenizer
 from hf_compress.merging.method import Compat
 from hf_compress.merging.sized_tensors import load_config, sized_tensors, vocabulary_path, vocabulary_size
@@ -147,10 +148,15 @@ def _unchanged(sources: Sequence[Source], setting: Tokenizer | None) -> Alignmen
 
 
 def _same_files(sources: Sequence[Source], folders: Mapping[str, Path]) -> bool:
-    """True where all tokenizer.json are the same bytes or there is none at all, which spares loading them."""
-    files = [folders[source.label] / "tokenizer.json" for source in sources if source.label in folders]
-    contents = {file.read_bytes() if file.is_file() else b"" for file in files}
-    return len(contents) == 1 and b"" not in contents
+    """True where all tokenizers are the same bytes (tokenizer.json, else all that holds tokens); spares loading them."""
+    contents = {_vocabulary_bytes(folders[source.label]) for source in sources if source.label in folders}
+    return len(contents) == 1 and () not in contents
+
+
+def _vocabulary_bytes(folder: Path) -> tuple[tuple[str, bytes], ...]:
+    whole = folder / "tokenizer.json"
+    files = [whole] if whole.is_file() else vocabulary_files(folder)
+    return tuple((file.name, file.read_bytes()) for file in files)
 
 
 def _load_all(

@@ -1,9 +1,12 @@
 """What goes along with the weights, and whose chat template it is."""
 
 import json
+import re
+from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import save_file
 
 from hf_compress import CompressionError
@@ -77,3 +80,28 @@ def test_code_goes_with_a_config_that_names_it(tmp_path):
     assert copy_companions(base, out) == ["tokenizer_config.json"]
     (base / "config.json").write_text('{"auto_map": {"AutoModel": "modeling_mine.Mine"}}')
     assert copy_companions(base, out) == ["modeling_mine.py"]
+
+
+def vocabulary_files_of_transformers():
+    """What the tokenizer classes name as their files, read from their source: some import packages that are not there."""
+    found = set()
+    for file in Path(transformers.__file__).parent.rglob("tokenization_*.py"):
+        for block in re.findall(r"(?s)VOCAB_FILES_NAMES = \{(.*?)\}", file.read_text(encoding="utf-8")):
+            found |= set(re.findall(r':\s*"([^"]+)"', block))
+    return found
+
+
+def test_every_file_that_a_tokenizer_class_of_transformers_names_is_copied(tmp_path):
+    names = vocabulary_files_of_transformers()
+    assert len(names) > 20
+    expected = {"source.spm", "bpe.codes", "dict.txt", "entity_vocab.json", "prophetnet.tokenizer", "byte_maps.json"}
+    assert expected <= names
+    folder = _folder(tmp_path / "a")
+    for name in (*names, "tekken.json", "tekken_240911.json", "tokenizer.model.v3", "audio_tokenizer_config.json"):
+        (folder / name).write_text("{}")
+    for name in ("qformer_tokenizer", "question_encoder_tokenizer", "speaker_embeddings"):
+        (folder / name).mkdir()
+        (folder / name / "vocab.json").write_text("{}")
+    assert {file.name for file in companions(folder)} == {file.name for file in folder.iterdir()}
+    (folder / "qformer_tokenizer" / "model.safetensors").write_text("")
+    assert folder / "qformer_tokenizer" not in companions(folder)

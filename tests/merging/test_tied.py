@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_compress import Member, Merge, merge
 from hf_compress.merging.source import open_source
+from hf_compress.merging.special_floats import decode_floats
 from hf_compress.merging.tied import tied_tensors
 from tests.merging.library import StoredSource, build_default, shared_groups, tying_classes
 
@@ -123,7 +124,7 @@ def check_flags(name, folder):
         return False
     model.config.architectures = [name]
     model.config.save_pretrained(folder)
-    config = json.loads((folder / "config.json").read_text())
+    config = decode_floats(json.loads((folder / "config.json").read_text()))
     tied = tied_tensors([StoredSource(model, config, equal=True)])
     groups = shared_groups(model)
     stored = StoredSource(model, config, equal=True).infos
