@@ -12,6 +12,7 @@ import typer
 
 from hf_compress import __version__, _distributed
 from hf_compress._errors import CompressionError, Terminated
+from hf_compress._secrets import hide_secrets
 
 app = typer.Typer(
     name="hf-compress",
@@ -156,5 +157,5 @@ def main() -> None:
     except CompressionError as error:
         if _distributed.is_main():
             for line in str(error).splitlines():
-                print(f"hf-compress: {line}", file=sys.stderr)
+                print(f"hf-compress: {hide_secrets(line)}", file=sys.stderr)
         sys.exit(2)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress._paths import local_folder
 from hf_compress.merging.companion_names import OTHERS, TOKENIZER, download_patterns, named_files, names_code
 from hf_compress.merging.source import read_settings
 from hf_compress.merging.special_floats import encode_floats
@@ -126,15 +127,6 @@ def write_config(config: dict[str, Any], changes: dict[str, Any], dtype: str | N
         merged["dtype"] = dtype
     (out / "config.json").write_text(json.dumps(encode_floats(merged), indent=2) + "\n")
     return merged
-
-
-def local_folder(path: str) -> Path | None:
-    """The folder that a path means, `~` resolved; None where there is none, or no path can look like that."""
-    try:
-        folder = Path(path).expanduser()
-        return folder if folder.is_dir() else None
-    except (OSError, ValueError, RuntimeError):  # too long, a null byte, the home of nobody
-        return None
 
 
 def resolve_folder(model: str, label: str) -> Path:

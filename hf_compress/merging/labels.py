@@ -1,12 +1,11 @@
 """What a merge calls its models: names that mean the same on every machine and give no folder away."""
 
 import dataclasses
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
+from hf_compress._paths import absolute, last_parts, local_folder
 from hf_compress.merging.checks import UNION
-from hf_compress.merging.companions import local_folder
 from hf_compress.merging.configuration import BASE, Member, Merge
 
 
@@ -30,12 +29,11 @@ def publish(merge: Merge) -> PublicMerge:
     for member in merge.members:
         paths += [member.model, member.adapter, *member.statistics.values()]
     found = {path: local_folder(path) for path in paths if path is not None}
-    folders = {path: _absolute(folder) for path, folder in found.items() if folder is not None}
+    folders = {path: absolute(folder) for path, folder in found.items() if folder is not None}
     taken = {BASE, UNION, *(member.name for member in merge.members if member.name is not None)}
     naming = {path for member in merge.members if member.name is None for path in (member.model, member.adapter)}
     short = {
-        path: _last_parts(folder, set(folders.values()), taken if path in naming else ())
-        for path, folder in folders.items()
+        path: last_parts(folder, set(folders.values()), taken if path in naming else ()) for path, folder in folders.items()
     }
     labels = _labels(merge, short)
     if len(set(labels.values())) < len(labels):  # one folder under two spellings
@@ -56,21 +54,6 @@ def publish(merge: Merge) -> PublicMerge:
     )
     base = None if merge.base is None else shown(merge.base)
     return PublicMerge(job=job, merge=dataclasses.replace(job, members=members, base=base))
-
-
-def _absolute(folder: Path) -> Path:
-    """Links keep their names."""
-    return folder.resolve() if ".." in folder.parts else folder.absolute()
-
-
-def _last_parts(folder: Path, folders: Collection[Path], taken: Collection[str]) -> str:
-    """As few of its last parts as no other folder and no name has."""
-    for length in range(1, len(folder.parts)):
-        last = folder.parts[-length:]
-        shared = any(other != folder and other.parts[-length:] == last for other in folders)
-        if not shared and "/".join(last) not in taken:
-            return "/".join(last)
-    return folder.as_posix()
 
 
 def _labels(merge: Merge, short: Mapping[str, str]) -> dict[str, str]:

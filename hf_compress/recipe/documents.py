@@ -1,6 +1,7 @@
 """What lies beside a result's weights: report, manifest and card, for runs from recipes and from Python alike."""
 
 import contextlib
+import dataclasses
 import datetime
 import importlib.metadata
 import os
@@ -10,6 +11,7 @@ from typing import Any
 
 import torch
 
+from hf_compress._paths import in_public, public_names
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.evaluation.report import Report, table, write
 from hf_compress.export.card import render_card
@@ -21,11 +23,15 @@ from hf_compress.quantization.configuration import Quantization
 def write_documents(report: Report, folder: Path, **facts: Any) -> None:
     """report.json, report.md, report.png, compression.json and README.md into `folder`.
 
+    They are there to be published, so they say `./name` where the recipe has a path of this machine.
+
     Args:
         report: the rows.
         folder: that of the checkpoint.
         **facts: what `build_manifest` asks for beside the name and the report.
     """
+    names = public_names([facts["recipe"], facts["base_model"]])
+    report, facts = dataclasses.replace(report, setting=in_public(report.setting, names)), in_public(facts, names)
     write(report, folder)
     manifest = build_manifest(name=report.title, report=report.to_plain(), **facts)
     write_manifest(manifest, folder)

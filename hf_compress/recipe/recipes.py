@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Self
 
 from hf_compress._registry import Strategy, dump, unknown
+from hf_compress._secrets import refuse_secrets
 from hf_compress._yaml import write_yaml
 from hf_compress.recipe.build import build_dataclass, right_fields
-from hf_compress.recipe.problems import Problem, RecipeError
+from hf_compress.recipe.problems import Problem, RecipeError, problems_in
 from hf_compress.recipe.yaml_text import read_recipe
 
 
@@ -45,7 +46,9 @@ class Recipe(Strategy, kind="job", package="hf_compress.recipe.jobs"):
         Raises:
             RecipeError: with every problem at once.
         """
-        problems: list[Problem] = []
+        problems: list[Problem] = problems_in(lambda: refuse_secrets(data))
+        if problems:  # alone, because other refusals quote what they refuse
+            raise RecipeError(problems)
         arguments = dict(data)
         name = arguments.pop("job", None)
         jobs = cls.available()

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from hf_compress._secrets import WAY_OUT, find_secrets, hide_secrets
 from hf_compress._units import format_bytes
 from hf_compress._yaml import FLOAT, PlainLoader
 from hf_compress.recipe.problems import Problem, RecipeError
@@ -107,6 +108,10 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
         raise RecipeError([Problem(path="", message=f"{file} holds no mapping; a recipe starts with `job: train`")])
     problems: list[Problem] = []
     for override in overrides:
+        key, _, value = override.partition("=")
+        if find_secrets({key.rpartition(".")[2].strip(): value}):  # not quoted in a refusal
+            problems.append(Problem(path="--set", message=f"{hide_secrets(key)} {WAY_OUT}"))
+            continue
         try:
             _apply(data, override)
         except RecipeError as error:

@@ -9,6 +9,7 @@ from transformers import PreTrainedModel
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules import cast_weights
+from hf_compress._secrets import left_out
 from hf_compress._units import resolve_point
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
@@ -198,7 +199,8 @@ class CompressionMixin(_Host):
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
         """Writes the sidecar next to the weights, so that pushes and rotation carry it."""
-        super()._save(output_dir, state_dict)
+        with left_out(self.args):  # hub_token
+            super()._save(output_dir, state_dict)
         if self.args.should_save:
             folder = Path(output_dir if output_dir is not None else self.args.output_dir)
             data = sidecar(self.model, self.state, self.pruning, self.quantization, self.distillation)

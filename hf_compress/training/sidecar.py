@@ -9,6 +9,7 @@ from transformers import TrainerState
 
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
+from hf_compress._paths import in_public, public_names
 from hf_compress._registry import dump
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
@@ -20,7 +21,14 @@ SIDECAR = "compression.json"
 
 def _jobs(pruning: Pruning | None, quantization: Quantization | None, distillation: Distillation | None) -> dict[str, Any]:
     jobs = {"pruning": pruning, "quantization": quantization, "distillation": distillation}
-    return {name: None if job is None else dump(job, full=True) for name, job in jobs.items()}
+    plain = {name: None if job is None else dump(job, full=True) for name, job in jobs.items()}
+    return _public(plain)
+
+
+def _public(jobs: dict[str, Any]) -> dict[str, Any]:
+    """Checkpoints are pushed, so they name a teacher's folder and not where it lies."""
+    named: dict[str, Any] = in_public(jobs, public_names(jobs))
+    return named
 
 
 def sidecar(
@@ -64,10 +72,12 @@ def check_sidecar(
     Raises:
         CompressionError: naming the job that differs.
     """
-    for name, wanted in _jobs(pruning, quantization, distillation).items():
+    jobs = _jobs(pruning, quantization, distillation)
+    known = _public({name: known.get(name) for name in jobs})
+    for name, wanted in jobs.items():
         # Through JSON, as the other side went: tuples become lists.
-        if json.loads(json.dumps(wanted)) != known.get(name):
+        if json.loads(json.dumps(wanted)) != known[name]:
             raise CompressionError(
-                f"{checkpoint} was trained with {name}={json.dumps(known.get(name))} and this run has"
+                f"{checkpoint} was trained with {name}={json.dumps(known[name])} and this run has"
                 f" {name}={json.dumps(wanted)}; resume with the same settings, or start a new output_dir"
             )

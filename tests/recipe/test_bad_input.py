@@ -15,7 +15,7 @@ from transformers import (
     RobertaForSequenceClassification,
 )
 
-from hf_compress import Recipe
+from hf_compress import CompressionError, Recipe
 from hf_compress.recipe.problems import RecipeError
 from tests.recipe.small import DROP, pretrained, recipe, text_rows, write_images, write_jsonl, write_model
 from tests.tiny import VOCAB, tiny_llama, tiny_tokenizer, tiny_vit
@@ -1068,3 +1068,34 @@ def test_every_bad_override_is_named(refused):
     )
     assert len(complaints) == 2
     assert "'1' is no item of a list of 1; they count from 0" in complaints[1]
+
+
+SECRET = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
+WITH_SECRET = {
+    "token": ({"training.hub_token": SECRET}, (), "training.hub_token"),
+    "token that does not look like one": ({"training.hub_token": "not-a-real-one"}, (), "training.hub_token"),
+    "in the dense stage": ({"dense": {"training": {"hub_token": SECRET}}}, (), "dense.training.hub_token"),
+    "at an unknown key": ({"training.hub_tokn": SECRET}, (), "training.hub_tokn"),
+    "of the wrong kind": ({"data": SECRET}, (), "data"),
+    "in an address": ({"model": f"https://me:{SECRET}@huggingface.co/a/b"}, (), "model"),
+    "set": ({}, ("--set", f"training.hub_token={SECRET}"), "--set: training.hub_token"),
+    "set with a mistake": ({}, ("--set", f"training.hub_token=[{SECRET}"), "--set: training.hub_token"),
+    "beside other mistakes": ({"training.hub_token": SECRET, "taks": "x", "title": 5}, (), "training.hub_token"),
+}
+
+
+@pytest.mark.parametrize("case", WITH_SECRET)
+def test_a_recipe_with_a_secret_is_refused_without_repeating_it(case, refused, capsys):
+    changes, options, place = WITH_SECRET[case]
+    complaints = refused(changes, *options)
+    assert len(complaints) == 1
+    assert complaints[0].startswith(place) and "set HF_TOKEN in the environment, or log in" in complaints[0]
+    assert SECRET not in complaints[0] and "not-a-real-one" not in complaints[0]
+
+
+def test_a_recipe_made_in_python_with_a_secret_is_refused(tmp_path):
+    import dataclasses
+
+    made = Recipe.from_plain(recipe(tmp_path))
+    with pytest.raises(CompressionError, match="training.hub_token: holds a secret"):
+        dataclasses.replace(made, training={**made.training, "hub_token": SECRET})

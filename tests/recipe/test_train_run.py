@@ -57,6 +57,16 @@ STAGES = {
 }
 
 
+def test_no_published_file_says_where_anything_lies(straight):
+    folder, *_ = straight
+    published = [path for path in (folder / "out" / "compressed").rglob("*") if path.is_file()]
+    assert len(published) > 8
+    assert not [path.name for path in published if str(folder).encode() in path.read_bytes()]
+    assert "- data: ./train.jsonl (" in (folder / "out" / "compressed" / "README.md").read_text(encoding="utf-8")
+    for name in ("compression.json", "config.json", "generation_config.json"):
+        assert str(folder) not in (folder / "out" / "checkpoint-4" / name).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_run_goes_on_after_an_interruption(stage, straight, tmp_path, monkeypatch):
     write_jsonl(tmp_path / "train.jsonl", text_rows())

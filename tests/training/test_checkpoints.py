@@ -7,8 +7,9 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from hf_compress import NM, Constant, Pruning
+from hf_compress import NM, CompressionError, Constant, Distillation, ForwardKL, ModelTeacher, Pruning
 from hf_compress.pruning.masks import Masks
+from tests.tiny import tiny_llama
 from tests.training.runs import distillation, everything, llama_trainer, pruning, weights
 
 
@@ -91,3 +92,36 @@ def test_sidecar_says_what_was_done_and_how_far(tmp_path):
     assert sidecar["pruning"]["schedule"]["final"] == 0.5
     assert sidecar["quantization"]["scheme"]["name"] == "W4A16"
     assert sidecar["distillation"]["losses"][0]["loss"]["temperature"] == 2.0
+
+
+def test_a_token_of_the_hub_is_in_no_file_and_still_there_to_push_with(tmp_path):
+    secret = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"
+    trainer = llama_trainer(tmp_path, hub_token=secret, max_steps=3)
+    trainer.train()
+    trainer.save_model(tmp_path / "saved")
+    trainer.create_model_card()
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert {"training_args.bin", "compression.json", "README.md"} <= {path.name for path in files}
+    assert not [path for path in files if secret.encode() in path.read_bytes()]
+    assert trainer.args.hub_token == secret
+    stored = torch.load(tmp_path / "checkpoint-3" / "training_args.bin", weights_only=False)
+    assert stored.hub_token is None and stored.learning_rate == trainer.args.learning_rate
+
+
+def taught_by(folder):
+    teacher = ModelTeacher(model=str(folder))
+    return {"distillation": Distillation(teacher=teacher, losses=[(0.5, ForwardKL())])}
+
+
+def test_a_sidecar_names_a_teacher_and_not_where_it_lies(tmp_path):
+    tiny_llama(1).save_pretrained(tmp_path / "home" / "teacher")
+    llama_trainer(tmp_path / "run", taught_by(tmp_path / "home" / "teacher"), max_steps=3).train()
+    text = (tmp_path / "run" / "checkpoint-3" / "compression.json").read_text(encoding="utf-8")
+    assert json.loads(text)["distillation"]["teacher"]["model"] == "./teacher" and str(tmp_path) not in text
+    # The folder may move; another teacher is another run.
+    (tmp_path / "home").rename(tmp_path / "moved")
+    moved = taught_by(tmp_path / "moved" / "teacher")
+    llama_trainer(tmp_path / "run", moved, max_steps=4).train(resume_from_checkpoint=True)
+    tiny_llama(1).save_pretrained(tmp_path / "other")
+    with pytest.raises(CompressionError, match="./teacher.* and this run has .*./other"):
+        llama_trainer(tmp_path / "run", taught_by(tmp_path / "other"), max_steps=4).train(resume_from_checkpoint=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress._secrets import refuse_secrets
 from hf_compress.merging.checks import check_merge
 from hf_compress.merging.companions import resolve_folder
 from hf_compress.merging.configuration import BASE, Merge
@@ -105,6 +106,7 @@ def load_merge(file: Path, out: Path, overrides: Sequence[str] = ()) -> MergeMod
         RecipeError: with every problem at once.
     """
     data = read_recipe(file, overrides)
+    refuse_secrets(data)
     if is_mergekit(data):
         if overrides:
             message = f"{file} is a mergekit configuration, whose values are not a recipe's; edit the file"

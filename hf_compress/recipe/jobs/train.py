@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from hf_compress._secrets import refuse_secrets
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
@@ -44,6 +45,9 @@ class Train(Recipe, name="train"):
     training: dict[str, Any]
     evaluation: Evaluation = field(default_factory=Evaluation)
     export: Export = field(default_factory=Export)
+
+    def __post_init__(self) -> None:
+        refuse_secrets({"training": self.training, "dense": {} if self.dense is None else self.dense.training})
 
     @property
     def output_dir(self) -> str:
