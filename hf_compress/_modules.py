@@ -121,8 +121,8 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
 
     Raises:
         CompressionError: a `re:` pattern is none, a target matches nothing, or everything that matches is ignored or left
-            out, or a matched weight is shared with another module (tied embeddings), which compressing would change
-            silently.
+            out, or a module that was named cannot be compressed: its weight is computed, or shared with another module
+            (tied embeddings), which compressing would change silently.
     """
     from compressed_tensors.utils.match import is_match, match_name
 
@@ -141,31 +141,34 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
             f"{setting}: every module that targets={list(targets)} matches is ignored by ignore={list(ignore)};"
             f" {_inventory(modules)}"
         )
-    left_out = {name: reason for name, module in matched.items() if (reason := _obstacle(module))}
+    owners = collections.defaultdict(list)
+    for name, module in modules.items():
+        if isinstance(getattr(module, "weight", None), Tensor):
+            owners[id(module.weight)].append(name)
+    left_out = {}
+    for name, module in matched.items():
+        tied = [other for other in owners[id(getattr(module, "weight", None))] if other != name]
+        if reason := _obstacle(module, tied):
+            left_out[name] = reason
     for name, reason in left_out.items():
         if any(match_name(name, target) for target in targets) or len(left_out) == len(matched):
             raise CompressionError(f"{setting}: {name} cannot be compressed: {reason}; add '{name}' to {setting}.ignore")
     matched = {name: module for name, module in matched.items() if name not in left_out}
-    owners = collections.defaultdict(set)
-    for name, module in modules.items():
-        weight = getattr(module, "weight", None)
-        if isinstance(weight, Tensor):
-            owners[id(weight)].add(name)
-    for name, module in matched.items():
-        others = owners[id(getattr(module, "weight", None))] - {name}
-        if others:
-            raise CompressionError(
-                f"{setting}: the weight of {name} is tied to {sorted(others)[0]}, so compressing one changes the other;"
-                f" add 're:.*{name.rsplit('.', 1)[-1]}' to {setting}.ignore"
-            )
     return Selection(modules=matched, left_out=left_out)
 
 
-def _obstacle(module: nn.Module) -> str:
-    """Why a matched module cannot be compressed; empty where it can."""
+def _obstacle(module: nn.Module, tied: Sequence[str]) -> str:
+    """Why a matched module cannot be compressed; empty where it can.
+
+    Args:
+        module: with a weight.
+        tied: other modules that hold the same weight.
+    """
     stored = {name for name, _ in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))}
     if "weight" not in stored and isinstance(getattr(module, "weight", None), Tensor):
         return "its weight is computed from other parameters (weight norm or another parametrization)"
+    if tied:
+        return f"its weight is tied to {min(tied)}, so compressing one changes the other"
     return ""
 
 

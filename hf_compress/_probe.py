@@ -114,14 +114,14 @@ def _ids(model: nn.Module, config: Any, batch_size: int) -> Tensor:
 
 
 def _vocabulary(model: nn.Module, config: Any) -> int:
-    """How many tokens may be asked for: the config's number, and never more than the embedding holds."""
+    """How many tokens may be asked for: the config's number, and never more than the embedding holds.
+
+    Models that hash characters (CANINE) have neither and take any.
+    """
     sizes = [getattr(config, "vocab_size", None)]
     with contextlib.suppress(Exception):  # architectures without one say so in many ways
         sizes.append(getattr(model.get_input_embeddings(), "num_embeddings", None))  # type: ignore[operator]
-    known = [size for size in sizes if isinstance(size, int) and size > 0]
-    if not known:
-        raise ValueError("no vocabulary")
-    return min(known)
+    return min((size for size in sizes if isinstance(size, int) and size > 0), default=8 * _TOKENS)
 
 
 def _wave(*shape: int) -> Tensor:

@@ -78,17 +78,34 @@ def test_ignoring_everything_is_refused():
         match_modules(tiny_llama(), ["Linear"], ["re:.*"], "pruning")
 
 
-def test_a_tied_weight_is_refused_with_the_pattern_that_ignores_it():
+@pytest.mark.parametrize("target", ["lm_head", "re:.*head"])
+def test_a_tied_weight_is_refused_where_it_was_named(target):
     model = tiny_llama(tie_word_embeddings=True)
-    with pytest.raises(CompressionError, match=r"lm_head is tied to model\.embed_tokens.*add 're:\.\*lm_head'"):
-        match_modules(model, ["Linear"], [], "pruning")
-    assert match_modules(model, ["Linear"], ["re:.*lm_head"], "pruning")
+    message = (
+        r"lm_head cannot be compressed: its weight is tied to model\.embed_tokens, .*; add 'lm_head' to pruning\.ignore"
+    )
+    with pytest.raises(CompressionError, match=message):
+        match_modules(model, ["Linear", target], [], "pruning")
+    assert "lm_head" not in match_modules(model, ["Linear", target], ["lm_head"], "pruning")
 
 
-def test_two_tied_targets_are_refused_as_well():
+def test_a_tied_head_is_left_out_and_said_where_only_its_class_was_named():
+    found = select_modules(tiny_llama(tie_word_embeddings=True), ["Linear"], [], "pruning")
+    assert len(found.modules) == 14 and "lm_head" not in found.modules
+    assert found.left_out == {"lm_head": "its weight is tied to model.embed_tokens, so compressing one changes the other"}
+
+
+def test_two_tied_targets_are_left_out_as_well():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    model[1].weight = model[0].weight
+    found = select_modules(model, ["Linear"], [], "pruning")
+    assert list(found.modules) == ["2"] and list(found.left_out) == ["0", "1"]
+
+
+def test_a_model_with_nothing_but_tied_weights_is_refused():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     model[1].weight = model[0].weight
-    with pytest.raises(CompressionError, match="the weight of 0 is tied to 1"):
+    with pytest.raises(CompressionError, match="0 cannot be compressed: its weight is tied to 1"):
         match_modules(model, ["Linear"], [], "pruning")
 
 

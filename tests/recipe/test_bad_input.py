@@ -278,8 +278,8 @@ FRESH_MISTAKES = {
     ),
     "regular expression": ({"pruning.targets": ["re:("]}, "pruning: 're:(' is no regular expression"),
     "tied": (
-        {"model.config.tie_word_embeddings": True, "pruning.ignore": []},
-        "pruning: the weight of lm_head is tied to model.embed_tokens",
+        {"model.config.tie_word_embeddings": True, "pruning.targets": ["Linear", "lm_head"], "pruning.ignore": []},
+        "pruning: lm_head cannot be compressed: its weight is tied to model.embed_tokens",
     ),
     "group size": (
         {"quantization.scheme": {"name": "W4A16", "group_size": 64}},

@@ -1,0 +1,181 @@
+"""What a model does with a module's weight, seen in one small forward pass before training.
+
+Whoever changes what a module's `forward` computes relies on the architecture calling it. Some architectures take the weight
+and compute with it themselves (`multi_head_attention_forward(..., self.q_proj.weight)`, `self.dt_proj.weight @ x`), and then
+the change is passed by in silence.
+"""
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from hf_compress._probe import probe_inputs
+
+_SHAPE_ONLY = {"new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "zeros_like", "ones_like", "empty_like"}
+"""Functions that make a tensor of a weight's kind and do not look at its values."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """What one forward pass showed.
+
+    Attributes:
+        called: modules whose forward ran.
+        bypassed: modules whose weight was computed with while their forward did not run.
+    """
+
+    called: frozenset[str]
+    bypassed: frozenset[str]
+
+
+def dry_run(model: nn.Module, modules: Mapping[str, nn.Module]) -> DryRun | None:
+    """Watch `modules` in a forward pass of a probe batch: without gradients, in evaluation mode, and leaving no trace.
+
+    A model without memory of the same class and config is tried first (on the meta device the pass costs milliseconds); where
+    the architecture's control flow needs values, the model itself runs, its buffers and the random state put back after.
+
+    Args:
+        model: any model; only those with a config can be probed.
+        modules: modules of it by canonical name, not yet changed.
+
+    Returns:
+        None where no probe can be built or no pass ends.
+    """
+    if getattr(model, "config", None) is None:
+        return None
+    twin = skeleton(model)
+    if twin is not None:
+        watched = {}
+        for name in modules:
+            with contextlib.suppress(AttributeError):
+                watched[name] = twin.get_submodule(name)
+        if all(type(watched.get(name)) is type(module) for name, module in modules.items()):
+            found = _observe(twin, watched)
+            if found is not None:
+                return found
+    if any(parameter.is_meta for parameter in model.parameters()):
+        return None
+    with _untouched(model):
+        return _observe(model, modules)
+
+
+def skeleton(model: nn.Module) -> nn.Module | None:
+    """A model of the same class and config without memory; None where the class needs more than a config."""
+    try:
+        with torch.device("meta"):
+            made: nn.Module = type(model)(copy.deepcopy(model.config))  # type: ignore[call-arg]
+        return made.eval()
+    except Exception:  # classes of users take what they like
+        return None
+
+
+@contextlib.contextmanager
+def _untouched(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode; afterwards the modes, buffers and random numbers are what they were."""
+    modes = {module: module.training for module in model.modules()}
+    buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
+    devices = sorted({parameter.device.index for parameter in model.parameters() if parameter.device.type == "cuda"})
+    try:
+        with torch.random.fork_rng(devices=devices):
+            model.eval()
+            yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+        with torch.no_grad():
+            for name, buffer in model.named_buffers():
+                if name in buffers and buffer.shape == buffers[name].shape:
+                    buffer.copy_(buffers[name])
+
+
+def _observe(model: nn.Module, modules: Mapping[str, nn.Module]) -> DryRun | None:
+    """One pass with a probe of two rows, or of one where the model takes no more."""
+    for batch_size in (2, 1):
+        batch = probe_inputs(model, batch_size)
+        if batch is None:
+            return None
+        if "use_cache" in getattr(model.config, "__dict__", {}):
+            batch = {**batch, "use_cache": False}  # type: ignore[dict-item]
+        watcher = _Watcher(modules)
+        try:
+            with torch.no_grad(), watcher.watching():
+                model(**batch)
+            return watcher.seen()
+        except Exception:  # what a forward refuses it refuses in its own way
+            continue
+    return None
+
+
+class _Watcher(TorchFunctionMode):
+    """Sees every torch function, so a weight among its arguments is a use of that weight."""
+
+    def __init__(self, modules: Mapping[str, nn.Module]) -> None:
+        super().__init__()
+        self._modules = modules
+        self._names = {id(module.weight): name for name, module in modules.items()}
+        self._inside: dict[str, int] = {}
+        self._called: set[str] = set()
+        self._bypassed: set[str] = set()
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        if getattr(func, "__name__", "") not in _SHAPE_ONLY and _holds_tensor(result):
+            for tensor in _tensors((args, kwargs)):
+                name = self._names.get(id(tensor))
+                if name is not None and not self._inside.get(name):
+                    self._bypassed.add(name)
+        return result
+
+    @contextlib.contextmanager
+    def watching(self) -> Iterator[None]:
+        """Hooks say when a module's own forward runs."""
+        handles = []
+
+        def enter(name: str) -> Any:
+            def hook(*_: Any) -> None:
+                self._called.add(name)
+                self._inside[name] = self._inside.get(name, 0) + 1
+
+            return hook
+
+        def leave(name: str) -> Any:
+            def hook(*_: Any) -> None:
+                self._inside[name] -= 1
+
+            return hook
+
+        for name, module in self._modules.items():
+            handles.append(module.register_forward_pre_hook(enter(name)))
+            handles.append(module.register_forward_hook(leave(name), always_call=True))
+        try:
+            with self:
+                yield
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def seen(self) -> DryRun:
+        """What the pass showed."""
+        return DryRun(called=frozenset(self._called), bypassed=frozenset(self._bypassed))
+
+
+def _tensors(value: Any) -> Iterator[Tensor]:
+    """The tensors inside nested arguments."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from _tensors(item)
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from _tensors(item)
+
+
+def _holds_tensor(value: Any) -> bool:
+    return next(_tensors(value), None) is not None

@@ -1,0 +1,277 @@
+"""What becomes of every architecture of transformers under every scheme: exact, left dense and named, refused, or failed.
+
+For each class of the Auto mappings (text, images, sound) a tiny model is built on the CPU, prepared, trained for two steps,
+converted, written, loaded back by `from_pretrained` of plain transformers and compared with its own training forward:
+
+    exact      all logits are equal (0.0), no tensor missing or unexpected
+    named      the same, and modules that a class name targets, or packed experts, were left dense and said so
+    refused    one sentence before training
+    failed     anything else: an exception, another result, tensors missing, most of the weights left dense in silence
+
+    python scripts/sweep_architectures.py run after.jsonl          # resumes; one line per architecture
+    python scripts/sweep_architectures.py table before.jsonl after.jsonl > table.md
+
+`run` measures the package that is importable, so an older one is measured with PYTHONPATH.
+"""
+
+import argparse
+import collections
+import contextlib
+import copy
+import datetime
+import importlib.metadata
+import importlib.util
+import json
+import logging
+import os
+import signal
+import sys
+import tempfile
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TQDM_DISABLE", "1")
+
+import torch
+import transformers
+from _tiny_models import CannotBuildError, architectures, build, reason
+
+from hf_compress import Quantization, save_compressed
+from hf_compress._errors import CompressionError
+from hf_compress._modules import cast_weights
+from hf_compress.quantization import qat
+from hf_compress.quantization.scheme import Scheme
+
+CELLS = [
+    *((scheme, "float32") for scheme in ("W4A16", "W8A16", "W8A8", "W4A8", "FP8_DYNAMIC")),
+    *((scheme, "bfloat16") for scheme in ("W4A16", "W8A8")),
+]
+"""Each scheme stored in fp32, and two in the default type of an export."""
+
+ORDER = ("exact", "named", "refused", "failed")
+SECONDS = 120
+"""A cell that takes longer has failed."""
+
+
+def _own(name: str) -> Any:
+    """A module of this checkout by its file, so that older packages are measured with the same probe."""
+    file = Path(__file__).parents[1] / "hf_compress" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None and spec.loader is not None, file
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+probe_inputs = _own("_probe").probe_inputs
+coverage = _own("_coverage").coverage
+
+
+class TooLongError(Exception):
+    pass
+
+
+@contextlib.contextmanager
+def _limit(seconds: int) -> Iterator[None]:
+    def stop(*_: Any) -> None:
+        raise TooLongError(f"more than {seconds} s")
+
+    signal.signal(signal.SIGALRM, stop)
+    signal.alarm(seconds)
+    try:
+        yield
+    finally:
+        signal.alarm(0)
+
+
+def forward(model: Any) -> torch.Tensor:
+    """Logits of the probe batch, as training and evaluation see them."""
+    for rows in (2, 1):
+        batch = probe_inputs(model, rows)
+        if batch is None:
+            raise CannotBuildError("no probe batch can be made from the config")
+        if hasattr(model.config, "use_cache"):
+            batch["use_cache"] = False
+        try:
+            logits: torch.Tensor = model(**batch).logits
+            return logits
+        except ValueError:
+            if rows == 1:
+                raise
+    raise AssertionError
+
+
+def runs(model: Any) -> None:
+    """Raises where the tiny model computes nothing that could be compared."""
+    with torch.no_grad():
+        logits = forward(model)
+    if not torch.isfinite(logits).all() or not logits.numel():
+        raise CannotBuildError("the tiny model's logits are not finite")
+
+
+def scheme_of(name: str) -> Scheme:
+    """The scheme, with groups that fit tiny layers where it has groups."""
+    return Scheme.create(name, group_size=16) if name in ("W4A16", "W8A16", "W4A8") else Scheme.create(name)
+
+
+def cell(dense: Any, scheme: str, dtype: str) -> tuple[str, str]:
+    """Outcome and detail of one scheme stored in one type."""
+    model = copy.deepcopy(dense)
+    quantization = Quantization(scheme=scheme_of(scheme))
+    try:
+        prepared = qat.prepare(model, quantization)
+    except CompressionError as error:
+        return "refused", str(error)
+    named = dict(getattr(qat, "left_dense", lambda model: {})(model))
+    told = hasattr(qat, "left_dense")
+    reach = coverage(model, prepared)
+    torch.manual_seed(0)
+    optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+    with contextlib.suppress(RuntimeError, NotImplementedError, ValueError):  # some tiny models have no backward pass
+        for _ in range(2):
+            model.train()
+            forward(model).float().square().mean().backward()
+            optimizer.step()
+            optimizer.zero_grad()
+    model.eval()
+    try:
+        cast_weights(model, dtype)
+    except CompressionError as error:
+        return "refused", str(error)
+    try:
+        with torch.no_grad():
+            expected = forward(model)
+    except Exception as error:
+        return "failed", f"the model does not run in {dtype}: {reason(error)}"
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            qat.convert(model)
+            save_compressed(model, Path(place) / "model")
+            loaded, info = type(dense).from_pretrained(Path(place) / "model", output_loading_info=True)
+            lost = [f"{key} {sorted(map(str, names))[0]}" for key, names in info.items() if names and key.endswith("_keys")]
+            if lost:
+                return "failed", f"loads with {'; '.join(lost)}"
+            with torch.no_grad():
+                found = forward(loaded.eval())
+        except Exception as error:
+            return "failed", reason(error)
+    if found.shape != expected.shape or not torch.equal(found, expected):
+        error = (found.float() - expected.float()).abs().max().item() if found.shape == expected.shape else float("nan")
+        return "failed", f"other logits: {error:.2g} of {expected.float().abs().max().item():.2g}"
+    if not told and reach.share < 0.5:
+        return "failed", f"silent: {reach.sentence('quantized')}"
+    experts = [name for name in reach.left if "expert" in name.lower()]
+    if named or experts:
+        first = next(iter(named.items()), None)
+        detail = [f"{len(named)} modules, first {first[0]}: {first[1]}"] if first else []
+        return "named", "; ".join([*detail, reach.sentence("quantized")])
+    return "exact", reach.sentence("quantized")
+
+
+def run(out: Path, only: list[str], limit: int) -> None:
+    """Measure what `out` does not hold yet, at most `limit` architectures."""
+    done = {tuple(json.loads(line)["row"]) for line in out.read_text().splitlines()} if out.is_file() else set()
+    left = [row for row in architectures() if row not in done and (not only or row[1] in only)]
+    for kind, model_type, class_name in left[:limit]:
+        record: dict[str, Any] = {"row": [kind, model_type, class_name], "cells": {}}
+        try:
+            with _limit(SECONDS):
+                dense = build(model_type, class_name, runs)
+        except (CannotBuildError, TooLongError) as error:
+            record["not_built"] = str(error)
+        else:
+            for scheme, dtype in CELLS:
+                try:
+                    with _limit(SECONDS):
+                        outcome = cell(dense, scheme, dtype)
+                except Exception as error:
+                    outcome = ("failed", reason(error))
+                record["cells"][f"{scheme} {dtype}"] = outcome
+        with out.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        print(kind, model_type, record.get("not_built") or [outcome for outcome, _ in record["cells"].values()], flush=True)
+    print(f"{len(left) - min(limit, len(left))} left")
+
+
+def read(file: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
+    """The records of a run by row."""
+    return {tuple(record["row"]): record for record in map(json.loads, file.read_text().splitlines())}
+
+
+def table(before_file: Path, after_file: Path) -> str:
+    """Counts, then a line per architecture."""
+    before, after = read(before_file), read(after_file)
+    rows = [row for row in architectures() if row in after]
+    built = [row for row in rows if after[row]["cells"]]
+    versions = ", ".join(
+        f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "compressed-tensors")
+    )
+    names = [f"{scheme} {dtype}" for scheme, dtype in CELLS]
+    lines = [
+        "# Every architecture under every scheme",
+        "",
+        f"{len(built)} classes of {len({row[1] for row in built})} model types built tiny on a CPU, {len(names)} cells each;"
+        f" {versions}; {datetime.datetime.now(datetime.UTC).date().isoformat()};",
+        "`python scripts/sweep_architectures.py`, whose head says what the words mean. Before and after; failed must be 0.",
+        "",
+        "| scheme, stored as | " + " | ".join(f"{word} before | after" for word in ORDER) + " |",
+        "|---|" + "--:|" * (2 * len(ORDER)),
+    ]
+    totals: dict[str, collections.Counter[str]] = {"before": collections.Counter(), "after": collections.Counter()}
+    for name in names:
+        counts = {}
+        for label, records in (("before", before), ("after", after)):
+            cells = [records[row]["cells"].get(name) for row in built if row in records and records[row]["cells"]]
+            counts[label] = collections.Counter(found[0] for found in cells if found)
+            totals[label] += counts[label]
+        lines.append(f"| {name} | " + " | ".join(f"{counts['before'][w]} | {counts['after'][w]}" for w in ORDER) + " |")
+    lines.append("| all | " + " | ".join(f"{totals['before'][w]} | {totals['after'][w]}" for w in ORDER) + " |")
+    lines += ["", "One letter per cell, in the order of the table above: e exact, n named, r refused, f failed.", ""]
+    lines += ["| kind | architecture | before | after | what is said, or why it failed |", "|---|---|---|---|---|"]
+    for row in built:
+        letters = [
+            "".join(records[row]["cells"].get(name, ["-"])[0][0] for name in names) if row in records else "-"
+            for records in (before, after)
+        ]
+        said = dict.fromkeys(
+            detail.replace("|", "/")[:230]
+            for outcome, detail in after[row]["cells"].values()
+            if outcome in ("refused", "failed")
+        )
+        if not said:
+            said = dict.fromkeys(detail[:230] for outcome, detail in after[row]["cells"].values() if outcome == "named")
+        lines.append(f"| {row[0]} | {row[1]} | {letters[0]} | {letters[1]} | {'; '.join(list(said)[:2])} |")
+    lines += ["", "## Not built tiny", "", "| kind | architecture | why |", "|---|---|---|"]
+    lines += [f"| {row[0]} | {row[1]} | {after[row]['not_built'][:160]} |" for row in rows if not after[row]["cells"]]
+    return "\n".join(lines) + "\n"
+
+
+def main() -> None:
+    """See the module's head."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    measure = commands.add_parser("run", help="measure")
+    measure.add_argument("out", type=Path)
+    measure.add_argument("--only", nargs="*", default=[], help="model types")
+    measure.add_argument("--limit", type=int, default=10_000, help="architectures in this call")
+    show = commands.add_parser("table", help="render")
+    show.add_argument("before", type=Path)
+    show.add_argument("after", type=Path)
+    options = parser.parse_args()
+    if options.command == "table":
+        sys.stdout.write(table(options.before, options.after))
+        return
+    torch.set_num_threads(1)
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    logging.getLogger("hf_compress").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    run(options.out, options.only, options.limit)
+
+
+if __name__ == "__main__":
+    main()
