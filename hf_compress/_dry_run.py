@@ -1,8 +1,8 @@
 """What a model does with a module's weight, seen in one small forward pass before training.
 
-Whoever changes what a module's `forward` computes relies on the architecture calling it. Some architectures take the weight
-and compute with it themselves (`multi_head_attention_forward(..., self.q_proj.weight)`, `self.dt_proj.weight @ x`), and then
-the change is passed by in silence.
+Whoever changes what a module's `forward` computes relies on the architecture calling it. Some architectures take the
+weight and compute with it themselves (`multi_head_attention_forward(..., self.q_proj.weight)`,
+`self.dt_proj.weight @ x`), and then the change is passed by in silence.
 """
 
 import contextlib
@@ -37,8 +37,9 @@ class DryRun:
 def dry_run(model: nn.Module, modules: Mapping[str, nn.Module]) -> DryRun | None:
     """Watch `modules` in a forward pass of a probe batch: without gradients, in evaluation mode, and leaving no trace.
 
-    A model without memory of the same class and config is tried first (on the meta device the pass costs milliseconds); where
-    the architecture's control flow needs values, the model itself runs, its buffers and the random state put back after.
+    A model without memory of the same class and config is tried first (on the meta device the pass costs milliseconds);
+    where the architecture's control flow needs values, the model itself runs, its buffers and the random state put back
+    after.
 
     Args:
         model: any model; only those with a config can be probed.
@@ -63,6 +64,22 @@ def dry_run(model: nn.Module, modules: Mapping[str, nn.Module]) -> DryRun | None
         return None
     with _untouched(model):
         return _observe(model, modules)
+
+
+def why_not_in(model: nn.Module, dtype: torch.dtype) -> str:
+    """Why the architecture's forward fails with weights of a type, in the words of torch; empty where it does not.
+
+    Some architectures mix the weights' type with one of their own. Tried without memory, so it costs milliseconds; where
+    that pass fails in fp32 as well, nothing is known and the answer is empty.
+
+    Args:
+        model: with a config.
+        dtype: a floating type.
+    """
+    twin = skeleton(model) if getattr(model, "config", None) is not None else None
+    if twin is None or _failure(twin.float()) != "":
+        return ""
+    return _failure(twin.to(dtype)) or ""
 
 
 def skeleton(model: nn.Module) -> nn.Module | None:
@@ -95,21 +112,30 @@ def _untouched(model: nn.Module) -> Iterator[None]:
 
 
 def _observe(model: nn.Module, modules: Mapping[str, nn.Module]) -> DryRun | None:
-    """One pass with a probe of two rows, or of one where the model takes no more."""
+    """One pass with the modules watched; None where it does not end."""
+    watcher = _Watcher(modules)
+    with watcher.watching():
+        failure = _failure(model)
+    return watcher.seen() if failure == "" else None
+
+
+def _failure(model: nn.Module) -> str | None:
+    """Why a probe of two rows, or of one where the model takes no more, does not run; empty where it does; None: no probe."""
+    failure = ""
     for batch_size in (2, 1):
-        batch = probe_inputs(model, batch_size)
+        batch: dict[str, Any] | None = probe_inputs(model, batch_size)
         if batch is None:
             return None
-        if "use_cache" in getattr(model.config, "__dict__", {}):
-            batch = {**batch, "use_cache": False}  # type: ignore[dict-item]
-        watcher = _Watcher(modules)
+        if hasattr(model.config, "use_cache"):
+            batch["use_cache"] = False  # as in training
         try:
-            with torch.no_grad(), watcher.watching():
+            with torch.no_grad():
                 model(**batch)
-            return watcher.seen()
-        except Exception:  # what a forward refuses it refuses in its own way
-            continue
-    return None
+        except Exception as error:  # what a forward refuses it refuses in its own way
+            failure = " ".join(str(error).split())[:200] or type(error).__name__
+        else:
+            return ""
+    return failure
 
 
 class _Watcher(TorchFunctionMode):

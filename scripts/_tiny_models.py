@@ -1,7 +1,7 @@
 """A tiny model of any architecture that transformers builds: its default config with every known size made small.
 
-Nothing is written down per architecture but what the rule does not reach (`SPECIAL`). An architecture that cannot be built so
-is a `CannotBuildError` with the reason.
+Nothing is written down per architecture but what the rule does not reach (`SPECIAL`). An architecture that cannot be built
+so is a `CannotBuildError` with the reason.
 """
 
 import contextlib
@@ -195,7 +195,7 @@ def build(
         seed: of the weights.
 
     Raises:
-        CannotBuildError: the config or the class refuses the small sizes, or the model stays large; the first variant's reason.
+        CannotBuildError: the config or the class refuses the sizes, or the model stays large; the first variant's reason.
     """
     reasons = []
     for variant in VARIANTS:
@@ -235,9 +235,8 @@ def _build(model_type: str, class_name: str, variant: dict[str, Any], seed: int)
     with torch.no_grad():
         for parameter in model.parameters():
             if parameter.dim() >= 2 and parameter.is_floating_point():
-                parameter.copy_(
-                    torch.randn(parameter.shape, generator=generator) * min(0.2, 1 / math.sqrt(parameter.shape[-1]))
-                )
+                spread = min(0.2, 1 / math.sqrt(parameter.shape[-1]))
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
     return model
 
 
