@@ -120,7 +120,7 @@ def _observe(model: nn.Module, modules: Mapping[str, nn.Module]) -> DryRun | Non
 
 
 def _failure(model: nn.Module) -> str | None:
-    """Why a probe of two rows, or of one where the model takes no more, does not run; empty where it does; None: no probe."""
+    """Why a probe of two rows does not run, nor one of one; empty where it does, None where there is no probe."""
     failure = ""
     for batch_size in (2, 1):
         batch: dict[str, Any] | None = probe_inputs(model, batch_size)
