@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress.evaluation.batches import model_inputs
 
 
 def classification_metrics(predictions: numpy.ndarray, labels: numpy.ndarray) -> dict[str, float]:
@@ -49,11 +50,9 @@ def classify(model: nn.Module, batches: Iterable[Mapping[str, Tensor]], descript
         CompressionError: there is no example.
     """
     model.eval()
-    device = next(model.parameters()).device
     predictions, labels, nll = [], [], 0.0
     for batch in tqdm(batches, desc=description, disable=not _distributed.is_main(), leave=False):
-        inputs = {key: value.to(device) for key, value in batch.items() if key != "labels"}
-        logits = model(**inputs).logits.float().cpu()
+        logits = model(**model_inputs(batch, model)).logits.float().cpu()
         nll += torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum").item()
         predictions.append(logits.argmax(-1))
         labels.append(batch["labels"])

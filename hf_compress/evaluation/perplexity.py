@@ -11,6 +11,7 @@ from tqdm import tqdm
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress.evaluation.batches import model_inputs
 
 
 @torch.no_grad()
@@ -34,7 +35,7 @@ def perplexity(
     device = next(model.parameters()).device
     total, count = 0.0, 0
     for batch in _progress(batches, description):
-        inputs = {key: value.to(device) for key, value in batch.items() if key != "labels"}
+        inputs = model_inputs(batch, model)
         labels = batch["labels"].to(device)[:, 1:].reshape(-1)
         logits = model(**inputs).logits[:, :-1]
         # Per sequence, so that the fp32 copy is (T, V) and not (B, T, V).

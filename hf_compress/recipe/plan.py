@@ -1,6 +1,7 @@
 """Everything a training run needs, checked before the first step and before anything is written."""
 
 import contextlib
+import logging
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.distillation.teachers.model import ModelTeacher, check_teacher
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import check_model
+from hf_compress.recipe.images import describe_images
 from hf_compress.recipe.labels import order_labels
 from hf_compress.recipe.model_fit import check_kind, check_length, check_vocabulary
 from hf_compress.recipe.models import (
@@ -35,6 +37,8 @@ if TYPE_CHECKING:
 
     from hf_compress.recipe.jobs.train import Train
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass
 class Plan:
@@ -50,6 +54,7 @@ class Plan:
         config: the model's config for this task and data.
         labels: their names in the order of their ids; empty without labels.
         examples: the splits as the model takes them.
+        images: their size in the data and for the model; None without images.
         steps: optimizer steps of the compression run, once the examples are counted.
         dense_steps: those of the dense stage, None without one.
         problems: what was found wrong.
@@ -64,6 +69,7 @@ class Plan:
     config: Any = None
     labels: list[str] = field(default_factory=list)
     examples: dict[str, "Dataset"] = field(default_factory=dict)
+    images: str | None = None
     steps: int = 0
     dense_steps: int | None = None
     problems: list[Problem] = field(default_factory=list)
@@ -93,6 +99,9 @@ class Plan:
         if plan.config is not None:
             plan._check_model()
         plan._raise()
+        if plan.task.input == "image":
+            plan.images = describe_images(plan.raw["train"], recipe.data.image, plan.processor)
+            logger.info("images: %s", plan.images)
         if with_examples:
             with plan._collecting():
                 plan.examples = plan.task.prepare(plan.raw, plan.processor, recipe.data, plan.labels)

@@ -1,12 +1,13 @@
 """The way from a model to the report's row, walked once with the untrained model, before the first step."""
 
+import contextlib
 import logging
 from typing import TYPE_CHECKING
 
 import torch
 
 from hf_compress import _distributed
-from hf_compress._disk import DiskError
+from hf_compress._disk import DiskError, disk_errors
 from hf_compress._errors import CompressionError
 from hf_compress._folders import remove
 from hf_compress._modules import cast_weights
@@ -40,20 +41,21 @@ def rehearse(plan: "Plan", folder: RunFolder, device: torch.device) -> None:
     recipe = plan.recipe
     source = str(folder.dense) if folder.dense.exists() else recipe.model
     try:
-        remove(folder.rows)
-        part.mkdir(parents=True)
-        model = load_model(plan.task.model_class(), source, plan.config, plan.args.seed)
-        if recipe.quantization is None or _distributed.world_size() > 1:
-            write_dense(model, part, plan.processor, recipe.export.dtype)
-        else:
-            cast_weights(model, recipe.export.dtype)
-            quantize(model, recipe.quantization)
-            write_model(plan, model, part)
-        del model
-        loaded = plan.task.model_class().from_pretrained(part).to(device)
-        test = plan.examples["test"]
-        batch = test.select(range(min(len(test), recipe.evaluation.batch_size)))
-        plan.task.evaluate(loaded, batch, plan.processor, recipe.evaluation.batch_size, "rehearsing the export")
+        with disk_errors(folder.path):
+            remove(folder.rows)
+            part.mkdir(parents=True)
+            model = load_model(plan.task.model_class(), source, plan.config, plan.args.seed)
+            if recipe.quantization is None or _distributed.world_size() > 1:
+                write_dense(model, part, plan.processor, recipe.export.dtype)
+            else:
+                cast_weights(model, recipe.export.dtype)
+                quantize(model, recipe.quantization)
+                write_model(plan, model, part)
+            del model
+            loaded = plan.task.model_class().from_pretrained(part).to(device)
+            test = plan.examples["test"]
+            batch = test.select(range(min(len(test), recipe.evaluation.batch_size)))
+            plan.task.evaluate(loaded, batch, plan.processor, recipe.evaluation.batch_size, "rehearsing the export")
     except (DiskError, OSError):
         raise
     except Exception as error:  # each architecture and each library fails in its own way
@@ -63,5 +65,6 @@ def rehearse(plan: "Plan", folder: RunFolder, device: torch.device) -> None:
             f" could the trained one: {reason}; change export.dtype or what is compressed"
         ) from error
     finally:
-        remove(folder.rows)
+        with contextlib.suppress(OSError):
+            remove(folder.rows)
     logger.info("rehearsed: the model can be written in %s, loaded back and measured", recipe.export.dtype)

@@ -158,6 +158,7 @@ def _setting(plan: "Plan", device: torch.device) -> dict[str, Any]:
     return {
         "task": plan.task.name,
         "data": f"{plan.recipe.data.path} ({sizes} {unit})",
+        **({} if plan.images is None else {"images": plan.images}),
         "optimizer steps": _steps(plan),
         "stored as": plan.recipe.export.dtype,
         "seed": plan.args.seed,

@@ -1,0 +1,100 @@
+"""Resuming where training had ended already trains nothing more."""
+
+import json
+
+import pytest
+
+from hf_compress import CompressionError
+from hf_compress.training.restore import restore_finished
+from tests.training.runs import assert_equal_bits, distillation, everything, llama_trainer, pruning, vit_trainer, weights
+
+
+@pytest.mark.parametrize(("schedule", "accumulation"), [("constant", 1), ("inverse_sqrt", 3), ("linear", 1)])
+def test_resuming_at_the_last_step_changes_no_weight(schedule, accumulation, tmp_path):
+    """12 steps are no whole number of passes over 32 rows, so the Trainer's loop has batches left."""
+    changes = {"lr_scheduler_type": schedule, "gradient_accumulation_steps": accumulation, "max_steps": 5, "save_steps": 5}
+    first = llama_trainer(tmp_path, **changes)
+    first.train()
+    again = llama_trainer(tmp_path, **changes)
+    output = again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == first.state.global_step == output.global_step == 5
+    assert_equal_bits(weights(first.model), weights(again.model))
+    assert again.compression_is_complete()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-5"]
+
+
+@pytest.mark.parametrize("changes", [{}, {"save_strategy": "epoch", "eval_strategy": "epoch"}])
+def test_resuming_at_the_last_step_under_epochs_and_evaluations_too(changes, tmp_path):
+    first = llama_trainer(tmp_path, {"pruning": pruning()}, lr_scheduler_type="constant", max_steps=12, **changes)
+    first.train()
+    again = llama_trainer(tmp_path, {"pruning": pruning()}, lr_scheduler_type="constant", max_steps=12, **changes)
+    again.train(resume_from_checkpoint=True)
+    assert again.state.global_step == 12
+    assert_equal_bits(weights(first.model), weights(again.model))
+
+
+@pytest.mark.parametrize("trainer_for", [llama_trainer, vit_trainer])
+def test_a_finished_run_is_brought_back_without_training(trainer_for, tmp_path):
+    first = trainer_for(tmp_path, everything())
+    first.train()
+    again = trainer_for(tmp_path, everything())
+    restore_finished(again, tmp_path / "checkpoint-12")
+    assert_equal_bits(weights(first.model), weights(again.model))
+    assert again.train_s() == json.loads((tmp_path / "checkpoint-12" / "compression.json").read_text())["train_s"]
+    assert_equal_bits(weights(first.finalize()), weights(again.finalize()))
+
+
+def test_a_finished_run_comes_back_with_its_best_weights_wherever_its_folder_is(tmp_path):
+    jobs = {"distillation": distillation()}
+    changes = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 3}
+    changes |= {"metric_for_best_model": "loss", "greater_is_better": True}  # so that the first is the best
+    first = llama_trainer(tmp_path / "here", jobs, **changes)
+    first.train()
+    assert first.state.best_global_step == 3
+    (tmp_path / "here").rename(tmp_path / "there")
+    again = llama_trainer(tmp_path / "there", jobs, **changes)
+    restore_finished(again, tmp_path / "there" / "checkpoint-12")
+    assert_equal_bits(weights(first.model), weights(again.model))
+
+
+def test_parts_of_a_training_are_added_up(tmp_path):
+    from tests.training.test_resume import StopAt
+
+    first = llama_trainer(tmp_path, {}, callbacks=[StopAt(6)])
+    assert first.train_s() == 0.0
+    first.train()
+    part = json.loads((tmp_path / "checkpoint-6" / "compression.json").read_text())["train_s"]
+    assert 0 < part <= first.train_s()
+    second = llama_trainer(tmp_path, {})
+    output = second.train(resume_from_checkpoint=True)
+    assert second.train_s() == pytest.approx(part + output.metrics["train_runtime"], abs=0.05)
+    before = second.train_s()
+    assert second.train_s() == before, "the clock stands when the training has ended"
+    second.train()
+    assert second.train_s() < before, "a new training starts at 0"
+
+
+def test_a_checkpoint_that_does_not_say_leaves_the_time_unknown(tmp_path):
+    llama_trainer(tmp_path, {}, max_steps=3).train()
+    file = tmp_path / "checkpoint-3" / "compression.json"
+    data = json.loads(file.read_text())
+    del data["train_s"]
+    file.write_text(json.dumps(data))
+    resumed = llama_trainer(tmp_path, {}, max_steps=6)
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.train_s() is None
+
+
+def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path, caplog):
+    llama_trainer(tmp_path, {}, max_steps=6).train()
+    (tmp_path / "checkpoint-6" / "trainer_state.json").write_text("{")
+    resumed = llama_trainer(tmp_path, {}, max_steps=6)
+    resumed.train(resume_from_checkpoint=True)
+    assert "checkpoint-6 was not written to its end and is left out" in caplog.text
+    assert resumed.state.global_step == 6
+    (tmp_path / "checkpoint-3" / "trainer_state.json").unlink()
+    (tmp_path / "checkpoint-6" / "trainer_state.json").unlink()
+    with pytest.raises(CompressionError, match="no checkpoint was written to its end; remove them and start again"):
+        llama_trainer(tmp_path, {}).train(resume_from_checkpoint=True)
+    with pytest.raises(ValueError, match="No valid checkpoint found"):
+        llama_trainer(tmp_path / "empty", {}).train(resume_from_checkpoint=True)
