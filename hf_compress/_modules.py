@@ -6,8 +6,9 @@ or `re:` and a regular expression matched from the start of the name.
 """
 
 import collections
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -186,20 +187,64 @@ def cast_weights(model: nn.Module, dtype: str) -> nn.Module:
     """The model in the type it will be stored in, in place; "auto" leaves it.
 
     Non-persistent buffers keep their type: rotary frequencies are computed in fp32 by every loader, and rounding them here
-    would make the model differ from its own checkpoint.
+    would make the model differ from its own checkpoint. So would rounding what transformers always loads in fp32 (T5's
+    `wo` beside float16, the router's bias of many mixtures of experts): it stays in fp32.
 
     Raises:
         CompressionError: `dtype` names no floating torch type.
     """
     if dtype == "auto":
         return model
-    target = getattr(torch, dtype, None)
-    if not isinstance(target, torch.dtype) or not target.is_floating_point:
-        raise CompressionError(f"dtype={dtype!r} is no floating torch type; write auto, bfloat16, float16 or float32")
+    target = floating_type(dtype)
     persistent = set(model.state_dict())
+    kept = _loaded_in_fp32(model, target)
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if name in persistent and tensor.is_floating_point():
-            tensor.data = tensor.data.to(target)
+            wide = kept is not None and kept.search(name)
+            tensor.data = tensor.data.to(torch.float32 if wide else target)
     if hasattr(model, "config"):
         model.config.dtype = target
     return model
+
+
+def floating_type(dtype: str) -> torch.dtype:
+    """The torch type of a name.
+
+    Raises:
+        CompressionError: it names no floating torch type.
+    """
+    target = getattr(torch, dtype, None)
+    if not isinstance(target, torch.dtype) or not target.is_floating_point:
+        raise CompressionError(f"dtype={dtype!r} is no floating torch type; write auto, bfloat16, float16 or float32")
+    return target
+
+
+def _loaded_in_fp32(model: nn.Module, dtype: torch.dtype) -> re.Pattern[str] | None:
+    """Which names the model's class says are loaded in fp32 beside weights of this type; None for none."""
+    patterns: set[str] = set()
+    if dtype == torch.float16:
+        patterns |= set(getattr(model, "_keep_in_fp32_modules", None) or ())
+    if dtype in (torch.float16, torch.bfloat16):
+        patterns |= set(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
+    return re.compile("|".join(sorted(pattern.replace("*", ".*") for pattern in patterns))) if patterns else None
+
+
+@contextlib.contextmanager
+def weights_kept(model: nn.Module) -> Iterator[None]:
+    """Whatever the block casts or moves, the model has its own weights and buffers again afterwards.
+
+    They are kept by reference: memory for the cast ones beside them, and no copy. Changes in place stay.
+    """
+    parameters = [(parameter, parameter.data) for parameter in model.parameters()]
+    buffers = [(module, name, buffer) for module in model.modules() for name, buffer in module.named_buffers(recurse=False)]
+    config = getattr(model, "config", None)
+    dtype = getattr(config, "dtype", None)
+    try:
+        yield
+    finally:
+        for parameter, data in parameters:
+            parameter.data = data
+        for module, name, buffer in buffers:
+            setattr(module, name, buffer)
+        if config is not None and hasattr(config, "dtype"):
+            config.dtype = dtype

@@ -1,5 +1,6 @@
 """Checkpoints in the compressed-tensors format, which plain transformers and vLLM load."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,43 +9,62 @@ from transformers import PreTrainedModel
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import written_beside
+from hf_compress._load_back import load_back
+from hf_compress.export.saveable import check_saveable
+from hf_compress.quantization.serializer import is_converted
 
 
-def save_compressed(model: PreTrainedModel, folder: str | Path, processor: Any = None) -> Path:
-    """Pack the quantized modules and write the checkpoint to a new folder.
+def save_compressed(
+    model: PreTrainedModel, folder: str | Path, processor: Any = None, example: Mapping[str, Any] | None = None
+) -> Path:
+    """Pack the quantized modules, write the checkpoint to a new folder and see that it loads as what the model is.
 
-    The model is consumed: its weights are packed in place. Load the folder to go on working with it.
+    A copy is packed, module by module: the model stays as it is, and can be saved again (the same bytes), also after a
+    failure. What the check asks and costs: see `load_back`.
 
     Args:
         model: as `quantize()` or `CompressionTrainer.finalize()` left it.
-        folder: must not exist; appears only when everything is written.
+        folder: must not exist; appears only when everything is written and loaded back.
         processor: tokenizer or image processor to write beside it.
+        example: a batch for `model(**example)` whose logits are compared; by default one made from the config.
 
     Returns:
         The folder.
 
     Raises:
-        CompressionError: nothing is quantized, the folder exists, or a process group is alive.
+        CompressionError: nothing is quantized, a weight is NaN, the folder exists, a process group is alive, or the
+            checkpoint is not what the model is; nothing is left then, and the model is unchanged.
     """
     with written_beside(Path(folder)) as part:
-        write_compressed(model, part, processor)
+        write_compressed(model, part, processor, example, place=Path(folder))
     return Path(folder)
 
 
-def write_compressed(model: PreTrainedModel, folder: Path, processor: Any = None) -> None:
-    """The same into a folder that exists, for callers that write more beside it before it counts."""
-    from compressed_tensors.compressors import ModelCompressor
+def write_compressed(
+    model: PreTrainedModel,
+    folder: Path,
+    processor: Any = None,
+    example: Mapping[str, Any] | None = None,
+    place: Path | None = None,
+) -> None:
+    """The same into a folder that exists, for callers that write more beside it before it counts.
 
+    Args:
+        model: as in `save_compressed`.
+        folder: where to write.
+        processor: as there.
+        example: as there.
+        place: how refusals call the folder.
+    """
     if dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1:
         raise CompressionError(
-            "packing inside a process group splits modules over ranks; end the group first"
+            "loading a packed checkpoint inside a process group splits modules over ranks; end the group first"
             " (torch.distributed.destroy_process_group()) and export from one process"
         )
-    if not any(getattr(module, "quantization_scheme", None) is not None for module in model.modules()):
+    if not is_converted(model):
         raise CompressionError("no module is quantized; call quantize() or finalize() first, or write it with save_dense")
-    compressor = ModelCompressor.from_pretrained_model(model)
-    compressor.compress_model(model)
+    check_saveable(model)
     model.save_pretrained(folder)
-    compressor.update_config(str(folder))
     if processor is not None:
         processor.save_pretrained(folder)
+    load_back(model, folder, example, place)

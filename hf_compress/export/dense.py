@@ -1,5 +1,6 @@
 """Dense checkpoints: pruned weights as zeros in ordinary safetensors."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -8,36 +9,65 @@ from transformers import PreTrainedModel
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import written_beside
-from hf_compress._modules import cast_weights
+from hf_compress._load_back import load_back
+from hf_compress._modules import cast_weights, weights_kept
+from hf_compress.export.saveable import check_saveable
 
 
-def save_dense(model: PreTrainedModel, folder: str | Path, processor: Any = None, dtype: str = "auto") -> Path:
-    """Write an ordinary checkpoint that any library loads.
+def save_dense(
+    model: PreTrainedModel,
+    folder: str | Path,
+    processor: Any = None,
+    dtype: str = "auto",
+    example: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write an ordinary checkpoint that any library loads, and see that it loads as what the model is.
 
     Args:
-        model: a transformers model without quantization.
-        folder: must not exist; appears only when everything is written.
+        model: a transformers model without quantization; stays as it is.
+        folder: must not exist; appears only when everything is written and loaded back.
         processor: tokenizer or image processor to write beside it.
-        dtype: "auto" (as the model is) or a torch type's name; the model is cast in place.
+        dtype: "auto" (as the model is) or a torch type's name.
+        example: a batch for `model(**example)` whose outputs are compared; by default one made from the config.
 
     Returns:
         The folder.
 
     Raises:
-        CompressionError: the folder exists, or the model carries quantized modules.
+        CompressionError: the folder exists, the model carries quantized modules, a weight is NaN, or the checkpoint is not
+            what the model is; nothing is left then.
     """
     with written_beside(Path(folder)) as part:
-        write_dense(model, part, processor, dtype)
+        write_dense(model, part, processor, dtype, example, place=Path(folder))
     return Path(folder)
 
 
-def write_dense(model: PreTrainedModel, folder: Path, processor: Any = None, dtype: str = "auto") -> None:
-    """The same into a folder that exists, for callers that write more beside it before it counts."""
+def write_dense(
+    model: PreTrainedModel,
+    folder: Path,
+    processor: Any = None,
+    dtype: str = "auto",
+    example: Mapping[str, Any] | None = None,
+    place: Path | None = None,
+) -> None:
+    """The same into a folder that exists, for callers that write more beside it before it counts.
+
+    Args:
+        model: as in `save_dense`.
+        folder: where to write.
+        processor: as there.
+        dtype: as there.
+        example: as there.
+        place: how refusals call the folder.
+    """
     _refuse_quantized(model)
-    cast_weights(model, dtype)
-    model.save_pretrained(folder)
-    if processor is not None:
-        processor.save_pretrained(folder)
+    check_saveable(model, dtype)
+    with weights_kept(model):
+        cast_weights(model, dtype)
+        model.save_pretrained(folder)
+        if processor is not None:
+            processor.save_pretrained(folder)
+        load_back(model, folder, example, place)
 
 
 def _refuse_quantized(model: nn.Module) -> None:

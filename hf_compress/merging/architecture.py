@@ -1,8 +1,6 @@
 """What transformers knows of a checkpoint: its class, and whether the configs of several agree."""
 
-import contextlib
 import logging
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -74,21 +72,3 @@ def _differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "
             yield from _differing(one[key], other[key], f"{prefix}{key}.")
         elif one[key] != other[key] and not key.endswith("_token_id"):
             yield f"{prefix}{key} ({one[key]!r}, {other[key]!r})"
-
-
-@contextlib.contextmanager
-def quiet() -> Iterator[None]:
-    """Transformers would print a table of what the caller says in one sentence."""
-    from transformers.utils import logging
-
-    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.set_verbosity(level)
-        if bars:
-            logging.enable_progress_bar()

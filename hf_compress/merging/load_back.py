@@ -10,7 +10,8 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._model_size import bounded_modules
-from hf_compress.merging.architecture import model_class, quiet
+from hf_compress._quiet import quiet
+from hf_compress.merging.architecture import model_class
 from hf_compress.merging.companions import write_config
 from hf_compress.merging.source import Source
 from hf_compress.merging.writer import Layout, lay_out

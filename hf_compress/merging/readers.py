@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
-from hf_compress.merging.architecture import quiet
+from hf_compress._quiet import quiet
 from hf_compress.merging.companion_names import has_vocabulary
 from hf_compress.merging.tokenizer import load_tokenizer
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import refuse_link, replace
-from hf_compress.merging.architecture import quiet
+from hf_compress._quiet import quiet
 from hf_compress.merging.source import open_source
 
 logger = logging.getLogger(__name__)

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hf_compress._errors import CompressionError
+from hf_compress._finite import check_finite
 from hf_compress._modules import match_modules
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_input, fake_quantize_weight, weight_qparams
@@ -101,16 +102,18 @@ def convert(model: nn.Module) -> list[str]:
     """Hand prepared modules over to compressed-tensors, in place: plain Linear plus scheme and scales.
 
     The weights stay what they were trained to be; their scales are attached, so that writing the model rounds them exactly
-    as the training forward did.
+    as the training forward did. From then on every way of saving a transformers model (`save_pretrained`, the Trainer's
+    `save_model`, `push_to_hub`) writes the compressed checkpoint; see `serializer`.
 
     Returns:
         The names of the converted modules.
 
     Raises:
-        CompressionError: no module was prepared.
+        CompressionError: no module was prepared, or a weight is NaN or infinite; nothing is converted then.
     """
     from compressed_tensors.quantization import QuantizationStatus, initialize_module_for_quantization
 
+    check_finite(model)
     converted = []
     for name, module in model.named_modules():
         if not isinstance(module, FakeQuantizedLinear):
@@ -130,4 +133,8 @@ def convert(model: nn.Module) -> list[str]:
         converted.append(name)
     if not converted:
         raise CompressionError("no module is prepared for quantization; call prepare() or quantize() first")
+    if hasattr(model, "save_pretrained"):
+        from hf_compress.quantization.serializer import attach_serializer
+
+        attach_serializer(model)  # type: ignore[arg-type]
     return converted

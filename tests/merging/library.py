@@ -7,7 +7,7 @@ import torch
 import transformers
 from transformers.core_model_loading import revert_weight_conversion
 
-from hf_compress.merging.architecture import quiet
+from hf_compress._quiet import quiet
 from hf_compress.merging.source import Source, TensorInfo
 
 

@@ -1,0 +1,305 @@
+"""A written checkpoint is loaded again before it counts: what plain transformers makes of it is what the model is.
+
+Four questions, each answered by the name of what is wrong:
+
+1. the files: is every tensor there, under its name, in its type and shape, bit for bit what was meant?
+2. config.json: does every field say what the model's config says, the quantization settings included?
+3. a fresh load by the model's class: is nothing missing, unexpected, of another shape or newly initialised (a warning only,
+   in transformers), and is every tensor of the loaded model bit for bit the one that was written?
+4. the forward: are the outputs of the loaded model on a small batch those of the model that was written?
+"""
+
+import contextlib
+import copy
+import json
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import torch
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from hf_compress._difference import difference
+from hf_compress._errors import CompressionError
+from hf_compress._modules import cast_weights
+from hf_compress._probe import probe_inputs
+from hf_compress._quiet import quiet
+from hf_compress._safetensors import read_entries
+
+logger = logging.getLogger(__name__)
+
+_AGAIN = "the file was not written as it should be; write it again, to another disk if it stays so"
+
+
+def load_back(model: Any, folder: Path, example: Mapping[str, Any] | None = None, place: Path | None = None) -> str:
+    """Refuse a folder that does not hold the model, by the name of the first thing that differs.
+
+    Costs one reading of the files, one loading (memory for the weights as stored, and for the dense ones in the forward)
+    and two forwards of a small batch, on the model's device.
+
+    Args:
+        model: a transformers model, dense or converted, as it was when `folder` was written; only read.
+        folder: what `model.save_pretrained` wrote.
+        example: a batch for `model(**example)`, on any device; by default one made from the config.
+        place: how refusals call the folder.
+
+    Returns:
+        A sentence for the log: what was compared.
+
+    Raises:
+        CompressionError: see the module.
+    """
+    place = place or folder
+    meant = meant_tensors(model)
+    compare_files(folder, on_disk(model, meant), place)
+    compare_config(folder, model, place)
+    fresh = load_fresh(model, folder, place)
+    widened = compare_loaded(fresh, meant, place)
+    del meant
+    outputs = compare_outputs(model, fresh, example, place, widened)
+    sentence = f"{place} loads as {type(model).__name__}, every tensor as written; {outputs}"
+    logger.info(sentence)
+    return sentence
+
+
+def meant_tensors(model: Any) -> dict[str, Tensor]:
+    """What a checkpoint of the model holds, by the model's names: its state dict, packed where it is quantized."""
+    quantizer = getattr(model, "hf_quantizer", None)
+    packed = quantizer.get_state_dict_and_metadata(model)[0] if quantizer is not None else None
+    return dict(model.state_dict() if packed is None else packed)
+
+
+def on_disk(model: Any, meant: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same by the names on disk, which differ for some architectures (ViT, mixtures of experts)."""
+    from transformers.core_model_loading import revert_weight_conversion
+
+    left_out = getattr(model, "_keys_to_ignore_on_save", None) or ()
+    return dict(revert_weight_conversion(model, {key: value for key, value in meant.items() if key not in left_out}))
+
+
+def compare_files(folder: Path, meant: Mapping[str, Tensor], place: Path) -> None:
+    """Refuse files that do not hold exactly these tensors; of tied ones one is enough."""
+    entries = read_entries(folder)
+    for name, entry in entries.items():
+        if name not in meant:
+            _refuse(place, f"{name} is in {entry.file.name} and is no tensor of the model; {_AGAIN}")
+    written = {_storage(meant[name]) for name in entries}
+    for name, tensor in meant.items():
+        if name not in entries and _storage(tensor) not in written:
+            _refuse(place, f"{name} is not in the files; {_AGAIN}")
+    for file in sorted({entry.file for entry in entries.values()}):
+        with safe_open(file, framework="pt") as stored:
+            for name in stored.keys():  # noqa: SIM118
+                _compare(f"{name} in {file.name}", stored.get_tensor(name), meant[name], place, _AGAIN)
+
+
+def compare_config(folder: Path, model: Any, place: Path) -> None:
+    """Refuse a config.json that is not the model's config, naming the first field."""
+    try:
+        stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        _refuse(place, f"config.json cannot be read ({' '.join(str(error).split())[:200]}); {_AGAIN}")
+    found = difference(stored, json.loads(model.config.to_json_string()))
+    if found is not None:
+        _refuse(place, f"config.json is not the model's config: {found}; {_AGAIN}")
+
+
+def load_fresh(model: Any, folder: Path, place: Path) -> Any:
+    """The folder loaded by the model's class, refused where transformers only warns."""
+    from transformers import __version__
+
+    cls = type(model)
+    scheme = getattr(model, "hf_quantizer", None)
+    way_out = (
+        f"transformers {__version__} does not load this architecture in this scheme; take another scheme (W8A8), add the"
+        " module to quantization.ignore, or leave the quantization out"
+        if scheme is not None
+        else f"transformers {__version__} does not load what it wrote; report it with the architecture's name"
+    )
+    options: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True, "local_files_only": True}
+    attention = getattr(model.config, "_attn_implementation", None)
+    if attention is not None:
+        options["attn_implementation"] = attention
+    if getattr(model, "hf_device_map", None):
+        options["device_map"] = model.hf_device_map
+    with quiet():
+        try:
+            fresh, info = cls.from_pretrained(folder, **options)
+        except Exception as error:  # each architecture refuses in its own way
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+            _refuse(place, f"the written checkpoint does not load as {cls.__name__} ({reason}); {way_out}")
+    for what, names in (
+        ("is missing in the files and would be a random weight", info["missing_keys"]),
+        ("is in the files and unknown to the class", info["unexpected_keys"]),
+        ("has another shape in the files", [item[0] for item in info["mismatched_keys"]]),
+        ("is wrong", info["error_msgs"]),
+    ):
+        if names:
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            _refuse(place, f"loaded as {cls.__name__}, {min(names)}{more} {what}; {way_out}")
+    return fresh
+
+
+def compare_loaded(fresh: nn.Module, meant: Mapping[str, Tensor], place: Path) -> list[str]:
+    """Refuse a loaded model one of whose tensors is another than what was written.
+
+    Returns:
+        The names of those that transformers loads in a wider type, where every value stays what it is.
+    """
+    loaded = fresh.state_dict()
+    widened: list[str] = []
+    way_out = "transformers loads something else than it wrote; store the model in one type (dtype='float32'), or report it"
+    for name in meant.keys() - loaded.keys():
+        _refuse(place, f"{name} is not in the loaded model; {way_out}")
+    for name, tensor in loaded.items():
+        if name not in meant:
+            _refuse(place, f"{name} is in the loaded model and not in the one that was written; {way_out}")
+        expected = meant[name]
+        if tensor.dtype != expected.dtype and torch.promote_types(tensor.dtype, expected.dtype) == tensor.dtype:
+            widened.append(name)
+            expected = expected.to(tensor.dtype)
+        _compare(f"{name} as loaded", tensor, expected, place, way_out)
+    return widened
+
+
+def compare_outputs(
+    model: Any, fresh: Any, example: Mapping[str, Any] | None, place: Path, widened: Sequence[str] = ()
+) -> str:
+    """Refuse a loaded model whose outputs on a batch are not, bit for bit, those of the model that was written.
+
+    The bound is 0 for every scheme, FP8 included: plain transformers computes a loaded checkpoint with the same functions
+    of compressed-tensors that the model was trained and converted with. Where a device does not repeat its own sums
+    (atomic additions on GPUs), the bound is twice what the model differs from itself.
+    """
+    inputs = example if example is not None else probe_inputs(model)
+    if inputs is None:
+        return "no batch could be made from its config, so outputs were not compared; pass example= to compare them"
+    try:
+        own = _outputs(model, inputs)
+    except Exception as error:
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        if example is None and not _runs_in_float32(model, inputs):
+            return (
+                f"its forward takes no batch made from the config ({reason}), so outputs were not compared; pass example="
+            )
+        dtype = str(model.dtype).removeprefix("torch.")
+        _refuse(
+            place, f"the model itself does not run as it is stored, in {dtype} ({reason}); store it with dtype='float32'"
+        )
+    try:
+        with quiet():
+            other = _outputs(fresh.to(model.device) if not hasattr(fresh, "hf_device_map") else fresh, inputs)
+    except Exception as error:  # whatever its forward raises, nobody can use it
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+        _refuse(place, f"the loaded checkpoint does not run ({reason}); leave the quantization out, or take another scheme")
+    for name, value in own.items():
+        if name not in other or not _same_bits(value, other[name]):
+            distance = _distance(value, other[name]) if name in other else float("inf")
+            noise = _distance(value, _outputs(model, inputs)[name])
+            if distance > 2 * noise:
+                _refuse(
+                    place,
+                    f"{name} of the loaded checkpoint differ from the model's by {distance:.3g} on a batch, though every"
+                    f" tensor is the same: {_cause(model, fresh, widened)}",
+                )
+    return f"{', '.join(own)} equal on a batch ({', '.join(f'{key} {list(value.shape)}' for key, value in inputs.items())})"
+
+
+def _outputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+    """The floating outputs of one forward in evaluation mode, by name.
+
+    Trainers and accelerators replace `forward` on the instance (mixed precision); what is served is the class's own.
+    """
+    placed = {key: value.to(model.device) if isinstance(value, Tensor) else value for key, value in inputs.items()}
+    own_forward = not _is_dispatched(model)
+    devices = [model.device] if model.device.type == "cuda" else []
+    with (
+        _evaluating(model),
+        torch.no_grad(),
+        torch.random.fork_rng(devices),
+        torch.autocast(model.device.type, enabled=False),
+    ):
+        torch.manual_seed(0)  # for the few that draw numbers in evaluation mode too
+        found = type(model).forward(model, **placed) if own_forward else model(**placed)
+    named = found.items() if hasattr(found, "items") else ((f"output {index}", item) for index, item in enumerate(found))
+    return {name: value for name, value in named if isinstance(value, Tensor) and value.is_floating_point()}
+
+
+def _cause(model: Any, fresh: Any, widened: Sequence[str]) -> str:
+    if widened:
+        loaded = _name(fresh.state_dict()[widened[0]].dtype)
+        return f"transformers loads {widened[0]} in {loaded}; store the model with dtype='float32'"
+    if getattr(model, "hf_quantizer", None) is None:
+        return "the model holds something that no checkpoint does; report it with the architecture's name"
+    return "a module computes with its weight by itself, where the scheme does not reach; add it to quantization.ignore"
+
+
+def _is_dispatched(model: Any) -> bool:
+    """A packed model unpacks itself, and one on several devices moves its inputs, in hooks around its forward."""
+    return hasattr(model, "hf_device_map") or hasattr(model, "ct_decompress_hook")
+
+
+def _runs_in_float32(model: Any, inputs: Mapping[str, Any]) -> bool:
+    """Whether the forward fails for the type of the weights alone."""
+    wide = cast_weights(copy.deepcopy(model), "float32")
+    floating = {
+        key: value.float() if isinstance(value, Tensor) and value.is_floating_point() else value
+        for key, value in inputs.items()
+    }
+    try:
+        _outputs(wide, floating)
+    except Exception:  # the batch is wrong in any type
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode in the block; afterwards every module is in the mode it was in."""
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        yield
+    finally:
+        for module in training:
+            module.training = True
+
+
+def _compare(what: str, found: Tensor, meant: Tensor, place: Path, way_out: str) -> None:
+    meant = meant.detach().cpu()
+    if found.dtype != meant.dtype:
+        _refuse(place, f"{what} is {_name(found.dtype)} and should be {_name(meant.dtype)}; {way_out}")
+    if found.shape != meant.shape:
+        _refuse(place, f"{what} has the shape {list(found.shape)} and should have {list(meant.shape)}; {way_out}")
+    if not _same_bits(found.detach().cpu(), meant):
+        _refuse(place, f"{what} has other values than the model's ({_distance(found.cpu(), meant):.3g} at most); {way_out}")
+
+
+def _same_bits(one: Tensor, other: Tensor) -> bool:
+    """Equal type, shape and bytes; NaN equals NaN."""
+    if one.dtype != other.dtype or one.shape != other.shape:
+        return False
+    return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other.to(one.device))))
+
+
+def _distance(one: Tensor, other: Tensor) -> float:
+    """The largest absolute difference; infinite where shapes differ or NaN stands on one side."""
+    if one.shape != other.shape:
+        return float("inf")
+    worst = (one.detach().cpu().double() - other.detach().cpu().double()).abs().nan_to_num(nan=float("inf"))
+    return float(worst.max()) if worst.numel() else 0.0
+
+
+def _storage(tensor: Tensor) -> tuple[Any, ...]:
+    """Equal for tensors that are one in memory (tied weights)."""
+    return tensor.device, tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
+
+
+def _refuse(place: Path, what: str) -> NoReturn:
+    raise CompressionError(f"{place}: {what}")

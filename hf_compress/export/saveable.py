@@ -1,0 +1,35 @@
+"""What would make saving fail is asked before anything is written."""
+
+from torch import nn
+
+from hf_compress._errors import CompressionError
+from hf_compress._finite import check_finite
+
+
+def check_saveable(model: nn.Module, dtype: str = "auto") -> None:
+    """Refuse a model that cannot be written, while nothing has happened to it yet.
+
+    Args:
+        model: only read.
+        dtype: as what it will be stored.
+
+    Raises:
+        CompressionError: it is no transformers model, a weight is NaN or infinite, or its generation settings are such that
+            transformers does not write them.
+    """
+    if not hasattr(model, "save_pretrained"):
+        raise CompressionError(
+            f"{type(model).__name__} is no transformers model (it has no save_pretrained), so no other program could load"
+            " its checkpoint; make it a PreTrainedModel, or write model.state_dict() yourself"
+        )
+    check_finite(model, dtype)
+    settings = getattr(model, "generation_config", None)
+    if settings is not None and model.can_generate():  # type: ignore[operator]
+        try:
+            settings.validate(strict=True)
+        except ValueError as error:
+            reason = " ".join(str(error).split())[:300]
+            raise CompressionError(
+                f"model.generation_config cannot be saved: {reason}; correct it (for sampling settings, do_sample = True)"
+                " and save again"
+            ) from error

@@ -1,0 +1,117 @@
+"""Every way of saving a quantized model writes the compressed checkpoint: transformers asks this object what to write.
+
+`save_pretrained` (and with it `Trainer.save_model` and `push_to_hub`) takes weights from `model.hf_quantizer` where there
+is one. The one attached here packs a copy, module by module, with compressed-tensors' own compressors, so that the model
+stays what it was: it can be run, saved again (the same bytes), and saved elsewhere after a failure.
+"""
+
+import copy
+from typing import Any
+
+import compressed_tensors
+from compressed_tensors.compressors import BaseCompressor, ModelCompressor
+from compressed_tensors.quantization import QuantizationStatus
+from torch import Tensor, nn
+from transformers import CompressedTensorsConfig, PreTrainedConfig, PreTrainedModel
+from transformers.quantizers.base import HfQuantizer
+
+from hf_compress._errors import CompressionError
+
+
+class Serializer(HfQuantizer):
+    """Packs a quantized model while transformers saves it.
+
+    Attributes:
+        whole: False on a part of a quantized model (the encoder under a head), whose names and config are not the whole's.
+    """
+
+    def __init__(self, settings: dict[str, Any], whole: bool) -> None:
+        super().__init__(CompressedTensorsConfig(**settings))
+        self.whole = whole
+
+    def get_state_dict_and_metadata(self, model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
+        """The tensors that a checkpoint of the model holds, by the model's names, and no metadata.
+
+        Raises:
+            CompressionError: only a part of the quantized model is saved.
+        """
+        if not self.whole:
+            raise CompressionError(
+                f"{type(model).__name__} is a part of a quantized model, and its own config does not say how; save the"
+                " whole model"
+            )
+        return packed_state(model), {}
+
+    def is_serializable(self) -> bool:
+        """Yes: that is what this is for."""
+        return True
+
+    @property
+    def is_trainable(self) -> bool:
+        """No: compressed-tensors' forward has no gradient."""
+        return False
+
+
+def attach_serializer(model: PreTrainedModel) -> None:
+    """Let every way of saving the model write the compressed checkpoint, its config included.
+
+    The model gets a config of its own: one that it shares with another model must not say that the other is quantized.
+
+    Args:
+        model: with converted modules.
+    """
+    settings = quantization_settings(model)
+    _own_config(model)
+    model.config.quantization_config = settings
+    for module in model.modules():
+        if isinstance(module, PreTrainedModel) and is_converted(module):
+            module.hf_quantizer = Serializer(settings, whole=module is model)  # type: ignore[assignment]
+            module.is_quantized = True  # type: ignore[assignment]
+
+
+def quantization_settings(model: nn.Module) -> dict[str, Any]:
+    """`quantization_config` of config.json, as compressed-tensors writes it."""
+    settings = ModelCompressor.from_pretrained_model(model).quantization_config
+    assert settings is not None
+    settings.quantization_status = QuantizationStatus.COMPRESSED
+    return {
+        "version": compressed_tensors.__version__,
+        "sparsity_config": {},
+        "transform_config": {},
+        **settings.model_dump(mode="json"),
+    }
+
+
+def _own_config(model: PreTrainedModel) -> None:
+    copied: dict[int, Any] = {}
+    copy.deepcopy(model.config, copied)
+    for module in model.modules():
+        for key, value in [*vars(module).items()]:
+            if isinstance(value, PreTrainedConfig) and id(value) in copied:
+                setattr(module, key, copied[id(value)])
+
+
+def packed_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict with the weights of quantized modules packed, in new tensors; the model is only read."""
+    state: dict[str, Tensor] = model.state_dict()
+    packed: dict[int, dict[str, Tensor]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        if not is_quantized(module) or module.quantization_status is QuantizationStatus.COMPRESSED:
+            continue
+        own = [key for key in state if key.rpartition(".")[0] == name]
+        local = {key.rpartition(".")[2]: state.pop(key) for key in own}
+        if id(module) not in packed:
+            compressor = BaseCompressor.get_value_from_registry(module.quantization_scheme.format.value)
+            packed[id(module)] = compressor.compress(local, module.quantization_scheme)
+        state.update({f"{name}.{key}": value for key, value in packed[id(module)].items()})
+    return state
+
+
+def is_quantized(module: nn.Module) -> bool:
+    """The module carries compressed-tensors' scheme."""
+    return getattr(module, "quantization_scheme", None) is not None
+
+
+def is_converted(model: nn.Module) -> bool:
+    """The model, or a module of it, was converted or loaded quantized."""
+    return any(is_quantized(module) for module in model.modules())
