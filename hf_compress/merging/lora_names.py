@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._model_size import bounded_modules
 from hf_compress._quiet import quiet
+from hf_compress.merging.architecture import model_class
 from hf_compress.merging.source import TensorInfo
 
 
