@@ -23,7 +23,10 @@ class Serializer(HfQuantizer):
 
     Attributes:
         whole: False on a part of a quantized model (the encoder under a head), whose names and config are not the whole's.
+        is_ours: marks a model that this library converted, for those who must not import compressed-tensors to ask.
     """
+
+    is_ours = True
 
     def __init__(self, settings: dict[str, Any], whole: bool) -> None:
         super().__init__(CompressedTensorsConfig(**settings))

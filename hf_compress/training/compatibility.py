@@ -87,6 +87,12 @@ RULES: tuple[Rule, ...] = (
         message="the model is already quantized, so its weights cannot be pruned or trained; load the dense checkpoint",
     ),
     Rule(
+        name="quantization + a model without save_pretrained",
+        applies=lambda s: s.quantization is not None and not hasattr(s.trainer.model, "save_pretrained"),
+        message="quantization writes a checkpoint that transformers loads, and the model has no save_pretrained to do it;"
+        " make it a PreTrainedModel",
+    ),
+    Rule(
         name="pruning or quantization + half-precision weights",
         applies=lambda s: (
             s.edits_weights and any(p.dtype.itemsize < 4 for p in s.trainer.model.parameters() if p.requires_grad)

@@ -1,5 +1,6 @@
 """Compression inside any transformers Trainer."""
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
@@ -7,21 +8,20 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hf_compress._errors import CompressionError
-from hf_compress._modules import cast_weights
+from hf_compress._modules import weights_kept
 from hf_compress._secrets import left_out
 from hf_compress._units import resolve_point
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.prune import measure_sparsity
 from hf_compress.quantization.configuration import Quantization
-from hf_compress.quantization.qat import convert, prepare
+from hf_compress.quantization.qat import prepare
 from hf_compress.training.callbacks import PruningCallback, QuantizationCallback
 from hf_compress.training.checkpoints import latest, note_processes
 from hf_compress.training.clock import TrainingClock
 from hf_compress.training.compatibility import Situation, check_compatibility
 from hf_compress.training.distillation_step import DistillationStep
+from hf_compress.training.finalize import after_saving, finalize_model, refuse_finalized, say_what_pushes_hold
 from hf_compress.training.restore import restore_weights
 from hf_compress.training.sidecar import SIDECAR, check_sidecar, read_sidecar, sidecar
 
@@ -58,6 +58,8 @@ class CompressionMixin(_Host):
         self._prepared: nn.Module | None = None
         self._pruning_callback: PruningCallback | None = None
         self._clock = TrainingClock()
+        self.finalized_model: nn.Module | None = None
+        refuse_finalized(kwargs.get("model", args[0] if args else None), done=False)
         super().__init__(*args, **kwargs)
         check_compatibility(Situation(trainer=self, pruning=pruning, quantization=quantization, distillation=distillation))
         if self._prepared is not self.model:
@@ -99,7 +101,14 @@ class CompressionMixin(_Host):
         return getattr(step.teacher, "model", None)
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
-        """The Trainer's; `resume_from_checkpoint=True` means the last checkpoint that every process wrote to its end."""
+        """The Trainer's; `resume_from_checkpoint=True` means the last checkpoint that every process wrote to its end.
+
+        Raises:
+            CompressionError: the model is finalized.
+        """
+        if self.model_init is None:
+            refuse_finalized(self.model, done=self.finalized_model is not None and self.finalized_model is self.model)
+        say_what_pushes_hold(self)
         if resume_from_checkpoint is True:
             resume_from_checkpoint = latest(self.args)
         if isinstance(resume_from_checkpoint, str):
@@ -116,6 +125,13 @@ class CompressionMixin(_Host):
     def train_s(self) -> float | None:
         """Seconds of training so far, the parts before interruptions included; None where a checkpoint did not say."""
         return self._clock.seconds()
+
+    def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
+        """Evaluates in 16 bits where that is asked for, and hands the student's own weights back afterwards."""
+        casts = self.args.fp16_full_eval or self.args.bf16_full_eval
+        compresses = any(job is not None for job in (self.pruning, self.quantization, self.distillation))
+        with weights_kept(self.model) if casts and compresses else contextlib.nullcontext():
+            return super().evaluation_loop(*args, **kwargs)
 
     # Loss
 
@@ -173,27 +189,14 @@ class CompressionMixin(_Host):
 
         Returns:
             The model: pruned weights are zero, quantized modules carry compressed-tensors' scheme and scales, ready for
-            `export.save_compressed`. Without quantization it is an ordinary model.
+            `export.save_compressed`; `save_model`, `push_to_hub` and the model's own `save_pretrained` write the same
+            compressed checkpoint. Without quantization it is an ordinary model. It cannot be trained on.
 
         Raises:
-            CompressionError: training stopped before the schedules ended, or zeros are missing.
+            CompressionError: training stopped before the schedules ended, zeros are missing, a weight is NaN or does not
+                fit `dtype`, or the model is finalized already; nothing is changed then.
         """
-        if not self.compression_is_complete():
-            raise CompressionError(
-                f"training stopped at step {self.state.global_step} of {self.state.max_steps}, before pruning and"
-                " quantization were complete; resume it with train(resume_from_checkpoint=True)"
-            )
-        if self.pruning is not None:
-            measured, wanted = measure_sparsity(self.model, self.pruning)[""], self.pruning.schedule.final
-            if measured < wanted - 1e-3:
-                raise CompressionError(
-                    f"the model has sparsity {measured:.4f} and not {wanted:g}: something wrote to pruned weights after the"
-                    " last step"
-                )
-        cast_weights(self.model, dtype)
-        if self.quantization is not None:
-            convert(self.model)
-        return self.model
+        return finalize_model(self, dtype)
 
     # Checkpoints
 
@@ -206,6 +209,7 @@ class CompressionMixin(_Host):
             data = sidecar(self.model, self.state, self.pruning, self.quantization, self.distillation)
             data |= {"processes": self.args.world_size, "train_s": self.train_s()}
             (folder / SIDECAR).write_text(json.dumps(data, indent=2) + "\n")
+            after_saving(self, folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """Restores every architecture, and refuses a checkpoint of another compression."""

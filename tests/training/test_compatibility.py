@@ -8,7 +8,7 @@ import torch
 from hf_compress import CompressionError, CompressionTrainer
 from hf_compress.training.compatibility import RULES, Situation, check_compatibility
 from tests.tiny import tiny_llama
-from tests.training.runs import distillation, llama_trainer, pruning
+from tests.training.runs import distillation, llama_trainer, pruning, quantization
 
 
 def situation(model=None, **changes):
@@ -43,6 +43,7 @@ CASES = {
     "anything + DataParallel": lambda: situation(n_gpu=2),
     "pruning or quantization + PEFT adapters": lambda: situation(adapted()),
     "pruning or quantization + an already quantized model": lambda: situation(quantized()),
+    "quantization + a model without save_pretrained": lambda: situation(torch.nn.Linear(4, 4)),
     "pruning or quantization + half-precision weights": lambda: situation(tiny_llama(seed=0).to(torch.bfloat16)),
     "distillation + label smoothing": lambda: situation(label_smoothing_factor=0.1),
     "distillation + Liger kernels": lambda: situation(use_liger_kernel=True),
@@ -57,7 +58,9 @@ def test_every_rule_has_a_case():
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_rule_refuses_its_pair_in_one_sentence_with_a_way_out(rule):
-    given = Situation(trainer=CASES[rule.name](), pruning=pruning(), quantization=None, distillation=distillation())
+    given = Situation(
+        trainer=CASES[rule.name](), pruning=pruning(), quantization=quantization(), distillation=distillation()
+    )
     assert rule.applies(given)
     with pytest.raises(CompressionError) as error:
         check_compatibility(given)

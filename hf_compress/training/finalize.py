@@ -1,0 +1,114 @@
+"""The end of a compressed training: what was promised is checked, and the model is handed over once."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
+
+from hf_compress._distributed import world_size
+from hf_compress._errors import CompressionError
+from hf_compress._finite import check_finite
+from hf_compress._load_back import load_back
+from hf_compress._modules import cast_weights
+from hf_compress._safetensors import weight_files
+from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.quantization.qat import convert
+
+logger = logging.getLogger(__name__)
+
+
+def finalize_model(trainer: Any, dtype: str) -> nn.Module:
+    """See `CompressionMixin.finalize`; everything is checked before anything is changed."""
+    model = trainer.model
+    if model is None:
+        raise CompressionError(
+            "there is no trained model: hyperparameter_search gives the models of its trials away; set the best trial's"
+            " values in args and call train()"
+        )
+    if trainer.finalized_model is model:
+        raise CompressionError(
+            "the model is already finalized; save it with save_compressed (with quantization) or save_dense, or load the"
+            " last checkpoint to train on"
+        )
+    if not trainer.compression_is_complete():
+        raise CompressionError(
+            f"training stopped at step {trainer.state.global_step} of {trainer.state.max_steps}, before pruning and"
+            " quantization were complete; resume it with train(resume_from_checkpoint=True)"
+        )
+    check_finite(model, dtype)
+    if trainer.pruning is not None:
+        measured, wanted = measure_sparsity(model, trainer.pruning)[""], trainer.pruning.schedule.final
+        if measured < wanted - 1e-3:
+            raise CompressionError(
+                f"the model has sparsity {measured:.4f} and not {wanted:g}: something wrote to pruned weights after the"
+                " last step"
+            )
+    cast_weights(model, dtype)
+    if trainer.quantization is not None:
+        convert(model)
+    trainer.finalized_model = model
+    return model  # type: ignore[no-any-return]
+
+
+def refuse_finalized(model: Any, done: bool) -> None:
+    """Refuse to train a model that is finished: its quantized forward has no gradient, and pruned weights would move.
+
+    Args:
+        model: about to be trained.
+        done: it is the one that the trainer finalized.
+
+    Raises:
+        CompressionError: it is finalized.
+    """
+    if done or getattr(getattr(model, "hf_quantizer", None), "is_ours", False):
+        raise CompressionError(
+            "the model is finalized, and training it on would undo what finalize() checked and run without quantization;"
+            " load a checkpoint of the training, or the dense model, to train on"
+        )
+
+
+def say_what_pushes_hold(trainer: Any) -> None:
+    """While it trains the model is dense, and so is what the Trainer pushes meanwhile; said once."""
+    if trainer.args.push_to_hub and trainer.args.hub_strategy != HubStrategy.END and _is_on_the_way(trainer):
+        logger.warning(
+            "pushes during training (hub_strategy=%s) hold the dense weights of the moment; call finalize() and"
+            " push_to_hub() at the end for the compressed model",
+            trainer.args.hub_strategy.value,
+        )
+
+
+def after_saving(trainer: Any, folder: Path) -> None:
+    """What `save_model` has just written is said where it is not the compressed model, and loaded back where it is.
+
+    Checkpoints of the training are dense by design and need no word.
+
+    Raises:
+        CompressionError: the finalized model does not load from the folder; its weights are removed again.
+    """
+    if trainer.finalized_model is trainer.model:
+        if world_size() > 1:
+            logger.warning(
+                "%s was written and not loaded back, because several processes are alive; load it before publishing it",
+                folder,
+            )
+        elif hasattr(trainer.model, "save_pretrained"):
+            try:
+                load_back(trainer.model, folder)
+            except CompressionError:
+                for file in weight_files(folder):
+                    file.unlink()
+                raise
+    elif _is_on_the_way(trainer) and not folder.name.startswith(PREFIX_CHECKPOINT_DIR):
+        logger.warning(
+            "%s holds the dense weights of step %d of %d: call finalize() and save again for the compressed model",
+            folder,
+            trainer.state.global_step,
+            trainer.state.max_steps,
+        )
+
+
+def _is_on_the_way(trainer: Any) -> bool:
+    """The weights are not yet what was asked for: quantization is never in them, zeros are when the schedule ended."""
+    return trainer.quantization is not None or (trainer.pruning is not None and not trainer.compression_is_complete())
