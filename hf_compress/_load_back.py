@@ -15,22 +15,18 @@ import json
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
-from safetensors import safe_open
 from torch import Tensor, nn
 
 from hf_compress._difference import difference
-from hf_compress._errors import CompressionError
 from hf_compress._modules import cast_weights
 from hf_compress._probe import probe_inputs
 from hf_compress._quiet import quiet
-from hf_compress._safetensors import read_entries
+from hf_compress._stored import WRITE_AGAIN, compare_files, compare_tensor, distance, refuse, same_bits, type_name
 
 logger = logging.getLogger(__name__)
-
-_AGAIN = "the file was not written as it should be; write it again, to another disk if it stays so"
 
 
 def load_back(model: Any, folder: Path, example: Mapping[str, Any] | None = None, place: Path | None = None) -> str:
@@ -79,31 +75,15 @@ def on_disk(model: Any, meant: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return dict(revert_weight_conversion(model, {key: value for key, value in meant.items() if key not in left_out}))
 
 
-def compare_files(folder: Path, meant: Mapping[str, Tensor], place: Path) -> None:
-    """Refuse files that do not hold exactly these tensors; of tied ones one is enough."""
-    entries = read_entries(folder)
-    for name, entry in entries.items():
-        if name not in meant:
-            _refuse(place, f"{name} is in {entry.file.name} and is no tensor of the model; {_AGAIN}")
-    written = {_storage(meant[name]) for name in entries}
-    for name, tensor in meant.items():
-        if name not in entries and _storage(tensor) not in written:
-            _refuse(place, f"{name} is not in the files; {_AGAIN}")
-    for file in sorted({entry.file for entry in entries.values()}):
-        with safe_open(file, framework="pt") as stored:
-            for name in stored.keys():  # noqa: SIM118
-                _compare(f"{name} in {file.name}", stored.get_tensor(name), meant[name], place, _AGAIN)
-
-
 def compare_config(folder: Path, model: Any, place: Path) -> None:
     """Refuse a config.json that is not the model's config, naming the first field."""
     try:
         stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        _refuse(place, f"config.json cannot be read ({' '.join(str(error).split())[:200]}); {_AGAIN}")
+        refuse(place, f"config.json cannot be read ({' '.join(str(error).split())[:200]}); {WRITE_AGAIN}")
     found = difference(stored, json.loads(model.config.to_json_string()))
     if found is not None:
-        _refuse(place, f"config.json is not the model's config: {found}; {_AGAIN}")
+        refuse(place, f"config.json is not the model's config: {found}; {WRITE_AGAIN}")
 
 
 def load_fresh(model: Any, folder: Path, place: Path) -> Any:
@@ -129,7 +109,7 @@ def load_fresh(model: Any, folder: Path, place: Path) -> Any:
             fresh, info = cls.from_pretrained(folder, **options)
         except Exception as error:  # each architecture refuses in its own way
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            _refuse(place, f"the written checkpoint does not load as {cls.__name__} ({reason}); {way_out}")
+            refuse(place, f"the written checkpoint does not load as {cls.__name__} ({reason}); {way_out}")
     for what, names in (
         ("is missing in the files and would be a random weight", info["missing_keys"]),
         ("is in the files and unknown to the class", info["unexpected_keys"]),
@@ -138,7 +118,7 @@ def load_fresh(model: Any, folder: Path, place: Path) -> Any:
     ):
         if names:
             more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            _refuse(place, f"loaded as {cls.__name__}, {min(names)}{more} {what}; {way_out}")
+            refuse(place, f"loaded as {cls.__name__}, {min(names)}{more} {what}; {way_out}")
     return fresh
 
 
@@ -152,15 +132,15 @@ def compare_loaded(fresh: nn.Module, meant: Mapping[str, Tensor], place: Path) -
     widened: list[str] = []
     way_out = "transformers loads something else than it wrote; store the model in one type (dtype='float32'), or report it"
     for name in meant.keys() - loaded.keys():
-        _refuse(place, f"{name} is not in the loaded model; {way_out}")
+        refuse(place, f"{name} is not in the loaded model; {way_out}")
     for name, tensor in loaded.items():
         if name not in meant:
-            _refuse(place, f"{name} is in the loaded model and not in the one that was written; {way_out}")
+            refuse(place, f"{name} is in the loaded model and not in the one that was written; {way_out}")
         expected = meant[name]
         if tensor.dtype != expected.dtype and torch.promote_types(tensor.dtype, expected.dtype) == tensor.dtype:
             widened.append(name)
             expected = expected.to(tensor.dtype)
-        _compare(f"{name} as loaded", tensor, expected, place, way_out)
+        compare_tensor(f"{name} as loaded", tensor, expected, place, way_out)
     return widened
 
 
@@ -185,7 +165,7 @@ def compare_outputs(
                 f"its forward takes no batch made from the config ({reason}), so outputs were not compared; pass example="
             )
         dtype = str(model.dtype).removeprefix("torch.")
-        _refuse(
+        refuse(
             place, f"the model itself does not run as it is stored, in {dtype} ({reason}); store it with dtype='float32'"
         )
     try:
@@ -193,15 +173,15 @@ def compare_outputs(
             other = _outputs(fresh.to(model.device) if not hasattr(fresh, "hf_device_map") else fresh, inputs)
     except Exception as error:  # whatever its forward raises, nobody can use it
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        _refuse(place, f"the loaded checkpoint does not run ({reason}); leave the quantization out, or take another scheme")
+        refuse(place, f"the loaded checkpoint does not run ({reason}); leave the quantization out, or take another scheme")
     for name, value in own.items():
-        if name not in other or not _same_bits(value, other[name]):
-            distance = _distance(value, other[name]) if name in other else float("inf")
-            noise = _distance(value, _outputs(model, inputs)[name])
-            if distance > 2 * noise:
-                _refuse(
+        if name not in other or not same_bits(value, other[name]):
+            worst = distance(value, other[name]) if name in other else float("inf")
+            noise = distance(value, _outputs(model, inputs)[name])
+            if worst > 2 * noise:
+                refuse(
                     place,
-                    f"{name} of the loaded checkpoint differ from the model's by {distance:.3g} on a batch, though every"
+                    f"{name} of the loaded checkpoint differ from the model's by {worst:.3g} on a batch, though every"
                     f" tensor is the same: {_cause(model, fresh, widened)}",
                 )
     return f"{', '.join(own)} equal on a batch ({', '.join(f'{key} {list(value.shape)}' for key, value in inputs.items())})"
@@ -229,7 +209,7 @@ def _outputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
 
 def _cause(model: Any, fresh: Any, widened: Sequence[str]) -> str:
     if widened:
-        loaded = _name(fresh.state_dict()[widened[0]].dtype)
+        loaded = type_name(fresh.state_dict()[widened[0]].dtype)
         return f"transformers loads {widened[0]} in {loaded}; store the model with dtype='float32'"
     if getattr(model, "hf_quantizer", None) is None:
         return "the model holds something that no checkpoint does; report it with the architecture's name"
@@ -265,41 +245,3 @@ def _evaluating(model: nn.Module) -> Iterator[None]:
     finally:
         for module in training:
             module.training = True
-
-
-def _compare(what: str, found: Tensor, meant: Tensor, place: Path, way_out: str) -> None:
-    meant = meant.detach().cpu()
-    if found.dtype != meant.dtype:
-        _refuse(place, f"{what} is {_name(found.dtype)} and should be {_name(meant.dtype)}; {way_out}")
-    if found.shape != meant.shape:
-        _refuse(place, f"{what} has the shape {list(found.shape)} and should have {list(meant.shape)}; {way_out}")
-    if not _same_bits(found.detach().cpu(), meant):
-        _refuse(place, f"{what} has other values than the model's ({_distance(found.cpu(), meant):.3g} at most); {way_out}")
-
-
-def _same_bits(one: Tensor, other: Tensor) -> bool:
-    """Equal type, shape and bytes; NaN equals NaN."""
-    if one.dtype != other.dtype or one.shape != other.shape:
-        return False
-    return torch.equal(*(tensor.contiguous().reshape(-1).view(torch.uint8) for tensor in (one, other.to(one.device))))
-
-
-def _distance(one: Tensor, other: Tensor) -> float:
-    """The largest absolute difference; infinite where shapes differ or NaN stands on one side."""
-    if one.shape != other.shape:
-        return float("inf")
-    worst = (one.detach().cpu().double() - other.detach().cpu().double()).abs().nan_to_num(nan=float("inf"))
-    return float(worst.max()) if worst.numel() else 0.0
-
-
-def _storage(tensor: Tensor) -> tuple[Any, ...]:
-    """Equal for tensors that are one in memory (tied weights)."""
-    return tensor.device, tensor.data_ptr(), tuple(tensor.shape), tensor.stride()
-
-
-def _name(dtype: torch.dtype) -> str:
-    return str(dtype).removeprefix("torch.")
-
-
-def _refuse(place: Path, what: str) -> NoReturn:
-    raise CompressionError(f"{place}: {what}")

@@ -17,7 +17,6 @@ SIGNATURES = {
     "_load_best_model": ["self"],
     "_determine_best_metric": ["self", "metrics", "trial"],
     "call_model_init": ["self", "trial"],
-    "train": ["self", "resume_from_checkpoint", "trial", "ignore_keys_for_eval"],
     "evaluation_loop": ["self", "dataloader", "description", "prediction_loss_only", "ignore_keys", "metric_key_prefix"],
     "log": ["self", "logs", "start_time"],
     "train": ["self", "resume_from_checkpoint", "trial", "ignore_keys_for_eval"],
