@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_compress._runtimes import RUNTIMES
 from hf_compress._units import format_bytes
 
 
@@ -87,8 +88,8 @@ def to_markdown(report: Report) -> str:
         f"Every row was written to disk, loaded again with plain transformers and measured on the test split.\n"
         "Sparsity is the share of exact zeros in the pruned layers before rounding to the quantized grid; rounding adds"
         " more.\nThe last row goes on training from the first row's weights: where it is better than dense, the extra steps"
-        " did\nthat, not the compression.\nUnstructured zeros do not make the model faster by themselves.\n\n## Setting\n\n"
-        f"{setting}\n"
+        " did\nthat, not the compression.\n"
+        f"{RUNTIMES}\n\n## Setting\n\n{setting}\n"
     )
 
 

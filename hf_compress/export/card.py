@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from hf_compress._runtimes import RUNTIMES
 from hf_compress._yaml import write_yaml
 
 _PIPELINES = {
@@ -79,7 +80,7 @@ A compressed model. {source} {_quality(report)}
 ```
 
 Quantized weights need the package `compressed-tensors` beside transformers; hf_compress itself is not needed.
-Unstructured zeros do not make a model faster by themselves; the smaller weights do where memory is the limit.
+{RUNTIMES}
 
 ## What was done
 

@@ -9,6 +9,7 @@ import torch
 from hf_compress._errors import CompressionError
 from hf_compress._folders import remove, written_beside
 from hf_compress._modules import cast_weights
+from hf_compress._runtimes import describe_storage
 from hf_compress.evaluation.report import Report, Row
 from hf_compress.evaluation.size import measure_size
 from hf_compress.export.compressed_tensors import write_compressed
@@ -160,7 +161,7 @@ def _setting(plan: "Plan", device: torch.device) -> dict[str, Any]:
         "data": f"{plan.recipe.data.path} ({sizes} {unit})",
         **({} if plan.images is None else {"images": plan.images}),
         "optimizer steps": _steps(plan),
-        "stored as": plan.recipe.export.dtype,
+        "stored as": describe_storage(plan.recipe.export.dtype, device),
         "seed": plan.args.seed,
         **describe_machine(device),
     }

@@ -16,6 +16,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
 from hf_compress._modules import cast_weights
 from hf_compress._registry import dump
+from hf_compress._runtimes import describe_storage
 from hf_compress.evaluation.report import Report, Row
 from hf_compress.export.compressed_tensors import write_compressed
 from hf_compress.export.dense import write_dense
@@ -225,7 +226,7 @@ def _setting(trainer: Any, model: PreTrainedModel, examples: Any, compared: bool
         "data": examples if isinstance(examples, str) else "a stream",
         "optimizer steps": f"{trainer.state.global_step} compressed",
         **({} if compared else {"dense model": "not measured: nobody passed one"}),
-        "stored as": ", ".join(sorted(dtypes)),
+        "stored as": ", ".join(describe_storage(name, trainer.args.device) for name in sorted(dtypes)),
         "seed": trainer.args.seed,
         **describe_machine(trainer.args.device),
     }
