@@ -12,3 +12,20 @@ class CompressionError(ValueError):
 
 class Terminated(KeyboardInterrupt):
     """The process was told to end (SIGTERM) and has left things in order; like Ctrl-C it is nobody's mistake."""
+
+
+def reason_of(error: BaseException, length: int = 300) -> str:
+    """What another library says about its refusal, in one line.
+
+    A KeyError says only the key, and transformers' advice to trust code beside a checkpoint has no place to go here.
+
+    Args:
+        error: the library's.
+        length: of the line at most.
+    """
+    text = " ".join(str(error).split())
+    if "trust_remote_code" in text:
+        return "it needs code that lies beside it, which is never run here; load the model yourself and pass it from Python"
+    if isinstance(error, KeyError):
+        return f"{text[:length]} is missing or unknown there"
+    return text[:length] or type(error).__name__

@@ -166,7 +166,8 @@ def _load(folder: Path) -> nn.Module:
     import transformers
 
     config = transformers.AutoConfig.from_pretrained(folder, trust_remote_code=False)
-    loaded: nn.Module = (model_class(config.to_dict()) or transformers.AutoModel).from_pretrained(folder, dtype="auto")
+    cls = model_class(config.to_dict()) or transformers.AutoModel
+    loaded: nn.Module = cls.from_pretrained(folder, dtype="auto", trust_remote_code=False)
     return loaded
 
 

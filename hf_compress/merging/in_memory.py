@@ -148,7 +148,9 @@ def load_merged(model: nn.Module, tensors: Tensors) -> nn.Module:
     """
     own = model.state_dict()
     if not set(tensors) <= set(own):
-        return type(model).from_pretrained(None, config=model.config, state_dict=dict(tensors))  # type: ignore
+        return type(model).from_pretrained(  # type: ignore
+            None, config=model.config, state_dict=dict(tensors), trust_remote_code=False
+        )
     pointers = {own[name].data_ptr() for name in tensors}
     missing = [name for name in own if name not in tensors and own[name].data_ptr() not in pointers]
     if missing:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._model_size import bounded_modules
 from hf_compress._quiet import quiet
 from hf_compress.merging.architecture import model_class
@@ -71,7 +71,7 @@ def verify_loads(
     try:
         gaps = _load(folder, cls)
     except Exception as error:  # each architecture refuses in its own way
-        reason = " ".join(str(error).split())[:300]
+        reason = reason_of(error)
         raise CompressionError(f"{place}: the merged checkpoint does not load as {cls.__name__}: {reason}") from error
     if gaps.empty:
         raise CompressionError(f"{place}: {cls.__name__} knows no tensor of the merged checkpoint; correct config.json")
@@ -106,7 +106,9 @@ def write_headers(layout: Layout, folder: Path) -> None:
 
 def _load(folder: Path, cls: Any) -> _Gaps:
     with quiet(), bounded_modules():
-        model, info = cls.from_pretrained(folder, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True)
+        model, info = cls.from_pretrained(
+            folder, device_map="meta", output_loading_info=True, ignore_mismatched_sizes=True, trust_remote_code=False
+        )
     mismatched = [f"{name} ({list(has)}, not {list(wants)})" for name, has, wants in sorted(info["mismatched_keys"])]
     return _Gaps(
         missing=frozenset(info["missing_keys"]),

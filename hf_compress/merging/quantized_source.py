@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress.merging.source import Source, TensorInfo
 
 if TYPE_CHECKING:
@@ -135,7 +135,7 @@ class DequantizedSource(Source):
         try:
             weight: Tensor = compressor.decompress(stored, scheme)["weight"]
         except (RuntimeError, ValueError, TypeError, LookupError) as error:
-            reason = " ".join(str(error).split())[:200]
+            reason = reason_of(error)
             raise CompressionError(
                 f"{self.place}: {name} cannot be unpacked as quantization_config says ({reason}); write or download the"
                 " checkpoint again"
@@ -166,7 +166,7 @@ def _settings(source: Source) -> "QuantizationConfig":
         ]:
             re.compile(pattern.removeprefix("re:") if pattern.startswith("re:") else "")
     except (ValueError, TypeError, AttributeError, LookupError, re.error) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error)
         raise CompressionError(f"{source.place}/config.json: quantization_config cannot be read: {reason}") from error
     if settings.kv_cache_scheme is not None:
         raise CompressionError(

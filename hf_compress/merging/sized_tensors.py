@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._model_size import bounded_modules
 from hf_compress.merging.architecture import model_class
 from hf_compress.merging.source import Source
@@ -46,7 +46,7 @@ def load_config(source: Source) -> "PreTrainedConfig":
     try:
         return CONFIG_MAPPING[kind].from_dict(copy.deepcopy(source.config))
     except Exception as error:  # every config class checks its values in its own way
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error)
         raise CompressionError(f"{source.place}/config.json is no valid config of {kind}: {reason}") from error
 
 
@@ -133,10 +133,12 @@ def _shapes_on_disk(config: "PreTrainedConfig", source: Source) -> tuple[dict[st
     cls = model_class(source.config)
     try:
         with torch.device("meta"), bounded_modules():
-            model: Any = cls(config) if cls is not None else transformers.AutoModel.from_config(config)
+            model: Any = (
+                cls(config) if cls is not None else transformers.AutoModel.from_config(config, trust_remote_code=False)
+            )
         state = revert_weight_conversion(model, model.state_dict())
     except Exception as error:  # any of the many model classes may refuse a config in its own way
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error)
         raise CompressionError(
             f"{source.place}: {names[0] if names else config.model_type} cannot be built from config.json ({reason}); the"
             " tensors that belong to the vocabulary or the labels are found by building it"

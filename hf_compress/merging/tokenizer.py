@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress.merging.companion_names import has_vocabulary
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
     try:
         return AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # damaged files surface as KeyError, OSError, ValueError or the Rust library's own
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error)
         raise CompressionError(f"the tokenizer in {folder} cannot be loaded: {reason}") from error
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._model_size import bounded_modules, check_shapes
 from hf_compress._registry import unknown
 from hf_compress.recipe.paths import expand
@@ -33,7 +33,7 @@ def load_config(model: str | FreshModel, changes: dict[str, Any]) -> "Pretrained
     try:
         return AutoConfig.for_model(**model.config, **changes)
     except Exception as error:  # each architecture refuses in its own way
-        raise CompressionError(f"model.config: {_reason(error)}") from error
+        raise CompressionError(f"model.config: {reason_of(error)}") from error
 
 
 def check_keys(model: FreshModel, decided: Iterable[str]) -> None:
@@ -56,7 +56,7 @@ def check_keys(model: FreshModel, decided: Iterable[str]) -> None:
     try:
         known = set(AutoConfig.for_model(model_type).to_dict()) | {"vocab_size", "num_labels"}
     except Exception as error:  # architectures made of others have no config of their own
-        message = f"{model_type} has no default config to start from: {_reason(error)}"
+        message = f"{model_type} has no default config to start from: {reason_of(error)}"
         raise RecipeError([Problem(path="model.config.model_type", message=message)]) from error
     messages = {
         key: unknown(f"key of a {model_type} config", str(key), known).split(" (known:")[0]
@@ -92,7 +92,7 @@ def load_model(auto_class: Any, model: str | FreshModel, config: "PretrainedConf
     set_seed(seed)
     if isinstance(model, str):
         return from_pretrained(auto_class, model, "model", config=config, dtype=torch.float32)
-    return auto_class.from_config(config).to(torch.float32)  # type: ignore[no-any-return]
+    return auto_class.from_config(config, trust_remote_code=False).to(torch.float32)  # type: ignore[no-any-return]
 
 
 def new_weights(auto_class: Any, model: str, key: str, config: "PretrainedConfig | None" = None) -> list[str]:
@@ -140,9 +140,9 @@ def skeleton(auto_class: Any, config: "PretrainedConfig") -> "PreTrainedModel":
 
     try:
         with torch.device("meta"), bounded_modules():
-            model: PreTrainedModel = auto_class.from_config(config, dtype=torch.float32)
+            model: PreTrainedModel = auto_class.from_config(config, dtype=torch.float32, trust_remote_code=False)
     except Exception as error:  # each architecture refuses in its own way
-        raise CompressionError(f"model: the config makes no {config.model_type} model: {_reason(error)}") from error
+        raise CompressionError(f"model: the config makes no {config.model_type} model: {reason_of(error)}") from error
     check_shapes(model, "model")
     return model
 
@@ -254,12 +254,4 @@ def from_pretrained(auto_class: Any, name: str, key: str, **arguments: Any) -> A
         return auto_class.from_pretrained(str(path) if path.is_dir() else name, trust_remote_code=False, **arguments)
     except Exception as error:  # files, formats and the Hub client each raise their own kind
         where = "" if path.is_dir() else " is no local folder and"
-        raise CompressionError(f"{key}: {name}{where} cannot be loaded: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """What a library says about its refusal, in one line; a KeyError says only the key."""
-    text = " ".join(str(error).split())
-    if isinstance(error, KeyError):
-        return f"{text} is missing or unknown there"
-    return text[:300] or type(error).__name__
+        raise CompressionError(f"{key}: {name}{where} cannot be loaded: {reason_of(error)}") from error

@@ -52,7 +52,7 @@ def rehearse(plan: "Plan", folder: RunFolder, device: torch.device) -> None:
                 quantize(model, recipe.quantization)
                 write_model(plan, model, part)
             del model
-            loaded = plan.task.model_class().from_pretrained(part).to(device)
+            loaded = plan.task.model_class().from_pretrained(part, trust_remote_code=False).to(device)
             test = plan.examples["test"]
             batch = test.select(range(min(len(test), recipe.evaluation.batch_size)))
             plan.task.evaluate(loaded, batch, plan.processor, recipe.evaluation.batch_size, "rehearsing the export")

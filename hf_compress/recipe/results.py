@@ -130,7 +130,7 @@ def _measure(
     train_s: float | None = None,
 ) -> Row:
     """Reload with plain transformers and measure on the test split."""
-    model = plan.task.model_class().from_pretrained(folder).to(device)
+    model = plan.task.model_class().from_pretrained(folder, trust_remote_code=False).to(device)
     metrics = plan.task.evaluate(
         model, plan.examples["test"], plan.processor, plan.recipe.evaluation.batch_size, f"measuring {name}"
     )

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_compress import _distributed
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import check_place, written_beside
 from hf_compress._modules import cast_weights
 from hf_compress._registry import dump
@@ -169,7 +169,7 @@ def _dense_models(trainer: Any, baseline: str | PreTrainedModel | None) -> Calla
     try:
         load()
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = reason_of(error)
         raise CompressionError(f"the dense model {given} cannot be loaded as {cls.__name__}: {reason}") from error
     return load
 

@@ -42,7 +42,9 @@ def restore_weights(model: nn.Module, checkpoint: str | Path) -> bool:
     folder = Path(checkpoint)
     if not isinstance(model, PreTrainedModel) or not weight_files(folder) or not names_differ(model, folder):
         return False
-    loaded_with_info: Any = type(model).from_pretrained(folder, dtype=torch.float32, output_loading_info=True)
+    loaded_with_info: Any = type(model).from_pretrained(
+        folder, dtype=torch.float32, output_loading_info=True, trust_remote_code=False
+    )
     loaded, info = loaded_with_info
     if info["missing_keys"]:
         raise CompressionError(

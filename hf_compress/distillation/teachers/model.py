@@ -11,7 +11,7 @@ import transformers
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._registry import Reference
 from hf_compress.distillation.signal import Signal
 from hf_compress.distillation.teacher import LoadedTeacher, Teacher
@@ -87,11 +87,11 @@ class ModelTeacher(Teacher, name="model"):
 def _load(path: str, dtype: str, student: Any) -> Any:
     """The teacher with the student's kind of head, in the teacher's own architecture."""
     try:
-        config = AutoConfig.from_pretrained(path)
+        config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         cls = type(student) if type(config) is type(student.config) else _auto_class(student, config)
-        model, info = cls.from_pretrained(path, dtype=dtype, output_loading_info=True)
+        model, info = cls.from_pretrained(path, dtype=dtype, output_loading_info=True, trust_remote_code=False)
     except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = reason_of(error)
         raise CompressionError(
             f"the teacher {path!r} cannot be loaded as a model like {type(student).__name__}: {reason}"
         ) from error

@@ -1,0 +1,55 @@
+"""Code that lies beside a checkpoint is never run, whoever loads it."""
+
+import ast
+import json
+
+import pytest
+import torch
+
+from hf_compress import CompressionError, ModelTeacher, Recipe
+from tests.recipe.small import pretrained, recipe, text_rows, write_jsonl
+from tests.test_architecture import FILES, name_of
+from tests.tiny import tiny_llama
+
+LOADERS = {"from_pretrained", "from_config"}
+
+
+@pytest.mark.parametrize("file", FILES, ids=name_of)
+def test_every_load_refuses_code_beside_the_checkpoint(file):
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        name = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
+        # A plain name is a function of this package that passes it on.
+        if name in LOADERS and isinstance(node.func, ast.Attribute):
+            given = {each.arg: each.value for each in node.keywords}.get("trust_remote_code")
+            assert isinstance(given, ast.Constant) and given.value is False, f"{file.name}:{node.lineno}"
+
+
+def foreign(folder):
+    """A checkpoint whose config names code beside it; the code leaves a file behind."""
+    tiny_llama().save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"auto_map": {"AutoConfig": "code.C", "AutoModelForCausalLM": "code.M"}, "model_type": "of_its_own"}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "code.py").write_text(
+        f"from pathlib import Path\nPath({str(folder / 'executed')!r}).touch()\n"
+        "from transformers import LlamaConfig as C, LlamaForCausalLM as M\n"
+    )
+    return folder
+
+
+def test_a_teacher_with_code_of_its_own_is_refused_without_a_question(tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    folder = foreign(tmp_path / "teacher")
+    with pytest.raises(
+        CompressionError, match="code that lies beside it, which is never run here; load the model yourself"
+    ):
+        ModelTeacher(model=str(folder)).load(tiny_llama(), torch.device("cpu"))
+    assert not (folder / "executed").exists()
+
+
+def test_a_model_with_code_of_its_own_is_refused_in_a_recipe(tmp_path):
+    folder = foreign(tmp_path / "model")
+    write_jsonl(tmp_path / "train.jsonl", text_rows())
+    problems = Recipe.from_plain(recipe(tmp_path, pretrained(folder))).preflight()
+    assert any("which is never run here; load the model yourself and pass it" in problem.message for problem in problems)
+    assert not (folder / "executed").exists()
