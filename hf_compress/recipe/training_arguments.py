@@ -104,7 +104,7 @@ def check_trainer(training: dict[str, Any], path: str, **jobs: Any) -> list[Prob
 
     def attempt() -> None:
         import torch
-        from transformers import PreTrainedConfig, Trainer
+        from transformers import PreTrainedConfig, PreTrainedModel, Trainer
         from transformers.utils.import_utils import is_liger_kernel_available
 
         if training.get("use_liger_kernel") and not is_liger_kernel_available():
@@ -114,8 +114,12 @@ def check_trainer(training: dict[str, Any], path: str, **jobs: Any) -> list[Prob
         with tempfile.TemporaryDirectory() as folder:
             args = build_training({**training, "output_dir": folder})
             rows: Any = [{"input": 0}]
-            model: Any = torch.nn.Linear(1, 1)
-            model.config = PreTrainedConfig()
+
+            class OneWeight(PreTrainedModel):
+                config_class = PreTrainedConfig
+
+            model: Any = OneWeight(PreTrainedConfig())
+            model.weight = torch.nn.Linear(1, 1)
             trainer = Trainer(model=model, args=args, train_dataset=rows, eval_dataset=rows)
             if jobs:
                 check_compatibility(Situation(trainer=trainer, **jobs))
