@@ -117,8 +117,8 @@ def load_fresh(model: Any, folder: Path, place: Path) -> Any:
         ("is wrong", info["error_msgs"]),
     ):
         if names:
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            refuse(place, f"loaded as {cls.__name__}, {min(names)}{more} {what}; {way_out}")
+            shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
+            refuse(place, f"loaded as {cls.__name__}, {shown} {what}; {way_out}")
     return fresh
 
 

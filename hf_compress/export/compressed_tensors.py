@@ -11,7 +11,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._folders import written_beside
 from hf_compress._load_back import load_back
 from hf_compress.export.saveable import check_saveable
-from hf_compress.quantization.serializer import is_converted
+from hf_compress.quantization.serializer import attach_serializer, is_converted
 
 
 def save_compressed(
@@ -64,6 +64,8 @@ def write_compressed(
     if not is_converted(model):
         raise CompressionError("no module is quantized; call quantize() or finalize() first, or write it with save_dense")
     check_saveable(model)
+    if not getattr(getattr(model, "hf_quantizer", None), "is_ours", False):
+        attach_serializer(model)  # loaded quantized: transformers unpacks it in the first forward and would write it dense
     model.save_pretrained(folder)
     if processor is not None:
         processor.save_pretrained(folder)
