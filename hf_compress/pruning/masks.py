@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_compress._errors import CompressionError
 from hf_compress._modules import as_stored, select_modules, weight_matrix
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import Stats, check_fit
@@ -53,8 +54,14 @@ class Masks:
 
         Args:
             free: zeros that the masks did not hold when the weights were written, as `free_zeros` gave them.
+
+        Raises:
+            CompressionError: `free` is of other shapes.
         """
         free = free or {}
+        for name, module in self.modules.items():
+            if name in free and free[name].shape != weight_matrix(module).shape:
+                raise CompressionError(f"the zeros noted for {name} are of a weight of another shape; is it another model?")
         masks = {name: weight_matrix(module) != 0 for name, module in self.modules.items()}
         masks = {name: keep | free[name].to(keep.device) if name in free else keep for name, keep in masks.items()}
         self.keep = {name: keep for name, keep in masks.items() if not keep.all()}
@@ -101,8 +108,12 @@ class Masks:
     @torch.no_grad()
     def sparsity(self) -> Tensor:
         """The share of exact zeros over all matched weights, a scalar on the device; the caller decides when to sync."""
-        zeros = [(weight_matrix(module) == 0).sum() for module in self.modules.values()]
-        return torch.stack(zeros).sum() / self.num_weights()
+        return self.num_zeros() / self.num_weights()
+
+    @torch.no_grad()
+    def num_zeros(self) -> Tensor:
+        """How many of all matched weights are exactly zero, a scalar on the device."""
+        return torch.stack([(weight_matrix(module) == 0).sum() for module in self.modules.values()]).sum()
 
     def num_weights(self) -> int:
         """How many weights the masks cover."""

@@ -97,6 +97,11 @@ def set_enabled(model: nn.Module, enabled: bool) -> None:
             module.qat_enabled = enabled
 
 
+def is_enabled(model: nn.Module) -> bool:
+    """True where fake quantization is on in a prepared module."""
+    return any(isinstance(module, FakeQuantizedLinear) and module.qat_enabled for module in model.modules())
+
+
 @torch.no_grad()
 def convert(model: nn.Module) -> list[str]:
     """Hand prepared modules over to compressed-tensors, in place: plain Linear plus scheme and scales.

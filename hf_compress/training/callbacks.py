@@ -1,35 +1,75 @@
 """Everything that happens at a step: masks move, fake quantization begins."""
 
+import logging
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_compress._coverage import coverage
 from hf_compress._units import resolve_point
+from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.configuration import Quantization
-from hf_compress.quantization.qat import set_enabled
+from hf_compress.quantization.qat import is_enabled, set_enabled
+from hf_compress.training.free_zeros import read_free_zeros
+from hf_compress.training.sidecar import SIDECAR
+
+logger = logging.getLogger(__name__)
 
 
 class PruningCallback(TrainerCallback):
-    """Keeps pruned weights at zero and lets the sparsity follow the schedule.
+    """Keeps pruned weights at zero and lets the sparsity follow the schedule, upwards only.
 
-    Works right after `optimizer.step()`, so every forward pass and every checkpoint sees exact zeros. Needs no state of its
-    own: the sparsity is a function of the step, and after a resume the masks are read back from the zeros.
+    Works right after `optimizer.step()`, so every forward pass and every checkpoint sees exact zeros. The sparsity is a
+    function of the step; the masks begin with the zeros that are there, and after a resume they are read back from them.
+
+    Attributes:
+        masks: those of the model in training; None before the first training.
+        reached: the masks have the final sparsity, which they never lose.
     """
 
     def __init__(self, pruning: Pruning) -> None:
         self.pruning = pruning
         self.masks: Masks | None = None
+        self.reached = False
+        self._known: Mapping[str, Any] | None = None
         self._sparsity = 0.0
+        """The schedule's value that the masks were computed for."""
+
+    def go_on_from(self, known: Mapping[str, Any] | None, reached: bool) -> None:
+        """Take up a checkpoint when training begins.
+
+        Args:
+            known: its sidecar, None for a plain Trainer's.
+            reached: the sidecar says that the sparsity is final.
+        """
+        self._known, self.reached = known, reached
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.pruning.schedule.check(state.max_steps)
-        self.masks = Masks(kwargs["model"], self.pruning)
-        self._sparsity = self.pruning.schedule.sparsity(state.global_step, state.max_steps) if state.global_step else 0.0
-        if self._sparsity > 0:
-            self.masks.read_zeros()
+        known, self._known = self._known or {}, None
+        model: nn.Module = kwargs["model"]
+        self.masks = Masks(model, self.pruning)
+        free = (known.get("progress") or {}).get("free_zeros")
+        if free is None:  # the beginning, or a checkpoint that no masks were kept for
+            self.masks.hold_zeros()
+        else:
+            self.masks.read_zeros(read_free_zeros(free))
+        held, schedule = self.masks.num_pruned(), self.pruning.schedule
+        asked = schedule.sparsity(state.global_step, state.max_steps) if state.global_step else 0.0
+        behind = held < self.masks.fewest_zeros(asked)
+        same_run = free is not None and known.get("max_steps") == state.max_steps and not behind
+        self._sparsity = asked if same_run else 0.0  # otherwise the next step brings the masks to the schedule
+        self.reached = self.reached and held >= self.masks.fewest_zeros(schedule.final)
+        if state.is_world_process_zero:
+            _announce(self.masks, model, held, None if same_run else state.global_step, asked if behind else None)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -43,27 +83,90 @@ class PruningCallback(TrainerCallback):
         if self.masks is None:
             return
         # The hook runs before the count moves on, so this step is number global_step + 1.
-        sparsity = self.pruning.schedule.sparsity(state.global_step + 1, state.max_steps)
+        step = state.global_step + 1
+        sparsity = self.pruning.schedule.sparsity(step, state.max_steps)
         if sparsity != self._sparsity:
             self.masks.update(sparsity)
             self._sparsity = sparsity
             optimizer: torch.optim.Optimizer = kwargs["optimizer"]
             self.masks.apply_to_optimizer(optimizer)
         self.masks.apply()
+        self.reached = self.reached or step >= resolve_point(self.pruning.schedule.end, state.max_steps)
+
+
+def _announce(masks: Masks, model: nn.Module, held: int, step: int | None, asked: float | None) -> None:
+    """Say what pruning covers, what it leaves out, and how it takes up what is there.
+
+    Args:
+        masks: as training begins with them.
+        model: the whole of it.
+        held: zeros that are kept.
+        step: of a model that this run did not bring so far itself; None where it did.
+        asked: the schedule's sparsity at this step, where the model has less.
+    """
+    total, final = masks.num_weights(), masks.pruning.schedule.final
+    logger.info("pruning %s", coverage(model, masks.modules).sentence("covers"))
+    for name, reason in masks.left_out.items():
+        logger.warning("pruning leaves out %s: %s", name, reason)
+    possible = masks.fewest_zeros(final) / total
+    if isinstance(masks.pruning.allocation, Uniform) and abs(final - possible) > 1e-3:
+        logger.warning("sparsity %.4f is the nearest to %g that layers of these sizes can have", possible, final)
+    if asked is not None:
+        logger.warning(
+            "the model of step %s has sparsity %.4f and the schedule asks for %.4f there, so it was trained without this"
+            " pruning; the next step prunes it",
+            step,
+            held / total,
+            asked,
+        )
+    elif step is not None and held:
+        logger.info("kept the %d zeros that are there: sparsity %.4f", held, held / total)
+    if held / total > final + 1e-3:
+        logger.warning("the model has sparsity %.4f already and keeps it; the schedule ends at %g", held / total, final)
 
 
 class QuantizationCallback(TrainerCallback):
-    """Switches fake quantization on at its point of the schedule."""
+    """Switches fake quantization on at its point of the schedule, and never off again.
+
+    Attributes:
+        reached: fake quantization is on.
+    """
 
     def __init__(self, quantization: Quantization) -> None:
         self.quantization = quantization
+        self.reached = False
+        self._resumed: bool | None = None
 
-    def _switch(self, state: TrainerState, model: torch.nn.Module) -> None:
-        set_enabled(model, state.global_step >= resolve_point(self.quantization.begin, state.max_steps))
+    def go_on_from(self, on: bool | None) -> None:
+        """Take up a checkpoint when training begins.
+
+        Args:
+            on: its sidecar says that fake quantization was on; None without a sidecar.
+        """
+        self._resumed, self.reached = on, on is True
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.quantization.check(state.max_steps)
-        self._switch(state, kwargs["model"])
+        model: nn.Module = kwargs["model"]
+        on = is_enabled(model) if self._resumed is None else self._resumed
+        self._resumed = None
+        self.reached = on or self._is_time(state)
+        set_enabled(model, self.reached)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        self._switch(state, kwargs["model"])
+        if not self.reached and self._is_time(state):
+            set_enabled(kwargs["model"], True)
+            self.reached = True
+
+    def _is_time(self, state: TrainerState) -> bool:
+        return state.global_step >= resolve_point(self.quantization.begin, state.max_steps)
+
+
+class SidecarCallback(TrainerCallback):
+    """Lets pushes during training carry the sidecar: the Trainer copies weights and configs only from the checkpoint."""
+
+    def on_push_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        folder = Path(str(args.output_dir))
+        written, pushed = folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / SIDECAR, folder / SIDECAR
+        if written.is_file() and (not pushed.is_file() or pushed.stat().st_mtime_ns < written.stat().st_mtime_ns):
+            shutil.copy(written, pushed)

@@ -11,6 +11,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
+from hf_compress.training.best_model import why_never_judged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,12 @@ def _is_peft(model: Any) -> bool:
 
 def _is_quantized(model: Any) -> bool:
     return getattr(model, "hf_quantizer", None) is not None or getattr(model, "is_quantized", False)
+
+
+def _never_judged(args: Any) -> str:
+    """Before training, where the arguments themselves say how long it is."""
+    steps = args.max_steps if args.max_steps > 0 else None
+    return why_never_judged(args, steps, None if steps else args.num_train_epochs)
 
 
 RULES: tuple[Rule, ...] = (
@@ -116,6 +123,13 @@ RULES: tuple[Rule, ...] = (
         name="distillation + compute_loss_func",
         applies=lambda s: s.distillation is not None and s.trainer.compute_loss_func is not None,
         message="distillation owns the loss, so compute_loss_func would never be called; drop one of the two",
+    ),
+    Rule(
+        name="pruning or quantization + a best model that no evaluation finds",
+        applies=lambda s: s.edits_weights and bool(_never_judged(s.trainer.args)),
+        message="load_best_model_at_end, save_strategy 'best' and early stopping need an evaluation once pruning and"
+        " quantization are complete, and there is none: set eval_strategy to steps or epoch, and eval_delay below the end"
+        " of training",
     ),
     Rule(
         name="anything + auto_find_batch_size",

@@ -13,7 +13,6 @@ from hf_compress._finite import check_finite
 from hf_compress._load_back import load_back
 from hf_compress._modules import cast_weights
 from hf_compress._safetensors import weight_files
-from hf_compress.pruning.prune import measure_sparsity
 from hf_compress.quantization.qat import convert
 
 logger = logging.getLogger(__name__)
@@ -32,19 +31,8 @@ def finalize_model(trainer: Any, dtype: str) -> nn.Module:
             "the model is already finalized; save it with save_compressed (with quantization) or save_dense, or load the"
             " last checkpoint to train on"
         )
-    if not trainer.compression_is_complete():
-        raise CompressionError(
-            f"training stopped at step {trainer.state.global_step} of {trainer.state.max_steps}, before pruning and"
-            " quantization were complete; resume it with train(resume_from_checkpoint=True)"
-        )
+    trainer.progress.check(model, trainer.state)
     check_finite(model, dtype)
-    if trainer.pruning is not None:
-        measured, wanted = measure_sparsity(model, trainer.pruning)[""], trainer.pruning.schedule.final
-        if measured < wanted - 1e-3:
-            raise CompressionError(
-                f"the model has sparsity {measured:.4f} and not {wanted:g}: something wrote to pruned weights after the"
-                " last step"
-            )
     cast_weights(model, dtype)
     if trainer.quantization is not None:
         convert(model)

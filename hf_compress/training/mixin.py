@@ -10,18 +10,19 @@ from transformers import PreTrainedModel
 
 from hf_compress._modules import weights_kept
 from hf_compress._secrets import left_out
-from hf_compress._units import resolve_point
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import prepare
-from hf_compress.training.callbacks import PruningCallback, QuantizationCallback
+from hf_compress.training.best_model import BestModelCallback
+from hf_compress.training.callbacks import PruningCallback, QuantizationCallback, SidecarCallback
 from hf_compress.training.checkpoints import latest, note_processes
 from hf_compress.training.clock import TrainingClock
 from hf_compress.training.compatibility import Situation, check_compatibility
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.finalize import after_saving, finalize_model, refuse_finalized, say_what_pushes_hold
+from hf_compress.training.progress import Progress
 from hf_compress.training.restore import restore_weights
 from hf_compress.training.sidecar import SIDECAR, check_sidecar, read_sidecar, sidecar
 
@@ -70,11 +71,15 @@ class CompressionMixin(_Host):
             self.model_accepts_loss_kwargs = True
             self.loss_is_scaled_for_ga = True
         self.add_callback(self._clock)
-        if pruning is not None:
-            self._pruning_callback = PruningCallback(pruning)
-            self.add_callback(self._pruning_callback)
-        if quantization is not None:
-            self.add_callback(QuantizationCallback(quantization))
+        self._pruning_callback = None if pruning is None else PruningCallback(pruning)
+        self._quantization_callback = None if quantization is None else QuantizationCallback(quantization)
+        self.progress = Progress(self._pruning_callback, self._quantization_callback)
+        self._best_model_callback = BestModelCallback(self.progress)
+        if pruning is not None or quantization is not None:
+            for callback in (self._pruning_callback, self._quantization_callback, self._best_model_callback):
+                if callback is not None:
+                    self.add_callback(callback)
+        self.add_callback(SidecarCallback())
 
     def _prepare_compression(self, model: nn.Module) -> None:
         """Teacher first (it copies the model as it is), then the modules."""
@@ -166,19 +171,20 @@ class CompressionMixin(_Host):
         return super()._clip_grad_norm(model)
 
     def compression_is_complete(self) -> bool:
-        """True once the sparsity is final and quantization, if any, is on."""
-        step, max_steps = self.state.global_step, self.state.max_steps
-        if self.pruning is not None:
-            schedule = self.pruning.schedule
-            if step < resolve_point(schedule.end, max_steps):
-                return False
-        return self.quantization is None or step >= resolve_point(self.quantization.begin, max_steps)
+        """True once the sparsity is final and quantization, if any, is on; never lost again."""
+        return self.progress.is_complete
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """A model on the way is better and not what was asked for, so it never becomes the best."""
-        if not self.compression_is_complete():
-            return False
-        return bool(super()._determine_best_metric(metrics, trial))
+        """A model on the way is better and not what was asked for, so it never becomes the best.
+
+        The Trainer is asked all the same, since it refuses a metric that does not exist.
+        """
+        before = self.state.best_metric, self.state.best_global_step
+        found = bool(super()._determine_best_metric(metrics, trial))
+        if self.progress.is_complete:
+            return found
+        self.state.best_metric, self.state.best_global_step = before
+        return False
 
     def finalize(self, dtype: str = "auto") -> PreTrainedModel | nn.Module:
         """Check what training promised and hand back the compressed model.
@@ -201,13 +207,14 @@ class CompressionMixin(_Host):
     # Checkpoints
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Writes the sidecar next to the weights, so that pushes and rotation carry it."""
+        """Writes the sidecar next to the weights, so that rotation and resuming carry it (pushes: `SidecarCallback`)."""
         with left_out(self.args):  # hub_token
             super()._save(output_dir, state_dict)
         if self.args.should_save:
             folder = Path(output_dir if output_dir is not None else self.args.output_dir)
             data = sidecar(self.model, self.state, self.pruning, self.quantization, self.distillation)
             data |= {"processes": self.args.world_size, "train_s": self.train_s()}
+            data |= self.progress.to_plain(self.model)
             (folder / SIDECAR).write_text(json.dumps(data, indent=2) + "\n")
             after_saving(self, folder)
 
@@ -217,6 +224,8 @@ class CompressionMixin(_Host):
         if known is not None:
             check_sidecar(known, resume_from_checkpoint, self.pruning, self.quantization, self.distillation)
         self._clock.go_on_from((known or {}).get("train_s"))
+        self.progress.go_on_from(known)
+        self._best_model_callback.resumed = known
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         restore_weights(self.model if model is None else model, resume_from_checkpoint)
 

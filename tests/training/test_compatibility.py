@@ -13,6 +13,8 @@ from tests.training.runs import distillation, llama_trainer, pruning, quantizati
 
 def situation(model=None, **changes):
     args = SimpleNamespace(n_gpu=1, label_smoothing_factor=0.0, use_liger_kernel=False, auto_find_batch_size=False)
+    args.load_best_model_at_end, args.save_strategy, args.eval_strategy, args.eval_delay = False, "steps", "steps", 0
+    args.metric_for_best_model, args.lr_scheduler_type, args.max_steps = None, "linear", 12
     trainer = SimpleNamespace(
         args=args,
         model=model or tiny_llama(seed=0),
@@ -48,6 +50,9 @@ CASES = {
     "distillation + label smoothing": lambda: situation(label_smoothing_factor=0.1),
     "distillation + Liger kernels": lambda: situation(use_liger_kernel=True),
     "distillation + compute_loss_func": lambda: situation(compute_loss_func=print),
+    "pruning or quantization + a best model that no evaluation finds": lambda: situation(
+        load_best_model_at_end=True, eval_delay=13
+    ),
     "anything + auto_find_batch_size": lambda: situation(auto_find_batch_size=True),
 }
 
