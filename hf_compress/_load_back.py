@@ -106,7 +106,7 @@ def load_fresh(model: Any, folder: Path, place: Path) -> Any:
         options["device_map"] = model.hf_device_map
     with quiet():
         try:
-            fresh, info = cls.from_pretrained(folder, **options)
+            fresh, info = cls.from_pretrained(folder, trust_remote_code=False, **options)
         except Exception as error:  # each architecture refuses in its own way
             reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
             refuse(place, f"the written checkpoint does not load as {cls.__name__} ({reason}); {way_out}")

@@ -17,6 +17,14 @@ def local_folder(path: str) -> Path | None:
         return None
 
 
+def is_local_file(path: str) -> bool:
+    """Whether a path means a file."""
+    try:
+        return Path(path).expanduser().is_file()
+    except (OSError, ValueError, RuntimeError):
+        return False
+
+
 def absolute(folder: Path) -> Path:
     """The folder from the root on; links keep their names."""
     return folder.resolve() if ".." in folder.parts else folder.absolute()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress._paths import local_folder
+from hf_compress._paths import is_local_file, local_folder
 from hf_compress.merging.companion_names import OTHERS, TOKENIZER, download_patterns, named_files, names_code
 from hf_compress.merging.source import read_settings
 from hf_compress.merging.special_floats import encode_floats
@@ -138,11 +138,11 @@ def resolve_folder(model: str, label: str) -> Path:
     folder = local_folder(model)
     if folder is not None:
         return folder
-    if Path(model).is_file():
+    if is_local_file(model):
         raise CompressionError(f"{label}: {model} is a file; name the folder that holds it")
     if model.startswith((".", "/", "~")) or model.count("/") > 1:
         raise CompressionError(
-            f"{label}: there is no folder {model!r}; name a folder written by save_pretrained, or a Hub id"
+            f"{label}: there is no folder {model[:200]!r}; name a folder written by save_pretrained, or a Hub id"
         )
     from huggingface_hub import snapshot_download
 
