@@ -21,8 +21,8 @@ from hf_compress.training.checkpoints import latest, note_processes
 from hf_compress.training.clock import TrainingClock
 from hf_compress.training.compatibility import Situation, check_arguments, check_compatibility
 from hf_compress.training.distillation_step import DistillationStep
-from hf_compress.training.finalize import after_saving, finalize_model, refuse_finalized, say_what_pushes_hold
 from hf_compress.training.exact_task_loss import ExactTaskLoss
+from hf_compress.training.finalize import after_saving, finalize_model, refuse_finalized, say_what_pushes_hold
 from hf_compress.training.own_loss import own_loss
 from hf_compress.training.progress import Progress
 from hf_compress.training.restore import restore_weights
