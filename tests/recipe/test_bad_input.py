@@ -923,7 +923,7 @@ def test_a_teacher_with_other_tokens_is_refused(refused, tmp_path):
     complaints = refused(pretrained(student, teacher(other)))
     assert len(complaints) == 1
     assert complaints[0].startswith(
-        "distillation.teacher.model: the teacher's tokenizer is another one than the student's: 'q' has id 20 for the student"
+        "distillation.teacher.model: the teacher's tokenizer is another one than the student's: 'q' has id 20 for the"
     )
 
 
