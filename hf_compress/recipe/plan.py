@@ -34,6 +34,7 @@ from hf_compress.recipe.sections import FreshModel, FreshTokenizer
 from hf_compress.recipe.sources import open_data, open_model, open_teacher
 from hf_compress.recipe.tasks import TASKS, Task
 from hf_compress.recipe.training_arguments import build_training, check_trainer, planned_steps
+from hf_compress.training.best_model import check_evaluations
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -144,6 +145,9 @@ class Plan:
         if self.recipe.dense is not None:
             self.dense_steps = planned_steps(build_training(self.recipe.training_mapping(dense=True)), num_examples)
         self.problems.extend(self.recipe.check_schedules(self.steps))
+        if self.recipe.pruning is not None or self.recipe.quantization is not None:
+            with self._collecting("training.eval_delay"):
+                check_evaluations(self.args, self.steps, None if self.args.max_steps > 0 else self.args.num_train_epochs)
 
     def _load_processor(self, saved: Path | None, train: bool) -> None:
         recipe = self.recipe

@@ -129,7 +129,7 @@ class QuantizationCallback(TrainerCallback):
     """Switches fake quantization on at its point of the schedule, and never off again.
 
     Attributes:
-        reached: fake quantization is on.
+        reached: fake quantization is on, and this run or the one it goes on from has trained a step up to there.
     """
 
     def __init__(self, quantization: Quantization) -> None:
@@ -150,8 +150,8 @@ class QuantizationCallback(TrainerCallback):
         model: nn.Module = kwargs["model"]
         on = is_enabled(model) if self._resumed is None else self._resumed
         self._resumed = None
-        self.reached = on or self._is_time(state)
-        set_enabled(model, self.reached)
+        self.reached = on
+        set_enabled(model, on or self._is_time(state))
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not self.reached and self._is_time(state):

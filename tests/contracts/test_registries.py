@@ -5,17 +5,22 @@ import dataclasses
 import pytest
 import torch
 
+from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
 from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.distillation.signal import Signal
 from hf_compress.distillation.teacher import Teacher
 from hf_compress.pruning.allocation import Allocation
+from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criterion import Criterion
+from hf_compress.pruning.masks import Masks
 from hf_compress.pruning.pattern import Pattern
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedule import Schedule
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.scheme import Scheme
 from hf_compress.recipe.build import build
+from hf_compress.recipe.consistency import find_problems
 
 KINDS = (Criterion, Pattern, Schedule, Allocation, Scheme, DistillationLoss, Teacher)
 
@@ -48,6 +53,29 @@ def test_a_criterion_scores_in_fp32_without_touching_the_weight(cls):
     score = cls().score(weight, stats)
     assert score.shape == weight.shape and score.dtype is torch.float32
     assert torch.equal(weight, before)
+
+
+def needy_criteria():
+    """Built-in ones that need statistics, and one that does, so that the contract is tested without one."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Needy(Criterion):
+        name = "needy"
+        needs = ("input_norm",)
+
+    return [cls for cls in (*Criterion.available().values(), Needy) if cls.needs]
+
+
+@pytest.mark.parametrize("cls", needy_criteria())
+def test_a_criterion_without_its_statistics_is_refused_before_anything_is_pruned(cls):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    before = model[0].weight.clone()
+    job = Pruning(criterion=cls())
+    for attempt in (Masks, prune):
+        with pytest.raises(CompressionError, match=f"'{cls.name}' needs {cls.needs[0]} of 0"):
+            attempt(model, job)
+    assert [problem.path for problem in find_problems({"pruning": job})] == ["pruning.criterion"]
+    assert torch.equal(model[0].weight, before)
 
 
 @pytest.mark.parametrize("cls", members(Pattern))

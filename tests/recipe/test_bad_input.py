@@ -351,6 +351,16 @@ FRESH_MISTAKES = {
         {"training.max_steps": DROP, "training.num_train_epochs": 1, "quantization.begin": 500},
         "quantization.begin: quantization begins at step 500, but training has ",
     ),
+    "a best model that no evaluation finds": (
+        {"training.eval_strategy": "steps", "training.save_strategy": "best", "training.eval_delay": 5}
+        | {"training.metric_for_best_model": "loss"},
+        "eval_delay below the end of training",
+    ),
+    "a best model that no evaluation finds, counted": (
+        {"training.max_steps": DROP, "training.num_train_epochs": 1, "training.load_best_model_at_end": True}
+        | {"training.eval_strategy": "steps", "training.save_strategy": "steps", "training.eval_delay": 10**4},
+        "training.eval_delay: a best model is asked for (load_best_model_at_end, save_strategy 'best' or early stopping)",
+    ),
     "every example dropped": (
         {"training.dataloader_drop_last": True, "training.per_device_train_batch_size": 10**5},
         "training.dataloader_drop_last: drops all ",
