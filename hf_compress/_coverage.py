@@ -25,12 +25,14 @@ class Coverage:
         modules: class -> (matched modules, all modules of the class that hold a weight), for the classes that are matched.
         left: class -> weights that are not matched, largest first. Packed experts, embeddings and convolutions are classes
             like any other; of a parametrized module (weight norm) the class is that of the module.
+        left_out: modules that a class name targets and that stay as they are: name -> why.
     """
 
     matched: int
     total: int
     modules: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     left: Mapping[str, int] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def share(self) -> float:
@@ -51,19 +53,36 @@ class Coverage:
             if len(self.left) > _SHOWN:
                 rest = sum(self.left.values()) - sum(size for _, size in shown)
                 text += f", {len(self.left) - _SHOWN} more kinds {_percent(rest, self.total)}"
+        for reason, names in self._reasons().items():
+            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+            text += f"; left out: {names[0]}{more} ({reason})"
         return text
 
+    def _reasons(self) -> dict[str, list[str]]:
+        """Reason -> the modules left out for it."""
+        found: dict[str, list[str]] = {}
+        for name, reason in self.left_out.items():
+            found.setdefault(reason, []).append(name)
+        return found
+
     def to_plain(self) -> dict[str, Any]:
-        """For sidecar, manifest and report: counts of weights and the share."""
-        return {"matched": self.matched, "total": self.total, "share": self.share, "left": dict(self.left)}
+        """For sidecar, manifest and report: counts of weights, the share, and what was left out by name."""
+        return {
+            "matched": self.matched,
+            "total": self.total,
+            "share": self.share,
+            "left": dict(self.left),
+            "left_out": dict(self.left_out),
+        }
 
 
-def coverage(model: nn.Module, matched: Mapping[str, nn.Module]) -> Coverage:
+def coverage(model: nn.Module, matched: Mapping[str, nn.Module], left_out: Mapping[str, str] | None = None) -> Coverage:
     """The coverage of `matched` in `model`.
 
     Args:
         model: dense, prepared or finalized; not packed, where weights are no parameters.
         matched: modules of the model by name, each with a `weight`, as `match_modules` returns them.
+        left_out: as `select_modules` returns it.
     """
     chosen = {id(module) for module in matched.values()}
     seen: set[int] = set()
@@ -92,6 +111,7 @@ def coverage(model: nn.Module, matched: Mapping[str, nn.Module]) -> Coverage:
         total=reached + sum(left.values()),
         modules={name: (count, holders[name]) for name, count in sorted(hit.items())},
         left=dict(sorted(left.items(), key=lambda item: (-item[1], item[0]))),
+        left_out=dict(left_out or {}),
     )
 
 

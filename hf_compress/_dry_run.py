@@ -7,6 +7,7 @@ weight and compute with it themselves (`multi_head_attention_forward(..., self.q
 
 import contextlib
 import copy
+import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +51,11 @@ def dry_run(model: nn.Module, modules: Mapping[str, nn.Module]) -> DryRun | None
     """
     if getattr(model, "config", None) is None:
         return None
+    with random_state_kept():
+        return _dry_run(model, modules)
+
+
+def _dry_run(model: nn.Module, modules: Mapping[str, nn.Module]) -> DryRun | None:
     twin = skeleton(model)
     if twin is not None:
         watched = {}
@@ -66,42 +72,56 @@ def dry_run(model: nn.Module, modules: Mapping[str, nn.Module]) -> DryRun | None
         return _observe(model, modules)
 
 
-def why_not_in(model: nn.Module, dtype: torch.dtype) -> str:
-    """Why the architecture's forward fails with weights of a type, in the words of torch; empty where it does not.
+def runs_without_memory(model: nn.Module) -> bool:
+    """Whether a probe of the model runs in fp32 on the meta device, where a failure in another type says something."""
+    twin = skeleton(model, torch.float32) if getattr(model, "config", None) is not None else None
+    return twin is not None and failure(twin) == ""
 
-    Some architectures mix the weights' type with one of their own. Tried without memory, so it costs milliseconds; where
-    that pass fails in fp32 as well, nothing is known and the answer is empty.
+
+def skeleton(model: nn.Module, dtype: torch.dtype | None = None) -> Any:
+    """A model of the same class and config without memory, in evaluation mode.
 
     Args:
         model: with a config.
-        dtype: a floating type.
+        dtype: the type in which the class is asked to build it; None leaves torch's.
+
+    Returns:
+        None where the class needs more than a config.
     """
-    twin = skeleton(model) if getattr(model, "config", None) is not None else None
-    if twin is None or _failure(twin.float()) != "":
-        return ""
-    return _failure(twin.to(dtype)) or ""
-
-
-def skeleton(model: nn.Module) -> nn.Module | None:
-    """A model of the same class and config without memory; None where the class needs more than a config."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype or before)
     try:
         with torch.device("meta"):
-            made: nn.Module = type(model)(copy.deepcopy(model.config))  # type: ignore[call-arg]
-        return made.eval()
+            return type(model)(copy.deepcopy(model.config)).eval()  # type: ignore[call-arg]
     except Exception:  # classes of users take what they like
         return None
+    finally:
+        torch.set_default_dtype(before)
+
+
+@contextlib.contextmanager
+def random_state_kept() -> Iterator[None]:
+    """Whatever the block draws, the random numbers after it are those that would have come without it."""
+    import numpy
+
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    python, vector = random.getstate(), numpy.random.get_state()
+    try:
+        with torch.random.fork_rng(devices=devices):
+            yield
+    finally:
+        random.setstate(python)
+        numpy.random.set_state(vector)
 
 
 @contextlib.contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode; afterwards the modes, buffers and random numbers are what they were."""
+    """Evaluation mode; afterwards the modes and buffers are what they were."""
     modes = {module: module.training for module in model.modules()}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
-    devices = sorted({parameter.device.index for parameter in model.parameters() if parameter.device.type == "cuda"})
     try:
-        with torch.random.fork_rng(devices=devices):
-            model.eval()
-            yield
+        model.eval()
+        yield
     finally:
         for module, mode in modes.items():
             module.training = mode
@@ -115,27 +135,36 @@ def _observe(model: nn.Module, modules: Mapping[str, nn.Module]) -> DryRun | Non
     """One pass with the modules watched; None where it does not end."""
     watcher = _Watcher(modules)
     with watcher.watching():
-        failure = _failure(model)
-    return watcher.seen() if failure == "" else None
+        ended = failure(model) == ""
+    return watcher.seen() if ended else None
 
 
-def _failure(model: nn.Module) -> str | None:
-    """Why a probe of two rows does not run, nor one of one; empty where it does, None where there is no probe."""
-    failure = ""
-    for batch_size in (2, 1):
-        batch: dict[str, Any] | None = probe_inputs(model, batch_size)
-        if batch is None:
-            return None
-        if hasattr(model.config, "use_cache"):
-            batch["use_cache"] = False  # as in training
+def failure(model: nn.Module) -> str | None:
+    """Why no probe of the model runs; empty where one does, None where there is none."""
+    reasons = []
+    for batch in _probes(model):
         try:
             with torch.no_grad():
                 model(**batch)
         except Exception as error:  # what a forward refuses it refuses in its own way
-            failure = " ".join(str(error).split())[:200] or type(error).__name__
+            reasons.append(" ".join(str(error).split())[:200] or type(error).__name__)
         else:
             return ""
-    return failure
+    # That it has no memory says nothing about the model.
+    return next((reason for reason in reasons if "meta tensor" not in reason), reasons[0]) if reasons else None
+
+
+def _probes(model: Any) -> Iterator[dict[str, Any]]:
+    """Two rows; with a mask, without which some look for padding; one row, where a classifier knows no padding."""
+    for rows, masked in ((2, False), (2, True), (1, False)):
+        batch: dict[str, Any] | None = probe_inputs(model, rows)
+        if batch is None:
+            return
+        if hasattr(model.config, "use_cache"):
+            batch["use_cache"] = False  # as in training
+        if masked and "input_ids" in batch:
+            batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+        yield batch
 
 
 class _Watcher(TorchFunctionMode):

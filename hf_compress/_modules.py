@@ -8,12 +8,14 @@ or `re:` and a regular expression matched from the start of the name.
 import collections
 import contextlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from hf_compress._dry_run import failure, random_state_kept, runs_without_memory, skeleton
 from hf_compress._errors import CompressionError
 
 _OUTER = ("module.", "base_model.model.")
@@ -102,6 +104,27 @@ class Selection:
     modules: dict[str, nn.Module]
     left_out: dict[str, str]
 
+    def without(self, reasons: Mapping[str, str], targets: Sequence[str], setting: str) -> "Selection":
+        """The same with more modules left out.
+
+        Args:
+            reasons: canonical name -> why it cannot be compressed.
+            targets: as they were matched.
+            setting: how the error names the setting.
+
+        Raises:
+            CompressionError: a target names one of them, by its name or a `re:` pattern, or nothing else is left.
+        """
+        from compressed_tensors.utils.match import match_name
+
+        for name, reason in reasons.items():
+            if any(match_name(name, target) for target in targets) or len(reasons) == len(self.modules):
+                raise CompressionError(
+                    f"{setting}: {name} cannot be compressed: {reason}; add '{name}' to {setting}.ignore"
+                )
+        kept = {name: module for name, module in self.modules.items() if name not in reasons}
+        return Selection(modules=kept, left_out={**self.left_out, **reasons})
+
 
 def match_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[str], setting: str) -> dict[str, nn.Module]:
     """The modules of `select_modules`, where what was left out does not matter."""
@@ -125,7 +148,7 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
             out, or a module that was named cannot be compressed: its weight is computed, or shared with another module
             (tied embeddings), which compressing would change silently.
     """
-    from compressed_tensors.utils.match import is_match, match_name
+    from compressed_tensors.utils.match import is_match
 
     modules = {canonical_name(name): module for name, module in model.named_modules() if name}
     for pattern in (*targets, *ignore):
@@ -151,11 +174,7 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
         tied = [other for other in owners[id(getattr(module, "weight", None))] if other != name]
         if reason := _obstacle(module, tied):
             left_out[name] = reason
-    for name, reason in left_out.items():
-        if any(match_name(name, target) for target in targets) or len(left_out) == len(matched):
-            raise CompressionError(f"{setting}: {name} cannot be compressed: {reason}; add '{name}' to {setting}.ignore")
-    matched = {name: module for name, module in matched.items() if name not in left_out}
-    return Selection(modules=matched, left_out=left_out)
+    return Selection(modules=matched, left_out={}).without(left_out, targets, setting)
 
 
 def _obstacle(module: nn.Module, tied: Sequence[str]) -> str:
@@ -191,16 +210,42 @@ def cast_weights(model: nn.Module, dtype: str) -> nn.Module:
     `wo` beside float16, the router's bias of many mixtures of experts): it stays in fp32.
 
     Raises:
-        CompressionError: `dtype` names no floating torch type.
+        CompressionError: see `check_dtype`; the model is as it was then.
+    """
+    target = check_dtype(model, dtype)
+    if target is not None:
+        _cast(model, target)
+    return model
+
+
+def check_dtype(model: nn.Module, dtype: str) -> torch.dtype | None:
+    """The torch type of a name, in which the architecture computes; None for "auto".
+
+    Raises:
+        CompressionError: it names no floating torch type, or the architecture mixes it with a type of its own.
     """
     if dtype == "auto":
-        return model
+        return None
     target = floating_type(dtype)
+    with random_state_kept():
+        twin = skeleton(model, target) if target.itemsize < 4 and runs_without_memory(model) else None
+        reason = failure(_cast(twin, target)) if twin is not None else ""
+    if twin is not None and reason:
+        raise CompressionError(
+            f"{twin.config.model_type} does not run with weights stored in {dtype} ({reason}); store them in float32"
+        )
+    return target
+
+
+def _cast(model: Any, target: torch.dtype) -> Any:
     persistent = set(model.state_dict())
     kept = _loaded_in_fp32(model, target)
+    built = skeleton(model, target) if getattr(model, "config", None) is not None else None
+    # What a class builds in fp32 whatever the model's type is loaded so, too (DeBERTa's q_bias).
+    own = {} if built is None else {name: tensor.dtype for name, tensor in built.state_dict().items()}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if name in persistent and tensor.is_floating_point():
-            wide = kept is not None and kept.search(name)
+            wide = own.get(name) == torch.float32 or (kept is not None and kept.search(name))
             tensor.data = tensor.data.to(torch.float32 if wide else target)
     if hasattr(model, "config"):
         model.config.dtype = target

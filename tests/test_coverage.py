@@ -25,7 +25,7 @@ def test_by_hand_matrices_count_and_biases_do_not():
     assert found.sentence("pruned") == (
         "pruned 1 of 2 Linear, 32.4 % of the weights; left: Embedding 27.0 %, Conv1d 24.3 %, Linear 16.2 %"
     )
-    assert found.to_plain() == {"matched": 24, "total": 74, "share": 24 / 74, "left": dict(found.left)}
+    assert found.to_plain() == {"matched": 24, "total": 74, "share": 24 / 74, "left": dict(found.left), "left_out": {}}
 
 
 def test_packed_experts_are_named_and_counted():
@@ -108,3 +108,12 @@ def test_the_model_is_only_looked_at():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     coverage(model, {})
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_modules_left_out_by_name_are_in_the_sentence_with_the_reason():
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), nn.Linear(4, 4))
+    found = coverage(model, {"0": model[0]}, {"1": "it is tied", "2": "it is tied"})
+    assert found.sentence("pruned") == (
+        "pruned 1 of 3 Linear, 33.3 % of the weights; left: Linear 66.7 %; left out: 1 and 1 more (it is tied)"
+    )
+    assert found.to_plain()["left_out"] == {"1": "it is tied", "2": "it is tied"}

@@ -110,7 +110,7 @@ def requantize(
     args = quantization.scheme.to_compressed_tensors(quantization.targets).weights
     assert args is not None
     errors: dict[str, tuple[float, float]] = {}
-    for name, module in check_model(model, quantization).items():
+    for name, module in check_model(model, quantization).modules.items():
         weight: Tensor = module.weight.data  # type: ignore[assignment, union-attr]
         errors[name] = _square(fake_quantize_weight(weight, args) - weight), _square(weight)
     quantize(model, quantization)

@@ -3,7 +3,7 @@
 from torch import nn
 
 from hf_compress.quantization.configuration import Quantization
-from hf_compress.quantization.qat import convert, prepare
+from hf_compress.quantization.qat import announce, convert, prepare
 
 
 def quantize(model: nn.Module, quantization: Quantization) -> list[str]:
@@ -20,4 +20,5 @@ def quantize(model: nn.Module, quantization: Quantization) -> list[str]:
         CompressionError: nothing matches, or a module cannot be quantized.
     """
     prepare(model, quantization)
+    announce(model)
     return convert(model)

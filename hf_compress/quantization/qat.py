@@ -1,19 +1,26 @@
 """Quantization-aware training: prepare a model, train it, convert it."""
 
+import logging
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from hf_compress import _distributed
+from hf_compress._coverage import Coverage, coverage
+from hf_compress._dry_run import dry_run
 from hf_compress._errors import CompressionError
 from hf_compress._finite import check_finite
-from hf_compress._modules import match_modules
+from hf_compress._modules import Selection, canonical_name, select_modules
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_input, fake_quantize_weight, weight_qparams
+from hf_compress.quantization.rehearsal import loadable_scheme
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationScheme
+
+logger = logging.getLogger(__name__)
 
 
 class FakeQuantizedLinear(nn.Linear):
@@ -37,34 +44,51 @@ class FakeQuantizedLinear(nn.Linear):
         return functional.linear(input, weight, self.bias)
 
 
-def check_model(model: nn.Module, quantization: Quantization) -> dict[str, nn.Module]:
-    """The modules `quantization` names, refused where one cannot be quantized.
+BYPASSED = "the architecture reads its weight by itself instead of calling it"
+"""Why a module stays dense whose forward never runs: training would not see it quantized, and the export would round it."""
+
+
+def check_model(model: nn.Module, quantization: Quantization) -> Selection:
+    """The modules `quantization` names, refused where one cannot be quantized or the result could not be loaded.
 
     Returns:
-        Modules by name, in the model's order.
+        The modules, and what was left out although its class was named: tied and computed weights, subclasses of Linear
+        with a forward of their own, and modules that a dry run shows to be bypassed.
 
     Raises:
-        CompressionError: nothing matches, a module is no plain Linear, or the group size does not divide its inputs.
+        CompressionError: nothing matches, a module that was named cannot be quantized, the group size does not divide the
+            inputs of a module, or transformers would not load the scheme for this architecture.
     """
-    modules = match_modules(model, quantization.targets, quantization.ignore, "quantization")
+    selection = _fitting(model, quantization)
+    loadable_scheme(model, selection.modules, quantization)
+    return selection
+
+
+def _fitting(model: nn.Module, quantization: Quantization) -> Selection:
+    """What can be quantized."""
+    selection = select_modules(model, quantization.targets, quantization.ignore, "quantization")
     weights = quantization.scheme.to_compressed_tensors(quantization.targets).weights
     group_size = weights.group_size if weights is not None else None
-    for name, module in modules.items():
-        if not isinstance(module, nn.Linear) or type(module).forward not in (
-            nn.Linear.forward,
-            FakeQuantizedLinear.forward,
-        ):
-            raise CompressionError(
-                f"quantization: {name} is a {type(module).__name__}, and only plain Linear modules can be quantized;"
-                f" add '{name}' to quantization.ignore"
-            )
+    plain = (nn.Linear.forward, FakeQuantizedLinear.forward)
+    special = {
+        name: f"it is a {type(module).__name__}, and only plain Linear modules can be quantized"
+        for name, module in selection.modules.items()
+        if not isinstance(module, nn.Linear) or type(module).forward not in plain
+    }
+    selection = selection.without(special, quantization.targets, "quantization")
+    fresh = {name: module for name, module in selection.modules.items() if not isinstance(module, FakeQuantizedLinear)}
+    seen = dry_run(model, fresh) if fresh else None
+    bypassed = {name: BYPASSED for name in fresh if seen is not None and name in seen.bypassed}
+    selection = selection.without(bypassed, quantization.targets, "quantization")
+    for name, module in selection.modules.items():
+        assert isinstance(module, nn.Linear)
         if group_size and module.in_features % group_size:
             fits = [size for size in (128, 64, 32, 16) if module.in_features % size == 0]
             raise CompressionError(
                 f"quantization: group_size={group_size} does not divide the {module.in_features} inputs of {name}; "
                 + (f"set scheme.group_size to {fits[0]}" if fits else f"add '{name}' to quantization.ignore")
             )
-    return modules
+    return selection
 
 
 def prepare(model: nn.Module, quantization: Quantization, enabled: bool = True) -> dict[str, nn.Module]:
@@ -81,13 +105,49 @@ def prepare(model: nn.Module, quantization: Quantization, enabled: bool = True) 
     Raises:
         CompressionError: see `check_model`.
     """
-    modules = check_model(model, quantization)
-    scheme = quantization.scheme.to_compressed_tensors(quantization.targets)
-    for module in modules.values():
+    selection = _fitting(model, quantization)
+    scheme = loadable_scheme(model, selection.modules, quantization)
+    for module in selection.modules.values():
         module.__class__ = FakeQuantizedLinear
         module.qat_scheme = scheme  # type: ignore[assignment]
         module.qat_enabled = enabled  # type: ignore[assignment]
-    return modules
+    for name, reason in selection.left_out.items():
+        keep_dense(model.get_submodule(name), reason)
+    return selection.modules
+
+
+def keep_dense(module: nn.Module, reason: str) -> None:
+    """Leave a module out, and note on it why; one that was prepared becomes a Linear again."""
+    if isinstance(module, FakeQuantizedLinear):
+        module.__class__ = nn.Linear  # type: ignore[assignment]
+        del module.qat_scheme, module.qat_enabled
+    module.left_dense = reason  # type: ignore[assignment]
+
+
+def left_dense(model: nn.Module) -> dict[str, str]:
+    """The modules that `prepare` or the first training step left out: canonical name -> why."""
+    return {
+        canonical_name(name): module.left_dense  # type: ignore[misc]
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "left_dense", None), str)
+    }
+
+
+def quantized_coverage(model: nn.Module) -> Coverage:
+    """How much of a prepared or converted model is quantized, and what was left out."""
+    quantized = {
+        canonical_name(name): module
+        for name, module in model.named_modules()
+        if isinstance(module, FakeQuantizedLinear) or getattr(module, "quantization_scheme", None) is not None
+    }
+    return coverage(model, quantized, left_dense(model))
+
+
+def announce(model: nn.Module) -> None:
+    """Log how much of the model is quantized, as a warning where it is less than half."""
+    if _distributed.is_main():
+        found = quantized_coverage(model)
+        logger.log(logging.INFO if found.share >= 0.5 else logging.WARNING, "%s", found.sentence("quantized"))
 
 
 def set_enabled(model: nn.Module, enabled: bool) -> None:

@@ -16,6 +16,7 @@ from transformers import CompressedTensorsConfig, PreTrainedConfig, PreTrainedMo
 from transformers.quantizers.base import HfQuantizer
 
 from hf_compress._errors import CompressionError
+from hf_compress.quantization.stored import complete_config
 
 
 class Serializer(HfQuantizer):
@@ -76,6 +77,7 @@ def quantization_settings(model: nn.Module) -> dict[str, Any]:
     """`quantization_config` of config.json, as compressed-tensors writes it."""
     settings = ModelCompressor.from_pretrained_model(model).quantization_config
     assert settings is not None
+    complete_config(settings, model)
     settings.quantization_status = QuantizationStatus.COMPRESSED
     return {
         "version": compressed_tensors.__version__,

@@ -17,7 +17,8 @@ from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.configuration import Quantization
-from hf_compress.quantization.qat import is_enabled, set_enabled
+from hf_compress.quantization.qat import announce, is_enabled, set_enabled
+from hf_compress.training.bypassed import BypassWatch
 from hf_compress.training.free_zeros import read_free_zeros
 from hf_compress.training.sidecar import SIDECAR
 
@@ -128,14 +129,17 @@ def _announce(masks: Masks, model: nn.Module, held: int, step: int | None, asked
 class QuantizationCallback(TrainerCallback):
     """Switches fake quantization on at its point of the schedule, and never off again.
 
+    When training begins it says how much of the model is quantized; the first step shows what is passed by.
+
     Attributes:
-        reached: fake quantization is on, and this run or the one it goes on from has trained a step up to there.
+        reached: fake quantization is on.
     """
 
     def __init__(self, quantization: Quantization) -> None:
         self.quantization = quantization
         self.reached = False
         self._resumed: bool | None = None
+        self._watch = BypassWatch(quantization)
 
     def go_on_from(self, on: bool | None) -> None:
         """Take up a checkpoint when training begins.
@@ -150,8 +154,16 @@ class QuantizationCallback(TrainerCallback):
         model: nn.Module = kwargs["model"]
         on = is_enabled(model) if self._resumed is None else self._resumed
         self._resumed = None
-        self.reached = on
-        set_enabled(model, on or self._is_time(state))
+        self.reached = on or self._is_time(state)
+        set_enabled(model, self.reached)
+        announce(model)
+        if not args.torch_compile:  # the watch would break the graph
+            self._watch.begin(model)
+
+    def on_pre_optimizer_step(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        self._watch.end()
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         if not self.reached and self._is_time(state):

@@ -61,10 +61,11 @@ def test_a_dense_model_is_refused_and_nothing_is_written(tmp_path):
 
 
 def test_several_processes_are_refused(tmp_path, monkeypatch):
+    model = quantized()
     monkeypatch.setattr(torch.distributed, "is_initialized", lambda: True)
     monkeypatch.setattr(torch.distributed, "get_world_size", lambda: 2)
     with pytest.raises(CompressionError, match="splits modules over ranks; end the group first"):
-        save_compressed(quantized(), tmp_path / "model")
+        save_compressed(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 
 

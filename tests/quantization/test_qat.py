@@ -147,7 +147,8 @@ def test_converting_a_dense_model_is_refused():
 def test_conv1d_is_refused_by_name_with_the_way_out():
     quantization = Quantization(targets=["Conv1D"])
     message = (
-        r"transformer\.h\.0\.attn\.c_attn is a Conv1D, and only plain Linear modules can be quantized; add '.*' to quanti"
+        r"transformer\.h\.0\.attn\.c_attn cannot be compressed: it is a Conv1D, and only plain Linear modules can be"
+        " quantized; add '.*' to quanti"
     )
     with pytest.raises(CompressionError, match=message):
         prepare(tiny_gpt2(), quantization)
@@ -164,7 +165,7 @@ def test_a_linear_with_a_forward_of_its_own_is_refused():
             return 2 * functional.linear(input, self.weight)
 
     model = nn.Sequential(Scaled(16, 16))
-    with pytest.raises(CompressionError, match="0 is a Scaled, and only plain Linear modules"):
+    with pytest.raises(CompressionError, match="0 cannot be compressed: it is a Scaled, and only plain Linear modules"):
         check_model(model, Quantization(scheme=W4A16(group_size=16), targets=["Scaled"]))
 
 
