@@ -20,6 +20,8 @@ class Row:
         quantized_ratio: size of the quantized layers relative to bf16, None without any.
         sparsity: share of exact zeros in the pruned layers before quantization, None without pruning.
         train_s: seconds of training that this row needed on top of the dense model, None when it was not measured.
+        quantized_share: weights of quantized layers / all weights, None without any.
+        zeros_share: zeros of pruned layers / all weights, None without pruning.
     """
 
     name: str
@@ -28,6 +30,8 @@ class Row:
     quantized_ratio: float | None = None
     sparsity: float | None = None
     train_s: float | None = None
+    quantized_share: float | None = None
+    zeros_share: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +44,7 @@ class Report:
         greater_is_better: its direction.
         rows: dense first.
         setting: data, hardware, versions, date.
+        reach: how much of the model was compressed, and what was left, a sentence each.
     """
 
     title: str
@@ -47,6 +52,7 @@ class Report:
     greater_is_better: bool
     rows: tuple[Row, ...]
     setting: dict[str, Any]
+    reach: tuple[str, ...] = ()
 
     def to_plain(self, full: bool = True) -> dict[str, Any]:
         """The content of report.json."""
@@ -56,36 +62,47 @@ class Report:
     @classmethod
     def from_plain(cls, data: dict[str, Any]) -> "Report":
         """Back from report.json."""
-        return cls(**{**data, "rows": tuple(Row(**row) for row in data["rows"])})
+        rows = tuple(Row(**row) for row in data["rows"])
+        return cls(**{**data, "rows": rows, "reach": tuple(data.get("reach", ()))})
 
 
 def table(report: Report) -> str:
     """A markdown table, columns aligned for reading in a terminal too."""
     arrow = "higher is better" if report.greater_is_better else "lower is better"
-    header = ["model", f"{report.metric} ({arrow})", "size on disk", "quantized layers vs bf16", "sparsity", "training"]
-    cells = [
-        [
-            row.name,
-            f"{row.metrics[report.metric]:.4g}" if row.metrics[report.metric] >= 1 else f"{row.metrics[report.metric]:.4f}",
-            format_bytes(row.file_bytes),
-            "-" if row.quantized_ratio is None else f"{row.quantized_ratio:.3f}x",
-            "-" if row.sparsity is None else f"{row.sparsity:.4f}",
-            "-" if row.train_s is None else f"{row.train_s:.0f} s",
-        ]
-        for row in report.rows
-    ]
+    columns: dict[str, list[str]] = {
+        "model": [row.name for row in report.rows],
+        f"{report.metric} ({arrow})": [
+            f"{value:.4g}" if value >= 1 else f"{value:.4f}"
+            for value in (row.metrics[report.metric] for row in report.rows)
+        ],
+        "size on disk": [format_bytes(row.file_bytes) for row in report.rows],
+        "quantized layers vs bf16": _cells(report, "quantized_ratio", "{:.3f}x"),
+        "sparsity": _cells(report, "sparsity", "{:.4f}"),
+        "training": _cells(report, "train_s", "{:.0f} s"),
+    }
+    for name, title in (("quantized_share", "quantized, of all weights"), ("zeros_share", "zeros, of all weights")):
+        if any(getattr(row, name) is not None for row in report.rows):  # reports of older versions do not have them
+            columns[title] = _cells(report, name, "{:.1%}")
+    header, cells = [*columns], [list(line) for line in zip(*columns.values(), strict=True)]
     widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [header, *cells]]
     rule = " | ".join("-" * width for width in widths)
     return "\n".join(f"| {line} |" for line in [lines[0], rule, *lines[1:]])
 
 
+def _cells(report: Report, name: str, form: str) -> list[str]:
+    """A column; a dash where a row has no such value."""
+    values = [getattr(row, name) for row in report.rows]
+    return ["-" if value is None else form.format(value) for value in values]
+
+
 def to_markdown(report: Report) -> str:
     """The content of report.md; refers to report.png beside it."""
     setting = "\n".join(f"- {key}: {value}" for key, value in report.setting.items())
+    reach = "".join(f"The last row: {sentence}.\n" for sentence in report.reach)
     return (
         f"# {report.title}\n\n{table(report)}\n\n![{report.metric} against size](report.png)\n\n"
-        f"Every row was written to disk, loaded again with plain transformers and measured on the test split.\n"
+        f"{reach}Every row was written to disk, loaded again with plain transformers and measured on the test split.\n"
         "Sparsity is the share of exact zeros in the pruned layers before rounding to the quantized grid; rounding adds"
         " more.\nThe last row goes on training from the first row's weights: where it is better than dense, the extra steps"
         " did\nthat, not the compression.\n"

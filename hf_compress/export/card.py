@@ -56,6 +56,7 @@ def render_card(manifest: dict[str, Any], table: str) -> str:
         f"- {method['kind']}: `{method['name']}`" + (f" ({method['reference']})" if method["reference"] else "")
         for method in methods
     )
+    done += "".join(f"\n- reach: {sentence}" for sentence in report.get("reach", ()))
     setting = "\n".join(f"- {key}: {value}" for key, value in report["setting"].items())
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
     fresh = "It starts from fresh weights" + (" that the same run trained." if manifest["task"] else ".")

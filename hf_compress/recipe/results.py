@@ -11,10 +11,11 @@ from hf_compress._folders import remove, written_beside
 from hf_compress._modules import cast_weights
 from hf_compress._runtimes import describe_storage
 from hf_compress.evaluation.report import Report, Row
+from hf_compress.evaluation.shares import describe_reach, measure_shares
 from hf_compress.evaluation.size import measure_size
 from hf_compress.export.compressed_tensors import write_compressed
 from hf_compress.export.dense import write_dense
-from hf_compress.pruning.prune import measure_sparsity, prune
+from hf_compress.pruning.prune import prune
 from hf_compress.quantization.ptq import quantize
 from hf_compress.recipe.documents import describe_machine, describe_methods, write_documents
 from hf_compress.recipe.models import load_model
@@ -41,7 +42,7 @@ def publish_folder(
         plan: the run's.
         folder: the run's.
         dense: where the dense model lies.
-        model: the finalized student; consumed.
+        model: the finalized student.
         device: where to measure.
         dense_s: seconds the dense model trained, if known.
         train_s: seconds the student trained, if known.
@@ -52,15 +53,15 @@ def publish_folder(
     if recipe.evaluation.untrained and (recipe.pruning is not None or recipe.quantization is not None):
         rows.append(_untrained_row(plan, folder.rows / "untrained", dense, device))
     with written_beside(folder.compressed) as part:
-        sparsity = None if recipe.pruning is None else measure_sparsity(model, recipe.pruning)[""]
-        write_model(plan, model, part)
-        rows.append(_measure(plan, part, "ours", device, sparsity=sparsity, train_s=train_s))
+        write_model(plan, model, part, place=folder.compressed)
+        rows.append(_measure(plan, part, "ours", device, train_s=train_s, **measure_shares(model, recipe.pruning)))
         report = Report(
             title=recipe.display_name,
             metric=plan.task.metric,
             greater_is_better=plan.task.greater_is_better,
             rows=tuple(rows),
             setting=_setting(plan, device),
+            reach=describe_reach(model, recipe.pruning),
         )
         write_documents(
             report,
@@ -90,12 +91,12 @@ def read_report(folder: Path) -> Report:
         ) from error
 
 
-def write_model(plan: "Plan", model: Any, folder: Path) -> None:
-    """The student as the recipe exports it, into a folder that exists."""
+def write_model(plan: "Plan", model: Any, folder: Path, place: Path | None = None) -> None:
+    """The student as the recipe exports it, into a folder that exists; `place` is what refusals call it."""
     if plan.recipe.quantization is not None:
-        write_compressed(model, folder, plan.processor)
+        write_compressed(model, folder, plan.processor, place=place)
     else:
-        write_dense(model, folder, plan.processor)
+        write_dense(model, folder, plan.processor, place=place)
 
 
 def _dense_row(plan: "Plan", folder: Path, dense: str, device: torch.device, seconds: float | None) -> Row:
@@ -109,16 +110,14 @@ def _untrained_row(plan: "Plan", folder: Path, dense: str, device: torch.device)
     """The dense model pruned and rounded in one go: what compression costs without training."""
     recipe = plan.recipe
     model = load_model(plan.task.model_class(), dense, plan.config, plan.args.seed)
-    sparsity = None
     if recipe.pruning is not None:
         prune(model, recipe.pruning)
-        sparsity = measure_sparsity(model, recipe.pruning)[""]
     cast_weights(model, recipe.export.dtype)
     if recipe.quantization is not None:
         quantize(model, recipe.quantization)
     folder.mkdir()
     write_model(plan, model, folder)
-    return _measure(plan, folder, "compressed without training", device, sparsity=sparsity)
+    return _measure(plan, folder, "compressed without training", device, **measure_shares(model, recipe.pruning))
 
 
 def _measure(
@@ -126,8 +125,7 @@ def _measure(
     folder: Path,
     name: str,
     device: torch.device,
-    sparsity: float | None = None,
-    train_s: float | None = None,
+    **facts: Any,
 ) -> Row:
     """Reload with plain transformers and measure on the test split."""
     model = plan.task.model_class().from_pretrained(folder, trust_remote_code=False).to(device)
@@ -140,8 +138,7 @@ def _measure(
         metrics=metrics,
         file_bytes=size["file_bytes"],
         quantized_ratio=size["quantized_ratio"],
-        sparsity=sparsity,
-        train_s=train_s,
+        **facts,
     )
 
 

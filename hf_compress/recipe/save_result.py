@@ -18,9 +18,10 @@ from hf_compress._modules import cast_weights
 from hf_compress._registry import dump
 from hf_compress._runtimes import describe_storage
 from hf_compress.evaluation.report import Report, Row
+from hf_compress.evaluation.shares import describe_reach, measure_shares
 from hf_compress.export.compressed_tensors import write_compressed
 from hf_compress.export.dense import write_dense
-from hf_compress.pruning.prune import measure_sparsity, prune
+from hf_compress.pruning.prune import prune
 from hf_compress.quantization.ptq import quantize
 from hf_compress.recipe.documents import describe_machine, describe_methods, write_documents
 from hf_compress.recipe.measure import Measure
@@ -111,15 +112,16 @@ def save_result(
         if dense is not None:
             with tempfile.TemporaryDirectory(dir=part.parent, prefix=f".{folder.name}.rows-") as place:
                 rows += _reference_rows(trainer, dense, Path(place), dtype, measure, untrained)
-        sparsity = None if trainer.pruning is None else measure_sparsity(model, trainer.pruning)[""]
-        _write(trainer, model, part)
-        rows.append(measure.row(part, "ours", sparsity=sparsity, train_s=trainer.train_s() or None))
+        _write(trainer, model, part, place=folder)
+        shares = measure_shares(model, trainer.pruning)
+        rows.append(measure.row(part, "ours", train_s=trainer.train_s() or None, **shares))
         report = Report(
             title=title or folder.name,
             metric=measure.metric,
             greater_is_better=_direction(trainer, measure.metric, greater_is_better),
             rows=tuple(rows),
             setting=_setting(trainer, model, examples, compared=dense is not None),
+            reach=describe_reach(model, trainer.pruning),
         )
         write_documents(
             report,
@@ -184,24 +186,23 @@ def _reference_rows(
     rows = [measure.row(folder, "dense")]
     if not untrained or (trainer.pruning is None and trainer.quantization is None):
         return rows
-    model, sparsity = dense(), None
+    model = dense()
     if trainer.pruning is not None:
         prune(model, trainer.pruning)
-        sparsity = measure_sparsity(model, trainer.pruning)[""]
     cast_weights(model, dtype)
     if trainer.quantization is not None:
         quantize(model, trainer.quantization)
     folder = place / "untrained"
     folder.mkdir()
     _write(trainer, model, folder)
-    return [*rows, measure.row(folder, "compressed without training", sparsity=sparsity)]
+    return [*rows, measure.row(folder, "compressed without training", **measure_shares(model, trainer.pruning))]
 
 
-def _write(trainer: Any, model: PreTrainedModel, folder: Path) -> None:
+def _write(trainer: Any, model: PreTrainedModel, folder: Path, place: Path | None = None) -> None:
     if trainer.quantization is not None:
-        write_compressed(model, folder, trainer.processing_class)
+        write_compressed(model, folder, trainer.processing_class, place=place)
     else:
-        write_dense(model, folder, trainer.processing_class)
+        write_dense(model, folder, trainer.processing_class, place=place)
 
 
 def _direction(trainer: Any, metric: str, given: bool | None) -> bool:

@@ -1,6 +1,7 @@
 """The report as data, as a table and as files."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
@@ -29,6 +30,23 @@ def test_the_table_by_hand():
         "| dense | 4.901                        | 2.10 MB      | -                        | -        | 12 s     |",
         "| ours  | 1.235e+04                    | 942.48 KB    | 0.258x                   | 0.5000   | -        |",
     ]
+
+
+def test_shares_of_all_weights_have_columns_and_a_sentence_where_they_are_known():
+    dense, ours = report().rows
+    rows = (dense, replace(ours, quantized_share=0.107, zeros_share=0.054))
+    new = report(rows=rows, reach=("quantized 8 of 9 Linear, 10.7 % of the weights; left: Experts 85.5 %",))
+    header, _, first, last = table(new).splitlines()
+    assert header.endswith("| training | quantized, of all weights | zeros, of all weights |")
+    assert first.split("|")[-3:-1] == [" -                         ", " -                     "]
+    assert last.split("|")[-3:-1] == [" 10.7%                     ", " 5.4%                  "]
+    assert "The last row: quantized 8 of 9 Linear, 10.7 % of the weights; left: Experts 85.5 %.\n" in to_markdown(new)
+    assert Report.from_plain(json.loads(json.dumps(new.to_plain()))) == new
+    old = report().to_plain()
+    del old["reach"]
+    for row in old["rows"]:
+        del row["quantized_share"], row["zeros_share"]
+    assert Report.from_plain(old) == report()
 
 
 def test_shares_have_four_decimals():

@@ -50,6 +50,12 @@ def test_the_text_says_what_was_measured_and_done():
     assert "It starts from `someone/model`." in text
 
 
+def test_what_compression_left_is_named():
+    sentence = "quantized 8 of 9 Linear, 10.7 % of the weights; left: MixtralExperts 85.5 %"
+    assert f"- reach: {sentence}\n\n## Measured on" in card(report={**REPORT.to_plain(), "reach": [sentence]})
+    assert "reach" not in card()
+
+
 @pytest.mark.parametrize("base", [None, "./model", "/data/model", "~/model"])
 def test_a_base_that_is_not_on_the_hub_stays_out_of_the_front_matter(base):
     data = ModelCard(card(base_model=base)).data

@@ -1,0 +1,43 @@
+"""How much of a model was compressed, of all its weights: "sparsity 0.5" of a twentieth of them is 0.025."""
+
+from typing import Any
+
+from torch import nn
+
+from hf_compress._coverage import Coverage, coverage
+from hf_compress._modules import canonical_name, match_modules
+from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.prune import measure_sparsity
+
+
+def measure_shares(model: nn.Module, pruning: Pruning | None) -> dict[str, Any]:
+    """A report row's shares, of a model that is pruned, or converted by `quantize` or `finalize`, or both.
+
+    Returns:
+        sparsity: exact zeros / weights of the pruned layers; zeros_share: the same zeros / all weights of the model; both
+        None without pruning. quantized_share: weights of the quantized layers / all weights, None without any. Weights are
+        the entries of parameters of two or more dimensions, a tied one once.
+    """
+    sparsity = None if pruning is None else measure_sparsity(model, pruning)[""]
+    pruned, quantized = _pruned(model, pruning), _quantized(model)
+    return {
+        "sparsity": sparsity,
+        "zeros_share": None if sparsity is None or pruned is None else sparsity * pruned.share,
+        "quantized_share": None if quantized is None else quantized.share,
+    }
+
+
+def describe_reach(model: nn.Module, pruning: Pruning | None) -> tuple[str, ...]:
+    """A sentence for pruning and one for quantization: how much each reached, and which kinds of weights it left."""
+    reached = {"pruned": _pruned(model, pruning), "quantized": _quantized(model)}
+    return tuple(found.sentence(verb) for verb, found in reached.items() if found is not None)
+
+
+def _pruned(model: nn.Module, pruning: Pruning | None) -> Coverage | None:
+    return None if pruning is None else coverage(model, match_modules(model, pruning.targets, pruning.ignore, "pruning"))
+
+
+def _quantized(model: nn.Module) -> Coverage | None:
+    scheme = "quantization_scheme"
+    found = {canonical_name(name): module for name, module in model.named_modules() if getattr(module, scheme, None)}
+    return coverage(model, found) if found else None
