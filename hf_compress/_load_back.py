@@ -173,7 +173,7 @@ def compare_outputs(
             other = _outputs(fresh.to(model.device) if not hasattr(fresh, "hf_device_map") else fresh, inputs)
     except Exception as error:  # whatever its forward raises, nobody can use it
         reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        refuse(place, f"the loaded checkpoint does not run ({reason}); leave the quantization out, or take another scheme")
+        refuse(place, f"the loaded checkpoint does not run ({reason}); {_other_storage(model)}")
     for name, value in own.items():
         if name not in other or not same_bits(value, other[name]):
             worst = distance(value, other[name]) if name in other else float("inf")
@@ -208,12 +208,22 @@ def _outputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
 
 
 def _cause(model: Any, fresh: Any, widened: Sequence[str]) -> str:
+    """Why outputs can differ where every tensor is the same, and the way out."""
     if widened:
         loaded = type_name(fresh.state_dict()[widened[0]].dtype)
-        return f"transformers loads {widened[0]} in {loaded}; store the model with dtype='float32'"
-    if getattr(model, "hf_quantizer", None) is None:
-        return "the model holds something that no checkpoint does; report it with the architecture's name"
-    return "a module computes with its weight by itself, where the scheme does not reach; add it to quantization.ignore"
+        return f"transformers loads {widened[0]} in {loaded}; {_other_storage(model)}"
+    if getattr(model, "hf_quantizer", None) is not None:
+        return "a module computes with its weight by itself, where the scheme does not reach; add it to quantization.ignore"
+    return f"something that is not stored is made in another way when it is loaded; {_other_storage(model)}"
+
+
+def _other_storage(model: Any) -> str:
+    """How else the model can be stored, as the end of a refusal."""
+    if model.dtype != torch.float32:
+        return "store the model with dtype='float32'"
+    if getattr(model, "hf_quantizer", None) is not None:
+        return "take another scheme, or leave the quantization out"
+    return "report it with the architecture's name"
 
 
 def _is_dispatched(model: Any) -> bool:
