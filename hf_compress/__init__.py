@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ArceeFusion": "hf_compress.merging.methods.arcee_fusion",
     "Breadcrumbs": "hf_compress.merging.methods.breadcrumbs",
     "BreadcrumbsTies": "hf_compress.merging.methods.breadcrumbs_ties",
     "CompressionError": "hf_compress._errors",
@@ -103,6 +104,7 @@ if TYPE_CHECKING:
     from hf_compress.merging.lora_extract import extract_lora
     from hf_compress.merging.lora_merge import merge_adapters
     from hf_compress.merging.mergekit_yaml import import_mergekit
+    from hf_compress.merging.methods.arcee_fusion import ArceeFusion
     from hf_compress.merging.methods.breadcrumbs import Breadcrumbs
     from hf_compress.merging.methods.breadcrumbs_ties import BreadcrumbsTies
     from hf_compress.merging.methods.dare_linear import DareLinear

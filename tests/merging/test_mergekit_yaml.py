@@ -221,7 +221,7 @@ def test_settings_without_effect_are_said():
         ("models: []", "line 1: merge_method is missing"),
         (LINEAR + "dtyp: 1", "line 4: unknown key of a mergekit configuration 'dtyp'; did you mean 'dtype'?"),
         (LINEAR.replace("linear", "linaer"), "line 2: unknown merge_method 'linaer'; did you mean 'linear'?"),
-        (LINEAR.replace("linear", "arcee_fusion"), "line 2: unknown merge_method 'arcee_fusion'"),
+        (LINEAR.replace("linear", "ramplus_tl"), "line 2: unknown merge_method 'ramplus_tl'"),
         (
             "merge_method: linear",
             "line 1: exactly one of models, slices and modules must stand, and here it is none of them",

@@ -75,6 +75,7 @@ METHODS: dict[str, MergekitMethod] = {
     "breadcrumbs_ties": _task_vectors(normalize=False, rescale=False, gamma=0.01),
     "model_stock": MergekitMethod(base="required", inputs=(3, None), shared={"filter_wise": False}),
     "sce": MergekitMethod(base="required", shared={"select_topk": 1.0}, idle=("int8_mask",)),
+    "arcee_fusion": MergekitMethod(base="required", inputs=(2, 2), idle=("int8_mask", "normalize", "rescale")),
     "nearswap": MergekitMethod(base="required", inputs=(2, 2), shared={"t": REQUIRED}),
     "passthrough": MergekitMethod(base="input", inputs=(1, 1), own={"scale": None}),
 }
