@@ -87,9 +87,9 @@ def merge(
 ) -> None:
     """Merge models into one; started again, an interrupted merge goes on."""
     _quiet()
-    from hf_compress.recipe.jobs.merge import load_merge
+    from hf_compress.recipe.merge_stages import load_any_merge
 
-    job = load_merge(config, out, overrides or ())
+    job = load_any_merge(config, out, overrides or ())
     if only_check:
         _check(job, config)
         return

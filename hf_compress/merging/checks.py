@@ -61,6 +61,8 @@ def _members(merge: Merge) -> Iterable[str]:
         yield "members is empty; name at least one model"
     if merge.method.needs_base and merge.base is None:
         yield f"base is missing, and {merge.method.name} merges differences to it; name the model they were trained from"
+    if merge.base_adapter is not None and merge.base is None:
+        yield "base_adapter changes the base, and base is missing; name it, or give the adapter to a member"
     if merge.sparsity.policy == "base" and merge.base is None:
         yield "sparsity.policy: base keeps what is not zero in the base, and base is missing; name the base"
 

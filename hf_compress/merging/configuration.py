@@ -173,6 +173,7 @@ class Merge:
         members: the models, in order.
         base: the model the members were fine-tuned from; needed by methods on task vectors. The result has its names,
             config and tokenizer; without a base those of the first member.
+        base_adapter: a PEFT LoRA adapter (folder or Hub id) that is merged into the base's weights first.
         rules: other parameters for some tensors, layers, members.
         slices: layer stacking; None = the members' layers as they are.
         exclude: tensors (names or `re:` patterns) left out of the result.
@@ -195,6 +196,7 @@ class Merge:
     method: MergeMethod = field(default_factory=Linear)
     members: tuple[Member, ...]
     base: str | None = None
+    base_adapter: str | None = None
     rules: tuple[Rule, ...] = ()
     slices: tuple[Slice, ...] | None = None
     exclude: tuple[str, ...] = ()

@@ -129,12 +129,12 @@ class Job:
                 self.sources[label] = dense
 
     def _apply_adapters(self) -> None:
-        for member in self.merge.members:
-            if member.adapter is not None:
-                folder = resolve_folder(member.adapter, member.label)
+        adapters = {BASE: self.merge.base_adapter, **{member.label: member.adapter for member in self.merge.members}}
+        for label, adapter in adapters.items():
+            if adapter is not None:
+                folder = resolve_folder(adapter, label)
                 self._beside.append(folder)
-                self.sources[member.label] = AdaptedSource(self.sources[member.label], Adapter(folder))
-                self._inputs[member.label] = self.sources[member.label]
+                self._inputs[label] = self.sources[label] = AdaptedSource(self.sources[label], Adapter(folder))
 
     def _open_statistics(self) -> dict[str, dict[str, Source]]:
         """Statistic -> label of the member -> its folder, which has the names of the member's checkpoint."""

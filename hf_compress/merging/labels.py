@@ -25,7 +25,7 @@ class PublicMerge:
 
 def publish(merge: Merge) -> PublicMerge:
     """Name every member, and what names members (rules, take, slices, heads, tokenizer) after it."""
-    paths = [merge.base]
+    paths = [merge.base, merge.base_adapter]
     for member in merge.members:
         paths += [member.model, member.adapter, *member.statistics.values()]
     found = {path: local_folder(path) for path in paths if path is not None}
@@ -52,8 +52,8 @@ def publish(merge: Merge) -> PublicMerge:
         )
         for member in job.members
     )
-    base = None if merge.base is None else shown(merge.base)
-    return PublicMerge(job=job, merge=dataclasses.replace(job, members=members, base=base))
+    base, adapter = (None if path is None else shown(path) for path in (merge.base, merge.base_adapter))
+    return PublicMerge(job=job, merge=dataclasses.replace(job, members=members, base=base, base_adapter=adapter))
 
 
 def _labels(merge: Merge, short: Mapping[str, str]) -> dict[str, str]:

@@ -8,6 +8,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.merging.checks import check_merge
 from hf_compress.merging.configuration import BASE, Member, Merge, Tokenizer
+from hf_compress.merging.mergekit.chat_templates import CHAT_TEMPLATES
 from hf_compress.merging.mergekit.methods import METHODS, MergekitMethod
 from hf_compress.merging.mergekit.models import Reference, check_pieces, read_pieces, read_reference, slices_of
 from hf_compress.merging.mergekit.nodes import Node, read_nodes
@@ -18,6 +19,7 @@ _KEYS = (
     *("merge_method", "base_model", "models", "slices", "modules", "parameters", "dtype", "out_dtype"),
     *("tokenizer_source", "tokenizer", "chat_template"),
 )
+_READ_OVER = ("name", "output_dir", "output_path")
 _DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -34,11 +36,6 @@ class Imported:
     notes: tuple[str, ...] = ()
 
 
-def is_mergekit(data: Any) -> bool:
-    """Whether parsed YAML is a mergekit configuration and not a recipe: it names a merge_method, and no job."""
-    return isinstance(data, Mapping) and "merge_method" in data and "job" not in data
-
-
 def import_mergekit(text: str, source: str) -> Imported:
     """Read a mergekit configuration (version 0.1.5).
 
@@ -49,8 +46,22 @@ def import_mergekit(text: str, source: str) -> Imported:
     Raises:
         CompressionError: file, line and one sentence: what is unknown, not supported, or refused by mergekit too.
     """
-    root = read_nodes(text, source)
-    top = {key: node for key, node in root.mapping("a mergekit configuration", _KEYS).items() if node.value is not None}
+    return import_document(read_nodes(text, source))
+
+
+def import_document(root: Node, stages: Mapping[str, str] | None = None) -> Imported:
+    """Read one document.
+
+    Args:
+        root: of its tree.
+        stages: results of other documents of the file: their names, which stand for folders.
+
+    Raises:
+        CompressionError: see `import_mergekit`.
+    """
+    source, names_results = root.source, stages is not None
+    stages = stages or {}
+    top, notes = _top(root, names_results)
     if "merge_method" not in top:
         root.refuse("merge_method is missing, so this is no mergekit configuration")
     name = top["merge_method"].text("merge_method")
@@ -72,21 +83,22 @@ def import_mergekit(text: str, source: str) -> Imported:
     parameters = ParameterReader(known, cls, pieces, outer, labels, top["merge_method"])
     method = parameters.method()
     values = parameters.members(members)
-    base_path = _base_path(base, known, members, top)
+    compared = _compared_with(base, known, members, top)
     try:
         merge = Merge(
             method=method,
             members=tuple(
                 Member(
-                    each.model,
+                    stages.get(each.model, each.model),
                     adapter=each.adapter,
-                    name=None if labels[each] == each.plain else labels[each],
+                    name=None if labels[each] == each.plain and each.model not in stages else labels[each],
                     weight=values[labels[each]].pop("weight", 1.0),
                     values=values[labels[each]],
                 )
                 for each in members
             ),
-            base=base_path,
+            base=None if compared is None else stages.get(compared.model, compared.model),
+            base_adapter=None if compared is None else compared.adapter,
             rules=tuple(parameters.rules),
             slices=slices_of(pieces, labels),
             tokenizer=_tokenizer(top, labels, base),
@@ -102,20 +114,40 @@ def import_mergekit(text: str, source: str) -> Imported:
     problems = check_merge(merge)
     if problems:
         root.refuse("; ".join(problems))
-    return Imported(merge=merge, notes=tuple(dict.fromkeys(parameters.notes)))
+    return Imported(merge=merge, notes=tuple(dict.fromkeys([*notes, *parameters.notes])))
 
 
-def _base_path(base: Reference | None, known: MergekitMethod, members: list[Reference], top: dict[str, Node]) -> str | None:
-    """None where the base is simply the first member, whose config and tokenizer the result has anyway.
+def _top(root: Node, names_results: bool) -> tuple[dict[str, Node], list[str]]:
+    """The keys that say something, and notes about those that do not.
+
+    mergekit reads over every key it does not know. Here that holds for what other tools put there (a name, a place to
+    write to) and for what holds anchors; anything else may be a misspelt setting.
+    """
+    given = root.mapping("a mergekit configuration")
+    notes = []
+    for key, node in given.items():
+        if key in _KEYS:
+            continue
+        if key in _READ_OVER:
+            if key == "name" and names_results:
+                continue
+            notes.append(f"line {node.line}: {key} has no effect; the command says where to write")
+        elif not node.anchored:
+            node.refuse(unknown("key of a mergekit configuration", key, _KEYS))
+    return {key: node for key, node in given.items() if key in _KEYS and node.value is not None}, notes
+
+
+def _compared_with(
+    base: Reference | None, known: MergekitMethod, members: list[Reference], top: dict[str, Node]
+) -> Reference | None:
+    """The base; None where it is simply the first member, whose config and tokenizer the result has anyway.
 
     With other tokenizers it is more: models that lack a token get the base's row.
     """
     aligned = "tokenizer" in top or "tokenizer_source" in top
     if base is None or (known.base == "input" and members[0] == base and not aligned):
         return None
-    if base.adapter is not None:
-        top["base_model"].refuse("a base with an adapter is not supported; merge the adapter into the base first")
-    return base.model
+    return base
 
 
 def _dtype(top: dict[str, Node], key: str) -> Any:
@@ -131,11 +163,11 @@ def _chat_template(top: dict[str, Node]) -> str | None:
     if "chat_template" not in top:
         return None
     template = top["chat_template"].text("chat_template")
-    if template != "auto" and "{" not in template:
-        top["chat_template"].refuse(
-            f"chat_template {template!r} is the name of a template inside mergekit; write the template itself, or auto"
-        )
-    return template
+    if template == "auto" or "{" in template:
+        return template
+    if template not in CHAT_TEMPLATES:
+        top["chat_template"].refuse(unknown("chat_template", template, ["auto", *CHAT_TEMPLATES]))
+    return CHAT_TEMPLATES[template]
 
 
 def _tokenizer(top: dict[str, Node], labels: dict[Reference, str], base: Reference | None) -> Tokenizer | None:

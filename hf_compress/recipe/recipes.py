@@ -11,6 +11,7 @@ from typing import Any, Self
 from hf_compress._registry import Strategy, dump, unknown
 from hf_compress._secrets import refuse_secrets
 from hf_compress._yaml import write_yaml
+from hf_compress.merging.mergekit.kinds import foreign_kind, is_mergekit
 from hf_compress.recipe.build import build_dataclass, right_fields
 from hf_compress.recipe.problems import Problem, RecipeError, problems_in
 from hf_compress.recipe.yaml_text import read_recipe
@@ -54,10 +55,11 @@ class Recipe(Strategy, kind="job", package="hf_compress.recipe.jobs"):
         jobs = cls.available()
         if not isinstance(name, str) or name not in jobs:
             message = unknown("job", name, jobs) if isinstance(name, str) else f"is missing (known: {', '.join(jobs)})"
-            if "merge_method" in data and "job" not in data:
+            if is_mergekit(data):
                 message = (
                     "this is a mergekit configuration; write hf-compress merge FILE OUT, with --check to only check it"
                 )
+            message = foreign_kind(data) or message
             raise RecipeError([Problem(path="job", message=message)])
         job = jobs[name]
         recipe = build_dataclass(job, arguments, "", problems)

@@ -61,6 +61,9 @@ def parse_yaml(text: str, source: str) -> Any:
         data = yaml.load(text, Loader=_Loader)  # a SafeLoader: it builds data, never objects
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
+        if error.problem == "but found another document":
+            message = f"{source} holds several documents, as mergekit-multi files do; hf-compress merge FILE OUT runs those"
+            raise RecipeError([Problem(path="", message=message)]) from error
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise RecipeError([Problem(path="", message=f"{source} is no valid YAML: {error.problem}{where}")]) from error
     except yaml.YAMLError as error:

@@ -16,13 +16,17 @@ from safetensors.torch import load_file, save_file
 from hf_compress import CompressionError
 from hf_compress.merging import merge as merge_module
 from hf_compress.merging.configuration import Member, Merge
+from hf_compress.merging.lora_apply import apply_adapters
 from hf_compress.merging.merge import merge_checkpoints
 from hf_compress.merging.methods.linear import Linear
 from hf_compress.merging.methods.slerp import Slerp
+from hf_compress.merging.methods.task_arithmetic import TaskArithmetic
 from hf_compress.merging.provenance import content_hash, sha256_of
 from hf_compress.merging.source import open_source
 from hf_compress.merging.writer import parse_size
+from tests.merging.adapters import make_adapter
 from tests.merging.zoo import make
+from tests.tiny import tiny_llama
 
 
 @pytest.fixture(scope="module")
@@ -401,3 +405,22 @@ def test_a_size_is_a_number_and_a_unit(text, size):
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(CompressionError, match="is no size"):
         parse_size(text, "max_shard_size")
+
+
+def test_a_base_with_an_adapter_is_the_base_it_is_merged_into(tmp_path):
+    base = tiny_llama(seed=0)
+    base.save_pretrained(tmp_path / "base")
+    tiny_llama(seed=1).save_pretrained(tmp_path / "a")
+    make_adapter(base, tmp_path / "lora", target_modules=["q_proj"])
+    apply_adapters(tmp_path / "base", [tmp_path / "lora"], tmp_path / "applied")
+    settings = {"method": TaskArithmetic(scale=0.5), "members": [Member(str(tmp_path / "a"))]}
+    given = Merge(**settings, base=str(tmp_path / "base"), base_adapter=str(tmp_path / "lora"))
+    result = merge_checkpoints(given, tmp_path / "out")
+    merge_checkpoints(Merge(**settings, base=str(tmp_path / "applied")), tmp_path / "expected")
+    found, expected = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "expected"))
+    for name, tensor in expected.items():
+        assert torch.equal(found[name], tensor)
+    assert set(result.inputs["base"]) == {"model.safetensors", "adapter_model.safetensors"}
+    assert result.merge.base_adapter == "./lora"
+    with pytest.raises(CompressionError, match="base_adapter changes the base, and base is missing"):
+        merge_checkpoints(Merge(members=[Member(str(tmp_path / "a"))], base_adapter=str(tmp_path / "lora")), tmp_path / "x")

@@ -9,8 +9,10 @@ import yaml
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import BASE, Tokenizer
+from hf_compress.merging.mergekit.chat_templates import CHAT_TEMPLATES
+from hf_compress.merging.mergekit.kinds import foreign_kind, holds_several_documents, is_mergekit
 from hf_compress.merging.mergekit.methods import OUR_NAMES
-from hf_compress.merging.mergekit_yaml import import_mergekit, is_mergekit
+from hf_compress.merging.mergekit_yaml import import_mergekit
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.parameters import resolve
 from hf_compress.merging.stacking import stack_layers
@@ -201,6 +203,35 @@ def test_a_chat_template_is_handed_on():
     assert read(LINEAR + "chat_template: '{{ messages[0] }}'").merge.chat_template == "{{ messages[0] }}"
 
 
+def test_a_chat_template_may_be_one_of_mergekits_names():
+    for name, template in CHAT_TEMPLATES.items():
+        assert read(LINEAR + f"chat_template: {name}").merge.chat_template == template
+
+
+def test_a_name_a_place_and_holders_of_anchors_are_read_over():
+    text = "x-common: &common\n  weight: 1\nname: mine\noutput_dir: there\n" + LINEAR.replace("{weight: 1}", "*common")
+    found = read(text)
+    assert found.merge == read(LINEAR).merge
+    places = "has no effect; the command says where to write"
+    assert found.notes == (f"line 3: name {places}", f"line 4: output_dir {places}")
+
+
+def test_a_base_may_have_an_adapter():
+    merge = read(SLERP.replace("base_model: a", "base_model: c+d").replace("{model: a}, ", "")).merge
+    assert (merge.base, merge.base_adapter) == ("c", "d")
+
+
+def test_files_of_other_tools_are_called_by_their_names():
+    assert "this is a mergekit-moe file (experts)" in foreign_kind(
+        {"base_model": "a", "gate_mode": "hidden", "experts": []}
+    )
+    assert "this is a mergekit-evolve file (genome)" in foreign_kind({"genome": {}, "tasks": []})
+    for other in ({"job": "merge", "experts": 1}, {"method": "linear"}, [], None):
+        assert foreign_kind(other) is None
+    assert holds_several_documents(LINEAR + "---\n" + LINEAR) and holds_several_documents("---\na: 1\n---\n")
+    assert not any(map(holds_several_documents, (LINEAR, "---\n" + LINEAR, "", "a: [", "a: 1\n...\n")))
+
+
 def test_settings_without_effect_are_said():
     text = LINEAR.replace("weight: 1", "weight: 1, int8_mask: true, density: 0.5")
     assert read(text).notes == (
@@ -216,7 +247,11 @@ def test_settings_without_effect_are_said():
         ("a: [", "merge.yml, line 1: no valid YAML: expected the node content"),
         ("models: 1\nmodels: 2", "merge.yml, line 2: no valid YAML: the key 'models' stands twice"),
         ("a: &x [*x]", "contains itself through an alias"),
-        ("a: 1\n---\nb: 2", "line 2: no valid YAML: but found another document"),
+        (
+            "a: 1\n---\nb: 2",
+            "merge.yml holds 2 documents, so it is a mergekit-multi file; `hf-compress merge FILE OUT` runs it",
+        ),
+        (LINEAR + "y: &c {}\njunk: *c", "line 5: unknown key of a mergekit configuration 'junk'"),
         ("- linear", "line 1: a mergekit configuration must be a mapping"),
         ("models: []", "line 1: merge_method is missing"),
         (LINEAR + "dtyp: 1", "line 4: unknown key of a mergekit configuration 'dtyp'; did you mean 'dtype'?"),
@@ -256,7 +291,7 @@ def test_settings_without_effect_are_said():
         (LINEAR.replace("model: b", "model: 5"), "line 1: model must be text, and 5 is none; put it in quotes"),
         (LINEAR.replace("model: b", "parameters: {weight: 1}"), "line 1: this entry names no model"),
         (LINEAR + "dtype: float64", "line 4: dtype: float64 is no type that results are stored in"),
-        (LINEAR + "chat_template: chatml", "line 4: chat_template 'chatml' is the name of a template inside mergekit"),
+        (LINEAR + "chat_template: chat", "line 4: unknown chat_template 'chat'; did you mean 'chatml'?"),
         (LINEAR + "tokenizer_source: base", "line 4: the tokenizer of the base is asked for, and there is no base_model"),
         (LINEAR + "tokenizer_source: c", "line 4: unknown model in tokenizer source 'c' (known: a, b)"),
         (LINEAR + "tokenizer:\n  tokens:\n    <x>: {force: true}", "line 6: the row of '<x>' needs a source; name a model"),
@@ -267,7 +302,6 @@ def test_settings_without_effect_are_said():
         ),
         (SLERP.replace("base_model: a\n", ""), "line 1: slerp needs base_model"),
         (SLERP.replace("base_model: a", "base_model: c"), "slerp takes 2 models, the base included, and 3 are given"),
-        (SLERP.replace("base_model: a", "base_model: c+d").replace("{model: a}, ", ""), "a base with an adapter is not"),
         (SLERP.replace("t: 0.5", "t: 1.5"), "line 4: t=1.5 lies outside [0, 1]"),
         (
             "merge_method: linear\nslices:\n  - sources: [{model: a, layer_range: [0, 2]}]\n    residual_weight: 0.5",

@@ -1,5 +1,6 @@
 """YAML as a tree that knows its lines, so that a refusal names the line."""
 
+import dataclasses
 import math
 import re
 from collections.abc import Iterable
@@ -22,7 +23,23 @@ _FALSE = ("false", "no", "off", "n", "f", "0", "0.0")
 
 
 class _Loader(PlainLoader):
-    """mergekit reads YAML 1.1, so `yes` is a boolean here too; only 1e-5 becomes the number that is meant."""
+    """mergekit reads YAML 1.1, so `yes` is a boolean here too; only 1e-5 becomes the number that is meant.
+
+    Attributes:
+        anchored: the nodes that have an anchor, by id.
+    """
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.anchored: dict[int, yaml.Node] = {}
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The next node."""
+        event = self.peek_event()
+        node = super().compose_node(parent, index)
+        if node is not None and not isinstance(event, yaml.AliasEvent) and getattr(event, "anchor", None):
+            self.anchored[id(node)] = node
+        return node
 
 
 _Loader.add_implicit_resolver(
@@ -42,11 +59,13 @@ class Node:
         value: a mapping name -> node, a list of nodes, or a plain value.
         line: where it stands, from 1; of its key, where it has one.
         source: the file's name.
+        anchored: it, or something in it, has an anchor, so that other places can refer to it.
     """
 
     value: Any
     line: int
     source: str
+    anchored: bool = False
 
     def refuse(self, message: str) -> NoReturn:
         """Stop with one sentence that starts with the place."""
@@ -126,25 +145,48 @@ class Node:
 
 
 def read_nodes(text: str, source: str) -> Node:
-    """The tree of a YAML text.
+    """The tree of a YAML text with one document.
 
     Args:
         text: the file's content.
         source: its name, for errors.
 
     Raises:
-        CompressionError: the text is no YAML, holds more than one document, or a key stands twice.
+        CompressionError: see `read_documents`; it holds several.
+    """
+    roots = read_documents(text, source)
+    if len(roots) > 1:
+        raise CompressionError(
+            f"{source} holds {len(roots)} documents, so it is a mergekit-multi file; `hf-compress merge FILE OUT` runs it,"
+            " and here one merge is wanted: give each its own file"
+        )
+    return roots[0]
+
+
+def read_documents(text: str, source: str) -> list[Node]:
+    """The trees of a YAML text, one for each document in it.
+
+    Args:
+        text: the file's content.
+        source: its name, for errors.
+
+    Raises:
+        CompressionError: the text is no YAML, holds no document, or a key stands twice.
     """
     try:
         loader = _Loader(text)
     except yaml.YAMLError as error:
         raise CompressionError(f"{source} is no valid YAML: {str(error).splitlines()[0]}") from error
     try:
-        root = loader.get_single_node()
-        if root is None:
+        builder, found = _Builder(loader, source), []
+        while loader.check_node():
+            root = loader.get_node()
+            assert root is not None
+            _check_keys(root, set())
+            found.append(builder.node(root, root.start_mark.line + 1))
+        if not found:
             raise CompressionError(f"{source} is empty; a merge needs merge_method and models")
-        _check_keys(root, set())
-        return _Builder(loader, source).node(root, root.start_mark.line + 1)
+        return found
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}" if mark else ""
@@ -166,12 +208,21 @@ class _Builder:
         if not isinstance(node, yaml.ScalarNode) and node.tag not in _PLAIN:
             raise yaml.MarkedYAMLError(problem=f"the tag {node.tag} is not supported", problem_mark=node.start_mark)
         if isinstance(node, yaml.SequenceNode):
-            return Node([self.node(item, item.start_mark.line + 1) for item in node.value], line, self.source)
+            items = [self.node(item, item.start_mark.line + 1) for item in node.value]
+            return Node(items, line, self.source, self._is_anchored(node, items))
         if not isinstance(node, yaml.MappingNode):
-            return Node(self.loader.construct_object(node), line, self.source)
+            return Node(self.loader.construct_object(node), line, self.source, self._is_anchored(node, []))
         self.loader.flatten_mapping(node)  # merge keys; the mapping's own keys come last and win
-        mapping = {key.value: self.node(value, key.start_mark.line + 1) for key, value in node.value}
-        return Node(mapping, line, self.source)
+        mapping = {}
+        for key, value in node.value:
+            built = self.node(value, key.start_mark.line + 1)
+            # What an alias stands for begins where its anchor is, before the key.
+            is_alias = value.start_mark.index < key.start_mark.index
+            mapping[key.value] = dataclasses.replace(built, anchored=False) if is_alias else built
+        return Node(mapping, line, self.source, self._is_anchored(node, list(mapping.values())))
+
+    def _is_anchored(self, node: yaml.Node, below: list[Node]) -> bool:
+        return id(node) in self.loader.anchored or any(item.anchored for item in below)
 
 
 def _check_keys(node: yaml.Node, seen: set[int]) -> None:

@@ -14,7 +14,8 @@ from hf_compress.merging.checks import check_merge
 from hf_compress.merging.companions import resolve_folder
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.lora_adapter import Adapter
-from hf_compress.merging.mergekit_yaml import import_mergekit, is_mergekit
+from hf_compress.merging.mergekit.kinds import foreign_kind, is_mergekit
+from hf_compress.merging.mergekit_yaml import Imported, import_mergekit
 from hf_compress.merging.source import open_source
 from hf_compress.recipe.paths import check_output_dir, expand
 from hf_compress.recipe.problems import Problem, RecipeError, problems_in, problems_of
@@ -54,7 +55,8 @@ class MergeModels(Recipe, Merge, name="merge"):
         models = [(member.label, member.model) for member in members]
         models += [(BASE, parts["base"])] if parts.get("base") else []
         checks: list[Callable[[], Any]] = [partial(_open_model, model, label) for label, model in dict(models).items()]
-        checks += [partial(_open_adapter, member.adapter, member.label) for member in members if member.adapter is not None]
+        adapters = [(member.label, member.adapter) for member in members] + [(BASE, parts.get("base_adapter"))]
+        checks += [partial(_open_adapter, adapter, label) for label, adapter in adapters if adapter is not None]
         if "output_dir" in parts:
             checks.append(lambda: check_output_dir(parts["output_dir"]))
         return problems_in(*checks)
@@ -94,6 +96,14 @@ def _open_adapter(adapter: str, label: str) -> None:
     Adapter(resolve_folder(adapter, label))
 
 
+def job_of(imported: Imported, out: Path) -> MergeModels:
+    """A mergekit configuration as a job; what changes nothing in it is logged."""
+    for note in imported.notes:
+        logger.info(note)
+    job_fields = {field.name: getattr(imported.merge, field.name) for field in dataclasses.fields(imported.merge)}
+    return MergeModels(**job_fields, output_dir=str(out))
+
+
 def load_merge(file: Path, out: Path, overrides: Sequence[str] = ()) -> MergeModels:
     """A merge from a file that need not say where to write: a recipe without `job: merge` too, or mergekit's YAML.
 
@@ -111,11 +121,10 @@ def load_merge(file: Path, out: Path, overrides: Sequence[str] = ()) -> MergeMod
         if overrides:
             message = f"{file} is a mergekit configuration, whose values are not a recipe's; edit the file"
             raise RecipeError([Problem(path="--set", message=message)])
-        imported = import_mergekit(file.read_text(encoding="utf-8"), str(file))
-        for note in imported.notes:
-            logger.info(note)
-        job_fields = {field.name: getattr(imported.merge, field.name) for field in dataclasses.fields(imported.merge)}
-        return MergeModels(**job_fields, output_dir=str(out))
+        return job_of(import_mergekit(file.read_text(encoding="utf-8"), str(file)), out)
+    foreign = foreign_kind(data)
+    if foreign is not None:
+        raise RecipeError([Problem(path="", message=f"{file}: {foreign}")])
     job = data.get("job", MergeModels.name)
     if job != MergeModels.name:
         raise RecipeError([Problem(path="job", message=f"{job!r} is no merge; do it with hf-compress run {file}")])
