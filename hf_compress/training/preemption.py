@@ -47,7 +47,7 @@ class Preemption(TrainerCallback):
         try:
             yield
         except Exception as error:
-            if self._told:  # data loaders and other processes were told as well, and may be gone before the step ends
+            if self._told or self._stopped:  # data loaders and other processes were told too, and may be gone already
                 raise Terminated from error
             raise
         finally:

@@ -62,6 +62,15 @@ def test_both_processes_end_with_the_same_pruned_weights_and_resume_exactly(tmp_
     assert_equal_bits(first, torch.load(tmp_path / "resumed0.pt", weights_only=True))
 
 
+def test_a_run_of_which_one_process_is_told_to_end_goes_on_to_the_same_weights(tmp_path):
+    """And a checkpoint that lacks one process's random state is passed over."""
+    torchrun("tests/distributed/worker.py", "told", str(tmp_path))
+    for rank in (0, 1):
+        ends = torch.load(tmp_path / f"ends{rank}.pt", weights_only=True)
+        for name in ("told", "late"):
+            assert_equal_bits(ends["straight"], ends[name])
+
+
 RECIPE = """\
 job: train
 model:

@@ -1,5 +1,8 @@
 """One process of a two-process test: `python -m torch.distributed.run ... worker.py <what> <folder>`."""
 
+import os
+import shutil
+import signal
 import sys
 from pathlib import Path
 
@@ -8,6 +11,8 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
 from hf_compress import CompressionTrainer, Distillation, ForwardKL, ModelTeacher, _distributed
+from hf_compress._errors import Terminated
+from hf_compress.training.preemption import Preemption
 from tests.training.ragged import collator, examples, student_and_teacher
 from tests.training.runs import llama_trainer, weights
 
@@ -59,11 +64,59 @@ def everything(folder):
     torch.save(weights(resumed.model), folder / f"resumed{trainer.args.process_index}.pt")
 
 
+class Tell(TrainerCallback):
+    """One process is told to end."""
+
+    def __init__(self, rank, step):
+        self.rank, self.step = rank, step
+
+    def on_step_begin(self, args, state, control, **kwargs):
+        if args.process_index == self.rank and state.global_step == self.step - 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+def told(folder):
+    """Straight; told to end at step 5 and gone on; the same with a checkpoint that the second process did not finish."""
+    ends = {}
+
+    def end(name, callbacks=(), resume=None):
+        trainer = llama_trainer(folder / name, callbacks=list(callbacks), per_device_train_batch_size=2)
+        trainer.train(resume_from_checkpoint=resume)
+        return trainer
+
+    ends["straight"] = weights(end("straight").model)
+    preemption = Preemption()
+    heard = False
+    try:
+        with preemption.heard():
+            end("told", [preemption, Tell(1, 5)])
+    except Terminated:
+        heard = True
+    assert heard, "both processes end"
+    if _distributed.is_main():
+        assert sorted(path.name for path in (folder / "told").glob("checkpoint-*")) == ["checkpoint-3", "checkpoint-5"]
+        shutil.copytree(folder / "told", folder / "late")
+        (folder / "late" / "checkpoint-5" / "rng_state_1.pth").unlink()
+    _distributed.barrier()
+    ends["told"] = weights(end("told", resume=True).model)
+    watch = First()
+    ends["late"] = weights(end("late", [watch], resume=True).model)
+    assert watch.step == 3
+    torch.save(ends, folder / f"ends{_distributed.rank()}.pt")
+
+
+class First(TrainerCallback):
+    """The step a training begins with."""
+
+    def on_train_begin(self, args, state, control, **kwargs):
+        self.step = state.global_step
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     what, folder = sys.argv[1], Path(sys.argv[2])
-    if what == "everything":
-        everything(folder)
+    if what in ("everything", "told"):
+        {"everything": everything, "told": told}[what](folder)
     else:
         for name in what.split(","):
             gradients(name, folder)

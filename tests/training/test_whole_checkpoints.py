@@ -1,0 +1,70 @@
+"""A checkpoint is whole when every process has written its part."""
+
+import json
+
+import pytest
+
+from hf_compress.training.checkpoints import last_whole_checkpoint, note_processes
+from tests.training.runs import arguments
+
+
+def write(folder, step, processes, ranks, optimizer=True):
+    place = folder / f"checkpoint-{step}"
+    place.mkdir()
+    (place / "trainer_state.json").write_text("{}")
+    if processes is not None:
+        (place / "compression.json").write_text(json.dumps({"processes": processes}))
+    if optimizer:
+        (place / "optimizer.pt").write_text("")
+    for rank in ranks:
+        (place / ("rng_state.pth" if rank is None else f"rng_state_{rank}.pth")).write_text("")
+    return place
+
+
+@pytest.mark.parametrize(
+    ("processes", "ranks", "whole"),
+    [
+        (2, (0, 1), True),
+        (2, (0,), False),
+        (2, (1,), False),
+        (4, (0, 1), False),
+        (1, (None,), True),
+        (None, (None,), True),
+    ],
+)
+def test_what_is_whole_by_hand(processes, ranks, whole, tmp_path, caplog):
+    place = write(tmp_path, 3, processes, ranks)
+    assert last_whole_checkpoint(tmp_path, arguments(tmp_path)) == (place if whole else None)
+    assert ("has no random state of process" in caplog.text) is not whole
+
+
+def test_a_plain_trainers_checkpoint_is_judged_by_the_processes_of_this_run(tmp_path, monkeypatch):
+    args = arguments(tmp_path)
+    place = write(tmp_path, 3, None, (0,))
+    assert last_whole_checkpoint(tmp_path, args) == place
+    monkeypatch.setattr(type(args), "world_size", 2)
+    assert last_whole_checkpoint(tmp_path, args) is None
+    (place / "rng_state_1.pth").write_text("")
+    assert last_whole_checkpoint(tmp_path, args) == place
+
+
+def test_with_a_disk_per_machine_only_its_own_processes_count(tmp_path, monkeypatch):
+    args = arguments(tmp_path, save_on_each_node=True)
+    place = write(tmp_path, 3, 4, (2, 3))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    monkeypatch.setattr(type(args), "process_index", 3)
+    monkeypatch.setattr(type(args), "local_process_index", 1)
+    assert last_whole_checkpoint(tmp_path, args) == place
+
+
+def test_going_on_with_another_number_of_processes_is_said(tmp_path, caplog):
+    note_processes(write(tmp_path, 3, 1, (None,)), arguments(tmp_path))
+    assert not caplog.text
+    note_processes(write(tmp_path, 6, 2, (0, 1)), arguments(tmp_path))
+    assert "was written by 2 processes and this run has 1: it goes on, with other batches" in caplog.text
+
+
+def test_without_the_optimizer_a_checkpoint_is_whole_only_for_who_does_not_need_it(tmp_path):
+    place = write(tmp_path, 3, 1, (), optimizer=False)
+    assert last_whole_checkpoint(tmp_path) == place
+    assert last_whole_checkpoint(tmp_path, needs_optimizer=True) is None
