@@ -111,8 +111,9 @@ def merge_manifest(result: MergeResult, title: str, num_bytes: int, processor: b
     """`compression.json` of a merge: parameters, inputs with their hashes, where every tensor went, versions."""
     reasons: dict[str, int] = {}
     for task in result.account.tasks.values():
-        if task.action == "copy":
-            reasons[f"copied ({task.reason})"] = reasons.get(f"copied ({task.reason})", 0) + 1
+        if task.reason:
+            what = f"{'copied' if task.action == 'copy' else 'of these'} ({task.reason})"
+            reasons[what] = reasons.get(what, 0) + 1
     for reason in result.account.excluded.values():
         reasons[f"left out ({reason})"] = reasons.get(f"left out ({reason})", 0) + 1
     method = result.merge.method

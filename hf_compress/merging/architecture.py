@@ -12,6 +12,7 @@ logger = logging.getLogger(__name__)
 _MAY_DIFFER = {
     *("_name_or_path", "transformers_version", "dtype", "torch_dtype", "architectures", "use_cache"),
     *("id2label", "label2id", "num_labels", "problem_type", "vocab_size", "num_hidden_layers", "quantization_config"),
+    "tie_word_embeddings",
 }
 """Fields of config.json that say nothing about how the weights are used, or that the merge settles elsewhere."""
 
@@ -46,23 +47,6 @@ def check_model_types(sources: Sequence[Source]) -> None:
             logger.warning(
                 "%s and %s disagree about %s; the result has the former's", first.label, source.label, ", ".join(differing)
             )
-
-
-def check_prefixes(sources: Sequence[Source]) -> None:
-    """Refuse a bare encoder beside models with a head: one sentence, where otherwise each tensor would be missing.
-
-    Raises:
-        CompressionError: all names of one source have a word before them in another.
-    """
-    first = sources[0]
-    for other in sources[1:]:
-        for bare, full in ((first, other), (other, first)):
-            prefixes = {name.partition(".")[0] for name in full.infos if name.partition(".")[2] in bare.infos}
-            if prefixes and not set(bare.infos) & set(full.infos):
-                raise CompressionError(
-                    f"{full.label} ({full.place}) has {min(prefixes)}. before the names of {bare.label} ({bare.place}):"
-                    f" two classes saved them; load {bare.label} with the class of {full.label} and save it again"
-                )
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -3,6 +3,7 @@
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import torch
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
-from hf_compress.merging.architecture import check_model_types, check_prefixes
+from hf_compress.merging.architecture import check_model_types
 from hf_compress.merging.checks import check_merge
+from hf_compress.merging.common_names import unify
 from hf_compress.merging.companions import companions, most_frequent_chat_template, resolve_folder, write_config
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.engine import TensorRecipe
@@ -23,7 +25,7 @@ from hf_compress.merging.load_back import LoadBack, verify_loads
 from hf_compress.merging.lora_adapter import CONFIG as ADAPTER_CONFIG
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_source import AdaptedSource
-from hf_compress.merging.parameters import resolve
+from hf_compress.merging.parameters import Parameters, as_mean, resolve
 from hf_compress.merging.plan import Location, make_plan
 from hf_compress.merging.provenance import input_hashes, sha256_of
 from hf_compress.merging.quantized_source import DequantizedSource, dense_source
@@ -33,6 +35,8 @@ from hf_compress.merging.stacking import config_by_layer, stack_layers
 from hf_compress.merging.tied import tied_tensors
 from hf_compress.merging.vocabulary import align
 from hf_compress.merging.writer import Layout, lay_out, parse_size
+
+logger = logging.getLogger(__name__)
 
 GENERATION = "generation_config.json"
 
@@ -48,6 +52,7 @@ class Job:
         chat_template: of the result; None = that of the tokenizer's folder.
         quantized: the members whose integers were unpacked, by label.
         quantization: config.json of the first of them, {} without any.
+        names: what bringing the inputs to one set of names did.
         vocabulary: what aligning the tokenizers did.
         generation: generation_config.json of the result where the tokens move, else {}: it is copied.
         heads: what the policy for output heads did.
@@ -69,7 +74,6 @@ class Job:
         self.sources: dict[str, Source] = {}
         self._open()
         check_model_types(list(self.sources.values()))
-        check_prefixes(list(self.sources.values()))
         self._inputs = dict(self.sources)
         self.chat_template = self._chat_template()
         self.quantized: dict[str, DequantizedSource] = {}
@@ -77,6 +81,8 @@ class Job:
         self._beside: list[Path] = []
         self._unpack()
         self._apply_adapters()
+        self.names = unify(list(self.sources.values()), BASE in self.sources)
+        self.sources = {source.label: source for source in self.names.sources}
         self.vocabulary = align(list(self.sources.values()), self.folders, self.merge.tokenizer, self.merge.compat)
         members = [member.label for member in self.merge.members]
         self.heads = resolve_heads(self.vocabulary.sources, members, self.merge.heads)
@@ -86,9 +92,10 @@ class Job:
         self.changes: dict[str, Any] = {}
         mapping, merged_from = self._stack()
         tied = tied_tensors(list(self.sources.values()))
-        self.account = make_plan(self.merge, self.sources, mapping, tied, self.heads.copied)
-        # All names go in, copied ones too: how many layers there are follows from them.
-        self._parameters = resolve(self.merge, self.account.tasks, merged_from)
+        self.account = make_plan(
+            self.merge, self.sources, mapping, tied, self.heads.copied, self.names.lent, self.names.ignored
+        )
+        self._parameters = self._resolve(merged_from or {})
         self.sparsity = SparsityPolicy(self.merge.sparsity, members)
         self.statistics = self._open_statistics()
         self.rehearsed: LoadBack | None = None
@@ -142,7 +149,7 @@ class Job:
         for member in self.merge.members:
             for name, folder in member.statistics.items():
                 label = f"{member.label} ({name})"
-                source = open_source(resolve_folder(folder, label), label)
+                source = self.names.like(member.label, open_source(resolve_folder(folder, label), label))
                 self._beside.append(Path(source.place))
                 if not set(source.infos) & set(self.sources[member.label].infos):
                     raise CompressionError(
@@ -156,12 +163,31 @@ class Job:
         """Where each tensor's sources are when layers are chosen, and which members those are."""
         if self.merge.slices is None:
             return None, None
-        names = {label: source.infos for label, source in self.sources.items()}
+        hidden = {name for name in self.names.ignored if any(name not in one.infos for one in self.sources.values())}
+        names = {label: source.infos.keys() - hidden for label, source in self.sources.items()}
         stack = stack_layers(self.merge, names, {label: config_by_layer(source) for label, source in self.sources.items()})
         self.changes = stack.config
         if self.quantized:
             self.quantization = next(iter(self.quantized.values())).stacked_config(stack.places)
         return stack.places, stack.members()
+
+    def _resolve(self, merged_from: Mapping[str, list[str]]) -> dict[str, Parameters]:
+        """The method and its numbers for each tensor; what not all inputs have is said in the log."""
+        partly = {name: task for name, task in self.account.tasks.items() if name in self.names.lent}
+        some = {name: [label for label, _ in task.sources] for name, task in partly.items() if task.action == "merge"}
+        # All names go in, copied ones too: how many layers there are follows from them.
+        found = resolve(self.merge, self.account.tasks, {**merged_from, **some})
+        told: dict[str, list[str]] = {}
+        for name, task in partly.items():
+            told.setdefault(task.reason, []).append(name)
+            if task.mean:
+                found[name] = as_mean(name, found[name])
+        for place, reason in self.account.excluded.items():
+            if self.names.ignored.get(place[1]) == reason:
+                told.setdefault(f"left out of {place[0]}, {reason}", []).append(place[1])
+        for reason, names in told.items():
+            logger.warning("%s%s: %s", names[0], f" and {len(names) - 1} more" if len(names) > 1 else "", reason)
+        return found
 
     def recipe_of(self, name: str) -> TensorRecipe:
         """How the tensor `name` is merged."""

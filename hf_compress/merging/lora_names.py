@@ -53,6 +53,30 @@ class ModelNames:
         renamed = self._loaded_as(name)[0]
         return renamed if renamed in self._state else None
 
+    def identity(self, name: str) -> str | None:
+        """What a tensor is, whatever its checkpoint calls it; None where the class has no such weight.
+
+        That is the parameter it is loaded as, and for one that is split, joined or permuted on loading the name by which
+        the conversion knows it.
+        """
+        if self.model is None:
+            return name
+        parameter, converted = self._loaded_as(name)
+        if parameter not in self._state:
+            return None
+        if not converted:
+            return parameter
+        plain = self._rename(name, converters=True, prefix=None)[0]
+        part = self._rename(name, converters=False, prefix=None)[0]
+        base = self.model.base_model_prefix
+        if parameter == f"{base}.{plain}":
+            return f"{base}.{part}"
+        return part.removeprefix(f"{base}.") if plain == f"{base}.{parameter}" else part
+
+    def parameters(self) -> list[str]:
+        """All parameters and stored buffers of the class; the tensors themselves where it is not known."""
+        return list(self._state if self.model is not None else self.infos)
+
     def module(self, parameter: str) -> nn.Module | None:
         """The module that owns it; None where the class is not known, or does not have it."""
         known = self.model is not None and parameter in self._state
@@ -91,6 +115,9 @@ class ModelNames:
 
     def _loaded_as(self, name: str) -> tuple[str, bool]:
         """The parameter as which a tensor is loaded, and whether it is rearranged for it."""
+        return self._rename(name, converters=True, prefix=self.model.base_model_prefix or None)  # type: ignore
+
+    def _rename(self, name: str, *, converters: bool, prefix: Any) -> tuple[str, bool]:
         from transformers.conversion_mapping import get_model_conversion_mapping
         from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
 
@@ -100,13 +127,18 @@ class ModelNames:
                 [item for item in found if isinstance(item, WeightRenaming)],
                 [item for item in found if isinstance(item, WeightConverter)],
             )
-        prefix = self.model.base_model_prefix or None  # type: ignore[union-attr]
-        renamed, pattern = rename_source_key(name, *self._conversions, prefix, self._state)  # type: ignore[arg-type]
+        renamings, rearranging = self._conversions
+        renamed, pattern = rename_source_key(name, renamings, rearranging if converters else [], prefix, self._state)  # type: ignore
         return renamed, pattern is not None
 
 
-def build_empty(config: dict[str, Any], place: str) -> nn.Module | None:
+def build_empty(config: dict[str, Any], place: str, **settings: Any) -> nn.Module | None:
     """The checkpoint's model without weights, or None where its config names no class that transformers has.
+
+    Args:
+        config: its config.json.
+        place: the checkpoint, for errors.
+        settings: of the class beside its config.
 
     Raises:
         CompressionError: the class refuses the config.
@@ -116,11 +148,11 @@ def build_empty(config: dict[str, Any], place: str) -> nn.Module | None:
         return None
     with quiet():
         try:
-            settings = cls.config_class.from_dict(
+            loaded = cls.config_class.from_dict(
                 {key: value for key, value in config.items() if key != "quantization_config"}
             )
             with torch.device("meta"), bounded_modules():
-                model: nn.Module = cls(settings)
+                model: nn.Module = cls(loaded, **settings)
         except Exception as error:  # each architecture refuses in its own way
             reason = " ".join(str(error).split())[:200]
             raise CompressionError(f"{place}: {cls.__name__} cannot be built from config.json: {reason}") from error

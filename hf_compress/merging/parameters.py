@@ -13,6 +13,7 @@ from hf_compress.merging.checks import check_merge, per_member
 from hf_compress.merging.configuration import Member, Merge, Rule, Value
 from hf_compress.merging.layers import OUTSIDE, Place, locate
 from hf_compress.merging.method import MergeMethod
+from hf_compress.merging.methods.linear import Linear
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +91,21 @@ def resolve(
     if problems:
         raise CompressionError("\n".join(problems))
     return _Resolver(merge, list(names)).all(members or {})
+
+
+def as_mean(name: str, found: Parameters) -> Parameters:
+    """The members' mean by the same weights, for a tensor that the base lacks.
+
+    Raises:
+        CompressionError: a weight is below 0, or all are 0: there is nothing such a member could be subtracted from.
+    """
+    weights = found.values["weight"]
+    if min(weights) < 0 or not any(weights):
+        raise CompressionError(
+            f"{name}: the base has none, so the members' mean is taken, and the weights {list(weights)} have none; write"
+            " heads: {policy: take, member: ...} to keep one member's"
+        )
+    return Parameters(method=Linear(), values={"weight": weights})
 
 
 class _Rule:

@@ -29,7 +29,8 @@ class Task:
         sources: where the members' tensors are, in the recipe's order; for a copy exactly one.
         base: where the base's is, for a merge with one.
         convert: the type the operands are converted to before they are merged; None = as they are stored.
-        reason: why it is copied, for the report.
+        reason: why it is copied, or merged otherwise than by the method; for the report.
+        mean: the members' weighted mean instead of the method, which needs a base and has none for this tensor.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Task:
     base: Location | None = None
     convert: torch.dtype | None = None
     reason: str = ""
+    mean: bool = False
 
     @property
     def num_elements(self) -> int:
@@ -79,8 +81,17 @@ def make_plan(
     mapping: Mapping[str, Sequence[Location]] | None = None,
     tied: Mapping[str, str] | None = None,
     copied: Sequence[str] = (),
+    lent: Mapping[str, Collection[str]] | None = None,
+    ignored: Mapping[str, str] | None = None,
 ) -> Account:
     """Account for every tensor of every source.
+
+    A tensor that some inputs rightly lack (`lent`: a head beside an encoder alone) is merged from those that have it:
+
+    - one alone: copied;
+    - the method without a base, or with the base's tensor: the method, over fewer members;
+    - a method that merges differences to the base, which lacks it: the members' mean by their weights, as each trained it
+      from its own start and no difference has a meaning.
 
     Args:
         merge: the job.
@@ -88,17 +99,28 @@ def make_plan(
         mapping: result tensor -> its places, where layers are stacked; None = equal names belong together.
         copied: result tensors that every source presents alike (output heads).
         tied: result tensor -> the one whose weight it shares, see `tied_tensors`: such duplicates are left out.
+        lent: result tensor -> labels of the inputs that rightly lack it.
+        ignored: result tensor -> why it is left out where some inputs lack it.
 
     Raises:
         CompressionError: with every problem, one a line: tensors that some inputs lack, other shapes, integer tensors that
             differ, patterns that match nothing.
     """
-    return _Planner(merge, sources, tied or {}, copied).plan(mapping)
+    return _Planner(merge, sources, tied or {}, copied, lent or {}, ignored or {}).plan(mapping)
 
 
 class _Planner:
-    def __init__(self, merge: Merge, sources: Mapping[str, Source], tied: Mapping[str, str], copied: Sequence[str]) -> None:
+    def __init__(
+        self,
+        merge: Merge,
+        sources: Mapping[str, Source],
+        tied: Mapping[str, str],
+        copied: Sequence[str],
+        lent: Mapping[str, Collection[str]],
+        ignored: Mapping[str, str],
+    ) -> None:
         self.merge, self.sources, self.tied, self.copied = merge, sources, tied, copied
+        self.lent, self.ignored = lent, ignored
         self.account = Account()
         self.problems: list[str] = []
         self.excludes = matcher(merge.exclude, "exclude")
@@ -157,6 +179,9 @@ class _Planner:
         if name in self.copied:  # every source presents it; of stacked layers only the last slice's are there
             self._take(name, places, places[0][0], "heads")
             return
+        if name in self.ignored and {label for label, _ in places} != set(self.sources):
+            self._leave_out(places, self.ignored[name])
+            return
         if not self._in_all(name, places) or not self._same_shape(name, places):
             return
         dtypes = {self._info(place).dtype for place in places}
@@ -183,7 +208,19 @@ class _Planner:
         if not members:
             self.account.tasks[name] = Task(name=name, info=info, action="copy", sources=(places[0],), reason="base alone")
             return
-        self.account.tasks[name] = Task(name=name, info=info, action="merge", sources=members, base=base, convert=convert)
+        mean, reason = False, ""
+        if name in self.lent:
+            method = self.merge.method
+            few = len(members) < method.num_members[0] or (method.needs_base and base is None)
+            if len(members) == 1 and (few or base is None):
+                reason = f"{members[0][0]} alone has it"
+                self.account.tasks[name] = Task(name=name, info=info, action="copy", sources=members, reason=reason)
+                return
+            mean = few
+            reason = "the members' mean without a base" if mean else "by those that have it"
+        self.account.tasks[name] = Task(
+            name=name, info=info, action="merge", sources=members, base=base, convert=convert, mean=mean, reason=reason
+        )
 
     def _converted(self, places: Sequence[Location]) -> torch.dtype | None:
         """What the operands are converted to. mergekit aligns their types, for some methods round differences to it."""
@@ -235,7 +272,7 @@ class _Planner:
     def _in_all(self, name: str, places: Sequence[Location]) -> bool:
         """Whether every input has it; where layers are stacked, the recipe says who must."""
         have = {label for label, _ in places}
-        absent = [label for label in self.sources if label not in have]
+        absent = [label for label in self.sources if label not in have and label not in self.lent.get(name, ())]
         if not absent or self.merge.slices is not None:
             return True
         self.problems.append(

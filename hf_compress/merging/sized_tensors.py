@@ -6,7 +6,8 @@ of any architecture are found, and in the names and the layout that the checkpoi
 """
 
 import copy
-from collections.abc import Collection
+import functools
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._model_size import bounded_modules
 from hf_compress.merging.architecture import model_class
+from hf_compress.merging.lora_names import ModelNames
 from hf_compress.merging.source import Source
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ def sized_tensors(source: Source, setting: Setting) -> dict[str, int]:
     if model_class(source.config) is None:
         _check_bare(source, before, prefix)
     found: dict[str, int] = {}
+    renamed = _other_names(source)
     for name in sorted(before.keys() & after.keys()):
         if before[name] == after[name]:
             continue
@@ -96,11 +99,27 @@ def sized_tensors(source: Source, setting: Setting) -> dict[str, int]:
                 f"{source.place}: {name} follows {setting} in {len(grown)} dimensions, and one is supported"
             )
         # A checkpoint of the bare encoder lacks the prefix its class with a head has, and the other way round.
-        for candidate in (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}.")):
-            if candidate in source.infos:
-                found[candidate] = grown[0]
-                break
+        candidates = (name, f"{prefix}.{name}", name.removeprefix(f"{prefix}."))
+        stored = next((candidate for candidate in candidates if candidate in source.infos), None) or renamed(name)
+        if stored is not None:
+            found[stored] = grown[0]
     return found
+
+
+def _other_names(source: Source) -> Callable[[str], str | None]:
+    """Name that the class writes -> the tensor of the source that is loaded as the same, under another release's name."""
+
+    @functools.cache
+    def known() -> tuple[ModelNames, dict[str | None, str]]:
+        names = ModelNames(source.config, source.infos, source.place)
+        return names, {names.identity(name): name for name in source.infos}
+
+    def renamed(name: str) -> str | None:
+        names, by_identity = known()
+        identity = names.identity(name)
+        return None if identity is None else by_identity.get(identity)
+
+    return renamed
 
 
 def _check_bare(source: Source, names: Collection[str], prefix: str) -> None:
