@@ -12,7 +12,9 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
+from hf_compress.merging.advice import way_out
 from hf_compress.merging.configuration import BASE, Heads
+from hf_compress.merging.method import Compat
 from hf_compress.merging.sized_tensors import known, load_config, sized_tensors
 from hf_compress.merging.source import Source, TensorInfo
 
@@ -70,7 +72,9 @@ class HeadSource(Source):
         return self._source.files()
 
 
-def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Heads) -> ResolvedHeads:
+def resolve_heads(
+    sources: Sequence[Source], members: Sequence[str], heads: Heads, compat: Compat = "paper"
+) -> ResolvedHeads:
     """Apply the policy to the tensors that follow the number of labels.
 
     With "refuse" nothing changes where all heads have the same shape. Layers of a head that do not follow the number of
@@ -80,6 +84,7 @@ def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Head
         sources: the base first where there is one; vocabularies are aligned already.
         members: the labels of the sources that are members, in the recipe's order; only their heads are concatenated.
         heads: the policy.
+        compat: the merge's, for advice.
 
     Raises:
         CompressionError: heads differ in shape or in the order of their labels and the policy is "refuse"; there is no
@@ -90,7 +95,7 @@ def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Head
     if not differing and heads.policy == "refuse":
         if all(other == labels[0] for other in labels):
             return ResolvedHeads(sources=tuple(sources))
-        _check_order(sources, labels)
+        _check_order(sources, labels, compat)
         # Only the names differ, and default names (LABEL_0) say nothing: merged, but not in silence.
         return ResolvedHeads(sources=tuple(sources), report={"policy": "merged", "label_names_differ": True})
     found = {source.label: sized_tensors(source, "num_labels") for source in sources if source.config}
@@ -100,8 +105,8 @@ def resolve_heads(sources: Sequence[Source], members: Sequence[str], heads: Head
             one, other = differing[name]
             shape, other_shape = list(one.infos[name].shape), list(other.infos[name].shape)
             raise CompressionError(
-                f"{name} is {shape} in {one.label} and {other_shape} in {other.label}: their labels differ;"
-                " write heads: {policy: take, member: ...}, {policy: drop} or {policy: concatenate}"
+                f"{name} is {shape} in {one.label} and {other_shape} in {other.label}: their labels differ; "
+                + way_out("write heads: {policy: take, member: ...}, {policy: drop} or {policy: concatenate}", compat)
             )
     if heads.policy == "refuse":
         return ResolvedHeads(sources=tuple(sources))  # what else differs is the business of the check of all shapes
@@ -160,7 +165,7 @@ def _differing_shapes(sources: Sequence[Source]) -> dict[str, tuple[Source, Sour
     return differing
 
 
-def _check_order(sources: Sequence[Source], labels: Sequence[list[str]]) -> None:
+def _check_order(sources: Sequence[Source], labels: Sequence[list[str]], compat: Compat) -> None:
     """Refuse to average the rows of two labels where a name says that they are two."""
     rows: dict[str, tuple[Source, int]] = {}
     for source, names in zip(sources, labels, strict=True):
@@ -169,7 +174,7 @@ def _check_order(sources: Sequence[Source], labels: Sequence[list[str]]) -> None
             if before != row and owner is not source:
                 raise CompressionError(
                     f"label {name!r} is row {before} of the head in {owner.label} and row {row} in {source.label}, so a"
-                    " merge would mix labels; write heads: {policy: take, member: ...}"
+                    " merge would mix labels; " + way_out("write heads: {policy: take, member: ...}", compat)
                 )
 
 

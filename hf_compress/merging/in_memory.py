@@ -1,14 +1,17 @@
 """Merging of state dicts in memory, by the same operands and chunks as on disk: for soups, searches and experiments."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.common_names import unify
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 from hf_compress.merging.source import Source
+from hf_compress.merging.untying import without_ties
 
 _COUNTERS = "num_batches_tracked"
 """What BatchNorm calls its counter of batches; it counts only where the running statistics have no momentum."""
@@ -55,7 +58,8 @@ def merge_state_dicts(
 
     Args:
         method: the formula.
-        members: label -> state dict or checkpoint, M of them, with equal names and shapes.
+        members: label -> state dict or checkpoint, M of them, with equal names and shapes. Checkpoints alone (the base too)
+            come under one set of names as on disk, see `unify`.
         base: the model they were fine-tuned from, with the same names and shapes.
         weights: of the members; None = all 1.
         values: other per-member parameters of the method, e.g. {"density": (0.5, 0.3)}; its own field where left out.
@@ -72,7 +76,8 @@ def merge_state_dicts(
             refuses the number of members or their weights.
     """
     labels = tuple(members)
-    states = [as_tensors(member) for member in members.values()]
+    base, *models = _under_one_set_of_names(base, list(members.values()))
+    states = [as_tensors(model) for model in models]
     origin = None if base is None else as_tensors(base)
     _check(method, labels, origin, statistics or {})
     model = states[0] if origin is None else origin
@@ -124,6 +129,15 @@ def merge_state_dicts(
     return merged
 
 
+def _under_one_set_of_names(base: Source | Tensors | None, members: list[Source | Tensors]) -> list[Any]:
+    """Base and members; checkpoints whose names or ties differ are wrapped, state dicts stay as they are."""
+    given = [*([] if base is None else [base]), *members]
+    sources = [model for model in given if isinstance(model, Source)]
+    if not sources or len(sources) < len(given):
+        return [base, *members]
+    return [*([None] if base is None else []), *unify(sources, base is not None).sources]
+
+
 def merge_tensor(method: MergeMethod, operands: Operands) -> Tensor:
     """One merged tensor, fp32, in its shape; chunk by chunk where the method allows it."""
     survey = method.survey(operands)
@@ -139,6 +153,8 @@ def merge_tensor(method: MergeMethod, operands: Operands) -> Tensor:
 def load_merged(model: nn.Module, tensors: Tensors) -> nn.Module:
     """The model with these weights: `model` itself, or a new one where the names are those of its checkpoints.
 
+    A new one also where the model shares a weight between two modules and the merge has two: there it shares nothing.
+
     Args:
         model: changed in place when all names are its own.
         tensors: what a merge returned.
@@ -147,9 +163,13 @@ def load_merged(model: nn.Module, tensors: Tensors) -> nn.Module:
         CompressionError: weights are missing.
     """
     own = model.state_dict()
-    if not set(tensors) <= set(own):
+    parted = _parted(own, tensors)
+    if parted or not set(tensors) <= set(own):
+        config: Any = model.config
+        if parted:
+            config = type(config).from_dict(without_ties(config.to_dict()))
         return type(model).from_pretrained(  # type: ignore
-            None, config=model.config, state_dict=dict(tensors), trust_remote_code=False
+            None, config=config, state_dict=dict(tensors), trust_remote_code=False
         )
     pointers = {own[name].data_ptr() for name in tensors}
     missing = [name for name in own if name not in tensors and own[name].data_ptr() not in pointers]
@@ -157,6 +177,17 @@ def load_merged(model: nn.Module, tensors: Tensors) -> nn.Module:
         raise CompressionError(f"{missing[0]} of {type(model).__name__} is missing; give the tensors of a whole model")
     model.load_state_dict(dict(tensors), strict=False)
     return model
+
+
+def _parted(own: Mapping[str, Tensor], tensors: Tensors) -> bool:
+    """Whether two names of one weight of the model have different values."""
+    first: dict[tuple[int, torch.Size], str] = {}
+    for name, tensor in own.items():
+        if name in tensors and tensor.numel():
+            other = first.setdefault((tensor.data_ptr(), tensor.shape), name)
+            if other != name and not torch.equal(tensors[other], tensors[name]):
+                return True
+    return False
 
 
 def on_model(model: nn.Module, metric: Callable[[nn.Module], float]) -> Callable[[Tensors], float]:

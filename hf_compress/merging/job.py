@@ -85,7 +85,7 @@ class Job:
         self.sources = {source.label: source for source in self.names.sources}
         self.vocabulary = align(list(self.sources.values()), self.folders, self.merge.tokenizer, self.merge.compat)
         members = [member.label for member in self.merge.members]
-        self.heads = resolve_heads(self.vocabulary.sources, members, self.merge.heads)
+        self.heads = resolve_heads(self.vocabulary.sources, members, self.merge.heads, self.merge.compat)
         self.sources = {source.label: source for source in self.heads.sources}
         self.reference = next(iter(self.sources.values()))
         self.generation = self._generation()
@@ -181,7 +181,7 @@ class Job:
         for name, task in partly.items():
             told.setdefault(task.reason, []).append(name)
             if task.mean:
-                found[name] = as_mean(name, found[name])
+                found[name] = as_mean(name, found[name], self.merge.compat)
         for place, reason in self.account.excluded.items():
             if self.names.ignored.get(place[1]) == reason:
                 told.setdefault(f"left out of {place[0]}, {reason}", []).append(place[1])

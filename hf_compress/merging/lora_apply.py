@@ -105,7 +105,7 @@ def apply_adapters(
             finally:
                 file.close()
         layout.write_index(part)
-        config = write_config(source.config, {}, None, part)
+        config = write_config(adapted.config, {}, None, part)
         copy_companions(folder, part)
         loads = verify_loads(part, config, [adapted]).sentence
         readers = verify_readers(part, folder)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place
 from hf_compress._modules import DEFAULT_IGNORE, match_modules
+from hf_compress.merging.common_names import unify
 from hf_compress.merging.companions import resolve_folder
 from hf_compress.merging.lora_factors import check_size, factorize, keyed_generator
 from hf_compress.merging.lora_names import ModelNames
@@ -82,6 +83,7 @@ def extract_lora(
     check_size(rank, energy)
     before = dense_source(open_source(resolve_folder(str(base), "base"), "base"))
     after = dense_source(open_source(resolve_folder(str(tuned), "tuned"), "tuned"))
+    after, before = unify([after, before]).sources
     pair = _Pair(before, after)
     layers, skipped = [], {}
     left_out = ignore if targets else (*ignore, *pair.tied())

@@ -10,7 +10,10 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress.merging.lora_adapter import Adapter, LoraLayer
 from hf_compress.merging.lora_names import ModelNames
+from hf_compress.merging.lora_ties import parted_by
+from hf_compress.merging.renamed_source import RenamedSource
 from hf_compress.merging.source import Source
+from hf_compress.merging.untying import untied
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -52,10 +55,13 @@ class AdaptedSource(Source):
     - lora_bias: bias + scale * bias of B.
     - DoRA: m * V / ||V||, V = W + scale B A, one norm and one m per output (per column of an embedding).
     - modules_to_save, trained biases and saved embeddings replace the base's tensor first.
+    - Of an embedding and a head that share their weight each is adapted alone: the result stores both, and its config ties
+      them no more.
 
     Products and sums are in fp32 (fp64 for an fp64 base), rounded once to the stored type.
 
     Attributes:
+        untied: parameters that shared their weight in the base, and that the adapter gives another than its partner.
         keep_zeros: weights that are exactly 0 in the base stay 0 where the factors would change them; without it a pruned
             layer is dense afterwards. Whole tensors and biases are not masked.
 
@@ -63,9 +69,14 @@ class AdaptedSource(Source):
     """
 
     def __init__(self, source: Source, adapter: Adapter, *, keep_zeros: bool = False) -> None:
+        names = ModelNames(source.config, source.infos, source.place)
+        parted = parted_by(adapter, source, names)
+        if parted:
+            source = untied(source, names, parted)
+            names = ModelNames(source.config, source.infos, source.place)
         self.label, self.place, self.config, self.infos = source.label, source.place, source.config, source.infos
-        self.source, self.adapter, self.keep_zeros = source, adapter, keep_zeros
-        self.names = ModelNames(source.config, source.infos, source.place)
+        self.source, self.adapter, self.keep_zeros, self.names = source, adapter, keep_zeros, names
+        self.untied = tuple(sorted(one for one, _ in parted))
         self._changes: dict[str, _Change] = {}
         for name, key in adapter.whole.items():
             self._replace(name, key)
@@ -149,11 +160,13 @@ class AdaptedSource(Source):
         if parameter in self.names.rearranged and name != parameter and name in self.infos:
             return name, name  # one part, e.g. one expert, of what this release of transformers joins
         if parameter is not None:
-            partners = [item for item in self.names.tied_group(parameter) if item != parameter]
+            group = self.names.tied_group(parameter)
+            stored = [item for item in group if item in self.names.tensor_of]
+            partners = [] if len(stored) > 1 and parameter in stored else [item for item in group if item != parameter]
             if partners:
                 raise CompressionError(
                     f"{self.adapter.place}: {name} shares its weight with {partners[0]} in {self.label}, so the adapter"
-                    " would change both; save the base with tie_word_embeddings=False (both weights stored) and adapt that"
+                    " would change both; leave the module out of the adapter"
                 )
             if parameter in self.names.tensor_of:
                 return self.names.tensor_of[parameter], parameter
@@ -186,8 +199,11 @@ class AdaptedSource(Source):
         """
         tensor, below = self.names.tensor_of.get(self.names.parameter(name) or "", ""), self.source
         changed_by = None
-        while isinstance(below, AdaptedSource):
-            changed_by = below.adapter if tensor in below.changed() else changed_by
+        while isinstance(below, AdaptedSource | RenamedSource):
+            if isinstance(below, RenamedSource):
+                tensor = below.names.get(tensor, "")
+            elif tensor in below.changed():
+                changed_by = below.adapter
             below = below.source
         if changed_by is None:
             return False

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.advice import way_out
 from hf_compress.merging.checks import check_merge, per_member
 from hf_compress.merging.configuration import Member, Merge, Rule, Value
 from hf_compress.merging.layers import OUTSIDE, Place, locate
-from hf_compress.merging.method import MergeMethod
+from hf_compress.merging.method import Compat, MergeMethod
 from hf_compress.merging.methods.linear import Linear
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def resolve(
     return _Resolver(merge, list(names)).all(members or {})
 
 
-def as_mean(name: str, found: Parameters) -> Parameters:
+def as_mean(name: str, found: Parameters, compat: Compat) -> Parameters:
     """The members' mean by the same weights, for a tensor that the base lacks.
 
     Raises:
@@ -102,8 +103,8 @@ def as_mean(name: str, found: Parameters) -> Parameters:
     weights = found.values["weight"]
     if min(weights) < 0 or not any(weights):
         raise CompressionError(
-            f"{name}: the base has none, so the members' mean is taken, and the weights {list(weights)} have none; write"
-            " heads: {policy: take, member: ...} to keep one member's"
+            f"{name}: the base has none, so the members' mean is taken, and the weights {list(weights)} have none;"
+            f" {way_out(f'write take: {{{name!r}: <member>}} to keep one', compat)}"
         )
     return Parameters(method=Linear(), values={"weight": weights})
 

@@ -10,6 +10,7 @@ from typing import Literal
 import torch
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.advice import way_out
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.patterns import matcher
 from hf_compress.merging.source import Source, TensorInfo
@@ -237,7 +238,7 @@ class _Planner:
             if not torch.equal(first, self._read(place)):
                 self.problems.append(
                     f"{name} holds integers that differ between {self._where(places[0])} and {self._where(place)};"
-                    f" write take: {{{name!r}: <member>}} to say whose are kept"
+                    f" {self._way_out(f'write take: {{{name!r}: <member>}} to say whose are kept')}"
                 )
                 return
         info = self._info(places[0])
@@ -265,7 +266,8 @@ class _Planner:
         other = next(place for place in places if self._info(place).shape != first)
         self.problems.append(
             f"{name} has shape {list(first)} in {self._where(places[0])} and {list(self._info(other).shape)} in"
-            f" {self._where(other)}; align the vocabularies with `tokenizer`, the labels with `heads`, or exclude it"
+            f" {self._where(other)}; align the vocabularies with `tokenizer`, or"
+            f" {self._way_out('the labels with `heads`, or exclude it')}"
         )
         return False
 
@@ -277,7 +279,7 @@ class _Planner:
             return True
         self.problems.append(
             f"{self._where((absent[0], name))} has no tensor {name}, which {self._where(places[0])} has;"
-            f" exclude it, or write take: {{{name!r}: <member>}}"
+            f" {self._way_out(f'exclude it, or write take: {{{name!r}: <member>}}')}"
         )
         return False
 
@@ -302,6 +304,9 @@ class _Planner:
 
     def _read(self, place: Location) -> torch.Tensor:
         return self.sources[place[0]].read(place[1])
+
+    def _way_out(self, own: str) -> str:
+        return way_out(own, self.merge.compat)
 
     def _where(self, place: Location) -> str:
         source = self.sources[place[0]]

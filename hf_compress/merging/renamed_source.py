@@ -10,7 +10,12 @@ from hf_compress.merging.source import Source
 
 
 class RenamedSource(Source):
-    """A source whose tensors have other names; nothing is read or copied before it is asked for."""
+    """A source whose tensors have other names; nothing is read or copied before it is asked for.
+
+    Attributes:
+        source: what is wrapped.
+        names: name shown -> name in it.
+    """
 
     def __init__(self, source: Source, names: Mapping[str, str], config: dict[str, Any]) -> None:
         """Args:
@@ -19,13 +24,13 @@ class RenamedSource(Source):
         config: the source's config.json as the result's class wants it.
         """
         self.label, self.place, self.config = source.label, source.place, config
-        self._source, self._names = source, dict(names)
+        self.source, self.names = source, dict(names)
         self.infos = {name: source.infos[names[name]] for name in sorted(names)}
 
     def read(self, name: str) -> Tensor:
         """The tensor behind the name."""
-        return self._source.read(self._names[name])
+        return self.source.read(self.names[name])
 
     def files(self) -> list[Path]:
         """The weight files behind it; sorted."""
-        return self._source.files()
+        return self.source.files()

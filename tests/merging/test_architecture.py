@@ -1,9 +1,6 @@
 """What the configs of the inputs say about the result."""
 
-import pytest
-
-from hf_compress._errors import CompressionError
-from hf_compress.merging.architecture import check_model_types, check_prefixes
+from hf_compress.merging.architecture import check_model_types
 from hf_compress.merging.source import Source
 
 
@@ -22,14 +19,3 @@ def test_what_nested_configs_disagree_about_is_named_field_by_field(caplog):
     caplog.clear()
     check_model_types([_source("a", vocab_size=7), _source("b", vocab_size=8)])
     assert not caplog.messages
-
-
-def test_a_prefix_before_all_names_is_one_sentence():
-    bare, full = _source("a"), _source("b")
-    bare.infos, full.infos = dict.fromkeys(["v", "w.x"]), dict.fromkeys(["m.v", "m.w.x", "h"])
-    for pair in ((bare, full), (full, bare)):
-        with pytest.raises(
-            CompressionError, match=r"b \(b\) has m. before the names of a \(a\).* load a with the class of b"
-        ):
-            check_prefixes(pair)
-    check_prefixes([bare, bare])

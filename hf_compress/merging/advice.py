@@ -1,0 +1,15 @@
+"""Ways out that can be written into the file at hand."""
+
+from hf_compress.merging.method import Compat
+
+
+def way_out(own: str, compat: Compat) -> str:
+    """What to do, for a recipe of ours and for a mergekit configuration, which has neither exclude nor take nor heads.
+
+    Args:
+        own: the way out in our own recipe, e.g. "exclude it".
+        compat: of the merge.
+    """
+    if compat != "mergekit":
+        return own
+    return f"a mergekit file cannot say what becomes of it: leave that model out, or write a recipe (method, members), and {own}"
