@@ -12,4 +12,4 @@ def way_out(own: str, compat: Compat) -> str:
     """
     if compat != "mergekit":
         return own
-    return f"a mergekit file cannot say what becomes of it: leave that model out, or write a recipe (method, members), and {own}"
+    return f"a mergekit file cannot say what becomes of it: leave that model out, or write a recipe of members and {own}"

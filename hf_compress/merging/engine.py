@@ -14,10 +14,10 @@ from tqdm import tqdm
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress.merging.account import Account, Location, Task
 from hf_compress.merging.configuration import BASE
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import CHUNK, Operands
-from hf_compress.merging.plan import Account, Location, Task
 from hf_compress.merging.source import Source
 from hf_compress.merging.sparsity import SparsityPolicy, TensorZeros, count_zeros
 from hf_compress.merging.writer import Layout, Shard, ShardFile

@@ -13,6 +13,7 @@ import torch
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
+from hf_compress.merging.account import Location
 from hf_compress.merging.architecture import check_model_types
 from hf_compress.merging.checks import check_merge
 from hf_compress.merging.common_names import unify
@@ -26,7 +27,7 @@ from hf_compress.merging.lora_adapter import CONFIG as ADAPTER_CONFIG
 from hf_compress.merging.lora_adapter import Adapter
 from hf_compress.merging.lora_source import AdaptedSource
 from hf_compress.merging.parameters import Parameters, as_mean, resolve
-from hf_compress.merging.plan import Location, make_plan
+from hf_compress.merging.plan import make_plan
 from hf_compress.merging.provenance import input_hashes, sha256_of
 from hf_compress.merging.quantized_source import DequantizedSource, dense_source
 from hf_compress.merging.source import Source, open_source, read_settings

@@ -12,12 +12,12 @@ from hf_compress._disk import DiskError, disk_errors, require_space
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, clear, held, part_of
 from hf_compress._units import format_bytes
+from hf_compress.merging.account import Account
 from hf_compress.merging.architecture import model_class
 from hf_compress.merging.beside import write_beside
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine import Engine, available_threads, check_device
 from hf_compress.merging.job import Job
-from hf_compress.merging.plan import Account
 from hf_compress.merging.quantized_source import DequantizedSource
 from hf_compress.merging.rehearsal import check_merge_inputs
 from hf_compress.merging.writer import Layout
