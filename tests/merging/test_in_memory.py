@@ -121,3 +121,19 @@ def test_models_with_batch_norm_that_saw_other_numbers_of_batches_make_a_soup():
 def test_members_that_do_not_fit_are_refused(method, members, message):
     with pytest.raises(CompressionError, match=message):
         merge_state_dicts(method, members)
+
+
+@pytest.mark.parametrize("as_checkpoints", [True, False])
+def test_a_tied_and_an_untied_model_have_two_weights_and_are_loaded_with_two(as_checkpoints, tmp_path):
+    models = {name: tiny_llama(seed, tie_word_embeddings=name == "tied") for seed, name in enumerate(("tied", "untied"))}
+    members = {name: model.state_dict() for name, model in models.items()}
+    if as_checkpoints:
+        for name, model in models.items():
+            model.save_pretrained(tmp_path / name)
+        members = {name: open_source(tmp_path / name, name) for name in models}
+    merged = merge_state_dicts(Linear(), members)
+    loaded = load_merged(models["tied"], merged)
+    assert not loaded.config.tie_word_embeddings and models["tied"].config.tie_word_embeddings
+    tied, untied = (model.state_dict() for model in models.values())
+    for name, tensor in loaded.state_dict().items():
+        torch.testing.assert_close(tensor.double(), (tied[name].double() + untied[name].double()) / 2, rtol=1e-6, atol=1e-8)
