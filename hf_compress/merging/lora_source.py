@@ -160,14 +160,6 @@ class AdaptedSource(Source):
         if parameter in self.names.rearranged and name != parameter and name in self.infos:
             return name, name  # one part, e.g. one expert, of what this release of transformers joins
         if parameter is not None:
-            group = self.names.tied_group(parameter)
-            stored = [item for item in group if item in self.names.tensor_of]
-            partners = [] if len(stored) > 1 and parameter in stored else [item for item in group if item != parameter]
-            if partners:
-                raise CompressionError(
-                    f"{self.adapter.place}: {name} shares its weight with {partners[0]} in {self.label}, so the adapter"
-                    " would change both; leave the module out of the adapter"
-                )
             if parameter in self.names.tensor_of:
                 return self.names.tensor_of[parameter], parameter
             if parameter in self.names.rearranged:
