@@ -44,8 +44,8 @@ class MergeResult:
         num_bytes: of the tensors.
         seconds: wall time of the streaming.
         resumed: files that an earlier, interrupted merge had finished.
-        reports: what one set of names, aligning vocabularies, choosing heads, the policy for zeros and copying files did, as
-            plain data by those names.
+        reports: what one set of names, aligning vocabularies, choosing heads, the policy for zeros and copying files did,
+            as plain data by those names.
         quantized: the inputs whose integers were unpacked, by label.
         quantization: config.json of the first of them, {} without any.
     """

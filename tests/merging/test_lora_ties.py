@@ -8,6 +8,7 @@ import transformers as t
 from peft import LoraConfig, get_peft_model
 from safetensors.torch import load_file
 
+from hf_compress import Member, Merge, merge
 from hf_compress.merging.lora_apply import apply_adapters
 from hf_compress.merging.lora_extract import extract_lora
 from tests.merging.adapters import logits_with, make_adapter
@@ -57,6 +58,18 @@ def test_a_tied_base_is_untied_by_an_adapter_that_parts_its_weights(case, bases,
     with torch.no_grad():
         logits = t.AutoModelForCausalLM.from_pretrained(tmp_path / "out").eval()(IDS).logits
     torch.testing.assert_close(logits, logits_with(t.LlamaForCausalLM, tied, adapter, IDS), rtol=0, atol=1e-6)
+
+
+def test_a_member_with_such_an_adapter_unties_the_merge(bases, tmp_path):
+    model, tied, _ = bases
+    adapter = make_adapter(model, tmp_path / "adapter", **PARTING["both saved"])
+    members = [Member(str(tied)), Member(str(tied), adapter=str(adapter), name="adapted")]
+    merge(Merge(members=members), tmp_path / "out", threads=1)
+    apply_adapters(tied, [adapter], tmp_path / "adapted")
+    base, found = tensors(tied), tensors(tmp_path / "out")
+    base["lm_head.weight"] = base["model.embed_tokens.weight"]
+    assert_same(found, {name: (base[name] + tensor) / 2 for name, tensor in tensors(tmp_path / "adapted").items()})
+    assert json.loads((tmp_path / "out" / "config.json").read_text())["tie_word_embeddings"] is False
 
 
 def test_one_embedding_for_both_stays_tied(bases, tmp_path):
