@@ -1,5 +1,6 @@
 """Masks from scores, and one-shot pruning."""
 
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -7,10 +8,12 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules import as_stored, from_input_rows, input_rows, match_modules, weight_matrix
+from hf_compress._modules import as_stored, from_input_rows, input_rows, match_modules, select_modules, weight_matrix
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import Stats, check_fit, check_statistics
 from hf_compress.pruning.pattern import Pattern
+
+logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -82,7 +85,10 @@ def prune(model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> dic
         CompressionError: nothing matches, the criterion's statistics are missing, or the pattern does not fit; nothing was
             changed.
     """
-    modules = match_modules(model, pruning.targets, pruning.ignore, "pruning")
+    selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
+    modules = selection.modules
+    for name, reason in selection.left_out.items():
+        logger.warning("pruning leaves out %s: %s", name, reason)
     check_fit(modules, pruning, stats)
     masks = compute_masks(modules, pruning, pruning.schedule.final, stats, held=zeros_of(modules))
     for name, module in modules.items():

@@ -1,5 +1,7 @@
 """Masks that live beside a model while it trains."""
 
+import logging
+
 import pytest
 import torch
 from torch import nn
@@ -217,7 +219,10 @@ def test_masks_come_back_also_where_weights_are_zero_by_themselves():
     assert all(torch.equal(again.keep[name], keep) for name, keep in applied.items())
 
 
-def test_modules_that_were_left_out_are_named():
+def test_modules_that_were_left_out_are_named(caplog):
     model = nn.Sequential(nn.Linear(4, 4), torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
     masks = Masks(model, Pruning())
     assert list(masks.names()) == ["0"] and list(masks.left_out) == ["1"]
+    with caplog.at_level(logging.WARNING):
+        prune(model, Pruning(schedule=Constant(final=0.5)))
+    assert "pruning leaves out 1: its weight is computed" in caplog.text
