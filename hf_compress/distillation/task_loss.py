@@ -5,18 +5,18 @@ accumulated batch, which makes them too large by the number of accumulation step
 computed here, from logits and labels.
 """
 
-import inspect
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from hf_compress._errors import CompressionError
+from hf_compress._heads import loss_type, shifts_labels
+from hf_compress.distillation.signal import Kind
 
 IGNORED = -100
-Kind = Literal["shifted_tokens", "tokens", "single_label", "multi_label", "regression"]
 
 _KINDS: dict[str, Kind] = {
     "ForCausalLM": "shifted_tokens",
@@ -55,14 +55,14 @@ def task_kind(model: nn.Module, labels: Tensor | None = None) -> Kind:
     Raises:
         CompressionError: the head is of a kind that distillation does not know.
     """
-    kind = _KINDS.get(str(_loss_type(model)))
+    kind = _KINDS.get(str(loss_type(model)))
     config: Any = model.config
     if kind is None:
         raise CompressionError(
             f"distillation knows no task loss for {type(model).__name__}; it knows models for "
             + ", ".join(sorted(name.removeprefix("For") for name in _KINDS))
         )
-    if kind == "shifted_tokens" and getattr(config, "is_encoder_decoder", False):
+    if kind == "shifted_tokens" and not shifts_labels(model):
         return "tokens"
     if kind == "single_label":
         problem: str | None = getattr(config, "problem_type", None)
@@ -76,20 +76,6 @@ def task_kind(model: nn.Module, labels: Tensor | None = None) -> Kind:
         if problem == "multi_label_classification":
             return "multi_label"
     return kind
-
-
-def _loss_type(model: nn.Module) -> str | None:
-    """The name transformers gives the model's loss.
-
-    A head whose class name says no kind (GPT2LMHeadModel) has none, and transformers then falls back on the causal loss if
-    the forward asks for `self.loss_function`; so does this. XLNet's and XLM's heads bring losses of their own.
-    """
-    known: str | None = getattr(model, "loss_type", None)
-    if known is not None:
-        return known
-    base: Any = model.get_base_model() if hasattr(model, "get_base_model") else model  # type: ignore[operator]
-    code = getattr(inspect.unwrap(type(base).forward), "__code__", None)
-    return "ForCausalLM" if code is not None and "loss_function" in code.co_names else None
 
 
 def task_rows(logits: Tensor, labels: Tensor, kind: Kind, shift_labels: Tensor | None = None) -> TaskRows:

@@ -13,12 +13,13 @@ from hf_compress.distillation.signal import Signal
 class Teacher(Strategy, kind="teacher", package="hf_compress.distillation.teachers"):
     """Where the signal comes from. The configuration is a value; `load` makes the thing that answers."""
 
-    def load(self, student: nn.Module, device: torch.device) -> "LoadedTeacher":
+    def load(self, student: nn.Module, device: torch.device, tokenizer: Any = None) -> "LoadedTeacher":
         """Ready to answer, frozen, on `device`; refused where it cannot teach `student`.
 
         Args:
             student: the model before any compression; a teacher may copy it, never change it.
             device: where batches will be.
+            tokenizer: the student's, where it is known; the teacher's must give the same ids.
 
         Raises:
             CompressionError: the vocabularies or label sets differ.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._heads import shifts_labels
 from hf_compress._modules import canonical_name, match_modules
 from hf_compress._registry import unknown
 from hf_compress.merging.mixing import evaluation_mode
@@ -59,7 +60,7 @@ def collect_fisher(
     if labels not in get_args(Labels):
         raise CompressionError(unknown("labels", labels, get_args(Labels)))
     generator = torch.Generator().manual_seed(seed)
-    shifted = _is_causal(model) if shift is None else shift
+    shifted = shifts_labels(model) if shift is None else shift
     parameters = {name: one for name, one in model.named_parameters() if one.is_floating_point()}
     fisher = {name: torch.zeros_like(one, dtype=torch.float32, requires_grad=False) for name, one in parameters.items()}
     num_examples = num_terms = 0
@@ -215,16 +216,6 @@ def _batch_size(batch: Mapping[str, Tensor]) -> int:
     if len(sizes) != 1:
         raise CompressionError(f"the tensors of a batch have {sorted(sizes)} examples; each needs the same first dimension")
     return sizes.pop()
-
-
-def _is_causal(model: nn.Module) -> bool:
-    """Whether token t's logits are for token t + 1. GPT-2's head has no loss type and is known by its class."""
-    from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
-
-    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
-        return False
-    causal = getattr(model, "loss_type", None) in ("ForCausalLM", "ForConditionalGeneration")
-    return causal or type(model).__name__ in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values()
 
 
 @contextlib.contextmanager

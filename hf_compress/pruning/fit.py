@@ -1,6 +1,6 @@
 """Whether a pruning job fits the modules it was given, known before anything is pruned."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._modules import num_inputs, weight_matrix
 from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.criterion import Criterion
 
 Stats = Mapping[str, Mapping[str, Tensor]]
 """Statistics by layer name, then by statistic name."""
@@ -50,8 +51,12 @@ def check_statistics(modules: Mapping[str, nn.Module], pruning: Pruning, stats: 
     for name in modules:
         missing = [need for need in pruning.criterion.needs if need not in (stats or {}).get(name, {})]
         if missing:
-            raise CompressionError(
-                f"pruning.criterion: criterion {pruning.criterion.name!r} needs {', '.join(missing)} of {name}, and"
-                " training collects no statistics; give them to prune(model, pruning, stats), or use criterion"
-                " 'magnitude', which needs none"
-            )
+            raise CompressionError(f"pruning.criterion: {lacking(pruning.criterion, missing, f' of {name}')}")
+
+
+def lacking(criterion: Criterion, missing: Sequence[str], where: str = "") -> str:
+    """The sentence for a criterion without the statistics it reads; training has none to give."""
+    return (
+        f"criterion {criterion.name!r} needs {', '.join(missing)}{where}, and training collects no statistics; give them to"
+        " prune(model, pruning, stats), or use criterion 'magnitude', which needs none"
+    )

@@ -11,6 +11,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.fit import lacking
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.problems import Problem
 from hf_compress.recipe.sections import Data, Dense, Export, FreshModel, FreshTokenizer
@@ -140,6 +141,12 @@ def _dense_of_fresh(model: str | FreshModel, dense: Dense | None) -> list[Proble
     return [Problem(path="dense", message=message)]
 
 
+def _statistics(pruning: Pruning | None) -> list[Problem]:
+    if pruning is None or not pruning.criterion.needs:
+        return []
+    return [Problem(path="pruning.criterion", message=lacking(pruning.criterion, pruning.criterion.needs))]
+
+
 def _pruning_fits(training: Training, pruning: Pruning | None) -> list[Problem]:
     steps = _stated_steps(training)
     return [] if pruning is None or steps is None else check_fit("pruning.schedule", pruning.schedule.check, steps)
@@ -169,6 +176,7 @@ _CHECKS: tuple[Callable[..., list[Problem]], ...] = (
     _tokenizer_of_fresh,
     _fresh_tokenizer,
     _dense_of_fresh,
+    _statistics,
     _pruning_fits,
     _quantization_fits,
 )

@@ -10,7 +10,10 @@ from typing import TYPE_CHECKING, Any
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._modules import check_dtype
-from hf_compress.distillation.teachers.model import ModelTeacher, check_teacher
+from hf_compress.distillation.correspondence import correspondence
+from hf_compress.distillation.objective import check_kind as check_loss_kind
+from hf_compress.distillation.task_loss import task_kind
+from hf_compress.distillation.teachers.model import ModelTeacher
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import check_model
 from hf_compress.recipe.images import describe_images
@@ -32,6 +35,7 @@ from hf_compress.recipe.sections import FreshModel, FreshTokenizer
 from hf_compress.recipe.sources import open_data, open_model, open_teacher
 from hf_compress.recipe.tasks import TASKS, Task
 from hf_compress.recipe.training_arguments import build_training, check_trainer, planned_steps
+from hf_compress.training.best_model import check_evaluations
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -142,6 +146,9 @@ class Plan:
         if self.recipe.dense is not None:
             self.dense_steps = planned_steps(build_training(self.recipe.training_mapping(dense=True)), num_examples)
         self.problems.extend(self.recipe.check_schedules(self.steps))
+        if self.recipe.pruning is not None or self.recipe.quantization is not None:
+            with self._collecting("training.eval_delay"):
+                check_evaluations(self.args, self.steps, None if self.args.max_steps > 0 else self.args.num_train_epochs)
 
     def _load_processor(self, saved: Path | None, train: bool) -> None:
         recipe = self.recipe
@@ -198,6 +205,9 @@ class Plan:
                     check_model(model, recipe.quantization)
             with self._collecting("export.dtype"):
                 check_dtype(model, recipe.export.dtype)
+            if recipe.distillation is not None:
+                with self._collecting("distillation.losses"):
+                    check_loss_kind(recipe.distillation, task_kind(model), type(model).__name__)
             with self._collecting():
                 check_length(self.task, recipe.data.length, num_positions(model))
         with self._collecting():
@@ -219,8 +229,13 @@ class Plan:
 
         key = "distillation.teacher.model"
         config = open_teacher(teacher.model, self.task)
+        own = self.processor if self.task.input == "text" else None
+        tokenizer = None
+        if own is not None:
+            with contextlib.suppress(CompressionError):  # a teacher without a tokenizer is judged by its config alone
+                tokenizer = from_pretrained(AutoTokenizer, teacher.model, key)
         try:
-            check_teacher(self.config, config)
+            correspondence(self.config, config, predicts_tokens=not self.task.labelled, tokenizers=(own, tokenizer))
         except CompressionError as error:
             raise CompressionError(f"{key}: {error}") from error
         missing = new_weights(self.task.model_class(), teacher.model, key)
@@ -229,15 +244,6 @@ class Plan:
                 f"{key}: {teacher.model} has no {missing[0]} ({len(missing)} tensors are missing), so it was not trained"
                 f" for {self.task.name}; name a teacher that was"
             )
-        if self.task.input != "text" or self.processor is None:
-            return
-        with contextlib.suppress(CompressionError):  # a teacher without a tokenizer is judged by its config alone
-            tokenizer = from_pretrained(AutoTokenizer, teacher.model, key)
-            if tokenizer.get_vocab() != self.processor.get_vocab():
-                message = f"the tokenizer of {teacher.model} has another vocabulary of the same size; both see the same ids"
-                self.problems.append(
-                    Problem(path=key, message=message + ", so take a teacher with the student's tokenizer")
-                )
 
     def _check_trained(self, model: str) -> None:
         """Compressing a random head would measure nothing."""

@@ -143,6 +143,7 @@ def _trainer(plan: Plan, model: Any, args: Any, **jobs: Any) -> CompressionTrain
         processing_class=plan.processor,
         compute_metrics=plan.task.compute_metrics(),
         callbacks=[_OwnSteps()],
+        exact_task_loss=True,  # also in the dense stage, whose gradient would be multiplied like any other
         **jobs,
     )
 

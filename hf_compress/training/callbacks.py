@@ -132,7 +132,7 @@ class QuantizationCallback(TrainerCallback):
     When training begins it says how much of the model is quantized; the first step shows what is passed by.
 
     Attributes:
-        reached: fake quantization is on.
+        reached: fake quantization is on, and this run or the one it goes on from has trained a step up to there.
     """
 
     def __init__(self, quantization: Quantization) -> None:
@@ -154,8 +154,8 @@ class QuantizationCallback(TrainerCallback):
         model: nn.Module = kwargs["model"]
         on = is_enabled(model) if self._resumed is None else self._resumed
         self._resumed = None
-        self.reached = on or self._is_time(state)
-        set_enabled(model, self.reached)
+        self.reached = on
+        set_enabled(model, on or self._is_time(state))
         announce(model)
         if not args.torch_compile:  # the watch would break the graph
             self._watch.begin(model)

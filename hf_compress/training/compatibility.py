@@ -7,11 +7,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import torch
+
 from hf_compress._errors import CompressionError
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.training.best_model import why_never_judged
+from hf_compress.training.host import has_known_loss
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +44,7 @@ class Rule:
     Attributes:
         name: short, for the documentation table.
         applies: True when the situation has the pair.
-        message: the sentence: what, why, way out.
+        message: the sentence: what, why, way out; `{host}` is the trainer's class.
     """
 
     name: str
@@ -132,12 +135,43 @@ RULES: tuple[Rule, ...] = (
         " of training",
     ),
     Rule(
+        name="distillation + a loss of the trainer's own",
+        applies=lambda s: s.distillation is not None and not has_known_loss(s.trainer),
+        message="{host} computes its own loss (compute_loss), which distillation would replace: weighted losses, preference"
+        " and reward trainers; distil with Trainer, Seq2SeqTrainer or SFTTrainer",
+    ),
+    Rule(
+        name="distillation + another loss_type of SFTTrainer",
+        applies=lambda s: s.distillation is not None and getattr(s.trainer.args, "loss_type", "nll") != "nll",
+        message="distillation replaces the trainer's loss by cross-entropy and the divergence from the teacher, so another"
+        " loss_type would be ignored; set loss_type to nll",
+    ),
+    Rule(
+        name="distillation + an already quantized model",
+        applies=lambda s: s.distillation is not None and _is_quantized(s.trainer.model) and not _is_peft(s.trainer.model),
+        message="the student is already quantized, so distillation would train its norms and embeddings alone; load the"
+        " dense checkpoint (and quantize while distilling), or give it an adapter",
+    ),
+    Rule(
         name="anything + auto_find_batch_size",
         applies=lambda s: s.anything and s.trainer.args.auto_find_batch_size,
         message="auto_find_batch_size restarts training inside one run, which schedules and masks cannot follow; set"
         " per_device_train_batch_size",
     ),
 )
+
+
+def check_arguments(args: Any) -> None:
+    """Refuse what ends in an error of the host itself while it is made; `args` are its arguments, or None.
+
+    Raises:
+        CompressionError: activations cannot be moved away from a device that is not there.
+    """
+    if getattr(args, "activation_offloading", False) and getattr(args, "device", torch.device("cpu")).type == "cpu":
+        raise CompressionError(
+            "activation_offloading moves activations from an accelerator to the CPU's memory, and this run has no"
+            " accelerator; set activation_offloading to false"
+        )
 
 
 def check_compatibility(situation: Situation) -> None:
@@ -148,4 +182,4 @@ def check_compatibility(situation: Situation) -> None:
     """
     for rule in RULES:
         if rule.applies(situation):
-            raise CompressionError(rule.message)
+            raise CompressionError(rule.message.replace("{host}", type(situation.trainer).__name__))

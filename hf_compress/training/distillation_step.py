@@ -1,35 +1,42 @@
 """One training step under distillation: teacher, student, loss, and what is logged of it."""
 
+import contextlib
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress.distillation.answers import Answers, logits_of
 from hf_compress.distillation.configuration import Distillation
-from hf_compress.distillation.objective import distillation_objective
+from hf_compress.distillation.correspondence import tokenizer_of
+from hf_compress.distillation.objective import Sums, check_kind, distillation_objective
 from hf_compress.distillation.task_loss import task_kind
+from hf_compress.training.student_pass import accumulation_steps, loss_scale, router_loss, take_labels
+from hf_compress.training.token_metrics import TokenMetrics
 
 
 class DistillationStep:
     """The loss of a Trainer whose student has a teacher.
 
-    Owns what distillation adds to a Trainer: the loaded teacher, the factor that makes a sum over items a mean over the
-    accumulated batch, the routers' loss, and the sums that are logged.
+    Owns what distillation adds to a Trainer: the loaded teacher and the sums that are logged.
 
     Args:
         distillation: teacher, losses and weights.
         student: the model before any other compression; a teacher may copy it.
-        device: where batches will be.
+        trainer: whose model it is.
 
     Raises:
-        CompressionError: the student's head has no known loss, or the teacher does not fit.
+        CompressionError: the student's head has no known loss, a loss is not defined for it, or the teacher does not fit.
     """
 
-    def __init__(self, distillation: Distillation, student: nn.Module, device: torch.device) -> None:
-        task_kind(student)
+    def __init__(self, distillation: Distillation, student: nn.Module, trainer: Any) -> None:
+        check_kind(distillation, task_kind(student), type(student).__name__)
         self.distillation = distillation
-        self.teacher = distillation.teacher.load(student, device)
+        tokenizer = tokenizer_of(getattr(trainer, "processing_class", None))
+        self.teacher = distillation.teacher.load(student, trainer.args.device, tokenizer)
+        self.token_metrics = TokenMetrics.of(trainer)
+        self._student = Answers(student)
         self._sums: dict[str, Tensor] = {}
         self._first_step = 0
 
@@ -44,53 +51,75 @@ class DistillationStep:
             inputs: the batch; labels are taken out, so that the head computes no loss of its own.
             num_items: valid items in the accumulated batch, over all processes where the Trainer counts so.
         """
+        sums, inputs, outputs = self._sums_of(trainer, model, inputs)
+        accumulation = accumulation_steps(trainer)
+        scale = loss_scale(trainer, sums.items, num_items, accumulation)
+        self._note(
+            trainer.state.global_step,
+            task_loss=sums.task * scale,
+            distillation_loss=sums.distilled * scale,
+            agreed=sums.agreed,
+            compared=sums.compared,
+        )
+        self.token_metrics.note(sums, inputs, outputs)
+        return sums.total * scale + router_loss(trainer, outputs, accumulation), outputs
+
+    def rehearse(self, trainer: Any, batch: dict[str, Any]) -> tuple[Sums, dict[str, Any]]:
+        """The sums of a batch, and what teacher and student were given; nothing is noted."""
+        return self._sums_of(trainer, trainer.model, batch)[:2]
+
+    def head_loss(self, trainer: Any, batch: dict[str, Any]) -> Tensor | None:
+        """What the student's own head makes of a batch; None where it makes nothing of it."""
+        loss: Tensor | None = None
+        with contextlib.suppress(Exception), trainer.accelerator.autocast(), self._student.settings():
+            loss = getattr(trainer.model(**batch), "loss", None)
+        return loss
+
+    def _sums_of(self, trainer: Any, model: nn.Module, inputs: dict[str, Any]) -> tuple[Sums, dict[str, Any], Any]:
+        """(sums, inputs without labels, the student's outputs)."""
         student = trainer.model
-        inputs = dict(inputs)
-        labels, shift_labels = inputs.pop("labels", None), inputs.pop("shift_labels", None)
+        inputs, labels, shift_labels = take_labels(student, inputs)
         if labels is None:
-            raise CompressionError("distillation needs labels in every batch to know which positions count; add them")
-        if "decoder_input_ids" not in inputs and hasattr(student, "prepare_decoder_input_ids_from_labels"):
-            inputs["decoder_input_ids"] = student.prepare_decoder_input_ids_from_labels(labels=labels)
+            raise CompressionError(
+                "distillation needs labels in every batch to know which positions count, and this one has "
+                + (", ".join(inputs) or "nothing")
+                + "; let the data or the collator add them"
+            )
+        kind = task_kind(student, labels)
+        check_kind(self.distillation, kind, type(student).__name__)
         with trainer.accelerator.autocast():
             signal = self.teacher.signal(inputs)
-        outputs = model(**inputs)
-        kind = task_kind(student, labels)
-        total, task, distilled = distillation_objective(
-            self.distillation, outputs.logits, labels, signal, kind, shift_labels
+            with self._student.settings():
+                outputs = model(**self.token_metrics.ask_routers(inputs))
+        sums = distillation_objective(
+            self.distillation,
+            logits_of(outputs, f"the student ({type(student).__name__})"),
+            labels,
+            signal,
+            kind,
+            shift_labels,
+            token_metrics=self.token_metrics.wanted,
         )
-        scale = _scale(trainer, labels, num_items)
-        self._note(trainer.state.global_step, task_loss=task * scale, distillation_loss=distilled * scale)
-        return total * scale + _router_loss(trainer, outputs), outputs
+        return sums, inputs, outputs
 
-    def _note(self, step: int, **losses: Tensor) -> None:
+    def _note(self, step: int, **sums: Tensor) -> None:
         """Sum on the device; nothing is synchronised before the next log."""
         if not self._sums:
             self._first_step = step
-        for name, value in losses.items():
+        for name, value in sums.items():
             known = self._sums.get(name)
             self._sums[name] = value.detach() if known is None else known + value.detach()
 
     def logs(self, trainer: Any) -> dict[str, float]:
-        """Means per step since the last log, over all processes; begins anew."""
-        steps = max(trainer.state.global_step - self._first_step, 1)
+        """The unweighted losses per step since the last log, and the agreement; over all processes; begins anew."""
+        if not self._sums:
+            return {}
         sums, self._sums = self._sums, {}
-        return {name: round(trainer.accelerator.gather(value).mean().item() / steps, 6) for name, value in sums.items()}
-
-
-def _scale(trainer: Any, labels: Tensor, num_items: Tensor | int | None) -> Tensor | float:
-    """1 / items in the accumulated batch, times the processes whose gradients DDP will average."""
-    if num_items is None:
-        items = labels.ne(-100).sum().clamp(min=1) * trainer.current_gradient_accumulation_steps
-        return 1.0 / items
-    items = torch.as_tensor(num_items, device=labels.device).clamp(min=1)
-    processes = trainer.accelerator.num_processes // trainer.get_tp_size()
-    return (processes if trainer.args.average_tokens_across_devices else 1) / items
-
-
-def _router_loss(trainer: Any, outputs: Any) -> Tensor | float:
-    """The load-balancing loss of mixture-of-experts models that return one: a mean per micro-batch."""
-    auxiliary = getattr(outputs, "aux_loss", None)
-    if auxiliary is None:
-        return 0.0
-    coefficient = getattr(trainer.model.config.get_text_config(), "router_aux_loss_coef", 0.0)
-    return coefficient * auxiliary / trainer.current_gradient_accumulation_steps
+        gathered = trainer.accelerator.gather(torch.stack(list(sums.values())).unsqueeze(0))
+        steps = max(trainer.state.global_step - self._first_step, 1)
+        values = dict(zip(sums, (gathered.sum(0) if gathered.dim() > 1 else gathered).tolist(), strict=True))
+        agreed, compared = values.pop("agreed"), values.pop("compared")
+        logs = {name: round(value / len(gathered) / steps, 6) for name, value in values.items()}
+        if compared:
+            logs["teacher_agreement"] = round(agreed / compared, 6)
+        return logs | self.token_metrics.logs(trainer)

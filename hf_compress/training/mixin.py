@@ -19,9 +19,11 @@ from hf_compress.training.best_model import BestModelCallback
 from hf_compress.training.callbacks import PruningCallback, QuantizationCallback, SidecarCallback
 from hf_compress.training.checkpoints import latest, note_processes
 from hf_compress.training.clock import TrainingClock
-from hf_compress.training.compatibility import Situation, check_compatibility
+from hf_compress.training.compatibility import Situation, check_arguments, check_compatibility
 from hf_compress.training.distillation_step import DistillationStep
+from hf_compress.training.exact_task_loss import ExactTaskLoss
 from hf_compress.training.finalize import after_saving, finalize_model, refuse_finalized, say_what_pushes_hold
+from hf_compress.training.own_loss import own_loss
 from hf_compress.training.progress import Progress
 from hf_compress.training.restore import restore_weights
 from hf_compress.training.sidecar import SIDECAR, check_sidecar, read_sidecar, sidecar
@@ -37,6 +39,8 @@ class CompressionMixin(_Host):
         pruning: gradual pruning, or None.
         quantization: quantization-aware training, or None.
         distillation: a teacher and losses, or None.
+        exact_task_loss: compute the task loss from logits and labels where the head ignores how many items the accumulated
+            batch has; None = with pruning or quantization. Distillation always does.
         *args, **kwargs: the Trainer's own arguments.
 
     Raises:
@@ -49,26 +53,33 @@ class CompressionMixin(_Host):
         pruning: Pruning | None = None,
         quantization: Quantization | None = None,
         distillation: Distillation | None = None,
+        exact_task_loss: bool | None = None,
         **kwargs: Any,
     ) -> None:
         self.loss_is_scaled_for_ga: bool | None
+        self.model_accepts_loss_kwargs: bool
         self.pruning = pruning
         self.quantization = quantization
         self.distillation = distillation
         self._distillation_step: DistillationStep | None = None
-        self._prepared: nn.Module | None = None
+        self._ready = False
         self._pruning_callback: PruningCallback | None = None
         self._clock = TrainingClock()
         self.finalized_model: nn.Module | None = None
         refuse_finalized(kwargs.get("model", args[0] if args else None), done=False)
+        if pruning is not None or quantization is not None or distillation is not None:
+            check_arguments(kwargs["args"] if "args" in kwargs else next(iter(args[1:2]), None))
         super().__init__(*args, **kwargs)
         check_compatibility(Situation(trainer=self, pruning=pruning, quantization=quantization, distillation=distillation))
-        if self._prepared is not self.model:
-            self._prepare_compression(self.model)
-        if distillation is not None:
+        self._prepare_compression(self.model)
+        self._ready = True
+        self._own_loss = own_loss(self, self._distillation_step, exact_task_loss)
+        self._head_takes_items = self.model_accepts_loss_kwargs or self._own_loss is None
+        if self._own_loss is not None:
             # The loss below is a sum over the items of the whole accumulated batch, so the Trainer must count them for
-            # every model and must not divide by the accumulation steps again.
+            # every model, also for one whose own forward does not take their number.
             self.model_accepts_loss_kwargs = True
+        if distillation is not None:
             self.loss_is_scaled_for_ga = True
         self.add_callback(self._clock)
         self._pruning_callback = None if pruning is None else PruningCallback(pruning)
@@ -84,17 +95,19 @@ class CompressionMixin(_Host):
     def _prepare_compression(self, model: nn.Module) -> None:
         """Teacher first (it copies the model as it is), then the modules."""
         if self.distillation is not None:
-            self._distillation_step = DistillationStep(self.distillation, model, self.args.device)
+            self._distillation_step = DistillationStep(self.distillation, model, self)
         if self.pruning is not None:
             Masks(model, self.pruning)
         if self.quantization is not None:
             prepare(model, self.quantization, enabled=False)
-        self._prepared = model
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """A fresh model from `model_init` is prepared like the first one."""
         model = super().call_model_init(trial)
-        self._prepare_compression(model)
+        if self._ready:  # the one made while the Trainer is made is prepared with it
+            self._prepare_compression(model)
+            if self._own_loss is not None:
+                self._own_loss = self._distillation_step or ExactTaskLoss(model)
         return model
 
     @property
@@ -147,11 +160,14 @@ class CompressionMixin(_Host):
         return_outputs: bool = False,
         num_items_in_batch: Tensor | int | None = None,
     ) -> Any:
-        """The Trainer's loss; with distillation on, and in training, the distillation objective instead."""
-        if self._distillation_step is None or not self.model.training:
-            return super().compute_loss(model, inputs, return_outputs, num_items_in_batch)
-        loss, outputs = self._distillation_step.loss(self, model, inputs, num_items_in_batch)
-        return (loss, outputs) if return_outputs else loss
+        """The Trainer's loss; in training, with distillation or where the head would return a mean, that of the mixin."""
+        step = self._own_loss if self.model.training else None
+        computed = None if step is None else step.loss(self, model, inputs, num_items_in_batch)
+        if computed is not None:
+            return computed if return_outputs else computed[0]
+        if self._distillation_step is not None:
+            self._distillation_step.token_metrics.catch_up(self)
+        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch if self._head_takes_items else None)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds the two parts of the loss and the sparsity to the training logs."""

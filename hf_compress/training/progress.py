@@ -125,7 +125,8 @@ class Progress:
                 f"training stopped at step {step} of {max_steps}, before pruning and quantization were complete; resume it"
                 " with train(resume_from_checkpoint=True)"
             )
+        lacking = "pruned" if self.pruning is not None and not self.pruning.reached else "trained with quantization"
         return (
-            f"the checkpoint of step {step} that training went on from is not pruned, and no step has followed that could"
-            f" prune it; raise max_steps above {max_steps}, or start from the model and not from the checkpoint"
+            f"the checkpoint of step {step} that training went on from is not {lacking}, and no step has followed to"
+            f" change that; raise max_steps above {max_steps}, or start from the model and not from the checkpoint"
         )

@@ -5,17 +5,22 @@ import dataclasses
 import pytest
 import torch
 
+from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
 from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.distillation.signal import Signal
 from hf_compress.distillation.teacher import Teacher
 from hf_compress.pruning.allocation import Allocation
+from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criterion import Criterion
+from hf_compress.pruning.masks import Masks
 from hf_compress.pruning.pattern import Pattern
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedule import Schedule
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.scheme import Scheme
 from hf_compress.recipe.build import build
+from hf_compress.recipe.consistency import find_problems
 
 KINDS = (Criterion, Pattern, Schedule, Allocation, Scheme, DistillationLoss, Teacher)
 
@@ -48,6 +53,29 @@ def test_a_criterion_scores_in_fp32_without_touching_the_weight(cls):
     score = cls().score(weight, stats)
     assert score.shape == weight.shape and score.dtype is torch.float32
     assert torch.equal(weight, before)
+
+
+def needy_criteria():
+    """Built-in ones that need statistics, and one that does, so that the contract is tested without one."""
+
+    @dataclasses.dataclass(frozen=True, kw_only=True)
+    class Needy(Criterion):
+        name = "needy"
+        needs = ("input_norm",)
+
+    return [cls for cls in (*Criterion.available().values(), Needy) if cls.needs]
+
+
+@pytest.mark.parametrize("cls", needy_criteria())
+def test_a_criterion_without_its_statistics_is_refused_before_anything_is_pruned(cls):
+    model = torch.nn.Sequential(torch.nn.Linear(4, 4))
+    before = model[0].weight.clone()
+    job = Pruning(criterion=cls())
+    for attempt in (Masks, prune):
+        with pytest.raises(CompressionError, match=f"'{cls.name}' needs {cls.needs[0]} of 0"):
+            attempt(model, job)
+    assert [problem.path for problem in find_problems({"pruning": job})] == ["pruning.criterion"]
+    assert torch.equal(model[0].weight, before)
 
 
 @pytest.mark.parametrize("cls", members(Pattern))
@@ -87,16 +115,31 @@ def test_zero_stays_exactly_zero_in_every_scheme(cls):
     assert float((quantized - weight).abs().max()) > 0
 
 
-@pytest.mark.parametrize("cls", members(DistillationLoss))
-def test_a_distillation_loss_is_a_sum_and_moves_the_student_only(cls):
+@pytest.mark.parametrize(
+    ("cls", "kind"), [(cls, kind) for cls in DistillationLoss.available().values() for kind in cls.kinds]
+)
+def test_a_distillation_loss_is_a_sum_and_moves_the_student_only(cls, kind):
     generator = torch.Generator().manual_seed(0)
     student = torch.randn(6, 9, generator=generator, requires_grad=True)
     teacher = torch.randn(6, 9, generator=generator, requires_grad=True)
     keep = torch.tensor([True, True, False, True, True, True])
-    signal = Signal(logits=teacher.detach())
+    signal = Signal(logits=teacher.detach(), kind=kind)
     every = cls()(student, signal, keep)
-    halves = [cls()(student[part], Signal(logits=signal.logits[part]), keep[part]) for part in (slice(0, 3), slice(3, 6))]
+    halves = [cls()(student[part], signal.rows(torch.arange(6)[part]), keep[part]) for part in (slice(0, 3), slice(3, 6))]
     torch.testing.assert_close(every, sum(halves))
     every.backward()
     assert teacher.grad is None
     assert (student.grad[2] == 0).all() and (student.grad[0] != 0).any()
+
+
+@pytest.mark.parametrize("cls", members(DistillationLoss))
+def test_a_distillation_loss_sees_every_kind_it_is_defined_for(cls):
+    """Nothing that matters is lost: a student that is off by 3 in every independent label or number has a loss."""
+    teacher = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    every = torch.ones(4, dtype=torch.bool)
+    assert cls.kinds
+    for kind in cls.kinds:
+        signal = Signal(logits=teacher, kind=kind)
+        assert float(cls()(teacher, signal, every)) == pytest.approx(0, abs=1e-5)
+        student = teacher + 3 if kind in ("multi_label", "regression") else teacher.flip(-1)
+        assert float(cls()(student, signal, every)) > 0.1

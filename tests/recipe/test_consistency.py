@@ -1,10 +1,22 @@
 """Checks between sections run where the sections they need are right."""
 
+from dataclasses import dataclass
+
 import pytest
 
 from hf_compress import Distillation, Pruning, Quantization
+from hf_compress.pruning.criterion import Criterion
 from hf_compress.recipe.consistency import find_problems
 from hf_compress.recipe.sections import Data, Dense, Export, FreshModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Needy(Criterion):
+    """Reads a statistic; not registered, so that no contract test meets it."""
+
+    name = "needy"
+    needs = ("input_norm",)
+
 
 FRESH = FreshModel(config={"model_type": "llama"})
 RIGHT = {
@@ -26,6 +38,7 @@ MISTAKES = {
     "export.format": ({"export": Export(format="dense")}, {"export", "quantization"}),
     "data.length": ({"data": Data(path="here", length=1)}, {"data", "task"}),
     "training.output_dir": ({"training": {}}, {"training"}),
+    "pruning.criterion": ({"pruning": Pruning(criterion=Needy())}, {"pruning"}),
     "quantization.begin": ({"quantization": Quantization(begin=100)}, {"quantization", "training"}),
     "dense.training.metric_for_best_model": (
         {"dense": Dense(training={"metric_for_best_model": "f1"})},

@@ -141,15 +141,17 @@ def test_a_dense_checkpoint_resumed_after_the_schedule_is_pruned_at_the_next_ste
     trainer.finalize()
 
 
-def test_a_dense_checkpoint_of_the_last_step_is_never_complete_and_the_reason_is_right(tmp_path):
+@pytest.mark.parametrize(
+    ("jobs", "words"),
+    [({"pruning": half()}, "not pruned"), ({"quantization": quantization()}, "not trained with quantization")],
+    ids=["pruning", "quantization"],
+)
+def test_a_dense_checkpoint_of_the_last_step_is_never_complete_and_the_reason_is_right(jobs, words, tmp_path):
     plain_checkpoint(tmp_path)
-    trainer = llama_trainer(tmp_path, {"pruning": half()}, save_strategy="no")
-    trainer._load_from_checkpoint(str(tmp_path / "checkpoint-12"))
-    trainer.state.global_step = trainer.state.max_steps = 12
-    assert not trainer.compression_is_complete()
-    with pytest.raises(
-        CompressionError, match="step 12 that training went on from is not pruned.*raise max_steps above 12"
-    ):
+    trainer = llama_trainer(tmp_path, jobs)
+    trainer.train(resume_from_checkpoint=True)
+    assert trainer.state.global_step == 12 and not trainer.compression_is_complete()
+    with pytest.raises(CompressionError, match=f"step 12 that training went on from is {words}.*raise max_steps above 12"):
         trainer.finalize()
 
 

@@ -5,18 +5,20 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress.distillation.loss import DistillationLoss
-from hf_compress.distillation.signal import Signal
+from hf_compress.distillation.signal import Kind, Signal
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForwardKL(DistillationLoss, name="forward_kl"):
     """T^2 * sum_rows KL(softmax(teacher / T) || softmax(student / T)).
 
-    The square keeps gradients the same size at any temperature.
+    The square keeps gradients the same size at any temperature. Independent labels have a distribution each, so for
+    multi-label heads it is T^2 * sum_rows sum_labels KL(B(teacher) || B(student)) with B(z) = Bernoulli(sigmoid(z / T)).
 
     Attributes:
         temperature: T > 0; 1 leaves the distributions as they are, larger flattens them.
@@ -26,6 +28,7 @@ class ForwardKL(DistillationLoss, name="forward_kl"):
 
     temperature: float = 1.0
 
+    kinds: ClassVar[tuple[Kind, ...]] = ("shifted_tokens", "tokens", "single_label", "multi_label")
     reference: ClassVar[Reference | None] = Reference(
         authors="Hinton, Vinyals, Dean",
         title="Distilling the Knowledge in a Neural Network",
@@ -49,7 +52,17 @@ class ForwardKL(DistillationLoss, name="forward_kl"):
                 f"the student has {student.shape[-1]} classes and the teacher {signal.logits.shape[-1]}; forward_kl needs"
                 " the same vocabulary or label set on both sides"
             )
-        log_student = torch.log_softmax(student / self.temperature, dim=-1)
-        log_teacher = torch.log_softmax(signal.logits / self.temperature, dim=-1)
-        divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(-1)
+        student, teacher = student / self.temperature, signal.logits / self.temperature
+        if signal.kind == "multi_label":
+            divergence = _bernoulli(teacher, student).sum(-1)
+        else:
+            log_student, log_teacher = torch.log_softmax(student, dim=-1), torch.log_softmax(teacher, dim=-1)
+            divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(-1)
         return self.temperature**2 * divergence.masked_fill(~keep, 0.0).sum()
+
+
+def _bernoulli(teacher: Tensor, student: Tensor) -> Tensor:
+    """Element-wise KL(Bernoulli(sigmoid(teacher)) || Bernoulli(sigmoid(student))) in nats."""
+    yes = functional.logsigmoid(teacher) - functional.logsigmoid(student)
+    no = functional.logsigmoid(-teacher) - functional.logsigmoid(-student)
+    return torch.sigmoid(teacher) * yes + torch.sigmoid(-teacher) * no

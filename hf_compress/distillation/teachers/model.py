@@ -1,6 +1,5 @@
 """A whole model as the teacher."""
 
-import copy
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,7 +11,11 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
 from hf_compress._errors import CompressionError, reason_of
+from hf_compress._heads import base_model, predicts_tokens
 from hf_compress._registry import Reference
+from hf_compress.distillation.answers import Answers, logits_of
+from hf_compress.distillation.correspondence import Correspondence, correspondence, tokenizer_at
+from hf_compress.distillation.frozen_copy import frozen_copy
 from hf_compress.distillation.signal import Signal
 from hf_compress.distillation.teacher import LoadedTeacher, Teacher
 
@@ -65,23 +68,35 @@ class ModelTeacher(Teacher, name="model"):
             data = {key: value for key, value in data.items() if value != getattr(type(self), key)}
         return {"name": self.name, **data} if data else self.name
 
-    def load(self, student: nn.Module, device: torch.device) -> "LoadedModelTeacher":
+    def load(self, student: nn.Module, device: torch.device, tokenizer: Any = None) -> "LoadedModelTeacher":
         """Load or copy, check, freeze, put into eval mode and move to `device`."""
+        base = base_model(student)
         if self.model is None:
-            model = copy.deepcopy(student)
-        elif isinstance(self.model, str):
-            base: Any = student.get_base_model() if hasattr(student, "get_base_model") else student  # type: ignore[operator]
-            model = _load(self.model, self.dtype, base)
+            model, meaning = frozen_copy(student), Correspondence()
         else:
-            model = self.model
-            if {id(weight) for weight in model.parameters()} & {id(weight) for weight in student.parameters()}:
-                raise CompressionError(
-                    "the teacher shares weights with the student, and freezing one freezes the other; leave `model` out to"
-                    " teach by a frozen copy"
-                )
-        check_teacher(student.config, model.config)
+            if isinstance(self.model, str):
+                model = _load(self.model, self.dtype, base)
+            else:
+                model = self.model
+                if {id(weight) for weight in model.parameters()} & {id(weight) for weight in student.parameters()}:
+                    raise CompressionError(
+                        "the teacher shares weights with the student, and freezing one freezes the other; leave `model` out"
+                        " to teach by a frozen copy"
+                    )
+            meaning = correspondence(
+                base.config,
+                model.config,
+                predicts_tokens=predicts_tokens(student),
+                tokenizers=(tokenizer, self._tokenizer() if tokenizer is not None else None),
+            )
         model.requires_grad_(False)
-        return LoadedModelTeacher(model.eval().to(device))
+        return LoadedModelTeacher(model.eval().to(device), meaning, same_class=type(base_model(model)) is type(base))
+
+    def _tokenizer(self) -> Any:
+        """What lies beside the teacher; of a model in memory, where it came from and without a download."""
+        if isinstance(self.model, str):
+            return tokenizer_at(self.model, local_only=False)
+        return tokenizer_at(getattr(getattr(self.model, "config", None), "name_or_path", None), local_only=True)
 
 
 def _load(path: str, dtype: str, student: Any) -> Any:
@@ -89,7 +104,8 @@ def _load(path: str, dtype: str, student: Any) -> Any:
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         cls = type(student) if type(config) is type(student.config) else _auto_class(student, config)
-        model, info = cls.from_pretrained(path, dtype=dtype, output_loading_info=True, trust_remote_code=False)
+        attention = _attention(student, cls)
+        model, info = cls.from_pretrained(path, dtype=dtype, output_loading_info=True, trust_remote_code=False, **attention)
     except (OSError, ValueError) as error:
         reason = reason_of(error)
         raise CompressionError(
@@ -119,53 +135,47 @@ def _auto_class(student: Any, config: Any) -> Any:
     raise ValueError(f"{config.model_type} has no such class; load the teacher yourself and pass the model")
 
 
-class LoadedModelTeacher(LoadedTeacher):
-    """A frozen model in eval mode."""
+def _attention(student: Any, cls: Any) -> dict[str, str]:
+    """The student's attention implementation, so that both round alike; only where the classes are the same.
 
-    def __init__(self, model: nn.Module) -> None:
+    Another architecture takes its own default, because it may not have the student's.
+    """
+    known = getattr(student.config, "_attn_implementation", None)
+    return {"attn_implementation": known} if cls is type(student) and isinstance(known, str) else {}
+
+
+_PACKING = ("position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
+"""Where documents begin in a flattened batch; models take these as **kwargs and hand them down."""
+
+
+class LoadedModelTeacher(LoadedTeacher):
+    """A frozen model in eval mode.
+
+    Args:
+        model: answers with logits.
+        meaning: how its classes are brought to the student's.
+        same_class: the student is of the same class, so that it takes every input the student takes.
+    """
+
+    def __init__(self, model: nn.Module, meaning: Correspondence | None = None, same_class: bool = False) -> None:
         self.model = model
-        parameters = inspect.signature(model.forward).parameters
-        self._accepts = set(parameters)
+        self._meaning = meaning or Correspondence()
+        self._answers = Answers(model)
+        parameters = inspect.signature(base_model(model).forward).parameters
+        open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
+        self._accepts = {*parameters, *(_PACKING if open_ended else ())}
+        self._accepts_all = same_class and open_ended
 
     @torch.no_grad()
     def signal(self, inputs: Mapping[str, Any]) -> Signal:
         """One forward pass; inputs the teacher does not know are left out."""
         if self.model.training:  # a model shared with other code can have been switched
             self.model.eval()
-        known = {key: value for key, value in inputs.items() if key in self._accepts}
-        return Signal(logits=self.model(**known).logits)
-
-
-def check_teacher(student: Any, teacher: Any) -> None:
-    """Refuse a teacher whose answers do not mean what the student's mean.
-
-    Args:
-        student: the student's config.
-        teacher: the teacher's config.
-
-    Raises:
-        CompressionError: another vocabulary, another number of labels, or the same labels in another order.
-    """
-    vocabularies = [getattr(config.get_text_config(), "vocab_size", None) for config in (student, teacher)]
-    if vocabularies[0] != vocabularies[1]:
-        raise CompressionError(
-            f"the teacher has a vocabulary of {vocabularies[1]} and the student one of {vocabularies[0]}; distillation"
-            " feeds both the same token ids, so take a teacher with the student's tokenizer"
-        )
-    if student.num_labels != teacher.num_labels:
-        raise CompressionError(
-            f"the teacher has {teacher.num_labels} labels and the student {student.num_labels}; take a teacher trained on"
-            " the same labels"
-        )
-    named = [config.id2label for config in (student, teacher) if not _are_default(config.id2label)]
-    if len(named) == 2 and named[0] != named[1]:
-        differing = next(index for index in named[0] if named[0][index] != named[1].get(index))
-        raise CompressionError(
-            f"label {differing} is {named[0][differing]!r} for the student and {named[1].get(differing)!r} for the teacher;"
-            " the label order must be the same"
-        )
-
-
-def _are_default(id2label: Mapping[int, str]) -> bool:
-    """True for LABEL_0, LABEL_1, ..., which say nothing about meaning."""
-    return all(name == f"LABEL_{index}" for index, name in id2label.items())
+        known = {key: value for key, value in inputs.items() if self._accepts_all or key in self._accepts}
+        with self._answers.settings():
+            logits = logits_of(self.model(**known), f"the teacher ({type(self.model).__name__})")
+        if self._meaning.columns is not None:
+            logits = logits[..., list(self._meaning.columns)]
+        if self._meaning.common is not None:
+            logits = logits[..., : self._meaning.common]
+        return Signal(logits=logits, common=self._meaning.common)

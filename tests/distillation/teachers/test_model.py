@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hf_compress import CompressionError, ModelTeacher
-from tests.tiny import tiny_bert, tiny_llama
+from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
 
 
 def test_without_a_model_the_teacher_is_a_frozen_copy_of_the_student():
@@ -30,11 +30,30 @@ def test_another_vocabulary_is_refused():
         ModelTeacher(model=tiny_llama(seed=1, vocab_size=80)).load(tiny_llama(seed=0), torch.device("cpu"))
 
 
-def test_another_number_and_another_order_of_labels_are_refused():
+def test_another_number_of_labels_is_refused_and_another_order_is_reordered_by_name():
     with pytest.raises(CompressionError, match="4 labels and the student 3"):
         ModelTeacher(model=tiny_bert(num_labels=4)).load(tiny_bert(num_labels=3), torch.device("cpu"))
     student, teacher = tiny_bert(seed=0), tiny_bert(seed=1)
     student.config.id2label = {0: "good", 1: "bad", 2: "so"}
     teacher.config.id2label = {0: "bad", 1: "good", 2: "so"}
-    with pytest.raises(CompressionError, match="label 0 is 'good' for the student and 'bad' for the teacher"):
-        ModelTeacher(model=teacher).load(student, torch.device("cpu"))
+    inputs = {"input_ids": torch.arange(3, 9).view(1, 6)}
+    signal = ModelTeacher(model=teacher).load(student, torch.device("cpu")).signal(inputs)
+    with torch.no_grad():
+        assert torch.equal(signal.logits, teacher.eval()(**inputs).logits[:, [1, 0, 2]])
+
+
+def test_a_longer_padding_of_one_vocabulary_is_cut(tmp_path):
+    tiny_llama(seed=1, vocab_size=80).save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    loaded = ModelTeacher(model=str(tmp_path)).load(tiny_llama(seed=0), torch.device("cpu"), tiny_tokenizer())
+    signal = loaded.signal({"input_ids": torch.arange(3, 9).view(1, 6)})
+    assert signal.logits.shape == (1, 6, 64) and signal.common == 64
+
+
+def test_another_tokenizer_of_equal_size_is_refused_where_the_students_is_known(tmp_path):
+    tiny_llama(seed=1).save_pretrained(tmp_path)
+    other = tiny_tokenizer()
+    other.add_tokens(["another"])
+    other.save_pretrained(tmp_path)
+    with pytest.raises(CompressionError, match="teacher's tokenizer is another one"):
+        ModelTeacher(model=str(tmp_path)).load(tiny_llama(seed=0), torch.device("cpu"), tiny_tokenizer())

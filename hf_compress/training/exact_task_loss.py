@@ -1,0 +1,111 @@
+"""The task loss of heads that ignore how many items the accumulated batch has.
+
+The Trainer hands every head with **kwargs that number and then divides by nothing. Heads that compute their loss themselves
+(BERT, T5, Whisper, multi-label and regression heads of every architecture) return the mean of the micro-batch all the same,
+so their gradient is too large by the accumulation steps, which moves clipping and the log (transformers#47688).
+"""
+
+import ast
+import inspect
+import logging
+import textwrap
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from hf_compress._errors import CompressionError
+from hf_compress._heads import base_model
+from hf_compress.distillation.answers import Answers, logits_of
+from hf_compress.distillation.objective import task_objective
+from hf_compress.distillation.signal import Kind
+from hf_compress.distillation.task_loss import task_kind
+from hf_compress.training.host import loss_is_plain
+from hf_compress.training.student_pass import accumulation_steps, loss_scale, router_loss, take_labels
+
+logger = logging.getLogger(__name__)
+
+
+def hands_on_items(model: nn.Module) -> bool:
+    """Whether the head's forward passes `num_items_in_batch` on to its loss function, read from its source."""
+    try:
+        tree = ast.parse(textwrap.dedent(inspect.getsource(inspect.unwrap(type(base_model(model)).forward))))
+    except (OSError, TypeError, SyntaxError):
+        return False
+    for call in ast.walk(tree):
+        if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "loss_function":
+            return any(one.arg is None or one.arg == "num_items_in_batch" for one in call.keywords)
+    return False
+
+
+class ExactTaskLoss:
+    """sum of the task losses / items of the accumulated batch, for batches whose head would return a mean.
+
+    Args:
+        student: the model that is trained.
+    """
+
+    def __init__(self, student: nn.Module) -> None:
+        self._hands_on = hands_on_items(student)
+        self._student = Answers(student)
+
+    @classmethod
+    def of(cls, trainer: Any, student: nn.Module) -> "ExactTaskLoss | None":
+        """For a trainer whose head needs it; None where the head is right, or where its loss is not known."""
+        if not loss_is_plain(trainer) or "labels" not in trainer.label_names:
+            return None
+        try:
+            task_kind(student)
+        except CompressionError:
+            if not hands_on_items(student) and trainer.model_accepts_loss_kwargs:
+                # The Trainer then divides by the accumulation steps: a mean of means, of the right size.
+                trainer.model_accepts_loss_kwargs = False
+                if trainer.args.gradient_accumulation_steps > 1:
+                    logger.warning(
+                        "the loss of %s is not known here and ignores the number of items in an accumulated batch:"
+                        " micro-batches count alike, however many labels they have",
+                        type(student).__name__,
+                    )
+            return None
+        return cls(student)
+
+    def loss(
+        self, trainer: Any, model: nn.Module, inputs: dict[str, Any], num_items: Tensor | int | None
+    ) -> tuple[Tensor, Any] | None:
+        """The loss of one micro-batch and the outputs; None where the head's own loss is right."""
+        kind = self._kind(trainer.model, inputs.get("labels"))
+        if kind is None:
+            return None
+        total, items, outputs = self._total(trainer, model, inputs, kind)
+        # Where the Trainer counted no items it divides by the accumulation steps itself.
+        accumulation = 1 if num_items is None else accumulation_steps(trainer)
+        return total * loss_scale(trainer, items, num_items, 1) + router_loss(trainer, outputs, accumulation), outputs
+
+    def rehearse(self, trainer: Any, batch: dict[str, Any]) -> bool:
+        """Whether the loss computed here is the head's, on a batch; where the head's own is right it is.
+
+        Some heads weigh classes, smooth labels or add terms of their own; theirs stays.
+        """
+        kind = self._kind(trainer.model, batch.get("labels"))
+        if kind is None:
+            return True
+        total, items, outputs = self._total(trainer, trainer.model, batch, kind)
+        with self._student.settings():
+            wanted = trainer.model(**batch).loss
+        measured = total / items.clamp(min=1) + router_loss(trainer, outputs, 1)
+        return bool(torch.isclose(measured.float(), wanted.float(), rtol=1e-2, atol=1e-4))
+
+    def _kind(self, student: nn.Module, labels: Any) -> Kind | None:
+        if not isinstance(labels, Tensor):
+            return None
+        kind = task_kind(student, labels)
+        return None if self._hands_on and kind not in ("multi_label", "regression") else kind
+
+    def _total(self, trainer: Any, model: nn.Module, inputs: dict[str, Any], kind: Kind) -> tuple[Tensor, Tensor, Any]:
+        """(sum of the task losses, items, outputs)."""
+        inputs, labels, shift_labels = take_labels(trainer.model, inputs)
+        assert labels is not None
+        with trainer.accelerator.autocast(), self._student.settings():
+            outputs = model(**inputs)
+        logits = logits_of(outputs, type(trainer.model).__name__)
+        return *task_objective(logits, labels, kind, shift_labels), outputs

@@ -1,0 +1,81 @@
+"""What every loss that the mixin computes itself needs around the student's forward pass."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_compress._errors import CompressionError
+from hf_compress._heads import base_model
+
+
+def take_labels(student: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None, Tensor | None]:
+    """(inputs without labels, labels, labels that the collator has shifted): the head then computes no loss of its own.
+
+    What an encoder-decoder would derive from its labels, the decoder's inputs, is put in their place.
+
+    Raises:
+        CompressionError: the config does not say with which token a decoder starts.
+    """
+    inputs = dict(inputs)
+    labels, shift_labels = inputs.pop("labels", None), inputs.pop("shift_labels", None)
+    given = {"decoder_input_ids", "decoder_inputs_embeds"} & inputs.keys()
+    if labels is not None and not given:
+        if hasattr(student, "prepare_decoder_input_ids_from_labels"):
+            inputs["decoder_input_ids"] = student.prepare_decoder_input_ids_from_labels(labels=labels)
+        elif getattr(student.config, "is_encoder_decoder", False):
+            inputs["decoder_input_ids"] = shift_right(labels, base_model(student).config)
+    return inputs, labels, shift_labels
+
+
+def shift_right(labels: Tensor, config: Any) -> Tensor:
+    """Labels (B, T) -> decoder inputs (B, T): the start token first, -100 as padding; what Whisper and its kin do inside.
+
+    Raises:
+        CompressionError: the config names no start or no padding token.
+    """
+    start, padding = (_token(config, name) for name in ("decoder_start_token_id", "pad_token_id"))
+    shifted = torch.cat([torch.full_like(labels[:, :1], start), labels[:, :-1]], dim=1)
+    return shifted.masked_fill(shifted == -100, padding)
+
+
+def _token(config: Any, name: str) -> int:
+    known = getattr(config, name, None)
+    if known is None:
+        known = getattr(config.get_text_config(decoder=True), name, None)
+    if not isinstance(known, int):
+        raise CompressionError(
+            f"the labels cannot be made into decoder inputs, because {type(config).__name__}.{name} is {known!r}; set it,"
+            " or let the collator give decoder_input_ids"
+        )
+    return known
+
+
+def loss_scale(trainer: Any, items: Tensor, num_items: Tensor | int | None, accumulation: int) -> Tensor | float:
+    """1 / items in the accumulated batch, times the processes whose gradients DDP will average.
+
+    Args:
+        trainer: a Trainer.
+        items: this micro-batch's own, used where the Trainer counted none.
+        num_items: as the Trainer counted them for the accumulated batch.
+        accumulation: micro-batches in a step, by which a micro-batch's own mean is divided.
+    """
+    if num_items is None:
+        return 1.0 / (items.clamp(min=1) * accumulation)
+    counted = torch.as_tensor(num_items, device=items.device).clamp(min=1)
+    processes = trainer.accelerator.num_processes // trainer.get_tp_size()
+    return (processes if trainer.args.average_tokens_across_devices else 1) / counted
+
+
+def accumulation_steps(trainer: Any) -> int:
+    """Micro-batches of the step at hand; 1 before training, when the Trainer has not said."""
+    return int(getattr(trainer, "current_gradient_accumulation_steps", 1))
+
+
+def router_loss(trainer: Any, outputs: Any, accumulation: int) -> Tensor | float:
+    """The load-balancing loss of mixture-of-experts models that return one: a mean per micro-batch."""
+    auxiliary = getattr(outputs, "aux_loss", None)
+    if auxiliary is None:
+        return 0.0
+    coefficient = getattr(trainer.model.config.get_text_config(), "router_aux_loss_coef", 0.0)
+    return coefficient * auxiliary / accumulation

@@ -1,0 +1,205 @@
+"""One batch before the first step: it refuses in one sentence, and leaves no trace in the training that follows."""
+
+import logging
+import random
+
+import numpy
+import pytest
+import torch
+from datasets import Dataset
+from torch.utils.data import IterableDataset
+from transformers import (
+    DataCollatorForLanguageModeling,
+    Trainer,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+)
+
+from hf_compress import CompressionError, CompressionTrainer, Distillation, ForwardKL, ModelTeacher
+from hf_compress.training import own_loss
+from tests.tiny import tiny_llama, tiny_tokenizer
+from tests.training.runs import arguments, assert_equal_bits, text_rows, weights
+from tests.training.test_distillation_step import half, logged
+
+SMALL = {
+    "vocab_size": 64,
+    "d_model": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+    "decoder_start_token_id": 1,
+    "dropout": 0.0,
+}
+
+
+def whisper():
+    return WhisperForConditionalGeneration(
+        WhisperConfig(**SMALL, num_mel_bins=8, max_source_positions=16, max_target_positions=16, suppress_tokens=[])
+    )
+
+
+def sounds(count=8):
+    generator = torch.Generator().manual_seed(0)
+    return Dataset.from_list(
+        [
+            {
+                "input_features": torch.randn(8, 32, generator=generator).tolist(),
+                "labels": torch.randint(3, 60, (5,), generator=generator).tolist(),
+            }
+            for _ in range(count)
+        ]
+    )
+
+
+def test_encoder_decoders_that_shift_their_labels_inside_are_distilled(tmp_path):
+    trainer = CompressionTrainer(
+        model=whisper(), args=arguments(tmp_path, max_steps=2, logging_steps=1), train_dataset=sounds(), distillation=half()
+    )
+    trainer.train()
+    assert logged(trainer)[0] == 0 and logged(trainer)[1] > 0
+    plain = CompressionTrainer(
+        model=whisper(), args=arguments(tmp_path, max_steps=1, logging_steps=1), train_dataset=sounds()
+    )
+    plain.model.load_state_dict(trainer._distillation_step.teacher.model.state_dict())
+    plain.train()
+    assert logged(trainer, "task_loss")[0] == pytest.approx(logged(plain, "loss")[0], rel=1e-5)
+
+
+def test_batches_without_labels_and_batches_the_model_cannot_read_are_one_sentence(tmp_path):
+    def make(rows, **changes):
+        return CompressionTrainer(
+            model=tiny_llama(),
+            args=arguments(tmp_path),
+            train_dataset=rows,
+            distillation=half(tiny_llama(seed=1)),
+            **changes,
+        )
+
+    with pytest.raises(CompressionError, match="needs labels in every batch .* this one has input_ids; let the data"):
+        make(text_rows().remove_columns("labels"))
+    with pytest.raises(CompressionError, match="first batch of input_ids, labels ends in IndexError"):
+        make(Dataset.from_list([{"input_ids": [900, 4], "labels": [900, 4]}] * 4))
+    with pytest.raises(CompressionError, match="first 2 training examples cannot be made into a batch"):
+        make(Dataset.from_list([{"input_ids": [5], "labels": [5]}, {"input_ids": [5, 6], "labels": [5, 6]}]))
+
+
+class Noisy(torch.utils.data.Dataset):
+    """Draws from every global generator."""
+
+    def __len__(self):
+        return 32
+
+    def __getitem__(self, index):
+        first = random.randrange(3, 60), int(numpy.random.randint(3, 60)), int(torch.randint(3, 60, ()))
+        return {"input_ids": [*first, 5 + index], "labels": [*first, 5 + index]}
+
+
+@pytest.mark.parametrize("masking", [False, True])
+def test_the_training_that_follows_is_the_same_to_the_last_bit(masking, tmp_path, monkeypatch):
+    """With dropout, data that draws random numbers, and a collator that has a generator of its own."""
+
+    def run():
+        for seed in (random.seed, numpy.random.seed, torch.manual_seed):
+            seed(1)
+        collator = DataCollatorForLanguageModeling(tiny_tokenizer(), mlm=False, seed=3) if masking else None
+        trainer = CompressionTrainer(
+            model=tiny_llama(seed=0, attention_dropout=0.3),
+            args=arguments(tmp_path, max_steps=4, save_strategy="no", full_determinism=False),
+            train_dataset=Noisy(),
+            data_collator=collator,
+            distillation=half(tiny_llama(seed=1)),
+        )
+        state = random.getstate(), numpy.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+        trainer.train()
+        return weights(trainer.model), state
+
+    with_run = run()
+    monkeypatch.setattr(own_loss, "rehearse_distillation", lambda *_: None)
+    without = run()
+    assert_equal_bits(with_run[0], without[0])
+    assert with_run[1] == without[1]
+
+
+class Stream(IterableDataset):
+    def __iter__(self):
+        yield from [{"input_ids": [5, 6, 7], "labels": [5, 6, 7]}] * 100
+
+
+class Drawing(torch.utils.data.Dataset):
+    def __init__(self):
+        self.generator = torch.Generator().manual_seed(0)
+
+    def __len__(self):
+        return 8
+
+    def __getitem__(self, index):
+        token = int(torch.randint(3, 60, (), generator=self.generator))
+        return {"input_ids": [token, 4], "labels": [token, 4]}
+
+
+def with_transform():
+    generator = numpy.random.default_rng(0)
+    return text_rows().with_transform(lambda batch: {**batch, "noise": generator.random()})
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [(Stream(), "the data is a stream"), (Drawing(), "random numbers of its own"), (with_transform(), "random numbers of")],
+    ids=["stream", "generator", "transform"],
+)
+def test_where_reading_a_batch_would_leave_a_trace_none_is_read_and_the_log_says_why(data, why, tmp_path, caplog):
+    with caplog.at_level(logging.INFO, logger="hf_compress"):
+        CompressionTrainer(
+            model=tiny_llama(), args=arguments(tmp_path), train_dataset=data, distillation=half(tiny_llama(seed=1))
+        )
+    assert why in caplog.text
+
+
+def test_a_trainer_that_makes_its_own_batches_is_left_alone(tmp_path, caplog):
+    class Own(Trainer):
+        def get_train_dataloader(self):
+            return super().get_train_dataloader()
+
+    from hf_compress import CompressionMixin
+
+    class Mine(CompressionMixin, Own):
+        pass
+
+    with caplog.at_level(logging.INFO, logger="hf_compress"):
+        Mine(model=tiny_llama(), args=arguments(tmp_path), train_dataset=text_rows(), distillation=half(tiny_llama(seed=1)))
+    assert "makes its batches itself" in caplog.text
+
+
+def test_a_teacher_that_runs_the_student_is_refused(tmp_path):
+    student = tiny_llama(seed=0)
+
+    class Shadow(type(student)):
+        def forward(self, input_ids=None, **kwargs):
+            return student(input_ids=input_ids, **kwargs)
+
+    job = Distillation(teacher=ModelTeacher(model=Shadow(student.config)), losses=[(0.5, ForwardKL())])
+    with pytest.raises(CompressionError, match=r"uses the student's own model.embed_tokens.weight"):
+        CompressionTrainer(model=student, args=arguments(tmp_path), train_dataset=text_rows(), distillation=job)
+
+
+def test_a_head_that_weighs_its_rows_is_named_in_the_log(tmp_path, caplog):
+    class DoublingForCausalLM(type(tiny_llama())):
+        def forward(self, input_ids=None, labels=None, **kwargs):
+            outputs = super().forward(input_ids=input_ids, labels=labels, **kwargs)
+            outputs.loss = None if outputs.loss is None else 2 * outputs.loss
+            return outputs
+
+    with caplog.at_level(logging.WARNING):
+        CompressionTrainer(
+            model=DoublingForCausalLM(tiny_llama().config),
+            args=arguments(tmp_path),
+            train_dataset=text_rows(),
+            distillation=half(tiny_llama(seed=1)),
+        )
+    assert "the loss of DoublingForCausalLM is" in caplog.text

@@ -1,0 +1,200 @@
+"""Pruning and quantization without a teacher: a gradient that does not grow with the accumulation steps."""
+
+import logging
+
+import pytest
+import torch
+from datasets import Dataset
+from transformers import (
+    BertConfig,
+    BertForMaskedLM,
+    BertForMultipleChoice,
+    BertForTokenClassification,
+    Trainer,
+    ViTForImageClassification,
+    set_seed,
+)
+
+from hf_compress import CompressionTrainer
+from hf_compress.training.exact_task_loss import hands_on_items
+from tests.tiny import tiny_bart, tiny_bert, tiny_gpt2, tiny_llama, tiny_t5, tiny_vit
+from tests.training.ragged import SPLITS, collator, examples, pad_batch
+from tests.training.runs import arguments, pruning, text_rows
+from tests.training.test_gradient_invariance import CatchGradients
+
+
+def bert(cls, **changes):
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    set_seed(0)
+    return cls(BertConfig(vocab_size=64, **sizes, **changes))
+
+
+def with_labels(rows, label):
+    return [{**row, "labels": label(number, row)} for number, row in enumerate(rows)]
+
+
+def multi_hot(number, row):
+    return [float(number % 2), 1.0, 0.0]
+
+
+HEADS = {
+    "BERT masked LM": (lambda: bert(BertForMaskedLM, tie_word_embeddings=False), "causal_lm", None),
+    "BERT token classes": (
+        lambda: bert(BertForTokenClassification, num_labels=3),
+        "causal_lm",
+        lambda number, row: [token % 3 for token in row["input_ids"]],
+    ),
+    "BERT one label": (lambda: tiny_bert(num_labels=3), "sequence_classification", None),
+    "BERT labels": (
+        lambda: tiny_bert(num_labels=3, problem_type="multi_label_classification"),
+        "sequence_classification",
+        multi_hot,
+    ),
+    "BERT numbers": (
+        lambda: tiny_bert(num_labels=1, problem_type="regression"),
+        "sequence_classification",
+        lambda number, row: number / 8,
+    ),
+    "ViT labels": (lambda: tiny_vit(num_labels=3), "image_classification", multi_hot),
+    "T5": (tiny_t5, "seq2seq", None),
+    "BART": (tiny_bart, "seq2seq", None),
+}
+
+
+def gradients(build, task, label, folder, batch_size, accumulation, cls=CompressionTrainer, **jobs):
+    model = build()
+    for module in model.modules():  # dropout would draw differently for every split
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+        for name in ("dropout", "activation_dropout"):
+            if isinstance(getattr(module, name, None), float):
+                setattr(module, name, 0.0)
+    rows = examples(task)
+    if label is not None:
+        rows = with_labels(rows, label)
+    catcher = CatchGradients()
+    trainer = cls(
+        model=model,
+        args=arguments(
+            folder,
+            max_steps=1,
+            per_device_train_batch_size=batch_size,
+            gradient_accumulation_steps=accumulation,
+            train_sampling_strategy="sequential",
+            max_grad_norm=0.0,
+            save_strategy="no",
+            remove_unused_columns=False,
+        ),
+        train_dataset=Dataset.from_list(rows),
+        data_collator=_collator(task, model),
+        callbacks=[catcher],
+        **jobs,
+    )
+    trainer.train()
+    return torch.cat([gradient.flatten() for gradient in catcher.gradients.values()]), trainer
+
+
+def _collator(task, model):
+    if task == "image_classification":
+        return None
+
+    def padded(features):
+        if isinstance(features[0]["labels"], float) or task == "sequence_classification":
+            batch = pad_batch([{**feature, "labels": 0} for feature in features])
+            return {**batch, "labels": torch.tensor([feature["labels"] for feature in features])}
+        return collator(task, model)(features)
+
+    return padded
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_the_gradient_is_the_same_however_the_batch_is_split(head, tmp_path):
+    jobs = {"pruning": pruning(begin=0, end=1)}
+    reference, _ = gradients(*HEADS[head], tmp_path, *SPLITS[0], **jobs)
+    for split in (SPLITS[1], SPLITS[3]):
+        measured, _ = gradients(*HEADS[head], tmp_path, *split, **jobs)
+        assert float((measured - reference).norm() / reference.norm()) < 1e-6
+    stock, _ = gradients(*HEADS[head], tmp_path, *SPLITS[0], cls=Trainer)
+    assert float((reference - stock).norm() / stock.norm()) < 1e-5  # one micro-batch: the head is right
+
+
+def test_without_a_technique_the_trainer_is_the_plain_one_unless_it_is_asked(tmp_path):
+    head = HEADS["BERT one label"]
+    stock, plain = gradients(*head, tmp_path, 1, 8, cls=Trainer)
+    ours, _ = gradients(*head, tmp_path, 1, 8)
+    assert torch.equal(stock, ours)
+    exact, trainer = gradients(*head, tmp_path, 1, 8, exact_task_loss=True)
+    assert float(stock.norm() / exact.norm()) == pytest.approx(8, rel=1e-4)
+    plain.model.load_state_dict(trainer.model.state_dict())
+    assert trainer.evaluate(trainer.train_dataset)["eval_loss"] == plain.evaluate(plain.train_dataset)["eval_loss"]
+
+
+def test_heads_that_hand_the_number_of_items_on_keep_their_own_loss(tmp_path):
+    for model in (tiny_llama(), tiny_gpt2(), tiny_vit()):
+        assert hands_on_items(model), type(model).__name__
+    for model in (tiny_bert(), tiny_t5(), tiny_bart()):
+        assert not hands_on_items(model), type(model).__name__
+    trainer = CompressionTrainer(
+        model=tiny_llama(), args=arguments(tmp_path), train_dataset=text_rows(), pruning=pruning(), exact_task_loss=True
+    )
+    batch = {"input_ids": torch.tensor([[5, 6, 7]]), "labels": torch.tensor([[5, 6, 7]])}
+    assert trainer._own_loss.loss(trainer, trainer.model, batch, None) is None
+
+
+class WeighingForImageClassification(ViTForImageClassification):
+    """Whose loss is twice the usual one."""
+
+    def forward(self, pixel_values=None, labels=None, **kwargs):
+        outputs = super().forward(pixel_values=pixel_values, labels=labels)
+        outputs.loss = None if outputs.loss is None else 2 * outputs.loss
+        return outputs
+
+
+def test_a_head_with_terms_of_its_own_keeps_them_and_the_log_says_so(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING):
+        _, trainer = gradients(
+            lambda: WeighingForImageClassification(tiny_vit().config),
+            "image_classification",
+            None,
+            tmp_path,
+            2,
+            4,
+            pruning=pruning(begin=0, end=1),
+        )
+    assert trainer._own_loss is None
+    assert "WeighingForImageClassification keeps its own loss" in caplog.text
+
+
+def test_unknown_heads_are_divided_by_the_accumulation_steps_and_the_log_says_so(tmp_path, caplog):
+    def choices(number, row):
+        return number % 2
+
+    def collate(features):
+        ids = torch.tensor([[feature["input_ids"][:2], feature["input_ids"][-2:]] for feature in features])
+        return {"input_ids": ids, "labels": torch.tensor([feature["labels"] for feature in features])}
+
+    def run(batch_size, accumulation):
+        model = bert(BertForMultipleChoice, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        catcher = CatchGradients()
+        CompressionTrainer(
+            model=model,
+            args=arguments(
+                tmp_path,
+                max_steps=1,
+                per_device_train_batch_size=batch_size,
+                gradient_accumulation_steps=accumulation,
+                train_sampling_strategy="sequential",
+                max_grad_norm=0.0,
+                save_strategy="no",
+            ),
+            train_dataset=Dataset.from_list(with_labels(examples("causal_lm"), choices)),
+            data_collator=collate,
+            callbacks=[catcher],
+            pruning=pruning(begin=0, end=1),
+        ).train()
+        return torch.cat([gradient.flatten() for gradient in catcher.gradients.values()])
+
+    with caplog.at_level(logging.WARNING):
+        whole, split = run(8, 1), run(2, 4)
+    assert float((whole - split).norm() / whole.norm()) < 1e-5
+    assert "BertForMultipleChoice is not known here" in caplog.text

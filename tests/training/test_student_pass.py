@@ -1,0 +1,48 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from hf_compress import CompressionError
+from hf_compress.training.student_pass import loss_scale, shift_right, take_labels
+from tests.tiny import tiny_bart, tiny_llama
+
+
+def config(**tokens):
+    return SimpleNamespace(**tokens, get_text_config=lambda decoder: SimpleNamespace(pad_token_id=9))
+
+
+def test_labels_are_shifted_right_behind_the_start_token_with_padding_for_ignored_ones():
+    labels = torch.tensor([[5, 6, 7], [8, -100, -100]])
+    shifted = shift_right(labels, config(decoder_start_token_id=2, pad_token_id=0))
+    assert shifted.tolist() == [[2, 5, 6], [2, 8, 0]]
+    assert shift_right(labels, config(decoder_start_token_id=2)).tolist() == [[2, 5, 6], [2, 8, 9]]
+
+
+def test_a_config_without_a_start_token_is_refused_with_the_way_out():
+    with pytest.raises(
+        CompressionError, match=r"SimpleNamespace.decoder_start_token_id is None; set it, or let the collator"
+    ):
+        shift_right(torch.tensor([[5]]), config(decoder_start_token_id=None))
+
+
+def test_labels_are_taken_out_and_decoder_inputs_put_in_their_place():
+    batch = {"input_ids": torch.tensor([[5, 6]]), "labels": torch.tensor([[7, 8]])}
+    inputs, labels, shifted = take_labels(tiny_bart(), batch)
+    assert inputs["decoder_input_ids"].tolist() == [[2, 7]] and labels is batch["labels"] and shifted is None
+    assert set(take_labels(tiny_llama(), batch)[0]) == {"input_ids"}
+    given = {**batch, "decoder_input_ids": torch.tensor([[1, 1]])}
+    assert take_labels(tiny_bart(), given)[0]["decoder_input_ids"].tolist() == [[1, 1]]
+
+
+def test_the_scale_is_one_over_the_items_of_the_accumulated_batch_times_the_processes():
+    trainer = SimpleNamespace(
+        accelerator=SimpleNamespace(num_processes=4),
+        get_tp_size=lambda: 2,
+        args=SimpleNamespace(average_tokens_across_devices=True),
+    )
+    items = torch.tensor(5.0)
+    assert float(loss_scale(trainer, items, 20, 3)) == pytest.approx(2 / 20)
+    assert float(loss_scale(trainer, items, None, 3)) == pytest.approx(1 / 15)
+    trainer.args.average_tokens_across_devices = False
+    assert float(loss_scale(trainer, items, 20, 3)) == pytest.approx(1 / 20)
