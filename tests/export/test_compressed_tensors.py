@@ -74,3 +74,22 @@ def test_a_folder_that_exists_is_refused_before_the_model_is_packed(tmp_path):
     with pytest.raises(CompressionError, match="exists already"):
         save_compressed(model, tmp_path)
     assert isinstance(model.model.layers[0].self_attn.q_proj.weight, nn.Parameter)
+
+
+def test_weights_that_became_no_numbers_are_refused_by_name(tmp_path):
+    model = quantized()
+    with torch.no_grad():
+        model.model.layers[0].self_attn.q_proj.weight[0, 0] = float("inf")
+    with pytest.raises(CompressionError, match=r"layers\.0\.self_attn\.q_proj\.weight holds NaN or infinity"):
+        save_compressed(model, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_scheme_that_transformers_cannot_load_leaves_no_folder(tmp_path, monkeypatch):
+    model = quantized()
+    monkeypatch.setattr(type(model), "from_pretrained", lambda *args, **kwargs: model.no_such_thing)
+    with pytest.raises(CompressionError, match=r"does not load as LlamaForCausalLM \(AttributeError.*take another scheme"):
+        save_compressed(model, tmp_path / "model")
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    save_compressed(model, tmp_path / "model", tiny_tokenizer(), example={"input_ids": torch.arange(3, 9)[None]})

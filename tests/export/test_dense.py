@@ -9,7 +9,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from hf_compress import Constant, Pruning, Quantization, prune, quantize, save_dense
 from hf_compress._errors import CompressionError
 from hf_compress.quantization.qat import prepare
-from tests.tiny import tiny_llama, tiny_tokenizer
+from tests.tiny import tiny_llama, tiny_t5, tiny_tokenizer
 
 
 def test_zeros_and_logits_survive(tmp_path):
@@ -45,4 +45,45 @@ def test_a_quantized_model_is_refused_and_nothing_is_written(how, tmp_path):
 def test_an_unknown_type_is_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(CompressionError, match="dtype='int8' is no floating torch type"):
         save_dense(tiny_llama(), tmp_path / "model", dtype="int8")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_model_keeps_its_type_and_its_weights(tmp_path):
+    model = tiny_llama()
+    before = {name: (tensor.data_ptr(), tensor.clone()) for name, tensor in model.state_dict().items()}
+    save_dense(model, tmp_path / "model", dtype="bfloat16")
+    for name, tensor in model.state_dict().items():
+        place, value = before[name]
+        assert tensor.data_ptr() == place and tensor.dtype is torch.float32 and torch.equal(tensor, value)
+    assert model.config.dtype is tiny_llama().config.dtype
+
+
+def test_a_failure_leaves_the_model_and_no_folder(tmp_path, monkeypatch):
+    model = tiny_llama()
+    monkeypatch.setattr(type(model), "save_pretrained", lambda *args, **kwargs: (_ for _ in ()).throw(RuntimeError("no")))
+    with pytest.raises(RuntimeError, match="no"):
+        save_dense(model, tmp_path / "model", dtype="bfloat16")
+    assert model.dtype is torch.float32 and list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    save_dense(model, tmp_path / "model", dtype="bfloat16")
+
+
+def test_what_transformers_loads_in_fp32_is_stored_in_fp32(tmp_path):
+    """T5's `wo` beside float16: rounding it would make the model another one than its checkpoint."""
+    model = tiny_t5()
+    save_dense(model, tmp_path / "model", dtype="float16")
+    reloaded = type(model).from_pretrained(tmp_path / "model")
+    name = "encoder.block.0.layer.1.DenseReluDense.wo.weight"
+    assert torch.equal(reloaded.get_parameter(name), model.get_parameter(name))
+    assert reloaded.get_parameter(name).dtype is torch.float32 and reloaded.dtype is torch.float16
+
+
+def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path):
+    model = tiny_llama()
+    with torch.no_grad():
+        model.model.norm.weight[0] = float("nan")
+    with pytest.raises(CompressionError, match=r"model\.norm\.weight holds NaN or infinity"):
+        save_dense(model, tmp_path / "model")
+    with pytest.raises(CompressionError, match="Linear is no transformers model"):
+        save_dense(torch.nn.Linear(2, 2), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []

@@ -38,3 +38,12 @@ def test_the_beginning_does_not_matter_without_training():
 def test_a_model_without_matching_modules_is_refused():
     with pytest.raises(CompressionError, match=r"quantization\.targets: 'Conv2d' matches no module"):
         quantize(tiny_llama(), Quantization(scheme="W8A8", targets=["Conv2d"]))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_weights_that_are_no_numbers_are_refused_by_name(value):
+    model = tiny_llama()
+    with torch.no_grad():
+        model.model.layers[1].mlp.down_proj.weight[0, 0] = value
+    with pytest.raises(CompressionError, match=r"model\.layers\.1\.mlp\.down_proj\.weight holds NaN or infinity"):
+        quantize(model, Quantization(scheme="W8A8"))
