@@ -1,34 +1,25 @@
 """Everything a pruning job can fail on is known before anything is pruned."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from torch import nn
+from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from hf_compress import CompressionTrainer
 from hf_compress._errors import CompressionError
 from hf_compress.pruning.allocations.global_ import Global
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.criterion import Criterion
 from hf_compress.pruning.masks import Masks
 from hf_compress.pruning.patterns.n_m import NM
-from hf_compress.pruning.prune import prune
+from hf_compress.pruning.prune import measure_sparsity, prune
 from hf_compress.pruning.schedules.constant import Constant
+from tests.pruning.needy import Needy
 from tests.tiny import tiny_llama
 from tests.training.runs import arguments, text_rows
 
 
 def half(**changes):
     return Pruning(schedule=Constant(final=0.5), **changes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Needy(Criterion):
-    """Reads a statistic; not registered, so that no contract test meets it."""
-
-    name = "needy"
-    needs = ("input_norm",)
 
 
 def test_a_criterion_that_needs_statistics_is_refused_in_the_constructor(tmp_path):
@@ -83,3 +74,16 @@ def test_the_fewest_zeros_are_the_sum_of_rounded_layers():
     assert masks.fewest_zeros(0.55) == 2 + 5  # round(2.2) + round(4.95)
     masks.update(0.55)
     assert masks.num_pruned() == 7
+
+
+def test_the_weight_normed_convolution_of_wav2vec2_is_left_out_and_the_rest_has_the_sparsity():
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4, "vocab_size": 16}
+    convolutions = {"conv_dim": (16, 16), "conv_kernel": (10, 3), "conv_stride": (5, 2), "num_feat_extract_layers": 2}
+    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4}
+    model = Wav2Vec2ForCTC(Wav2Vec2Config(**sizes, **convolutions, **positions))
+    job = half(targets=["Linear", "Conv1d"])
+    assert list(Masks(model, job).left_out) == ["wav2vec2.encoder.pos_conv_embed.conv"]
+    prune(model, job)
+    assert measure_sparsity(model, job)[""] == 0.5
+    with pytest.raises(CompressionError, match=r"pos_conv_embed\.conv cannot be compressed: its weight is computed"):
+        Masks(model, half(targets=["re:.*pos_conv_embed.conv"]))

@@ -1,7 +1,5 @@
 """One-shot pruning and the masks behind it."""
 
-from dataclasses import dataclass
-
 import pytest
 import torch
 from torch import nn
@@ -10,26 +8,15 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules import weight_matrix
 from hf_compress.pruning.allocations.global_ import Global
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.criterion import Criterion
 from hf_compress.pruning.patterns.n_m import NM
 from hf_compress.pruning.prune import compute_masks, measure_sparsity, prune
 from hf_compress.pruning.schedules.constant import Constant
+from tests.pruning.needy import Needy
 from tests.tiny import tiny_gpt2, tiny_llama, tiny_vit
 
 
 def half(**changes):
     return Pruning(schedule=Constant(final=0.5), **changes)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Needy(Criterion):
-    """Reads a statistic; not registered, so that no contract test meets it."""
-
-    name = "needy"
-    needs = ("input_norm",)
-
-    def score(self, weight, stats):
-        return weight.detach().float().abs() * stats["input_norm"]
 
 
 def test_half_of_a_small_layer_by_hand():
