@@ -18,6 +18,7 @@ from collections.abc import Iterable
 from typing import Any, ClassVar, Self
 
 from hf_compress._errors import CompressionError
+from hf_compress._kinds import CheckedKinds
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -35,7 +36,7 @@ class Reference:
         return f"{self.authors} ({self.year}), {self.title}{where}, {self.link}"
 
 
-class Strategy:
+class Strategy(metaclass=CheckedKinds):
     """Base of every kind of strategy.
 
     A kind is declared with `class Criterion(Strategy, kind="criterion", package="hf_compress.pruning.criteria")`, a

@@ -1,8 +1,10 @@
 """The distillation job as a value."""
 
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from hf_compress._errors import CompressionError
+from hf_compress._kinds import CheckedKinds, describe
 from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.distillation.losses.forward_kl import ForwardKL
 from hf_compress.distillation.teacher import Teacher
@@ -10,7 +12,7 @@ from hf_compress.distillation.teachers.model import ModelTeacher
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightedLoss:
+class WeightedLoss(metaclass=CheckedKinds):
     """One term of the objective.
 
     Attributes:
@@ -27,7 +29,7 @@ class WeightedLoss:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Distillation:
+class Distillation(metaclass=CheckedKinds):
     """Who teaches, by which losses, next to how much of the task's own loss.
 
     loss = (task_weight * sum of task losses + sum_i weight_i * sum of distillation losses_i) / items in the batch
@@ -38,14 +40,14 @@ class Distillation:
         task_weight: factor of the task loss; None means 1 minus the sum of the weights.
     """
 
+    _takes: ClassVar[dict[str, Any]] = {"losses": tuple[WeightedLoss | tuple, ...]}
+
     teacher: Teacher = field(default_factory=ModelTeacher)
     losses: tuple[WeightedLoss, ...] = (WeightedLoss(weight=0.5),)
     task_weight: float | None = None
 
     def __post_init__(self) -> None:
-        terms = [
-            term if isinstance(term, WeightedLoss) else WeightedLoss(weight=term[0], loss=term[1]) for term in self.losses
-        ]
+        terms = [term if isinstance(term, WeightedLoss) else _weighted(term) for term in self.losses]
         object.__setattr__(self, "losses", tuple(terms))
         if not terms:
             raise CompressionError("distillation.losses is empty; name at least one, or leave distillation out")
@@ -63,3 +65,12 @@ class Distillation:
         if self.task_weight is not None:
             return self.task_weight
         return 1.0 - sum(term.weight for term in self.losses)
+
+
+def _weighted(pair: Any) -> WeightedLoss:
+    """A pair (weight, loss) as a term."""
+    if not isinstance(pair, list | tuple) or len(pair) != 2:
+        raise CompressionError(
+            f"losses holds {describe(pair)}, and each is a pair of weight and loss, e.g. (0.5, ForwardKL())"
+        )
+    return WeightedLoss(weight=pair[0], loss=pair[1])

@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._folders import remove
+from hf_compress._kinds import require
 from hf_compress._registry import dump
 from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
@@ -41,6 +42,7 @@ def merge(
     Raises:
         CompressionError: inputs that do not fit together, a full disk, NaN; nothing that looks whole is left.
     """
+    require(job, Merge, "merge(Merge(method=Linear(), members=[Member(one), Member(other)]), out)")
     out = Path(out)
 
     def finish(folder: Path, result: MergeResult) -> None:

@@ -1,9 +1,10 @@
 """The merge job as a value."""
 
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, ClassVar, Literal
 
 from hf_compress._errors import CompressionError
+from hf_compress._kinds import CheckedKinds
 from hf_compress.merging.method import Compat, MergeMethod
 from hf_compress.merging.methods.linear import Linear
 
@@ -15,7 +16,7 @@ BASE = "base"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
+class Member(metaclass=CheckedKinds):
     """One model that goes into the merge.
 
     Attributes:
@@ -26,6 +27,8 @@ class Member:
         values: other per-member parameters of the method, e.g. {density: 0.5}.
         statistics: what data-aware methods need of this model: name -> folder written by `save_statistics`.
     """
+
+    _takes: ClassVar[dict[str, Any]] = {"values": dict[str, bool | float | list[bool | float]]}
 
     model: str = field(kw_only=False)
     weight: Value = 1.0
@@ -47,7 +50,7 @@ class Member:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rule:
+class Rule(metaclass=CheckedKinds):
     """Other parameters for some tensors; later rules win over earlier ones and over the members' own.
 
     Attributes:
@@ -56,6 +59,8 @@ class Rule:
         member: the label of one member, for per-member parameters; None = all.
         set: parameter -> number, or a list of numbers to be interpolated over depth.
     """
+
+    _takes: ClassVar[dict[str, Any]] = {"set": dict[str, bool | float | list[bool | float]]}
 
     match: str | None = None
     layers: tuple[int, ...] | None = None
@@ -72,7 +77,7 @@ class Rule:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LayerRange:
+class LayerRange(metaclass=CheckedKinds):
     """Layers of one member.
 
     Attributes:
@@ -90,7 +95,7 @@ class LayerRange:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Slice:
+class Slice(metaclass=CheckedKinds):
     """The next layers of the result, from one member (stacked) or from several of equal length (merged).
 
     Attributes:
@@ -107,7 +112,7 @@ class Slice:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tokenizer:
+class Tokenizer(metaclass=CheckedKinds):
     """Whose tokens the result has, when the members' vocabularies differ.
 
     Attributes:
@@ -125,7 +130,7 @@ class Tokenizer:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Heads:
+class Heads(metaclass=CheckedKinds):
     """What happens to tensors whose first dimension differs because the members have other labels.
 
     Attributes:
@@ -143,7 +148,7 @@ class Heads:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sparsity:
+class Sparsity(metaclass=CheckedKinds):
     """What happens to the zeros of pruned members.
 
     Attributes:
@@ -165,7 +170,7 @@ class Sparsity:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Merge:
+class Merge(metaclass=CheckedKinds):
     """Which models become one, and how.
 
     Attributes:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from hf_compress._errors import CompressionError
+from hf_compress._kinds import CheckedKinds
 from hf_compress._modules import DEFAULT_IGNORE, DEFAULT_TARGETS
 from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.allocations.uniform import Uniform
@@ -15,7 +16,7 @@ from hf_compress.pruning.schedules.cubic import Cubic
 
 
 @dataclass(frozen=True, kw_only=True)
-class Pruning:
+class Pruning(metaclass=CheckedKinds):
     """What to prune, by which measure, in which shape, how much and when.
 
     Attributes:

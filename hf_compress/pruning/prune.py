@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._kinds import require
 from hf_compress._modules import as_stored, from_input_rows, input_rows, match_modules, select_modules, weight_matrix
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import Stats, check_fit, check_statistics
@@ -85,6 +86,7 @@ def prune(model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> dic
         CompressionError: nothing matches, the criterion's statistics are missing, or the pattern does not fit; nothing was
             changed.
     """
+    require(pruning, Pruning, "prune(model, Pruning(schedule=Constant(final=0.5)))")
     selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
     modules = selection.modules
     for name, reason in selection.left_out.items():

@@ -1,8 +1,10 @@
 """The quantization job as a value."""
 
 from dataclasses import dataclass, field
+from typing import Any, ClassVar
 
 from hf_compress._errors import CompressionError
+from hf_compress._kinds import CheckedKinds
 from hf_compress._modules import DEFAULT_IGNORE, DEFAULT_TARGETS
 from hf_compress._units import Point, check_point, resolve_point
 from hf_compress.quantization.scheme import Scheme
@@ -10,7 +12,7 @@ from hf_compress.quantization.schemes.w4a16 import W4A16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Quantization:
+class Quantization(metaclass=CheckedKinds):
     """What to quantize, how, and from when.
 
     Attributes:
@@ -19,6 +21,8 @@ class Quantization:
         targets: class names, module names or `re:` patterns.
         ignore: the same syntax; wins over targets.
     """
+
+    _takes: ClassVar[dict[str, Any]] = {"scheme": Scheme | str}
 
     scheme: Scheme = field(default_factory=W4A16)
     begin: Point = "0%"

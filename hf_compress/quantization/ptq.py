@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from hf_compress._kinds import require
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import announce, convert, prepare
 
@@ -19,6 +20,7 @@ def quantize(model: nn.Module, quantization: Quantization) -> list[str]:
     Raises:
         CompressionError: nothing matches, or a module cannot be quantized.
     """
+    require(quantization, Quantization, 'quantize(model, Quantization(scheme="W8A8"))')
     prepare(model, quantization)
     announce(model)
     return convert(model)

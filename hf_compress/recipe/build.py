@@ -8,6 +8,7 @@ import typing
 from typing import Any, Literal, Union
 
 from hf_compress._errors import CompressionError
+from hf_compress._kinds import SCALARS, describe, kind
 from hf_compress._registry import Strategy, unknown
 from hf_compress._units import Point, check_point
 from hf_compress.recipe.problems import Problem
@@ -59,23 +60,6 @@ def _refuse(path: str, problems: list[Problem], message: str) -> Invalid:
     return INVALID
 
 
-_SHOWN = 100
-_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "true or false", types.NoneType: "nothing"}
-
-
-def describe(value: Any) -> str:
-    """A value as an error message shows it, with its kind."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, dict):
-        return "a mapping"
-    if isinstance(value, list):
-        return "a list"
-    text = repr(value)
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return f"{shown} ({_NAMES.get(type(value), type(value).__name__)})"
-
-
 def _build_any(value: Any, path: str, problems: list[Problem]) -> Any:
     """What goes to another library as it is; it must come back from the file that records it."""
     try:
@@ -86,13 +70,10 @@ def _build_any(value: Any, path: str, problems: list[Problem]) -> Any:
 
 
 def _kind(annotation: Any) -> str:
-    """What an annotation asks for, in words."""
+    """What an annotation asks for, as a recipe writes it."""
     if dataclasses.is_dataclass(annotation):
         return f"a mapping with {', '.join(field.name for field in dataclasses.fields(annotation) if field.init)}"
-    if annotation in _NAMES:
-        return _NAMES[annotation]
-    containers = {list: "a list", tuple: "a list", dict: "a mapping"}
-    return containers.get(typing.get_origin(annotation), getattr(annotation, "__name__", str(annotation)))
+    return kind(annotation)
 
 
 def _build_scalar(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
@@ -102,7 +83,7 @@ def _build_scalar(annotation: Any, value: Any, path: str, problems: list[Problem
         value = float(value) if abs(value) < 2**1023 else math.inf
     if type(value) is float and not math.isfinite(value):
         return _refuse(path, problems, f"{value} is no finite number; write one")
-    if annotation in _NAMES and type(value) is annotation:
+    if annotation in SCALARS and type(value) is annotation:
         return value
     return _refuse(path, problems, f"{describe(value)} given, {_kind(annotation)} expected")
 
@@ -140,7 +121,7 @@ def _build_union(annotation: Any, value: Any, path: str, problems: list[Problem]
 
 def _can_be_written(annotation: Any) -> bool:
     """False for classes that no YAML can express, such as a model in memory."""
-    return annotation in _NAMES or dataclasses.is_dataclass(annotation) or typing.get_origin(annotation) is not None
+    return annotation in SCALARS or dataclasses.is_dataclass(annotation) or typing.get_origin(annotation) is not None
 
 
 def _build_sequence(annotation: Any, value: Any, path: str, problems: list[Problem]) -> Any:
@@ -165,21 +146,21 @@ def _build_dict(annotation: Any, value: Any, path: str, problems: list[Problem])
     return INVALID if any(item is INVALID for item in items.values()) else items
 
 
-def _build_strategy(kind: type[Strategy], value: Any, path: str, problems: list[Problem]) -> Any:
+def _build_strategy(wanted: type[Strategy], value: Any, path: str, problems: list[Problem]) -> Any:
     """A bare string is a name with defaults; a mapping is `name` and arguments."""
     if isinstance(value, str):
         value = {"name": value}
     if not isinstance(value, dict):
         return _refuse(
-            path, problems, f"{describe(value)} given, the name of a {kind.kind} expected, or a mapping with `name`"
+            path, problems, f"{describe(value)} given, the name of a {wanted.kind} expected, or a mapping with `name`"
         )
     arguments = dict(value)
     name = arguments.pop("name", None)
-    strategies = kind.available()
+    strategies = wanted.available()
     if not isinstance(name, str):
-        return _refuse(path, problems, f"a {kind.kind} needs a `name` (known: {', '.join(strategies)})")
+        return _refuse(path, problems, f"a {wanted.kind} needs a `name` (known: {', '.join(strategies)})")
     if name not in strategies:
-        return _refuse(path, problems, unknown(kind.kind, name, strategies))
+        return _refuse(path, problems, unknown(wanted.kind, name, strategies))
     return build_dataclass(strategies[name], arguments, path, problems)
 
 

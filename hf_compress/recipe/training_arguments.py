@@ -8,8 +8,9 @@ import typing
 from collections.abc import Callable
 from typing import Any, Union
 
+from hf_compress._kinds import describe
 from hf_compress._registry import unknown
-from hf_compress.recipe.build import build, describe
+from hf_compress.recipe.build import build
 from hf_compress.recipe.problems import Problem
 from hf_compress.training.compatibility import Situation, check_compatibility
 

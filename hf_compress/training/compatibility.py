@@ -10,9 +10,11 @@ from typing import Any
 import torch
 
 from hf_compress._errors import CompressionError
+from hf_compress._kinds import require
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
+from hf_compress.quantization.scheme import Scheme
 from hf_compress.training.best_model import why_never_judged
 from hf_compress.training.host import has_known_loss
 
@@ -183,3 +185,20 @@ def check_compatibility(situation: Situation) -> None:
     for rule in RULES:
         if rule.applies(situation):
             raise CompressionError(rule.message.replace("{host}", type(situation.trainer).__name__))
+
+
+def check_jobs(pruning: Any, quantization: Any, distillation: Any) -> None:
+    """Refuse what is no job, before anything else is looked at.
+
+    Raises:
+        CompressionError: with the form to write.
+    """
+    if pruning is not None:
+        final = pruning if isinstance(pruning, float) and 0 <= pruning < 1 else 0.5
+        require(pruning, Pruning, f"pruning=Pruning(schedule=Cubic(final={final:g}))")
+    if quantization is not None:
+        scheme = quantization if isinstance(quantization, str) and quantization in Scheme.available() else "W8A8"
+        require(quantization, Quantization, f'quantization=Quantization(scheme="{scheme}")')
+    if distillation is not None:
+        teacher = distillation if isinstance(distillation, str) else "folder or Hub id"
+        require(distillation, Distillation, f'distillation=Distillation(teacher=ModelTeacher(model="{teacher}"))')

@@ -19,7 +19,7 @@ from hf_compress.training.best_model import BestModelCallback
 from hf_compress.training.callbacks import PruningCallback, QuantizationCallback, SidecarCallback
 from hf_compress.training.checkpoints import latest, note_processes
 from hf_compress.training.clock import TrainingClock
-from hf_compress.training.compatibility import Situation, check_arguments, check_compatibility
+from hf_compress.training.compatibility import Situation, check_arguments, check_compatibility, check_jobs
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.exact_task_loss import ExactTaskLoss
 from hf_compress.training.finalize import after_saving, finalize_model, refuse_finalized, say_what_pushes_hold
@@ -56,6 +56,7 @@ class CompressionMixin(_Host):
         exact_task_loss: bool | None = None,
         **kwargs: Any,
     ) -> None:
+        check_jobs(pruning, quantization, distillation)
         self.loss_is_scaled_for_ga: bool | None
         self.model_accepts_loss_kwargs: bool
         self.pruning = pruning
