@@ -1,5 +1,6 @@
 """The difference between two models as a LoRA adapter."""
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from hf_compress._folders import check_place
 from hf_compress._modules import DEFAULT_IGNORE, match_modules
 from hf_compress.merging.common_names import unify
 from hf_compress.merging.companions import resolve_folder
+from hf_compress.merging.lora_check import verify_peft_loads
 from hf_compress.merging.lora_factors import check_size, factorize, keyed_generator
 from hf_compress.merging.lora_names import ModelNames
 from hf_compress.merging.lora_rest import Rest, find_rest
@@ -116,6 +118,7 @@ def extract_lora(
         config=config,
         provenance={"lora": {"extract": settings, "inputs": hashes}},
         dtype=dtype,
+        check=lambda folder: verify_peft_loads(folder, pair.model, [layer.module for layer in layers], out),
     )
     return _with_lost(result, found, skipped)
 
@@ -210,12 +213,4 @@ def _extract(
 
 def _with_lost(result: LoraResult, rest: Rest, skipped: dict[str, str]) -> LoraResult:
     """The result with what the adapter does not carry."""
-    return LoraResult(
-        folder=result.folder,
-        layers=result.layers,
-        error=result.error,
-        whole=result.whole,
-        lost={**skipped, **rest.lost},
-        lost_norm=math.sqrt(rest.lost_square),
-        num_parameters=result.num_parameters,
-    )
+    return dataclasses.replace(result, lost={**skipped, **rest.lost}, lost_norm=math.sqrt(rest.lost_square))

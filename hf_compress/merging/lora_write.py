@@ -5,7 +5,7 @@ import dataclasses
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -76,6 +76,7 @@ class LoraResult:
         lost: tensors whose change the adapter does not carry: name -> why.
         lost_norm: Frobenius norm of those changes together.
         num_parameters: of the adapter.
+        loads: what loading it with PEFT said; "" where there was no model to load it into.
     """
 
     folder: Path
@@ -85,6 +86,7 @@ class LoraResult:
     lost: dict[str, str] = dataclasses.field(default_factory=dict)
     lost_norm: float = 0.0
     num_parameters: int = 0
+    loads: str = ""
 
     def summary(self) -> str:
         """What the command line says at the end."""
@@ -101,6 +103,7 @@ class LoraResult:
                 f"NOT carried (norm {self.lost_norm:.3g}): "
                 + "; ".join(f"{name} ({reason})" for name, reason in self.lost.items())
             )
+        lines += [self.loads] if self.loads else []
         return "\n".join([*lines, f"adapter  {self.folder}"])
 
 
@@ -112,6 +115,7 @@ def write_adapter(
     config: Mapping[str, Any],
     provenance: Mapping[str, Any],
     dtype: AdapterType = "float32",
+    check: Callable[[Path], str] | None = None,
 ) -> LoraResult:
     """Write the folder beside its place and rename it.
 
@@ -125,6 +129,7 @@ def write_adapter(
         config: further fields of adapter_config.json.
         provenance: for the header of the weight file.
         dtype: of the factors; whole tensors keep theirs.
+        check: called with the written folder before it gets its name; what it returns is the result's `loads`.
 
     Raises:
         CompressionError: `out` exists, the disk is full, or `dtype` is too small for the numbers.
@@ -160,6 +165,7 @@ def write_adapter(
     with written_beside(out) as part:
         _write_tensors(part, tensors, about)
         (part / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
+        loads = "" if check is None else check(part)
     wanted, lost = math.hypot(*(layer.norm for layer in layers)), math.hypot(*(layer.lost for layer in layers))
     return LoraResult(
         folder=out,
@@ -172,6 +178,7 @@ def write_adapter(
         error=lost / wanted if wanted else 0.0,
         whole=tuple(sorted(whole)),
         num_parameters=sum(tensor.numel() for tensor in tensors.values()),
+        loads=loads,
     )
 
 
