@@ -21,6 +21,7 @@ from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.scheme import Scheme
 from hf_compress.recipe.build import build
 from hf_compress.recipe.consistency import find_problems
+from tests.pruning.needy import Needy
 
 KINDS = (Criterion, Pattern, Schedule, Allocation, Scheme, DistillationLoss, Teacher)
 
@@ -55,18 +56,7 @@ def test_a_criterion_scores_in_fp32_without_touching_the_weight(cls):
     assert torch.equal(weight, before)
 
 
-def needy_criteria():
-    """Built-in ones that need statistics, and one that does, so that the contract is tested without one."""
-
-    @dataclasses.dataclass(frozen=True, kw_only=True)
-    class Needy(Criterion):
-        name = "needy"
-        needs = ("input_norm",)
-
-    return [cls for cls in (*Criterion.available().values(), Needy) if cls.needs]
-
-
-@pytest.mark.parametrize("cls", needy_criteria())
+@pytest.mark.parametrize("cls", [cls for cls in (*Criterion.available().values(), Needy) if cls.needs])
 def test_a_criterion_without_its_statistics_is_refused_before_anything_is_pruned(cls):
     model = torch.nn.Sequential(torch.nn.Linear(4, 4))
     before = model[0].weight.clone()

@@ -1,22 +1,11 @@
 """Checks between sections run where the sections they need are right."""
 
-from dataclasses import dataclass
-
 import pytest
 
 from hf_compress import Distillation, Pruning, Quantization
-from hf_compress.pruning.criterion import Criterion
 from hf_compress.recipe.consistency import find_problems
 from hf_compress.recipe.sections import Data, Dense, Export, FreshModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class Needy(Criterion):
-    """Reads a statistic; not registered, so that no contract test meets it."""
-
-    name = "needy"
-    needs = ("input_norm",)
-
+from tests.pruning.needy import Needy
 
 FRESH = FreshModel(config={"model_type": "llama"})
 RIGHT = {
