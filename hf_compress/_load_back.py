@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._difference import difference
+from hf_compress._errors import reason_of
 from hf_compress._modules import cast_weights
 from hf_compress._probe import probe_inputs
 from hf_compress._quiet import quiet
@@ -80,7 +81,7 @@ def compare_config(folder: Path, model: Any, place: Path) -> None:
     try:
         stored = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        refuse(place, f"config.json cannot be read ({' '.join(str(error).split())[:200]}); {WRITE_AGAIN}")
+        refuse(place, f"config.json cannot be read ({reason_of(error)}); {WRITE_AGAIN}")
     found = difference(stored, json.loads(model.config.to_json_string()))
     if found is not None:
         refuse(place, f"config.json is not the model's config: {found}; {WRITE_AGAIN}")
@@ -99,8 +100,8 @@ def load_fresh(model: Any, folder: Path, place: Path) -> Any:
         else f"transformers {__version__} does not load what it wrote; report it with the architecture's name"
     )
     options: dict[str, Any] = {"output_loading_info": True, "ignore_mismatched_sizes": True, "local_files_only": True}
-    attention = getattr(model.config, "_attn_implementation", None)
-    if attention is not None:
+    attention = _attention(model.config)
+    if attention[""] is not None:
         options["attn_implementation"] = attention
     if getattr(model, "hf_device_map", None):
         options["device_map"] = model.hf_device_map
@@ -108,8 +109,7 @@ def load_fresh(model: Any, folder: Path, place: Path) -> Any:
         try:
             fresh, info = cls.from_pretrained(folder, trust_remote_code=False, **options)
         except Exception as error:  # each architecture refuses in its own way
-            reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-            refuse(place, f"the written checkpoint does not load as {cls.__name__} ({reason}); {way_out}")
+            refuse(place, f"the written checkpoint does not load as {cls.__name__} ({_said(error)}); {way_out}")
     for what, names in (
         ("is missing in the files and would be a random weight", info["missing_keys"]),
         ("is in the files and unknown to the class", info["unexpected_keys"]),
@@ -120,6 +120,16 @@ def load_fresh(model: Any, folder: Path, place: Path) -> Any:
             shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
             refuse(place, f"loaded as {cls.__name__}, {shown} {what}; {way_out}")
     return fresh
+
+
+def _attention(config: Any) -> dict[str, Any]:
+    """How attention is computed, by parts of the config, as `from_pretrained` takes it: kernels round differently."""
+    parts = {key: getattr(config, key, None) for key in config.sub_configs}
+    found = {key: getattr(part, "_attn_implementation", None) for key, part in parts.items()}
+    return {
+        "": getattr(config, "_attn_implementation", None),
+        **{key: kind for key, kind in found.items() if kind is not None},
+    }
 
 
 def compare_loaded(fresh: nn.Module, meant: Mapping[str, Tensor], place: Path) -> list[str]:
@@ -159,21 +169,18 @@ def compare_outputs(
     try:
         own = _outputs(model, inputs)
     except Exception as error:
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         if example is None and not _runs_in_float32(model, inputs):
-            return (
-                f"its forward takes no batch made from the config ({reason}), so outputs were not compared; pass example="
-            )
+            return f"outputs were not compared, its forward takes no batch from its config ({_said(error)}); pass example="
         dtype = str(model.dtype).removeprefix("torch.")
         refuse(
-            place, f"the model itself does not run as it is stored, in {dtype} ({reason}); store it with dtype='float32'"
+            place,
+            f"the model itself does not run as it is stored, in {dtype} ({_said(error)}); store it with dtype='float32'",
         )
     try:
         with quiet():
             other = _outputs(fresh.to(model.device) if not hasattr(fresh, "hf_device_map") else fresh, inputs)
     except Exception as error:  # whatever its forward raises, nobody can use it
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
-        refuse(place, f"the loaded checkpoint does not run ({reason}); {_other_storage(model)}")
+        refuse(place, f"the loaded checkpoint does not run ({_said(error)}); {_other_storage(model)}")
     for name, value in own.items():
         if name not in other or not same_bits(value, other[name]):
             worst = distance(value, other[name]) if name in other else float("inf")
@@ -205,6 +212,10 @@ def _outputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
         found = type(model).forward(model, **placed) if own_forward else model(**placed)
     named = found.items() if hasattr(found, "items") else ((f"output {index}", item) for index, item in enumerate(found))
     return {name: value for name, value in named if isinstance(value, Tensor) and value.is_floating_point()}
+
+
+def _said(error: BaseException) -> str:
+    return f"{type(error).__name__}: {reason_of(error)}"
 
 
 def _cause(model: Any, fresh: Any, widened: Sequence[str]) -> str:

@@ -2,7 +2,7 @@
 
 from torch import nn
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._finite import check_finite
 
 
@@ -28,7 +28,7 @@ def check_saveable(model: nn.Module, dtype: str = "auto") -> None:
         try:
             settings.validate(strict=True)
         except ValueError as error:
-            reason = " ".join(str(error).split())[:300]
+            reason = reason_of(error).partition(" If you're using")[0].rstrip(".")
             raise CompressionError(
                 f"model.generation_config cannot be saved: {reason}; correct it (for sampling settings, do_sample = True)"
                 " and save again"
