@@ -18,7 +18,15 @@ def label_names(splits: "Splits", data: Data) -> list[str]:
         CompressionError: labels are neither named classes nor whole numbers from 0 nor text, a number is left out, rows are
             unlabelled (-1), evaluation has a new label, or there is only one.
     """
+    from datasets import ClassLabel, Value
+
     feature = splits["train"].features[data.label]
+    for name, split in splits.items():
+        if not isinstance(split.features[data.label], ClassLabel | Value):
+            raise CompressionError(
+                f"data.label: column {data.label!r} of the {name} split holds {split.features[data.label]}; a row has one"
+                " label, which is text, a class name or a whole number from 0"
+            )
     found = {name: set(split.unique(data.label)) for name, split in splits.items()}
     values = found["train"]
     if any(not isinstance(value, int | str) or isinstance(value, bool) for value in set().union(*found.values())):

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 END_OF_TEXT = "<|endoftext|>"
+END_OF_TEXT_ID = 0
+"""Of a fresh tokenizer: special tokens come before the bytes."""
 
 
 def load_config(model: str | FreshModel, changes: dict[str, Any]) -> "PretrainedConfig":
@@ -156,7 +158,7 @@ def num_positions(model: "PreTrainedModel") -> int | None:
         # RoBERTa and its kin count positions from the one after the padding's.
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
             limit = module.num_embeddings - module.padding_idx - 1
-    return limit
+    return limit if limit is not None and limit > 0 else None  # XLNet says -1 for no limit
 
 
 def load_tokenizer(model: str) -> Any:

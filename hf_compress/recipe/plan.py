@@ -20,6 +20,7 @@ from hf_compress.recipe.images import describe_images
 from hf_compress.recipe.labels import order_labels
 from hf_compress.recipe.model_fit import check_kind, check_length, check_vocabulary
 from hf_compress.recipe.models import (
+    END_OF_TEXT_ID,
     from_pretrained,
     load_config,
     load_image_processor,
@@ -179,6 +180,7 @@ class Plan:
                 }
             elif isinstance(recipe.tokenizer, FreshTokenizer):
                 changes["vocab_size"] = recipe.tokenizer.vocab_size
+                changes |= {f"{kind}_token_id": END_OF_TEXT_ID for kind in ("bos", "eos", "pad")}
         unpadded = isinstance(recipe.model, str) and getattr(self.base, "pad_token_id", None) is None
         if unpadded and self.task.labelled and self.processor is not None:
             # Classifiers of decoders read the last token that is no padding, so they must know it.

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 from hf_compress._errors import CompressionError
 from hf_compress.distillation.teachers.model import ModelTeacher
 from hf_compress.recipe.consistency import find_problems
-from hf_compress.recipe.data import load_splits
+from hf_compress.recipe.data import load_splits, require_column
 from hf_compress.recipe.labels import label_names
 from hf_compress.recipe.models import check_keys, from_pretrained, load_config, load_tokenizer, require_architecture
 from hf_compress.recipe.paths import expand
-from hf_compress.recipe.problems import Problem, problems_in
+from hf_compress.recipe.problems import Problem, RecipeError, problems_in
 from hf_compress.recipe.run_folder import check_place
 from hf_compress.recipe.sections import Data, FreshModel
 from hf_compress.recipe.tasks import TASKS, Task
@@ -30,8 +30,16 @@ def open_data(data: Data, task: Task | None, seed: int) -> tuple[dict[str, "Data
     splits = load_splits(data, seed)
     if task is None:
         return splits, []
-    task.check_columns(splits, data)
-    return splits, label_names(splits, data) if task.labelled else []
+    labels: list[str] = []
+
+    def name_labels() -> None:
+        require_column(splits, data.label, "label", data.path)
+        labels.extend(label_names(splits, data))
+
+    problems = problems_in(lambda: task.check_input(splits, data), *([name_labels] if task.labelled else []))
+    if problems:
+        raise RecipeError(problems)
+    return splits, labels
 
 
 def open_model(model: str | FreshModel, task: Task | None) -> "PretrainedConfig":

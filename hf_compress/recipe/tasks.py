@@ -48,17 +48,15 @@ class Task:
 
         return getattr(transformers, self.auto_class)
 
-    def check_columns(self, splits: Splits, data: Data) -> None:
-        """Refuse data without the task's columns, or with something else in them.
+    def check_input(self, splits: Splits, data: Data) -> None:
+        """Refuse data without the column that the model reads, or with something else in it.
 
         Raises:
-            CompressionError: at `data.text`, `data.image` or `data.label`, or a package to read images is missing.
+            CompressionError: at `data.text` or `data.image`, or a package to read images is missing.
         """
         column = data.text if self.input == "text" else data.image
         require_column(splits, column, self.input, data.path)
         (_check_text if self.input == "text" else _check_images)(splits, column, data.path)
-        if self.labelled:
-            require_column(splits, data.label, "label", data.path)
 
     @property
     def decided(self) -> tuple[str, ...]:
@@ -124,16 +122,26 @@ def _check_images(splits: Splits, column: str, path: str) -> None:
 
 
 def _blocks(splits: Splits, tokenizer: Any, data: Data, labels: list[str]) -> Splits:
-    """Documents with an end token between them, cut into blocks of `length` tokens; the last, shorter one is dropped."""
+    """Documents with an end token between them, cut into blocks of `length` tokens; the last, shorter one is dropped.
+
+    Where the tokenizer puts a token for the beginning before every text by itself (Gemma, Llama), each document begins
+    with it here too. It is no label: nothing ever has to predict it, and perplexity stays that of the text.
+    """
     end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.pad_token_id
+    begin = _beginning(tokenizer)
 
     def pack(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
         ids: list[int] = []
+        labels: list[int] = []
         for tokens in tokenizer(batch[data.text], add_special_tokens=False, verbose=False)["input_ids"]:
-            ids.extend(tokens)
-            ids.append(end)
-        blocks = [ids[start : start + data.length] for start in range(0, len(ids) - data.length + 1, data.length)]
-        return {"input_ids": blocks, "labels": [list(block) for block in blocks]}
+            before = [] if tokens[: len(begin)] == begin else begin  # the text may have brought its own
+            ids += [*before, *tokens, end]
+            labels += [*[-100] * len(before), *tokens, end]
+        starts = range(0, len(ids) - data.length + 1, data.length)
+        return {
+            "input_ids": [ids[start : start + data.length] for start in starts],
+            "labels": [labels[start : start + data.length] for start in starts],
+        }
 
     packed = {
         name: split.map(pack, batched=True, batch_size=1000, remove_columns=split.column_names, desc=f"tokenizing {name}")
@@ -145,6 +153,12 @@ def _blocks(splits: Splits, tokenizer: Any, data: Data, labels: list[str]) -> Sp
                 f"data.length: the {name} split has fewer than {data.length} tokens; choose a shorter length or add text"
             )
     return packed
+
+
+def _beginning(tokenizer: Any) -> list[int]:
+    """The token that the tokenizer itself puts before every text; [] where it puts none."""
+    first = tokenizer("", verbose=False)["input_ids"][:1]
+    return first if first == [tokenizer.bos_token_id] else []
 
 
 def _classified_texts(splits: Splits, tokenizer: Any, data: Data, labels: list[str]) -> Splits:

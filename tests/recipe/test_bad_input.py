@@ -687,11 +687,29 @@ BAD_LABELS = {
         "data.label: column 'label' holds Value('float64'); labels are text, class names or whole numbers",
     ),
     "true and false": (labelled([True, False] * 15), "data.label: column 'label' holds Value('bool')"),
+    "lists": (
+        labelled([[1.0, 0.0], [0.0, 1.0]] * 15),
+        "data.label: column 'label' of the train split holds List(Value('float64')); a row has one label, which is",
+    ),
+    "lists of names": (labelled([["a", "b"], ["c"]] * 15), "holds List(Value('string')); a row has one label"),
+    "mappings": (labelled([{"a": 1}, {"a": 2}] * 15), "; a row has one label, which is text, a class name or a whole"),
     "a null": (labelled([0, 1] * 15 + [None]), "data.label: column 'label' of the train split of "),
     "one label": (labelled(["good"] * 30), "data.label: column 'label' has one label only (good); two or more are needed"),
     "no column": ([{"text": "a"}] * 9, "data.label: unknown column of the train split"),
 }
 CLASSIFY = {"task": "sequence_classification"}
+
+
+def test_every_wrong_column_is_named(refused, call, tmp_path):
+    gap = write_jsonl(tmp_path / "gap.jsonl", labelled([0, 2] * 9))
+    changes = {**CLASSIFY, "data.text": "txt", "data.label": "lable"}
+    expected = ["data.text: unknown column of the train split", "data.label: unknown column of the train split"]
+    for complaints in (refused(changes), call("check", tmp_path / "recipe.yaml")[2]):
+        assert [line[: len(start)] for line, start in zip(complaints, expected, strict=True)] == expected
+    complaints = refused(
+        {**CLASSIFY, "data.text": "txt", "data.path": str(write_jsonl(tmp_path / "gap.jsonl", labelled([0, 2] * 9)))}
+    )
+    assert len(complaints) == 2 and "labels go up to 2 and 1 never occurs" in complaints[1]
 
 
 @pytest.mark.parametrize("mistake", BAD_LABELS)

@@ -3,10 +3,11 @@
 import pytest
 
 from hf_compress import Recipe
+from hf_compress.recipe.models import END_OF_TEXT_ID
 from hf_compress.recipe.plan import Plan
 from hf_compress.recipe.problems import Problem, RecipeError, problems_of
 from tests.recipe.conftest import tree
-from tests.recipe.small import pretrained, recipe, text_rows, write_jsonl, write_model
+from tests.recipe.small import DROP, pretrained, recipe, text_rows, write_jsonl, write_model
 from tests.tiny import tiny_llama
 
 
@@ -28,6 +29,28 @@ def test_without_examples_the_same_config_comes_out(tmp_path):
     fast, full = plan(tmp_path, with_examples=False), plan(tmp_path)
     assert fast.examples == {} and fast.processor is None
     assert fast.config.vocab_size == full.config.vocab_size
+
+
+FRESH = {
+    "llama": {},
+    "gpt2": {"n_embd": 32, "n_layer": 1, "n_head": 4},
+    "modernbert": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4},
+    "bert": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4},
+    "roberta": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4},
+    "xlnet": {"d_model": 32, "d_inner": 64, "n_layer": 1, "n_head": 4},
+    "gemma": {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4},
+}
+
+
+@pytest.mark.parametrize("architecture", FRESH)
+def test_check_takes_the_fresh_models_that_run_takes(architecture, tmp_path):
+    config = {"model_type": architecture, **FRESH[architecture]} if FRESH[architecture] else None
+    changes = {"task": "sequence_classification", "pruning": DROP, "quantization": DROP}
+    changes |= {} if config is None else {"model": {"config": config}}
+    full, fast = plan(tmp_path, changes), plan(tmp_path, changes, with_examples=False)
+    for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"):
+        assert getattr(fast.config, key, None) == getattr(full.config, key, None), key
+    assert full.processor.pad_token_id == END_OF_TEXT_ID
 
 
 def test_a_checkpoint_keeps_its_config_and_gets_the_labels(tmp_path):

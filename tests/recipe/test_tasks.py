@@ -2,11 +2,14 @@
 
 import pytest
 from datasets import Dataset
+from tokenizers import pre_tokenizers
+from tokenizers.processors import TemplateProcessing
+from transformers import GPT2Tokenizer
 
 from hf_compress._errors import CompressionError
 from hf_compress.recipe.data import load_splits
-from hf_compress.recipe.models import load_image_processor
-from hf_compress.recipe.sections import Data, Dense, FreshModel
+from hf_compress.recipe.models import END_OF_TEXT, load_image_processor, train_tokenizer
+from hf_compress.recipe.sections import Data, Dense, FreshModel, FreshTokenizer
 from hf_compress.recipe.tasks import TASKS
 from tests.recipe.small import write_images
 from tests.tiny import tiny_bert, tiny_tokenizer, tiny_vit
@@ -24,6 +27,45 @@ def test_blocks_by_hand():
     a, b, c, d, e, end = (tokenizer.convert_tokens_to_ids(token) for token in [*"abcde", "</s>"])
     # a b c END d e END: two blocks of three, and the seventh token is left out.
     assert examples["train"]["input_ids"][:] == [[a, b, c], [end, d, e]] == examples["train"]["labels"][:]
+
+
+def that_begins_texts(tokenizer):
+    """The same tokenizer, which puts its token for the beginning before every text, as Llama's and Gemma's do."""
+    start = tokenizer.bos_token
+    tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single=f"{start} $A", special_tokens=[(start, tokenizer.bos_token_id)]
+    )
+    return tokenizer
+
+
+def test_each_document_begins_as_the_tokenizer_begins_a_text(tmp_path):
+    tokenizer = that_begins_texts(tiny_tokenizer())
+    examples = TASKS["causal_lm"].prepare(texts("abc", "d"), tokenizer, Data(path="here", length=4), [])["train"]
+    begin, a, b, c, d, end = (tokenizer.convert_tokens_to_ids(token) for token in ["<s>", *"abcd", "</s>"])
+    assert tokenizer("abc")["input_ids"] == [begin, a, b, c]
+    assert examples["input_ids"][:] == [[begin, a, b, c], [end, begin, d, end]]
+    assert examples["labels"][:] == [[-100, a, b, c], [end, -100, d, end]]  # nothing has to predict a beginning
+
+
+def test_a_beginning_that_the_text_brought_is_not_doubled():
+    tokenizer = that_begins_texts(tiny_tokenizer())
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    examples = TASKS["causal_lm"].prepare(texts("<s> a b", "<s> c"), tokenizer, Data(path="here", length=4), [])["train"]
+    begin = tokenizer.bos_token_id
+    assert [row.count(begin) for row in examples["input_ids"]] == [1]
+
+
+@pytest.mark.parametrize("tokenizer", ["fresh", "gpt2"])
+def test_a_tokenizer_that_begins_no_text_gives_the_same_examples_as_ever(tokenizer):
+    sentences = ["the cat sat", "a dog ran far away", "one two three"] * 20
+    made = train_tokenizer(FreshTokenizer(vocab_size=300), sentences)
+    if tokenizer == "gpt2":  # has one and does not use it, as SmolLM2's
+        made = GPT2Tokenizer(vocab=made.get_vocab(), merges=[], bos_token=END_OF_TEXT, eos_token=END_OF_TEXT)
+    rows = dict.fromkeys(("train", "validation", "test"), Dataset.from_dict({"text": sentences}))
+    examples = TASKS["causal_lm"].prepare(rows, made, Data(path="here", length=8), [])["train"]
+    ids = [token for text in sentences for token in [*made(text, add_special_tokens=False)["input_ids"], made.eos_token_id]]
+    assert [token for row in examples["input_ids"] for token in row] == ids[: len(ids) // 8 * 8]
+    assert examples["labels"][:] == examples["input_ids"][:]
 
 
 def test_a_classified_text_is_cut_and_padded_in_its_batch():
