@@ -706,9 +706,7 @@ def test_every_wrong_column_is_named(refused, call, tmp_path):
     expected = ["data.text: unknown column of the train split", "data.label: unknown column of the train split"]
     for complaints in (refused(changes), call("check", tmp_path / "recipe.yaml")[2]):
         assert [line[: len(start)] for line, start in zip(complaints, expected, strict=True)] == expected
-    complaints = refused(
-        {**CLASSIFY, "data.text": "txt", "data.path": str(write_jsonl(tmp_path / "gap.jsonl", labelled([0, 2] * 9)))}
-    )
+    complaints = refused({**CLASSIFY, "data.text": "txt", "data.path": str(gap)})
     assert len(complaints) == 2 and "labels go up to 2 and 1 never occurs" in complaints[1]
 
 
