@@ -23,8 +23,8 @@ from hf_compress.merging.engine import TensorRecipe
 from hf_compress.merging.heads import resolve_heads
 from hf_compress.merging.labels import publish
 from hf_compress.merging.load_back import LoadBack, verify_loads
-from hf_compress.merging.lora_adapter import CONFIG as ADAPTER_CONFIG
 from hf_compress.merging.lora_adapter import Adapter
+from hf_compress.merging.lora_scale import CONFIG as ADAPTER_CONFIG
 from hf_compress.merging.lora_source import AdaptedSource
 from hf_compress.merging.parameters import Parameters, as_mean, resolve
 from hf_compress.merging.plan import make_plan

@@ -1,8 +1,6 @@
 """A PEFT LoRA adapter, read from its folder: no model is built, and nothing in it is run."""
 
 import dataclasses
-import math
-import re
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,9 +11,11 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._safetensors import open_safetensors
+from hf_compress.merging.lora_parameters import is_parameters
+from hf_compress.merging.lora_scale import CONFIG, pattern_value, scale_of
 from hf_compress.merging.source import load_bin, read_settings
 
-CONFIG, WEIGHTS, WEIGHTS_BIN = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"
+WEIGHTS, WEIGHTS_BIN = "adapter_model.safetensors", "adapter_model.bin"
 PREFIX = "base_model.model."
 """What PEFT writes before every module name."""
 
@@ -28,9 +28,8 @@ _ROLES = {
     ".lora_magnitude_vector": "magnitude",
     ".lora_magnitude_vector.weight": "magnitude",
 }
+_TOKENS = ".token_adapter.trainable_tokens_delta"
 _REFUSED = {
-    "target_parameters": "adapts parameters of expert layers",
-    "trainable_token_indices": "trains single tokens",
     "layer_replication": "repeats layers of the base",
     "alora_invocation_tokens": "acts on some tokens only",
     "arrow_config": "routes between adapters token by token",
@@ -74,6 +73,8 @@ class Adapter:
         layers: what has factors, by module name, sorted.
         whole: parameters saved as a whole (modules_to_save, biases): name -> tensor in the file.
         base_copies: weights of the base that PEFT saves beside factors on embeddings: name -> tensor in the file.
+        packed: factors on parameters (target_parameters): module name as in the file -> role -> tensor in the file.
+        tokens: rows of single tokens: module -> tensor in the file.
     """
 
     def __init__(self, folder: Path, label: str | None = None) -> None:
@@ -85,7 +86,12 @@ class Adapter:
         self.config = _read_config(folder / CONFIG)
         _check_config(self.config, self.place)
         self._tensors = _open_tensors(folder)
-        self.layers, self.whole, self.base_copies = _sort(self._tensors.shapes, self.config, self.place)
+        self.layers: dict[str, LoraLayer] = {}
+        self.whole: dict[str, str] = {}
+        self.base_copies: dict[str, str] = {}
+        self.packed: dict[str, dict[str, str]] = {}
+        self.tokens: dict[str, str] = {}
+        self._sort()
 
     @property
     def base(self) -> str | None:
@@ -124,22 +130,40 @@ class Adapter:
         """The layer's bias or magnitude in fp32, flat; None where it has none."""
         return self.read(layer.keys[role]).float().flatten() if role in layer.keys else None
 
-
-def pattern_value(patterns: Mapping[str, Any], module: str, default: Any) -> Any:
-    """What rank_pattern or alpha_pattern says of a module, by PEFT's rule.
-
-    The first key that matches, as a regular expression, the whole name or its end after a dot.
-
-    Raises:
-        CompressionError: a key is no regular expression.
-    """
-    for key, value in patterns.items():
-        try:
-            if re.match(rf"(.*\.)?({key})$", module):
-                return value
-        except re.error as error:
-            raise CompressionError(f"{CONFIG}: the pattern {key!r} is no regular expression: {error}") from error
-    return patterns.get(module, default)
+    def _sort(self) -> None:
+        """Every tensor of the file that has an effect becomes part of one of the attributes."""
+        grouped: dict[str, dict[str, str]] = {}
+        shapes = self._tensors.shapes
+        for key in shapes:
+            name = key.removeprefix(PREFIX)
+            if ".original_module." in name:
+                continue  # PEFT computes with the saved module instead of it
+            suffix = next((end for end in _ROLES if name.endswith(end)), None)
+            if suffix is not None:
+                grouped.setdefault(name.removesuffix(suffix), {})[_ROLES[suffix]] = key
+            elif name.endswith(_TOKENS) and len(shapes[key]) == 2:
+                self.tokens[name.removesuffix(_TOKENS)] = key
+            elif ".lora_" in name or "trainable_tokens" in name:
+                raise CompressionError(
+                    f"{self.place}: {key} is a kind of tensor this library does not know; merge the adapter with PEFT"
+                )
+            elif name.endswith(".base_layer.weight"):
+                self.base_copies[name.replace(".base_layer.", ".")] = key
+            else:
+                self.whole[name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = key
+        if not grouped and not self.whole and not self.tokens:
+            raise CompressionError(f"{self.place} holds no tensors; nothing was adapted, or the wrong file was copied")
+        targets = self.config.get("target_parameters") or []
+        for module, keys in sorted(grouped.items()):
+            if "a" not in keys or "b" not in keys:
+                missing = "lora_A" if "a" not in keys else "lora_B"
+                raise CompressionError(
+                    f"{self.place}: {module} has no {missing}; the adapter's file is not whole, save it again"
+                )
+            if is_parameters(module, shapes[keys["a"]][0], self.config["r"], targets):
+                self.packed[module] = keys
+            else:
+                self.layers[module] = _layer(module, keys, shapes, self.config, self.place)
 
 
 class _Tensors:
@@ -197,44 +221,14 @@ def _check_config(config: dict[str, Any], place: str) -> None:
     for field in ("rank_pattern", "alpha_pattern"):
         if not isinstance(config.get(field) or {}, dict):
             raise CompressionError(f"{place}/{CONFIG}: {field}={config[field]!r} is no mapping; write module name: number")
-
-
-def _sort(
-    shapes: Mapping[str, tuple[int, ...]], config: dict[str, Any], place: str
-) -> tuple[dict[str, LoraLayer], dict[str, str], dict[str, str]]:
-    """Every tensor of the file that has an effect becomes part of a layer, a whole parameter or a copy of the base's."""
-    grouped: dict[str, dict[str, str]] = {}
-    whole: dict[str, str] = {}
-    copies: dict[str, str] = {}
-    for key in shapes:
-        name = key.removeprefix(PREFIX)
-        if ".original_module." in name:
-            continue  # PEFT computes with the saved module instead of it
-        suffix = next((end for end in _ROLES if name.endswith(end)), None)
-        if suffix is not None:
-            grouped.setdefault(name.removesuffix(suffix), {})[_ROLES[suffix]] = key
-        elif ".lora_" in name or "trainable_tokens" in name:
-            raise CompressionError(
-                f"{place}: {key} is a kind of tensor this library does not know; merge the adapter with PEFT"
-            )
-        elif name.endswith(".base_layer.weight"):
-            copies[name.replace(".base_layer.", ".")] = key
-        else:
-            whole[name.replace(".base_layer.", ".").replace(".modules_to_save.", ".")] = key
-    if not grouped and not whole:
-        raise CompressionError(f"{place} holds no tensors; nothing was adapted, or the wrong file was copied")
-    layers = {}
-    for module, keys in sorted(grouped.items()):
-        layers[module] = _layer(module, keys, shapes, config, place)
-    return layers, whole, copies
+    targets = config.get("target_parameters") or []
+    if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
+        raise CompressionError(f"{place}/{CONFIG}: target_parameters={targets!r} is no list of names; write one")
 
 
 def _layer(
     module: str, keys: dict[str, str], shapes: Mapping[str, tuple[int, ...]], config: dict[str, Any], place: str
 ) -> LoraLayer:
-    if "a" not in keys or "b" not in keys:
-        missing = "lora_A" if "a" not in keys else "lora_B"
-        raise CompressionError(f"{place}: {module} has no {missing}; the adapter's file is not whole, save it again")
     a, b = shapes[keys["a"]], shapes[keys["b"]]
     rank = pattern_value(config.get("rank_pattern") or {}, module, config["r"])
     if len(a) < 2 or len(b) != len(a) or a[0] != rank or b[1] != rank:
@@ -242,13 +236,10 @@ def _layer(
             f"{place}: {module} has A {list(a)} and B {list(b)}, and {CONFIG} gives it rank {rank}; A must be ({rank}, in)"
             f" and B (out, {rank})"
         )
-    alpha = pattern_value(config.get("alpha_pattern") or {}, module, config.get("lora_alpha", 8))
-    if not isinstance(alpha, int | float):
-        raise CompressionError(f"{place}: {CONFIG} gives {module} alpha {alpha!r}, which is no number; write one")
     return LoraLayer(
         module=module,
         kind="embedding" if "lora_embedding_" in keys["a"] else "matrix" if len(a) == 2 else "convolution",
         rank=rank,
-        scale=alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank,
+        scale=scale_of(config, module, rank, place),
         keys=keys,
     )

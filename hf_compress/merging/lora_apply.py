@@ -14,7 +14,8 @@ from hf_compress.merging.companion_names import left_behind
 from hf_compress.merging.companions import companions, copy_companions, resolve_folder, write_config
 from hf_compress.merging.load_back import verify_loads
 from hf_compress.merging.lora_adapter import Adapter
-from hf_compress.merging.lora_source import AdaptedSource, ZeroCount
+from hf_compress.merging.lora_changes import ZeroCount
+from hf_compress.merging.lora_source import AdaptedSource
 from hf_compress.merging.provenance import sha256_of
 from hf_compress.merging.quantized_source import dense_source
 from hf_compress.merging.readers import verify_readers

@@ -105,6 +105,12 @@ def _check(
     if whole_from is not None and not 0 <= whole_from < len(adapters):
         raise CompressionError(f"whole_from={whole_from} is no adapter; they are numbered 0 to {len(adapters) - 1}")
     for adapter in adapters:
+        if adapter.packed or adapter.tokens:
+            field = "target_parameters" if adapter.packed else "trainable_token_indices"
+            raise CompressionError(
+                f"{adapter.place}: {field}={adapter.config.get(field)!r}: such an adapter is not added to others without"
+                " its base; merge it into the base instead"
+            )
         for layer in adapter.layers.values():
             if "magnitude" in layer.keys:
                 raise CompressionError(

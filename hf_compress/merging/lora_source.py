@@ -1,6 +1,5 @@
 """A checkpoint with a LoRA adapter merged into it, as a source."""
 
-import dataclasses
 import threading
 from pathlib import Path
 
@@ -9,42 +8,14 @@ from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.lora_adapter import Adapter, LoraLayer
+from hf_compress.merging.lora_changes import Change, ZeroCount
 from hf_compress.merging.lora_names import ModelNames
+from hf_compress.merging.lora_parameters import ParameterLayer, parameter_layers
 from hf_compress.merging.lora_ties import parted_by
+from hf_compress.merging.lora_tokens import token_rows
 from hf_compress.merging.renamed_source import RenamedSource
 from hf_compress.merging.source import Source
 from hf_compress.merging.untying import untied
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class ZeroCount:
-    """Zeros of the base in the weights that an adapter's factors change, of the tensors read so far.
-
-    Attributes:
-        elements: of those weights.
-        zeros: in the base.
-        lost: zeros that the adapter makes non-zero; with `keep_zeros` they were set to 0 again.
-    """
-
-    elements: int = 0
-    zeros: int = 0
-    lost: int = 0
-
-    def __add__(self, other: "ZeroCount") -> "ZeroCount":
-        return ZeroCount(
-            elements=self.elements + other.elements, zeros=self.zeros + other.zeros, lost=self.lost + other.lost
-        )
-
-
-@dataclasses.dataclass
-class _Change:
-    """What happens to one tensor: replaced by `whole`, then changed by a layer's factors or its bias."""
-
-    whole: str | None = None
-    layer: LoraLayer | None = None
-    role: str = "weight"
-    transposed: bool = False
-    rearranged: str | None = None
 
 
 class AdaptedSource(Source):
@@ -53,6 +24,8 @@ class AdaptedSource(Source):
     - Linear: W (O, I) + scale B A; the `Conv1D` of GPT-2 and embeddings store the transpose.
     - Convolutions: W (O, I, kernel) + scale B A, the kernel folded into I.
     - lora_bias: bias + scale * bias of B.
+    - Parameters of experts (E, O, I) + scale B_e A_e, split as they are on disk.
+    - Single tokens: their rows replace the base's.
     - DoRA: m * V / ||V||, V = W + scale B A, one norm and one m per output (per column of an embedding).
     - modules_to_save, trained biases and saved embeddings replace the base's tensor first.
     - Of an embedding and a head that share their weight each is adapted alone: the result stores both, and its config ties
@@ -77,7 +50,7 @@ class AdaptedSource(Source):
         self.label, self.place, self.config, self.infos = source.label, source.place, source.config, source.infos
         self.source, self.adapter, self.keep_zeros, self.names = source, adapter, keep_zeros, names
         self.untied = tuple(sorted(one for one, _ in parted))
-        self._changes: dict[str, _Change] = {}
+        self._changes: dict[str, Change] = {}
         for name, key in adapter.whole.items():
             self._replace(name, key)
         for name, key in adapter.base_copies.items():
@@ -85,8 +58,13 @@ class AdaptedSource(Source):
                 self._replace(name, key)
         for layer in adapter.layers.values():
             self._place_layer(layer)
+        for packed in parameter_layers(adapter, names.model):
+            self._place_parameter(packed)
+        for tensor, tokens in token_rows(adapter, names).items():
+            self._changes.setdefault(tensor, Change()).tokens = tokens
         self._zeros: dict[str, ZeroCount] = {}
         self._lock = threading.Lock()
+        self._last: tuple[str, Tensor] | None = None
 
     def read(self, name: str) -> Tensor:
         """The adapted tensor, in the type the base stores it in.
@@ -99,16 +77,20 @@ class AdaptedSource(Source):
         if change is None:
             return base
         value = base if change.whole is None else self.adapter.read(change.whole)
-        if change.layer is not None:
+        if change.layer is not None or change.packed is not None:
             precise = torch.promote_types(value.dtype, torch.float32)
             value = self._adapted(value.to(precise), change, name)
         value = value.to(base.dtype)
+        if change.tokens is not None:
+            value = value.index_copy(
+                0, torch.tensor(change.tokens.rows), self.adapter.read(change.tokens.key).to(value.dtype)
+            )
         if not bool(torch.isfinite(value).all()):
             raise CompressionError(
                 f"{name} of {self.label} with {self.adapter.label} holds NaN or infinity in {str(base.dtype)[6:]}; look for"
                 " it in the base, or store the base in a wider type"
             )
-        if change.layer is not None and change.role == "weight":
+        if change.packed is not None or (change.layer is not None and change.role == "weight"):
             value = self._zeros_of(name, base, value)
         return value
 
@@ -134,8 +116,12 @@ class AdaptedSource(Source):
             self._zeros[name] = count
         return value.masked_fill(zero, 0) if self.keep_zeros and count.lost else value
 
-    def _adapted(self, value: Tensor, change: _Change, name: str) -> Tensor:
+    def _adapted(self, value: Tensor, change: Change, name: str) -> Tensor:
         """One weight or bias with the factors in it."""
+        if change.packed is not None:
+            delta = self._delta_of(change.packed)
+            rearranged = change.rearranged is not None
+            return value + (self.names.rearrange(change.packed.parameter, delta)[name] if rearranged else delta)
         layer = change.layer
         assert layer is not None
         if change.role == "bias":
@@ -153,6 +139,23 @@ class AdaptedSource(Source):
             norm = torch.linalg.vector_norm(weight.flatten(1), dim=1)
             weight = weight * (magnitude / norm).reshape(-1, *[1] * (weight.dim() - 1))
         return weight.T.contiguous() if change.transposed else weight
+
+    def _delta_of(self, packed: ParameterLayer) -> Tensor:
+        """The change of a packed parameter; the last one is kept, as its parts are read one after the other."""
+        with self._lock:
+            if self._last is None or self._last[0] != packed.parameter:
+                self._last = (packed.parameter, packed.delta(self.adapter))
+            return self._last[1]
+
+    def _place_parameter(self, packed: ParameterLayer) -> None:
+        """A parameter of experts, whole on disk or in parts."""
+        tensor, parameter = self._find(packed.parameter)
+        names = [tensor] if tensor else list(self.names.rearrange(parameter, torch.empty(packed.shape, device="meta")))
+        for name in names:
+            change = self._changes.setdefault(name, Change())
+            change.packed, change.rearranged = packed, None if tensor else parameter
+        if tensor:
+            self._require(tensor, packed.shape, f"scale * B @ A of {packed.parameter}")
 
     def _find(self, name: str) -> tuple[str, str]:
         """(tensor, parameter) for what the adapter calls `name`; the tensor is empty where it is rearranged on disk."""
@@ -219,7 +222,7 @@ class AdaptedSource(Source):
             others = [self.adapter.whole.get(item) for item in group]
             if all(other is not None and torch.equal(self.adapter.read(other), saved) for other in others):
                 self._require(stored, self.adapter.shape(key), name)
-                self._changes[stored] = _Change(whole=key)
+                self._changes[stored] = Change(whole=key)
                 return
             if self.infos[stored].shape == tuple(saved.shape) and torch.equal(
                 self.source.read(stored).to(saved.dtype), saved
@@ -234,7 +237,7 @@ class AdaptedSource(Source):
         saved_as = self.infos[tensor]
         if saved_as.dtype.is_floating_point or saved_as.shape != self.adapter.shape(key):
             self._require(tensor, self.adapter.shape(key), name)
-        self._changes[tensor] = _Change(whole=key)
+        self._changes[tensor] = Change(whole=key)
 
     def _place_layer(self, layer: LoraLayer) -> None:
         """The weight, and the bias where the factors have one."""
@@ -249,7 +252,7 @@ class AdaptedSource(Source):
                 )
             parts = self.names.rearrange(parameter, torch.empty(out, *inner, device="meta"))
             for name in parts:
-                change = self._changes.setdefault(name, _Change())
+                change = self._changes.setdefault(name, Change())
                 change.layer, change.rearranged = layer, parameter
         else:
             if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups > 1:
@@ -257,14 +260,14 @@ class AdaptedSource(Source):
                     f"{self.adapter.place}: {layer.module} is a convolution in {module.groups} groups, which has no single"
                     " product B @ A; leave it out of target_modules"
                 )
-            change = self._changes.setdefault(tensor, _Change())
+            change = self._changes.setdefault(tensor, Change())
             change.layer, change.transposed = layer, self._is_transposed(layer, module, tensor)
             shape = (*inner[::-1], out) if change.transposed else (out, *inner)
             self._require(tensor, shape, f"scale * B @ A of {layer.module}")
         if "bias" in layer.keys:
             bias, _ = self._find(f"{layer.module}.bias")
             self._require(bias, (out,), f"the LoRA bias of {layer.module}")
-            change = self._changes.setdefault(bias, _Change())
+            change = self._changes.setdefault(bias, Change())
             change.layer, change.role = layer, "bias"
 
     def _is_transposed(self, layer: LoraLayer, module: nn.Module | None, tensor: str) -> bool:

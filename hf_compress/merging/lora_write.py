@@ -15,7 +15,8 @@ from torch import Tensor
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
-from hf_compress.merging.lora_adapter import CONFIG, PREFIX, WEIGHTS
+from hf_compress.merging.lora_adapter import PREFIX, WEIGHTS
+from hf_compress.merging.lora_scale import CONFIG
 from hf_compress.merging.source import TensorInfo
 from hf_compress.merging.writer import ShardFile, lay_out
 

@@ -74,7 +74,6 @@ X = {f"x.{name}": tensor for name, tensor in pair(8, 8).items()}
     ("tensors", "config", "message"),
     [
         (X, {"peft_type": "IA3"}, "peft_type is 'IA3'; only LORA"),
-        (X, {"target_parameters": ["experts.down_proj"]}, r"target_parameters=\['experts.down_proj'\]: .* expert layers"),
         (X, {"init_lora_weights": "pissa_niter_4"}, "changed the base when training began"),
         (X, {"r": 0}, "r=0 is no rank"),
         (X, {"r": 8}, r"x has A \[4, 8\] and B \[8, 4\], and adapter_config.json gives it rank 8"),
