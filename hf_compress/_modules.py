@@ -205,9 +205,8 @@ def _inventory(modules: dict[str, nn.Module]) -> str:
 def cast_weights(model: nn.Module, dtype: str) -> nn.Module:
     """The model in the type it will be stored in, in place; "auto" leaves it.
 
-    Non-persistent buffers keep their type: rotary frequencies are computed in fp32 by every loader, and rounding them here
-    would make the model differ from its own checkpoint. So would rounding what transformers always loads in fp32 (T5's
-    `wo` beside float16, the router's bias of many mixtures of experts): it stays in fp32.
+    What the class builds, or transformers always loads, in fp32 stays so (rotary frequencies, DeBERTa's `q_bias`, T5's `wo`
+    beside float16, the router's bias of many mixtures of experts): rounded, the model would differ from its own checkpoint.
 
     Raises:
         CompressionError: see `check_dtype`; the model is as it was then.
@@ -241,10 +240,14 @@ def _cast(model: Any, target: torch.dtype) -> Any:
     persistent = set(model.state_dict())
     kept = _loaded_in_fp32(model, target)
     built = skeleton(model, target) if getattr(model, "config", None) is not None else None
-    # What a class builds in fp32 whatever the model's type is loaded so, too (DeBERTa's q_bias).
-    own = {} if built is None else {name: tensor.dtype for name, tensor in built.state_dict().items()}
+    tensors = [] if built is None else [*built.named_parameters(), *built.named_buffers()]
+    own = {name: tensor.dtype for name, tensor in tensors}
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
-        if name in persistent and tensor.is_floating_point():
+        if not tensor.is_floating_point():
+            continue
+        if name not in persistent:
+            tensor.data = tensor.data.to(own.get(name, tensor.dtype))
+        else:
             wide = own.get(name) == torch.float32 or (kept is not None and kept.search(name))
             tensor.data = tensor.data.to(torch.float32 if wide else target)
     if hasattr(model, "config"):
