@@ -11,8 +11,10 @@ from hf_compress import CompressionError, Member, Merge, Ties, merge
 from hf_compress.merging.common_names import unify
 from hf_compress.merging.configuration import LayerRange, Slice
 from hf_compress.merging.method import MergeMethod
+from hf_compress.merging.sized_tensors import sized_tensors
 from hf_compress.merging.source import open_source
 from tests.merging.test_architectures import ties
+from tests.merging.zoo import ZOO, make
 
 SMALL = {"vocab_size": 64, "hidden_size": 16, "intermediate_size": 24, "num_hidden_layers": 2, "num_attention_heads": 2}
 NAMES = {"num_labels": 3, "id2label": {0: "x", 1: "y", 2: "z"}, "label2id": {"x": 0, "y": 1, "z": 2}}
@@ -292,3 +294,46 @@ def test_a_weight_that_stands_twice_is_refused(tmp_path):
     save(tmp_path / "b", bert(), 1, **{"bert.embeddings.LayerNorm.gamma": torch.ones(16)})
     with pytest.raises(CompressionError, match="holds bert.embeddings.LayerNorm.weight twice, as .*gamma and as .*weight"):
         merged(tmp_path, "a", "b")
+
+
+def test_the_rows_of_a_vocabulary_are_found_under_the_names_of_another_release(tmp_path):
+    save(tmp_path / "a", gemma3(), 0, OTHER_NAMES["Gemma 3 of another release"][1])
+    found = sized_tensors(open_source(tmp_path / "a", "a"), "vocab_size")
+    assert found == {"model.language_model.embed_tokens.weight": 0}
+
+
+def test_statistics_follow_their_model_to_the_common_names(tmp_path):
+    first, second = save(tmp_path / "a", bert(), 0, legacy), save(tmp_path / "b", bert(), 1)
+    for name, rename, value in (("a", legacy, 1.0), ("b", str, 3.0)):
+        (tmp_path / f"fisher {name}").mkdir()
+        fisher = {rename(key): torch.full_like(tensor, value) for key, tensor in first.items()}
+        save_file(fisher, tmp_path / f"fisher {name}" / "model.safetensors")
+    members = [Member(str(tmp_path / name), statistics={"fisher": str(tmp_path / f"fisher {name}")}) for name in ("a", "b")]
+    merge(Merge(method=MergeMethod.create("fisher"), members=members), tmp_path / "out", threads=1)
+    for name, tensor in load_file(tmp_path / "out" / "model.safetensors").items():
+        plain = name.replace("LayerNorm.gamma", "LayerNorm.weight").replace("LayerNorm.beta", "LayerNorm.bias")
+        expected = (first[plain].double() + 3 * second[plain].double()) / 4
+        torch.testing.assert_close(tensor.double(), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "name", [name if name in ("ViT", "Wav2Vec2") else pytest.param(name, marks=pytest.mark.slow) for name in ZOO]
+)
+def test_names_as_in_memory_and_as_on_disk_merge_to_the_same_values(name, tmp_path):
+    cls = ZOO[name][0]
+    for seed, folder in enumerate(("a", "b")):
+        make(name, seed).save_pretrained(tmp_path / folder)
+    cls.from_pretrained(tmp_path / "b").save_pretrained(tmp_path / "plain", save_original_format=False)
+    loaded = {}
+    for pair in (("a", "b"), ("a", "plain"), ("plain", "a")):
+        job = Merge(members=[Member(str(tmp_path / folder)) for folder in pair])
+        if name == "Qwen3-MoE" and "plain" in pair:
+            with pytest.raises(CompressionError, match="joined and apart"):
+                merge(job, tmp_path / "-".join(pair), threads=1)
+        else:
+            merge(job, tmp_path / "-".join(pair), threads=1)
+            loaded[pair] = cls.from_pretrained(tmp_path / "-".join(pair)).state_dict()
+    first, *others = loaded.values()
+    for other in others:
+        for key, tensor in first.items():
+            torch.testing.assert_close(other[key], tensor, rtol=1e-6, atol=1e-6)

@@ -21,20 +21,31 @@ from hf_compress.merging.source import Source, TensorInfo
 LAYERS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers", "depth")
 
 
+def settings_of(model):
+    """config.json as save_pretrained would write it, with the class."""
+    return {**model.config.to_dict(), "architectures": [type(model).__name__]}
+
+
 def build(cls):
     """A model of the class with two layers of each kind, or of its default size; None where it has no default."""
     for few in (True, False):
         try:
             with quiet(), torch.device("meta"):
                 config = cls.config_class()
-                for part in (config, *(getattr(config, key, None) for key in config.sub_configs)):
-                    for field in LAYERS if few and part is not None else ():
-                        if isinstance(getattr(part, field, None), int):
-                            setattr(part, field, 2)
-                return cls(copy.deepcopy(config))
+                if few:
+                    parts = {key: fewer(getattr(config, key, None)) for key in config.sub_configs}
+                    config = cls.config_class(**fewer(config), **{key: part for key, part in parts.items() if part})
+                model = cls(copy.deepcopy(config))
+            if ModelNames(settings_of(model), {}, cls.__name__).model is not None:
+                return model
         except Exception:  # lists of one entry per layer, no defaults, a package that is not installed
             continue
     return None
+
+
+def fewer(config):
+    """Two layers, by whatever name the config has for them."""
+    return {field: 2 for field in LAYERS if isinstance(getattr(config, field, None), int)}
 
 
 def renaming_models():
@@ -53,10 +64,7 @@ class Marked(Source):
 
     def __init__(self, label, model, marks):
         self.label = self.place = label
-        with quiet():
-            config = copy.deepcopy(model.config)
-            config.architectures = [type(model).__name__]
-            self.config = config.to_dict()
+        self.config = settings_of(model)
         self.marks = marks
         self.infos = {name: TensorInfo(dtype=torch.float32, shape=()) for name in sorted(marks)}
 
@@ -72,7 +80,7 @@ def marked(model):
     conversions = get_model_conversion_mapping(model, add_legacy=False)
     joined = any(isinstance(one, WeightConverter) for one in conversions)
     model._weight_conversions = [one for one in conversions if not isinstance(one, PrefixChange)]  # as saving finds them
-    loading = ModelNames({"architectures": [type(model).__name__], **model.config.to_dict()}, {}, type(model).__name__)
+    loading = ModelNames(settings_of(model), {}, type(model).__name__)
     tied = getattr(model, "all_tied_weights_keys", None) or {}
     old, new, unread = {}, {}, 0
     for number, name in enumerate(model.state_dict()):

@@ -5,6 +5,7 @@ import torch
 
 from hf_compress import CompressionError
 from hf_compress.merging.configuration import LayerRange, Member, Merge, Slice
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.plan import make_plan
 from hf_compress.merging.source import Source, TensorInfo
 
@@ -69,6 +70,35 @@ def test_a_tensor_of_one_member_alone_is_a_problem_unless_a_rule_says_so():
     assert make_plan(job(take={"x": "a"}), given).tasks["x"].action == "copy"
     with pytest.raises(CompressionError, match="take: x: x comes from a here, and not from b"):
         make_plan(job(take={"x": "b"}), given)
+
+
+def planned(first, second, base=None, method="linear", **lent):
+    """The task of w where some inputs rightly lack it."""
+    merge = job(method=MergeMethod.create(method), base="x" if base is not None else None)
+    return make_plan(merge, sources(first, second, base), lent={"v": {"a", "b"}, **lent}).tasks["w"]
+
+
+def test_what_some_inputs_rightly_lack_is_the_others_business():
+    alone = planned({"w": W}, {}, w={"b"})
+    assert (alone.action, alone.sources, alone.reason) == ("copy", (("a", "w"),), "a alone has it")
+    both = planned({"w": W}, {"w": W}, {"v": W}, "task_arithmetic", w={"base"})
+    assert (both.action, both.mean, both.base) == ("merge", True, None)
+    one = planned({"w": W}, {}, {"v": W}, "task_arithmetic", w={"base", "b"})
+    assert (one.action, one.mean) == ("copy", False)
+    changed = planned({"w": W}, {}, {"w": W}, "task_arithmetic", w={"b"})
+    assert (changed.action, changed.mean, changed.base) == ("merge", False, ("base", "w"))
+    mean = planned({"w": W}, {"w": W}, {"v": W}, "linear", w={"base"})
+    assert (mean.action, mean.mean, mean.base) == ("merge", False, None)
+
+
+def test_what_the_class_ignores_is_left_out_where_not_all_have_it():
+    ignored = {"x": "the class ignores it"}
+    account = make_plan(job(), sources({"w": W, "x": W}, {"w": W}), ignored=ignored)
+    assert list(account.tasks) == ["w"] and account.excluded == {("a", "x"): "the class ignores it"}
+    account = make_plan(job(), sources({"w": W, "x": W}, {"w": W, "x": W}), ignored=ignored)
+    assert account.tasks["x"].action == "merge"
+    account = make_plan(job(take={"x": "a"}), sources({"w": W, "x": W}, {"w": W}), ignored=ignored)
+    assert account.tasks["x"].action == "copy"
 
 
 def test_a_head_is_copied_from_any_source_of_its_slice():
