@@ -114,8 +114,9 @@ class _Input:
 
     def __init__(self, source: Source, owner: Source) -> None:
         self.source, self.label = source, source.label
-        self.cls, self.result_class = model_class(source.config), model_class(owner.config)
-        self.config = copy.deepcopy(source.config)
+        self.result_class = model_class(owner.config)
+        self.cls = model_class(source.config) or self.result_class  # a config that names none is taken at its names
+        self.config = {**copy.deepcopy(source.config), "architectures": owner.config["architectures"]}
         if self.cls is not self.result_class:
             extra = {key: value for key, value in owner.config.items() if key not in (*source.config, *_OF_THE_FILE)}
             kept = {key: value for key, value in self.config.items() if key not in _OF_THE_HEAD}
@@ -140,8 +141,8 @@ class _Input:
     @functools.cached_property
     def own(self) -> ModelNames:
         """The source as its own class reads it."""
-        same = self.cls is self.result_class
-        return self.names if same else ModelNames(self.source.config, self.source.infos, self.source.place)
+        alike = self.cls is self.result_class
+        return self.names if alike else ModelNames(self.source.config, self.source.infos, self.source.place)
 
     @functools.cached_property
     def expected(self) -> set[str]:

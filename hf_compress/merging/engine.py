@@ -172,7 +172,7 @@ class Engine:
         recipe = self.recipe_of(task.name)
         operands = self._operands(task, recipe)
         zeros = None
-        if self.sparsity is not None:
+        if self.sparsity is not None and (task.base is not None or self.sparsity.setting.policy != "base"):
             zeros = self.sparsity.survey(task.name, operands.tensors, operands.base, operands.members)
         parts = self._merged(task, recipe, operands, zeros)
         if self.sparsity is None or zeros is None or not zeros.pruned:

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from hf_compress import CompressionError, Member, Merge, Ties, merge
 from hf_compress.merging.common_names import unify
-from hf_compress.merging.configuration import LayerRange, Slice
+from hf_compress.merging.configuration import LayerRange, Slice, Sparsity
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.sized_tensors import sized_tensors
 from hf_compress.merging.source import open_source
@@ -232,6 +232,42 @@ def test_a_config_that_ties_what_is_stored_apart_is_untied(tmp_path):
     assert_is(found, mean({**tied, "lm_head.weight": tied["model.embed_tokens.weight"]}, other))
 
 
+def test_a_class_that_always_ties_keeps_two_weights_that_are_stored_and_differ(tmp_path):
+    tied = save(tmp_path / "tied", ZOO["T5"][0](ZOO["T5"][1]()), 0)
+    head = torch.randn(64, 32, generator=torch.Generator().manual_seed(2))
+    parted = save(tmp_path / "parted", ZOO["T5"][0](ZOO["T5"][1]()), 1, **{"lm_head.weight": head})
+    _, found = merged(tmp_path, "tied", "parted")
+    assert_is(found, mean({**tied, "lm_head.weight": tied["shared.weight"]}, {**parted, "lm_head.weight": head}))
+    loaded = t.AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out")
+    assert torch.equal(loaded.lm_head.weight, found["lm_head.weight"])
+    assert torch.equal(loaded.shared.weight, found["shared.weight"])
+
+
+def test_a_config_without_a_class_is_read_as_the_others_are(tmp_path):
+    first, second = save(tmp_path / "a", bert(), 0), save(tmp_path / "b", bert(), 1, legacy)
+    config = json.loads((tmp_path / "b" / "config.json").read_text())
+    del config["architectures"]
+    (tmp_path / "b" / "config.json").write_text(json.dumps(config))
+    assert_is(merged(tmp_path, "a", "b")[1], mean(first, second))
+    tensors = load_file(tmp_path / "b" / "model.safetensors")
+    del tensors["bert.encoder.layer.1.output.dense.weight"]
+    save_file(tensors, tmp_path / "b" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CompressionError, match="has no tensor bert.encoder.layer.1.output.dense.weight"):
+        merge(Merge(members=[Member(str(tmp_path / name)) for name in ("a", "b")]), tmp_path / "again", threads=1)
+
+
+def test_the_zeros_of_a_base_mask_what_it_has_and_not_the_heads_it_lacks(tmp_path):
+    base = save(tmp_path / "base", bare_bert(), 0)
+    name = "encoder.layer.0.output.dense.weight"
+    base[name][:, ::2] = 0
+    save_file(base, tmp_path / "base" / "model.safetensors", metadata={"format": "pt"})
+    for seed, folder in ((1, "a"), (2, "b")):
+        save(tmp_path / folder, bert(t.BertForSequenceClassification, **NAMES), seed)
+    _, found = merged(tmp_path, "a", "b", base="base", method=Ties(density=0.5), sparsity=Sparsity(policy="base"))
+    assert int((found[f"bert.{name}"] == 0).sum()) >= base[name].numel() // 2
+    assert int((found["classifier.weight"] == 0).sum()) == 0
+
+
 def test_biases_that_are_tied_with_the_head_part_with_it(tmp_path):
     tied = save(tmp_path / "tied", bert(), 0)
     untied = save(tmp_path / "untied", bert(tie_word_embeddings=False), 1)
@@ -337,3 +373,25 @@ def test_names_as_in_memory_and_as_on_disk_merge_to_the_same_values(name, tmp_pa
     for other in others:
         for key, tensor in first.items():
             torch.testing.assert_close(other[key], tensor, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("members", [("full", "bare"), ("bare", "full")])
+def test_experts_that_are_stored_apart_meet_under_a_prefix(members, tmp_path):
+    full = save(tmp_path / "full", mixture(), 0)
+    bare = save(tmp_path / "bare", t.Qwen3MoeModel(mixture().config), 1)
+    _, found = merged(tmp_path, *members)
+    inner = {f"model.{name}": tensor for name, tensor in bare.items()}
+    assert "model.layers.0.mlp.experts.1.gate_proj.weight" in inner
+    assert_is(
+        found, {**mean({name: full[name] for name in inner}, inner), "lm_head.weight": full["lm_head.weight"].double()}
+    )
+
+
+def test_an_expert_that_is_missing_is_no_missing_head(tmp_path):
+    save(tmp_path / "full", mixture(), 0)
+    save(tmp_path / "bare", t.Qwen3MoeModel(mixture().config), 1)
+    tensors = load_file(tmp_path / "bare" / "model.safetensors")
+    del tensors["layers.1.mlp.experts.1.up_proj.weight"]
+    save_file(tensors, tmp_path / "bare" / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(CompressionError, match=r"bare.* has no tensor model.layers.1.mlp.experts.1.up_proj.weight, which"):
+        merged(tmp_path, "full", "bare")
