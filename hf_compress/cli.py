@@ -11,6 +11,7 @@ from typing import Annotated, Any
 import typer
 
 from hf_compress import __version__, _distributed
+from hf_compress._disk import DiskError
 from hf_compress._errors import CompressionError, Terminated
 from hf_compress._secrets import hide_secrets
 
@@ -156,6 +157,8 @@ def main() -> None:
         app()
     except CompressionError as error:
         if _distributed.is_main():
+            if isinstance(error, DiskError):
+                print(file=sys.stderr)  # a progress bar may stand there
             for line in str(error).splitlines():
                 print(f"hf-compress: {hide_secrets(line)}", file=sys.stderr)
         sys.exit(2)
