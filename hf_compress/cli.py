@@ -55,9 +55,10 @@ def run(
 ) -> None:
     """Do what a recipe says; the last lines are the table and where the files are."""
     _quiet()
+    from hf_compress.recipe.header import pointing_to_header
     from hf_compress.recipe.recipes import Recipe
 
-    with _interruptible("the same command with --resume goes on"):
+    with _interruptible("the same command with --resume goes on"), pointing_to_header(recipe):
         _say(Recipe.load(recipe, overrides or (), sources=True).run(resume))
 
 
@@ -88,23 +89,27 @@ def merge(
 ) -> None:
     """Merge models into one; started again, an interrupted merge goes on."""
     _quiet()
+    from hf_compress.recipe.header import pointing_to_header
     from hf_compress.recipe.merge_stages import load_any_merge
 
-    job = load_any_merge(config, out, overrides or ())
-    if only_check:
-        _check(job, config)
-        return
-    with _interruptible("the same command goes on"):
-        _say(job.run(device=device, threads=threads))
+    with pointing_to_header(config):
+        job = load_any_merge(config, out, overrides or ())
+        if only_check:
+            _check(job, config)
+            return
+        with _interruptible("the same command goes on"):
+            _say(job.run(device=device, threads=threads))
 
 
 @app.command()
 def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
     """Name every mistake in a recipe at once, without training or writing anything."""
     _quiet()
+    from hf_compress.recipe.header import pointing_to_header
     from hf_compress.recipe.recipes import Recipe
 
-    _check(Recipe.load(recipe, overrides or (), sources=True), recipe)
+    with pointing_to_header(recipe):
+        _check(Recipe.load(recipe, overrides or (), sources=True), recipe)
 
 
 def _check(recipe: Any, file: Path) -> None:
