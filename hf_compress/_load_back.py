@@ -147,11 +147,27 @@ def compare_loaded(fresh: nn.Module, meant: Mapping[str, Tensor], place: Path) -
         if name not in meant:
             refuse(place, f"{name} is in the loaded model and not in the one that was written; {way_out}")
         expected = meant[name]
+        row = _zeroed_row(fresh, name, tensor, expected)
+        if row is not None:
+            refuse(
+                place,
+                f"row {row} of {name} is padding, which transformers sets to zero when it loads this class; do so in the"
+                " model too (its weight.data[row] = 0) and save it again",
+            )
         if tensor.dtype != expected.dtype and torch.promote_types(tensor.dtype, expected.dtype) == tensor.dtype:
             widened.append(name)
             expected = expected.to(tensor.dtype)
         compare_tensor(f"{name} as loaded", tensor, expected, place, way_out)
     return widened
+
+
+def _zeroed_row(fresh: nn.Module, name: str, loaded: Tensor, meant: Tensor) -> int | None:
+    """The padding row of an embedding (or of a head tied to it), where it is zero as loaded and was not as written."""
+    rows = [module.padding_idx for module in fresh.modules() if isinstance(module, nn.Embedding)]
+    for row in rows if loaded.dim() == 2 and loaded.shape == meant.shape else ():
+        if row is not None and row < len(loaded) and not loaded[row].any() and meant[row].any():
+            return row
+    return None
 
 
 def compare_outputs(

@@ -6,9 +6,8 @@ or `re:` and a regular expression matched from the start of the name.
 """
 
 import collections
-import contextlib
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -275,24 +274,3 @@ def _loaded_in_fp32(model: nn.Module, dtype: torch.dtype) -> re.Pattern[str] | N
     if dtype in (torch.float16, torch.bfloat16):
         patterns |= set(getattr(model, "_keep_in_fp32_modules_strict", None) or ())
     return re.compile("|".join(sorted(pattern.replace("*", ".*") for pattern in patterns))) if patterns else None
-
-
-@contextlib.contextmanager
-def weights_kept(model: nn.Module) -> Iterator[None]:
-    """Whatever the block casts or moves, the model has its own weights and buffers again afterwards.
-
-    They are kept by reference: memory for the cast ones beside them, and no copy. Changes in place stay.
-    """
-    parameters = [(parameter, parameter.data) for parameter in model.parameters()]
-    buffers = [(module, name, buffer) for module in model.modules() for name, buffer in module.named_buffers(recurse=False)]
-    config = getattr(model, "config", None)
-    dtype = getattr(config, "dtype", None)
-    try:
-        yield
-    finally:
-        for parameter, data in parameters:
-            parameter.data = data
-        for module, name, buffer in buffers:
-            setattr(module, name, buffer)
-        if config is not None and hasattr(config, "dtype"):
-            config.dtype = dtype

@@ -282,6 +282,19 @@ def test_a_model_without_a_probe_says_that_outputs_were_not_compared(tmp_path):
     assert "outputs were not compared; pass example= to compare them" in load_back(model, tmp_path)
 
 
+def test_a_padding_row_that_loading_sets_to_zero_is_named(tmp_path):
+    model = tiny_llama(tie_word_embeddings=True)
+    with torch.no_grad():
+        model.model.embed_tokens.weight[0] = 1.0
+    fresh = copy.deepcopy(model)
+    with torch.no_grad():
+        fresh.model.embed_tokens.weight[0] = 0.0
+    with pytest.raises(
+        CompressionError, match=r"row 0 of model\.embed_tokens\.weight is padding, which transformers sets to"
+    ):
+        compare_loaded(fresh, meant_tensors(model), tmp_path)
+
+
 class MixesTypes(ReadsItsWeight):
     """A model that runs in fp32 alone, like some of transformers in bf16."""
 

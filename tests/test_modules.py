@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from transformers import PretrainedConfig, PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from hf_compress._errors import CompressionError
@@ -195,6 +196,31 @@ def test_casting_changes_stored_tensors_and_leaves_rotary_frequencies():
     assert model.config.dtype == torch.bfloat16
     for name, buffer in model.named_buffers():
         assert torch.equal(buffer, before[name]), name
+
+
+def test_casting_follows_what_loading_makes_of_buffers_that_are_not_stored(tmp_path):
+    """Falcon-H1's multipliers are made in the model's type, its rotary frequencies in fp32."""
+
+    class Scaled(PreTrainedModel):
+        config_class = PretrainedConfig
+
+        def __init__(self, config):
+            super().__init__(config)
+            self.linear = nn.Linear(2, 2)
+            self.register_buffer("multipliers", torch.ones(2) * 0.3, persistent=False)
+            self.register_buffer("frequencies", torch.ones(2, dtype=torch.float32), persistent=False)
+            self.post_init()
+
+        def _init_weights(self, module):
+            if module is self:
+                module.multipliers.fill_(0.3)
+                module.frequencies.fill_(1)
+
+    model = Scaled(PretrainedConfig())
+    model.save_pretrained(tmp_path)
+    loaded = Scaled.from_pretrained(tmp_path, dtype=torch.bfloat16)
+    for (name, buffer), other in zip(cast_weights(model, "bfloat16").named_buffers(), loaded.buffers(), strict=True):
+        assert buffer.dtype == other.dtype and torch.equal(buffer, other), name
 
 
 def test_casting_leaves_integers_and_keeps_tied_weights_tied():
