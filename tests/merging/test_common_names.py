@@ -9,10 +9,11 @@ from safetensors.torch import load_file, save_file
 
 from hf_compress import CompressionError, Member, Merge, Ties, merge
 from hf_compress.merging.common_names import unify
-from hf_compress.merging.configuration import LayerRange, Slice, Sparsity
+from hf_compress.merging.configuration import Heads, LayerRange, Slice, Sparsity, Tokenizer
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.sized_tensors import sized_tensors
 from hf_compress.merging.source import open_source
+from tests.merging.checkpoints import word_tokenizer
 from tests.merging.test_architectures import ties
 from tests.merging.zoo import ZOO, make
 
@@ -395,3 +396,36 @@ def test_an_expert_that_is_missing_is_no_missing_head(tmp_path):
     save_file(tensors, tmp_path / "bare" / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(CompressionError, match=r"bare.* has no tensor model.layers.1.mlp.experts.1.up_proj.weight, which"):
         merged(tmp_path, "full", "bare")
+
+
+@pytest.mark.parametrize("policy", ["take", "drop", "concatenate"])
+def test_the_policies_for_heads_act_over_a_base_without_one(policy, tmp_path):
+    save(tmp_path / "base", bare_bert(), 0)
+    first = save(tmp_path / "a", bert(t.BertForSequenceClassification, **NAMES), 1)
+    other = {"num_labels": 2, "id2label": {0: "v", 1: "w"}, "label2id": {"v": 0, "w": 1}}
+    second = save(tmp_path / "b", bert(t.BertForSequenceClassification, **other), 2)
+    members = [Member(str(tmp_path / name), name=name) for name in ("a", "b")]
+    heads = Heads(policy=policy, member="b" if policy == "take" else None)
+    merge(Merge(method=Ties(), base=str(tmp_path / "base"), members=members, heads=heads), tmp_path / "out", threads=1)
+    found = load_file(tmp_path / "out" / "model.safetensors")
+    labels = t.AutoConfig.from_pretrained(tmp_path / "out").id2label
+    if policy == "drop":
+        assert "classifier.weight" not in found
+    elif policy == "take":
+        assert torch.equal(found["classifier.weight"], second["classifier.weight"]) and labels == other["id2label"]
+    else:
+        assert torch.equal(found["classifier.weight"], torch.cat([first["classifier.weight"], second["classifier.weight"]]))
+        assert list(labels.values()) == ["x", "y", "z", "v", "w"]
+
+
+def test_a_union_of_tokens_aligns_the_head_that_a_tied_input_does_not_store(tmp_path):
+    words = ["red", "green", "blue"]
+    tied = save(tmp_path / "tied", llama(True, vocab_size=7), 0)
+    word_tokenizer(words).save_pretrained(tmp_path / "tied")
+    untied = save(tmp_path / "untied", llama(False, vocab_size=8), 1)
+    word_tokenizer([*words, "white"]).save_pretrained(tmp_path / "untied")
+    _, found = merged(tmp_path, "tied", "untied", tokenizer=Tokenizer(source="union"))
+    for name in ("lm_head.weight", "model.embed_tokens.weight"):
+        expected = untied[name].double()
+        expected[:7] = (tied["model.embed_tokens.weight"].double() + expected[:7]) / 2
+        torch.testing.assert_close(found[name].double(), expected, rtol=1e-6, atol=1e-6)
