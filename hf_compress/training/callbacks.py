@@ -114,8 +114,8 @@ def _announce(masks: Masks, model: nn.Module, held: int, step: int | None, asked
         logger.warning("sparsity %.4f is the nearest to %g that layers of these sizes can have", possible, final)
     if asked is not None:
         logger.warning(
-            "the model of step %s has sparsity %.4f and the schedule asks for %.4f there, so it was trained without this"
-            " pruning; the next step prunes it",
+            "the model of step %s has sparsity %.4f and the schedule asks for %.4f there (it was trained without this"
+            " pruning, or for more steps); the next step prunes it",
             step,
             held / total,
             asked,

@@ -29,10 +29,10 @@ def zeros_of(model, job):
     return {name: module.weight == 0 for name, module in Masks(model, job).modules.items()}
 
 
-@pytest.mark.parametrize("pattern", [{}, {"pattern": NM()}])
-def test_constant_on_a_sparse_model_keeps_its_zeros_and_adds_none(pattern, tmp_path):
-    model, job = tiny_llama(seed=0), half(**pattern)
-    prune(model, job)
+@pytest.mark.parametrize("job", [half(), half(pattern=NM()), Pruning(schedule=Constant(final=0.0))], ids=["", "2:4", "0"])
+def test_constant_on_a_sparse_model_keeps_its_zeros_and_adds_none(job, tmp_path):
+    model = tiny_llama(seed=0)
+    prune(model, half(pattern=NM()))
     before = zeros_of(model, job)
     trainer = llama_trainer(tmp_path, {"pruning": job}, model, max_steps=6)
     trainer.train()
