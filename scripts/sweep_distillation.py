@@ -11,7 +11,7 @@ For each class of the Auto mappings (text, images, video, sound) a tiny model is
 `gradient` is |g - g_whole| / |g_whole| between two micro-batches of one row and one of two, without a teacher: of the plain
 Trainer, and with the mixin's exact task loss. Batch statistics (ResNet and its kin) and router losses depend on the split.
 
-    python scripts/sweep_distillation.py run out.jsonl            # goes on where it stopped
+    python scripts/sweep_distillation.py run out.jsonl [kind ...]     # goes on where it stopped
     python scripts/sweep_distillation.py table out.jsonl > table.txt
 """
 
@@ -187,8 +187,8 @@ def measure(kind: str, model_type: str, class_name: str) -> dict[str, Any]:
     return row
 
 
-def run(out: Path) -> None:
-    """Measure what is not in the file yet."""
+def run(out: Path, kinds: list[str]) -> None:
+    """Measure what is not in the file yet; of all kinds where none is named."""
     warnings.simplefilter("ignore")
     logging.disable(logging.NOTSET)
     logging.getLogger("transformers").setLevel(logging.ERROR)
@@ -198,7 +198,7 @@ def run(out: Path) -> None:
         else set()
     )
     for kind, model_type, class_name in sorted(heads(), key=lambda head: "to text" not in head[0]):
-        if (kind, model_type) in done:
+        if (kind, model_type) in done or (kinds and kind not in kinds):
             continue
         row = measure(kind, model_type, class_name)
         with out.open("a") as file:
@@ -230,4 +230,7 @@ def table(file: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"run": run, "table": table}[sys.argv[1]](Path(sys.argv[2]))
+    if sys.argv[1] == "run":
+        run(Path(sys.argv[2]), sys.argv[3:])
+    else:
+        table(Path(sys.argv[2]))
