@@ -42,11 +42,21 @@ def check_model_types(sources: Sequence[Source]) -> None:
                 f"{first.label} ({first.place}) is a {kinds[0]} and {source.label} ({source.place}) a {kinds[1]} by their"
                 " config.json; models of two architectures do not merge, even where names and shapes agree"
             )
-        differing = list(_differing(first.config, source.config))
-        if differing:
-            logger.warning(
-                "%s and %s disagree about %s; the result has the former's", first.label, source.label, ", ".join(differing)
-            )
+        log_differences(first.label, first.config, source.label, source.config)
+
+
+def log_differences(first: str, one: Mapping[str, Any], second: str, other: Mapping[str, Any]) -> None:
+    """Say what two configs disagree about, as far as it says how the weights are used.
+
+    Args:
+        first: the label of the model whose config is `one`.
+        one: as plain data.
+        second: the label of the other.
+        other: its config.
+    """
+    differing = list(_differing(one, other))
+    if differing:
+        logger.warning("%s and %s disagree about %s; the result has the former's", first, second, ", ".join(differing))
 
 
 def _differing(one: Mapping[str, Any], other: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

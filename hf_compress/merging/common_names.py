@@ -15,6 +15,7 @@ from hf_compress.merging.architecture import model_class
 from hf_compress.merging.lora_names import ModelNames, build_empty
 from hf_compress.merging.renamed_source import RenamedSource
 from hf_compress.merging.source import Source
+from hf_compress.merging.text_part import TextPart
 from hf_compress.merging.untying import TIED, Pair, remaining_ties, tie_flags, without_ties
 
 logger = logging.getLogger(__name__)
@@ -147,6 +148,8 @@ class _Input:
     @functools.cached_property
     def expected(self) -> set[str]:
         """The parameters of the result's class that the source's own class has, and without which it would be damaged."""
+        if isinstance(self.source, TextPart):
+            return set(self.source.parameters)
         has = set(self.own.parameters())
         if self.cls in _bare_classes(self.source) and "add_pooling_layer" in inspect.signature(self.cls).parameters:
             without = build_empty(self.source.config, self.source.place, add_pooling_layer=False)

@@ -33,6 +33,7 @@ from hf_compress.merging.quantized_source import DequantizedSource, dense_source
 from hf_compress.merging.source import Source, open_source, read_settings
 from hf_compress.merging.sparsity import SparsityPolicy
 from hf_compress.merging.stacking import config_by_layer, stack_layers
+from hf_compress.merging.text_part import TextPart, text_parts
 from hf_compress.merging.tied import tied_tensors
 from hf_compress.merging.vocabulary import align
 from hf_compress.merging.writer import Layout, lay_out, parse_size
@@ -74,7 +75,6 @@ class Job:
         self.folders: dict[str, Path] = {}
         self.sources: dict[str, Source] = {}
         self._open()
-        check_model_types(list(self.sources.values()))
         self._inputs = dict(self.sources)
         self.chat_template = self._chat_template()
         self.quantized: dict[str, DequantizedSource] = {}
@@ -82,6 +82,7 @@ class Job:
         self._beside: list[Path] = []
         self._unpack()
         self._apply_adapters()
+        self._join_text()
         self.names = unify(list(self.sources.values()), BASE in self.sources)
         self.sources = {source.label: source for source in self.names.sources}
         self.vocabulary = align(list(self.sources.values()), self.folders, self.merge.tokenizer, self.merge.compat)
@@ -110,7 +111,7 @@ class Job:
         return found
 
     def _generation(self) -> dict[str, Any]:
-        file = self.folders[self.reference.label] / GENERATION
+        file = self.tokenizer_folder() / GENERATION
         if self.vocabulary.tokenizer is None or not file.is_file():
             return {}
         return self.vocabulary.move(read_settings(file), str(file))
@@ -143,6 +144,13 @@ class Job:
                 folder = resolve_folder(adapter, label)
                 self._beside.append(folder)
                 self._inputs[label] = self.sources[label] = AdaptedSource(self.sources[label], Adapter(folder))
+
+    def _join_text(self) -> None:
+        """Text models become parts of what has a text model inside, whose tokenizer and processors the result then has."""
+        parts = text_parts(list(self.sources.values()))
+        check_model_types(parts)
+        self.sources = {source.label: source for source in parts}
+        self._files_of = next(source.label for source in parts if not isinstance(source, TextPart))
 
     def _open_statistics(self) -> dict[str, dict[str, Source]]:
         """Statistic -> label of the member -> its folder, which has the names of the member's checkpoint."""
@@ -244,4 +252,4 @@ class Job:
 
     def tokenizer_folder(self) -> Path:
         """Whose tokenizer and processors the result has."""
-        return self.folders[self.reference.label]
+        return self.folders[self._files_of]
