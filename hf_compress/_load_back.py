@@ -53,8 +53,8 @@ def load_back(model: Any, folder: Path, example: Mapping[str, Any] | None = None
     compare_files(folder, on_disk(model, meant), place)
     compare_config(folder, model, place)
     fresh = load_fresh(model, folder, place)
-    widened = compare_loaded(fresh, meant, place)
     del meant
+    widened = compare_loaded(fresh, loaded_tensors(model), place)
     outputs = compare_outputs(model, fresh, example, place, widened)
     sentence = f"{place} loads as {type(model).__name__}, every tensor as written; {outputs}"
     logger.info(sentence)
@@ -66,6 +66,12 @@ def meant_tensors(model: Any) -> dict[str, Tensor]:
     quantizer = getattr(model, "hf_quantizer", None)
     packed = quantizer.get_state_dict_and_metadata(model)[0] if quantizer is not None else None
     return dict(model.state_dict() if packed is None else packed)
+
+
+def loaded_tensors(model: Any) -> dict[str, Tensor]:
+    """What plain transformers makes of that checkpoint: the same, or dense weights where its config says so."""
+    quantizer: Any = getattr(model, "hf_quantizer", None)
+    return dict(quantizer.loaded_state(model)) if hasattr(quantizer, "loaded_state") else meant_tensors(model)
 
 
 def on_disk(model: Any, meant: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from hf_compress._finite import check_finite
 from hf_compress._modules import Selection, canonical_name, select_modules
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_input, fake_quantize_weight, weight_qparams
-from hf_compress.quantization.rehearsal import loadable_scheme
+from hf_compress.quantization.rehearsal import loadable_layout
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationScheme
@@ -60,7 +60,7 @@ def check_model(model: nn.Module, quantization: Quantization) -> Selection:
             inputs of a module, or transformers would not load the scheme for this architecture.
     """
     selection = _fitting(model, quantization)
-    loadable_scheme(model, selection.modules, quantization)
+    loadable_layout(model, selection.modules, quantization)
     return selection
 
 
@@ -106,11 +106,15 @@ def prepare(model: nn.Module, quantization: Quantization, enabled: bool = True) 
         CompressionError: see `check_model`.
     """
     selection = _fitting(model, quantization)
-    scheme = loadable_scheme(model, selection.modules, quantization)
+    layout = loadable_layout(model, selection.modules, quantization)
     for module in selection.modules.values():
         module.__class__ = FakeQuantizedLinear
-        module.qat_scheme = scheme  # type: ignore[assignment]
+        module.qat_scheme = layout.scheme  # type: ignore[assignment]
         module.qat_enabled = enabled  # type: ignore[assignment]
+    if layout.dense_on_load:
+        from hf_compress.quantization.serializer import DENSE_ON_LOAD
+
+        setattr(model, DENSE_ON_LOAD, True)
     for name, reason in selection.left_out.items():
         keep_dense(model.get_submodule(name), reason)
     return selection.modules
@@ -144,10 +148,18 @@ def quantized_coverage(model: nn.Module) -> Coverage:
 
 
 def announce(model: nn.Module) -> None:
-    """Log how much of the model is quantized, as a warning where it is less than half."""
-    if _distributed.is_main():
-        found = quantized_coverage(model)
-        logger.log(logging.INFO if found.share >= 0.5 else logging.WARNING, "%s", found.sentence("quantized"))
+    """Log how much of the model is quantized, as a warning where it is less than half, and what loading it asks for."""
+    if not _distributed.is_main():
+        return
+    found = quantized_coverage(model)
+    logger.log(logging.INFO if found.share >= 0.5 else logging.WARNING, "%s", found.sentence("quantized"))
+    schemes = [module.qat_scheme for module in model.modules() if isinstance(module, FakeQuantizedLinear)]
+    couple = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    if couple and any(scheme.input_activations is not None for scheme in schemes):
+        logger.warning(
+            "transformers unpacks a scheme with quantized activations in the first forward of the whole model, and"
+            " generate() calls the encoder before it: after loading, call model(...) once before generate()"
+        )
 
 
 def set_enabled(model: nn.Module, enabled: bool) -> None:

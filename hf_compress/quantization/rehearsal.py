@@ -8,7 +8,8 @@ otherwise than they were stored, and tensors that would come back random.
 import contextlib
 import copy
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
@@ -22,15 +23,26 @@ from hf_compress.quantization.scheme import Scheme
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationScheme
 
-UNPACKED = "int-quantized"
-"""The format of compressed-tensors that keeps integers under the name `weight`, one byte each."""
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """How a quantized model is stored so that transformers loads it.
+
+    Attributes:
+        scheme: as compressed-tensors takes it.
+        dense_on_load: whether its config tells transformers to unpack the weights while loading, not in the first forward.
+    """
+
+    scheme: "QuantizationScheme"
+    dense_on_load: bool
 
 
-def loadable_scheme(model: nn.Module, names: Iterable[str], quantization: Quantization) -> "QuantizationScheme":
-    """The scheme as compressed-tensors takes it, with a format that transformers loads for this architecture.
+def loadable_layout(model: nn.Module, names: Iterable[str], quantization: Quantization) -> Layout:
+    """How to store the model in its scheme so that transformers loads it for this architecture.
 
-    int8 weights are packed four to a word, and where the architecture does not load those, kept as bytes: the same size and
-    the same numbers.
+    Where only weights are quantized, unpacking while loading computes the same numbers, and it loads architectures whose
+    weight initialisation wants a `weight` in every module (T5, Wav2Vec2, ModernBERT, ...). It also lets encoder-decoders
+    generate: `generate` calls the encoder before the forward that would unpack it.
 
     Args:
         model: dense or on the meta device; one that is no transformers model is not tried.
@@ -38,16 +50,12 @@ def loadable_scheme(model: nn.Module, names: Iterable[str], quantization: Quanti
         quantization: the job.
 
     Raises:
-        CompressionError: no format loads; the sentence names the schemes that do.
+        CompressionError: no layout loads; the sentence names the schemes that do.
     """
     names = list(names)
-    scheme = quantization.scheme.to_compressed_tensors(quantization.targets)
-    problem = problem_of(model, names, scheme)
-    if not problem:
-        return scheme
-    found = _with_other_format(model, names, scheme)
-    if found is not None:
-        return found
+    problem, layout = _first_that_loads(model, names, quantization.scheme, quantization.targets)
+    if layout is not None:
+        return layout
     others = [kind for kind in Scheme.available() if kind != quantization.scheme.name and _loads(model, names, kind)]
     config: Any = model.config
     raise CompressionError(
@@ -56,32 +64,44 @@ def loadable_scheme(model: nn.Module, names: Iterable[str], quantization: Quanti
     )
 
 
-def _with_other_format(model: nn.Module, names: list[str], scheme: "QuantizationScheme") -> "QuantizationScheme | None":
-    """The scheme with bytes in place of words, where that is no larger and loads."""
-    if scheme.weights is None or scheme.weights.type != "int" or scheme.weights.num_bits != 8:
-        return None
-    other = scheme.model_copy(update={"format": UNPACKED})
-    return None if problem_of(model, names, other) else other
+def _first_that_loads(
+    model: nn.Module, names: list[str], scheme: Scheme, targets: Sequence[str]
+) -> tuple[str, Layout | None]:
+    """The layout, or what goes wrong with the usual one."""
+    plain = Layout(scheme=scheme.to_compressed_tensors(targets), dense_on_load=False)
+    layouts = [plain]
+    if plain.scheme.input_activations is None:
+        dense = replace(plain, dense_on_load=True)
+        couple = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+        layouts = [dense, plain] if couple else [plain, dense]
+    problem = ""
+    for layout in layouts:
+        found = problem_of(model, names, layout)
+        if not found:
+            return "", layout
+        problem = problem or found
+    return problem, None
 
 
 def _loads(model: nn.Module, names: list[str], kind: str) -> bool:
     """Whether another scheme would do, with groups as small as needed."""
     with contextlib.suppress(CompressionError):
-        scheme = Scheme.create(kind).to_compressed_tensors(["Linear"])
-        if scheme.weights is not None and scheme.weights.group_size:
-            scheme = Scheme.create(kind, group_size=16).to_compressed_tensors(["Linear"])
-        return not problem_of(model, names, scheme) or _with_other_format(model, names, scheme) is not None
+        scheme = Scheme.create(kind)
+        weights = scheme.to_compressed_tensors(["Linear"]).weights
+        if weights is not None and weights.group_size:
+            scheme = Scheme.create(kind, group_size=16)
+        return _first_that_loads(model, names, scheme, ["Linear"])[1] is not None
     return False
 
 
-def problem_of(model: nn.Module, names: Iterable[str], scheme: "QuantizationScheme") -> str:
+def problem_of(model: nn.Module, names: Iterable[str], layout: Layout) -> str:
     """What goes wrong when the quantized model is loaded; empty where nothing does or the model cannot be tried."""
     from compressed_tensors.offload import as_single_threaded
     from compressed_tensors.quantization import QuantizationStatus, initialize_module_for_quantization
     from transformers import PreTrainedModel
     from transformers.core_model_loading import revert_weight_conversion
 
-    from hf_compress.quantization.serializer import packed_state, quantization_settings
+    from hf_compress.quantization.serializer import DENSE_ON_LOAD, packed_state, quantization_settings
 
     if not isinstance(model, PreTrainedModel):
         return ""
@@ -93,11 +113,12 @@ def problem_of(model: nn.Module, names: Iterable[str], scheme: "QuantizationSche
         try:
             for name in names:
                 module = twin.get_submodule(name)
-                initialize_module_for_quantization(module, copy.deepcopy(scheme), force_zero_point=False)
+                initialize_module_for_quantization(module, copy.deepcopy(layout.scheme), force_zero_point=False)
                 module.quantization_status = QuantizationStatus.FROZEN  # type: ignore[assignment]
         except AttributeError:  # modules of the model that its config does not make
             return ""
         config: Any = copy.deepcopy(model.config)
+        setattr(twin, DENSE_ON_LOAD, layout.dense_on_load)
         config.quantization_config = quantization_settings(twin)
         try:
             loaded_with_info: Any = type(model).from_pretrained(

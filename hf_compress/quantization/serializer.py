@@ -18,6 +18,9 @@ from transformers.quantizers.base import HfQuantizer
 from hf_compress._errors import CompressionError
 from hf_compress.quantization.stored import complete_config
 
+DENSE_ON_LOAD = "unpacked_when_loaded"
+"""Attribute of a model whose config tells transformers to unpack the weights while it loads, not in the first forward."""
+
 
 class Serializer(HfQuantizer):
     """Packs a quantized model while transformers saves it.
@@ -32,6 +35,7 @@ class Serializer(HfQuantizer):
     def __init__(self, settings: dict[str, Any], whole: bool) -> None:
         super().__init__(CompressedTensorsConfig(**settings))
         self.whole = whole
+        self.dense_on_load = bool(settings.get("dequantize"))
 
     def get_state_dict_and_metadata(self, model: nn.Module) -> tuple[dict[str, Tensor], dict[str, str]]:
         """The tensors that a checkpoint of the model holds, by the model's names, and no metadata.
@@ -45,6 +49,11 @@ class Serializer(HfQuantizer):
                 " whole model"
             )
         return packed_state(model), {}
+
+    def loaded_state(self, model: nn.Module) -> dict[str, Tensor]:
+        """The tensors that plain transformers makes of that checkpoint: packed, or dense where the settings say so."""
+        packed = packed_state(model)
+        return dense_state(model, packed) if self.dense_on_load else packed
 
     def is_serializable(self) -> bool:
         """Yes: that is what this is for."""
@@ -84,6 +93,7 @@ def quantization_settings(model: nn.Module) -> dict[str, Any]:
         "sparsity_config": {},
         "transform_config": {},
         **settings.model_dump(mode="json"),
+        **({"dequantize": True} if getattr(model, DENSE_ON_LOAD, False) else {}),
     }
 
 
@@ -109,6 +119,21 @@ def packed_state(model: nn.Module) -> dict[str, Tensor]:
             compressor = BaseCompressor.get_value_from_registry(module.quantization_scheme.format.value)
             packed[id(module)] = compressor.compress(local, module.quantization_scheme)
         state.update({f"{name}.{key}": value for key, value in packed[id(module)].items()})
+    return state
+
+
+def dense_state(model: nn.Module, packed: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A packed state dict with the weights unpacked again, without scales, as `dequantize: true` loads it."""
+    state = dict(packed)
+    for name, module in model.named_modules(remove_duplicate=False):
+        if not is_quantized(module):
+            continue
+        local = {key.rpartition(".")[2]: state.pop(key) for key in packed if key.rpartition(".")[0] == name}
+        compressor = BaseCompressor.get_value_from_registry(module.quantization_scheme.format.value)
+        dense = compressor.decompress(local, module.quantization_scheme)
+        weight: Any = module.weight
+        state.update({f"{name}.{key}": value for key, value in dense.items() if key == "bias"})
+        state[f"{name}.weight"] = dense["weight"].to(weight.dtype)
     return state
 
 

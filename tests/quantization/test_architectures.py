@@ -94,10 +94,10 @@ EXACT = {
     ("Mixtral", "FP8_DYNAMIC"): {},
     ("Qwen3-MoE", "W8A8"): {},
     ("Nemotron-H", "W8A16"): {},
-    ("T5", "W8A16"): {},
-    ("ModernBERT", "W8A16"): {},
+    ("T5", "W4A16"): {},
+    ("ModernBERT", "W4A16"): {},
     ("WavLM", "W8A8"): {f"wavlm.encoder.layers.0.attention.{key}_proj": READ for key in ("k", "v", "q", "out")},
-    ("SigLIP", "W8A16"): {"vision_model.head.attention.out_proj": READ},
+    ("SigLIP", "W4A16"): {"vision_model.head.attention.out_proj": READ},
     ("Mamba", "FP8_DYNAMIC"): {"backbone.layers.0.mixer.dt_proj": READ},
     ("Whisper", "W4A16"): {"proj_out": TIED.format("model.decoder.embed_tokens")},
     ("BERT", "W8A8"): {"cls.predictions.decoder": TIED.format("bert.embeddings.word_embeddings")},
@@ -121,9 +121,6 @@ def test_plain_transformers_computes_what_training_saw_and_what_stays_dense_is_n
 
 
 REFUSED = {
-    ("T5", "W4A16"): "transformers would not load t5 with scheme W4A16 .*; take .*W4A8 or W8A16 or W8A8",
-    ("ModernBERT", "W4A16"): "transformers would not load modernbert with scheme W4A16 .*; take .*W8A16",
-    ("Mamba", "W4A16"): "transformers would not load mamba with scheme W4A16 .*; take .*W8A16",
     ("Llama-4", "W8A8"): "transformers would not load llama4_text with scheme W8A8 .*; prune or distil this model instead",
     ("DINOv2", "W8A8"): "transformers would not load dinov2 with scheme W8A8 .*; prune or distil this model instead",
 }
@@ -171,3 +168,33 @@ def test_an_architecture_that_mixes_types_is_refused_before_it_is_cast(dtype):
         cast_weights(model, dtype)
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     assert cast_weights(model, "float32") is model
+
+
+def test_a_packed_encoder_decoder_generates_right_after_loading(tmp_path):
+    model = make("T5")
+    quantize(model, Quantization(scheme=scheme("W4A16")))
+    save_compressed(model, tmp_path / "model")
+    loaded = type(model).from_pretrained(tmp_path / "model").eval()
+    ids = probe_inputs(model)["input_ids"]
+    assert torch.equal(loaded.generate(ids, max_new_tokens=4), model.generate(ids, max_new_tokens=4))
+    assert json.loads((tmp_path / "model" / "config.json").read_text())["quantization_config"]["dequantize"] is True
+
+
+def test_quantized_activations_of_an_encoder_decoder_say_what_generate_needs(caplog):
+    quantize(make("T5"), Quantization(scheme="W8A8"))
+    assert any("call model(...) once before generate()" in message for message in caplog.messages)
+
+
+def test_a_refusal_names_the_schemes_that_load(monkeypatch):
+    from hf_compress.quantization import rehearsal
+
+    real = rehearsal.problem_of
+
+    def fails(model, names, layout):
+        weights = layout.scheme.weights
+        return "no" if weights.num_bits == 4 else real(model, names, layout)
+
+    monkeypatch.setattr(rehearsal, "problem_of", fails)
+    message = r"would not load bert with scheme W4A16 \(no\); take FP8_DYNAMIC or W8A16 or W8A8$"
+    with pytest.raises(CompressionError, match=message):
+        prepare(make("BERT"), Quantization(scheme=scheme("W4A16")))

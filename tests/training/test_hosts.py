@@ -13,7 +13,6 @@ from hf_compress import (
     ForwardKL,
     ModelTeacher,
     Pruning,
-    Quantization,
 )
 from hf_compress.pruning.prune import measure_sparsity
 from tests.tiny import tiny_bart, tiny_bert, tiny_gpt2, tiny_llama, tiny_t5
@@ -50,7 +49,7 @@ def test_seq2seq_trainer_prunes_quantizes_and_distils(build, tmp_path):
         train_dataset=Dataset.from_list(examples("seq2seq") * 4),
         data_collator=pad_batch,
         pruning=pruning(),
-        quantization=Quantization(scheme="W8A8", begin="60%"),  # packed int4 is more than transformers loads of T5
+        quantization=quantization(),
         distillation=Distillation(teacher=ModelTeacher(model=build(seed=1)), losses=[(0.5, ForwardKL())]),
     )
     trainer.train()
