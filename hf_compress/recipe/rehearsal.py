@@ -8,7 +8,7 @@ import torch
 
 from hf_compress import _distributed
 from hf_compress._disk import DiskError, disk_errors
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import remove
 from hf_compress._modules import cast_weights
 from hf_compress.export.dense import write_dense
@@ -26,8 +26,9 @@ logger = logging.getLogger(__name__)
 def rehearse(plan: "Plan", folder: RunFolder, device: torch.device) -> None:
     """Write the untrained model as the trained one will be written, load it back and measure one batch.
 
-    Costs one save, one load and one batch. What fails here would fail after the training. Packing does not work inside a
-    process group, so where several processes train the model is written unpacked.
+    Costs one export with its load-back, one more loading and one batch of the test split. What fails here would fail after
+    the training. Packing does not work inside a process group, so where several processes train, the model is written
+    unpacked.
 
     Args:
         plan: the run's.
@@ -46,11 +47,11 @@ def rehearse(plan: "Plan", folder: RunFolder, device: torch.device) -> None:
             part.mkdir(parents=True)
             model = load_model(plan.task.model_class(), source, plan.config, plan.args.seed)
             if recipe.quantization is None or _distributed.world_size() > 1:
-                write_dense(model, part, plan.processor, recipe.export.dtype)
+                write_dense(model, part, plan.processor, recipe.export.dtype, place=folder.compressed)
             else:
                 cast_weights(model, recipe.export.dtype)
                 quantize(model, recipe.quantization)
-                write_model(plan, model, part)
+                write_model(plan, model, part, place=folder.compressed)
             del model
             loaded = plan.task.model_class().from_pretrained(part, trust_remote_code=False).to(device)
             test = plan.examples["test"]
@@ -58,11 +59,12 @@ def rehearse(plan: "Plan", folder: RunFolder, device: torch.device) -> None:
             plan.task.evaluate(loaded, batch, plan.processor, recipe.evaluation.batch_size, "rehearsing the export")
     except (DiskError, OSError):
         raise
+    except CompressionError as error:
+        raise CompressionError(f"export: tried with the untrained model, before training: {error}") from error
     except Exception as error:  # each architecture and each library fails in its own way
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise CompressionError(
             f"export: the untrained model cannot be written, loaded back and measured in {recipe.export.dtype}, so neither"
-            f" could the trained one: {reason}; change export.dtype or what is compressed"
+            f" could the trained one: {reason_of(error)}; change export.dtype or what is compressed"
         ) from error
     finally:
         with contextlib.suppress(OSError):

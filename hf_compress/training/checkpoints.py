@@ -14,6 +14,11 @@ from hf_compress.training.sidecar import read_sidecar
 logger = logging.getLogger(__name__)
 
 STATE = "trainer_state.json"
+SHORT_STREAM = (
+    "resuming at step %d: the data is a stream that ends before this step, and the Trainer skips batches of one pass only;"
+    " the run goes on with other batches than an uninterrupted one"
+)
+"""A warning for data without a length."""
 
 
 def last_whole_checkpoint(

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import prepare
 from hf_compress.training.best_model import BestModelCallback
 from hf_compress.training.callbacks import PruningCallback, QuantizationCallback, SidecarCallback
-from hf_compress.training.checkpoints import latest, note_processes
+from hf_compress.training.checkpoints import SHORT_STREAM, latest, note_processes
 from hf_compress.training.clock import TrainingClock
 from hf_compress.training.compatibility import Situation, check_arguments, check_compatibility, check_jobs
 from hf_compress.training.distillation_step import DistillationStep
@@ -27,6 +28,8 @@ from hf_compress.training.own_loss import own_loss
 from hf_compress.training.progress import Progress
 from hf_compress.training.restore import restore_weights
 from hf_compress.training.sidecar import SIDECAR, check_sidecar, read_sidecar, sidecar
+
+logger = logging.getLogger(__name__)
 
 _Host: Any = object
 """The mixin stands before a Trainer class: `class MyTrainer(CompressionMixin, SFTTrainer)`."""
@@ -66,6 +69,7 @@ class CompressionMixin(_Host):
         self._ready = False
         self._pruning_callback: PruningCallback | None = None
         self._clock = TrainingClock()
+        self._resumes = False
         self.finalized_model: nn.Module | None = None
         refuse_finalized(kwargs.get("model", args[0] if args else None), done=False)
         if pruning is not None or quantization is not None or distillation is not None:
@@ -132,14 +136,19 @@ class CompressionMixin(_Host):
             resume_from_checkpoint = latest(self.args)
         if isinstance(resume_from_checkpoint, str):
             note_processes(resume_from_checkpoint, self.args)
+        self._resumes = isinstance(resume_from_checkpoint, str)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
-        """No batch behind the last step: resumed there, the Trainer's loop would train one more."""
+        """None behind the last step, where a resumed Trainer would train one more; says what it cannot skip."""
         if self.state.global_step >= self.state.max_steps > 0:
             self.control.should_training_stop = True
             return [], None
-        return super().get_batch_samples(*args, **kwargs)
+        found = super().get_batch_samples(*args, **kwargs)
+        if self._resumes and not found[0]:
+            logger.warning(SHORT_STREAM, self.state.global_step)
+        self._resumes = False
+        return found
 
     def train_s(self) -> float | None:
         """Seconds of training so far, the parts before interruptions included; None where a checkpoint did not say."""

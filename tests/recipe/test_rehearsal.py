@@ -67,9 +67,7 @@ def test_a_model_that_fails_in_16_bits_is_refused_before_the_first_step(tmp_path
     write_jsonl(tmp_path / "train.jsonl", text_rows())
     no_training(monkeypatch)
     before = tree(tmp_path)
-    with pytest.raises(
-        CompressionError, match=r"export: the untrained model cannot be .* in bfloat16.*; change export.dtype"
-    ):
+    with pytest.raises(CompressionError, match=r"export.*bfloat16.*float32"):
         Recipe.from_plain(recipe(tmp_path, DEBERTA)).run()
     assert tree(tmp_path) == before
     monkeypatch.undo()

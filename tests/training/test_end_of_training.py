@@ -3,10 +3,22 @@
 import json
 
 import pytest
+from torch.utils.data import IterableDataset
 
-from hf_compress import CompressionError
+from hf_compress import CompressionError, CompressionTrainer
 from hf_compress.training.restore import restore_finished
-from tests.training.runs import assert_equal_bits, distillation, everything, llama_trainer, pruning, vit_trainer, weights
+from tests.tiny import tiny_llama
+from tests.training.runs import (
+    arguments,
+    assert_equal_bits,
+    distillation,
+    everything,
+    llama_trainer,
+    pruning,
+    text_rows,
+    vit_trainer,
+    weights,
+)
 from tests.training.test_resume import StopAt
 
 
@@ -94,3 +106,35 @@ def test_a_checkpoint_that_is_not_whole_is_passed_over(tmp_path, caplog):
         llama_trainer(tmp_path, {}).train(resume_from_checkpoint=True)
     with pytest.raises(ValueError, match="No valid checkpoint found"):
         llama_trainer(tmp_path / "empty", {}).train(resume_from_checkpoint=True)
+
+
+class Stream(IterableDataset):
+    """16 rows without a length: four steps a pass."""
+
+    def __iter__(self):
+        return iter(text_rows(count=16))
+
+
+@pytest.mark.parametrize(("stop", "exact"), [(3, True), (6, False)])
+def test_a_stream_is_resumed_exactly_in_its_first_pass_and_behind_it_the_run_says_so(stop, exact, tmp_path, caplog):
+    def trainer(folder, callbacks=()):
+        model = tiny_llama(seed=0)
+        return CompressionTrainer(
+            model=model,
+            args=arguments(tmp_path / folder),
+            train_dataset=Stream(),
+            callbacks=list(callbacks),
+            pruning=pruning(),
+        )
+
+    straight = trainer("straight")
+    straight.train()
+    trainer("resumed", [StopAt(stop)]).train()
+    caplog.clear()
+    resumed = trainer("resumed")
+    resumed.train(resume_from_checkpoint=True)
+    assert resumed.state.global_step == 12
+    said = f"resuming at step {stop}: the data is a stream that ends before this step"
+    assert (said in caplog.text) is not exact
+    if exact:
+        assert_equal_bits(weights(straight.model), weights(resumed.model))
