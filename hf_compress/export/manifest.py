@@ -69,7 +69,7 @@ def read_manifest(folder: str | Path) -> dict[str, Any]:
         raise CompressionError(f"{folder} holds no {MANIFEST}; it was not written by hf_compress")
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     if not isinstance(data, dict):
         raise CompressionError(

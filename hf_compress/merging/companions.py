@@ -62,10 +62,10 @@ def _sentence_modules(source: Path) -> list[Path]:
     if not file.is_file():
         return []
     try:
-        paths = [module["path"] for module in json.loads(file.read_text(encoding="utf-8"))]
-    except (ValueError, TypeError, KeyError) as error:
+        paths = [Path(module["path"]).as_posix() for module in json.loads(file.read_text(encoding="utf-8"))]
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise CompressionError(f"{file} is no list of sentence-transformers modules; write or download it again") from error
-    folders = [source / path for path in paths if path and Path(path).name == path and (source / path).is_dir()]
+    folders = [source / path for path in paths if Path(path).name == path != ".." and local_folder(str(source / path))]
     weighty = [folder.name for folder in folders if [*folder.rglob("*.safetensors"), *folder.rglob("*.bin")]]
     if weighty:
         logger.warning("%s: %s has weights of its own, which are not merged; modules.json is left out", source, weighty[0])
@@ -99,12 +99,17 @@ def _chat_template(folder: Path) -> str | None:
     """The default template of the tokenizer in a folder: a file of its own, or a field of its settings."""
     file, settings = folder / "chat_template.jinja", folder / "tokenizer_config.json"
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise CompressionError(f"{file} is no UTF-8 text; write or download it again") from error
     if not settings.is_file():
         return None
     template = read_settings(settings).get("chat_template")
     if isinstance(template, list):  # several by name
-        template = next((item["template"] for item in template if item.get("name") == "default"), None)
+        template = next(
+            (item.get("template") for item in template if isinstance(item, dict) and item.get("name") == "default"), None
+        )
     return template if isinstance(template, str) else None
 
 

@@ -244,9 +244,9 @@ def _is_whole(file: Path, size: int) -> bool:
 def _read_journal(part: Path) -> Mapping[str, Any]:
     try:
         data: dict[str, Any] = json.loads((part / _JOURNAL).read_text())
-    except (OSError, json.JSONDecodeError):
+    except (OSError, ValueError, RecursionError):
         return {}
-    return data
+    return data if isinstance(data, dict) else {}
 
 
 def _write_journal(part: Path, job: Job, finished: list[str]) -> None:

@@ -8,7 +8,7 @@ from torch import nn
 from transformers import TrainerState
 
 from hf_compress import __version__
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._paths import in_public, public_names
 from hf_compress._registry import dump
 from hf_compress.distillation.configuration import Distillation
@@ -54,9 +54,11 @@ def read_sidecar(checkpoint: str | Path) -> dict[str, Any] | None:
     if not file.is_file():
         return None
     try:
-        data: dict[str, Any] = json.loads(file.read_text())
-    except json.JSONDecodeError as error:
-        raise CompressionError(f"{file} is damaged ({error.msg}); resume from an earlier checkpoint") from error
+        data: Any = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise CompressionError(f"{file} is damaged ({reason_of(error)}); resume from an earlier checkpoint") from error
+    if not isinstance(data, dict):
+        raise CompressionError(f"{file} is damaged (it holds no mapping); resume from an earlier checkpoint")
     return data
 
 

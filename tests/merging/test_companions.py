@@ -118,3 +118,28 @@ def test_a_name_that_no_folder_can_have_is_a_sentence(name):
     with pytest.raises(CompressionError, match="^m: ") as refusal:
         resolve_folder(name, "m")
     assert len(str(refusal.value)) < 12_000
+
+
+MODULES = {"no list": "3", "no JSON": "[{", "no path": "[{}]", "a number": '[{"path": 3}]', "deep": "[" * 5000}
+
+
+@pytest.mark.parametrize("case", MODULES)
+def test_a_damaged_list_of_modules_is_a_sentence(case, tmp_path):
+    (tmp_path / "modules.json").write_text(MODULES[case])
+    with pytest.raises(CompressionError, match="is no list of sentence-transformers modules"):
+        companions(tmp_path)
+
+
+def test_modules_outside_the_folder_are_not_copied(tmp_path):
+    (tmp_path / "model" / "1_Pooling").mkdir(parents=True)
+    paths = ["", "1_Pooling", "..", "../other", "/tmp", "x" * 5000]
+    (tmp_path / "model" / "modules.json").write_text(json.dumps([{"path": path} for path in paths]))
+    assert [file.name for file in companions(tmp_path / "model")] == ["1_Pooling", "modules.json"]
+
+
+def test_a_damaged_chat_template_is_a_sentence_or_none(tmp_path):
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": [3, {"name": "default"}]}))
+    assert most_frequent_chat_template([tmp_path]) is None
+    (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe")
+    with pytest.raises(CompressionError, match="is no UTF-8 text"):
+        most_frequent_chat_template([tmp_path])

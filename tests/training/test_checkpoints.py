@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from hf_compress import NM, CompressionError, Constant, Distillation, ForwardKL, ModelTeacher, Pruning
 from hf_compress.pruning.masks import Masks
+from hf_compress.training.sidecar import read_sidecar
 from tests.tiny import tiny_llama
 from tests.training.runs import distillation, everything, llama_trainer, pruning, weights
 
@@ -153,3 +154,10 @@ def test_pushes_during_training_carry_the_sidecar_of_their_step(tmp_path, monkey
     trainer = llama_trainer(tmp_path, {"pruning": pruning()}, push_to_hub=True, hub_model_id="me/x", max_steps=6)
     trainer.train()
     assert pushed == [("Training in progress, step 3", 3), ("Training in progress, step 6", 6)]
+
+
+@pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe", b"[" * 100_000])
+def test_a_damaged_sidecar_is_a_sentence(content, tmp_path):
+    (tmp_path / "compression.json").write_bytes(content)
+    with pytest.raises(CompressionError, match="compression.json is damaged .*; resume from an earlier checkpoint"):
+        read_sidecar(tmp_path)
