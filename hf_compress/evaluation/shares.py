@@ -5,9 +5,10 @@ from typing import Any
 from torch import nn
 
 from hf_compress._coverage import Coverage, coverage
-from hf_compress._modules import canonical_name, match_modules
+from hf_compress._modules import select_modules
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.quantization.qat import quantized_coverage
 
 
 def measure_shares(model: nn.Module, pruning: Pruning | None) -> dict[str, Any]:
@@ -28,16 +29,18 @@ def measure_shares(model: nn.Module, pruning: Pruning | None) -> dict[str, Any]:
 
 
 def describe_reach(model: nn.Module, pruning: Pruning | None) -> tuple[str, ...]:
-    """A sentence for pruning and one for quantization: how much each reached, and which kinds of weights it left."""
+    """A sentence for pruning and one for quantization: how much each reached, what it left, and what it had to."""
     reached = {"pruned": _pruned(model, pruning), "quantized": _quantized(model)}
     return tuple(found.sentence(verb) for verb, found in reached.items() if found is not None)
 
 
 def _pruned(model: nn.Module, pruning: Pruning | None) -> Coverage | None:
-    return None if pruning is None else coverage(model, match_modules(model, pruning.targets, pruning.ignore, "pruning"))
+    if pruning is None:
+        return None
+    selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
+    return coverage(model, selection.modules, selection.left_out)
 
 
 def _quantized(model: nn.Module) -> Coverage | None:
-    scheme = "quantization_scheme"
-    found = {canonical_name(name): module for name, module in model.named_modules() if getattr(module, scheme, None)}
-    return coverage(model, found) if found else None
+    found = quantized_coverage(model)
+    return found if found.matched else None

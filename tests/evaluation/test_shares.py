@@ -1,12 +1,12 @@
 """Shares of all weights, beside those of the compressed layers."""
 
 import pytest
-from transformers import MixtralConfig, MixtralForCausalLM
+from transformers import BertForMaskedLM, MixtralConfig, MixtralForCausalLM
 
 from hf_compress import Constant, Pruning, Quantization, prune, quantize
 from hf_compress._modules import cast_weights
 from hf_compress.evaluation.shares import describe_reach, measure_shares
-from tests.tiny import tiny_llama
+from tests.tiny import tiny_bert, tiny_llama
 
 PRUNING = Pruning(schedule=Constant(final=0.5))
 
@@ -47,3 +47,11 @@ def test_a_dense_model_has_no_shares():
     model = tiny_llama()
     assert measure_shares(model, None) == {"sparsity": None, "zeros_share": None, "quantized_share": None}
     assert describe_reach(model, None) == ()
+
+
+def test_modules_that_cannot_be_compressed_are_named_with_the_reason():
+    model = BertForMaskedLM(tiny_bert().config)
+    quantize(model, Quantization(scheme="W8A8"))
+    prune(model, PRUNING)
+    for sentence in describe_reach(model, PRUNING):
+        assert "left out: cls.predictions.decoder (its weight is tied to bert.embeddings.word_embeddings" in sentence
