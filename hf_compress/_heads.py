@@ -14,8 +14,8 @@ def base_model(model: nn.Module) -> Any:
 def loss_type(model: nn.Module) -> str | None:
     """The name transformers gives the model's loss: "ForCausalLM", "ForMaskedLM", ...; None = a loss of its own.
 
-    A head whose class name says no kind (GPT2LMHeadModel) has none; those that transformers lists as language models have
-    the causal loss all the same.
+    A head whose class name says no kind (GPT2LMHeadModel, MarianMTModel) has none; those that transformers lists as models
+    of text have the loss of their kind all the same.
     """
     from transformers.models.auto import modeling_auto as lists
 
@@ -23,8 +23,16 @@ def loss_type(model: nn.Module) -> str | None:
     known: str | None = getattr(own, "loss_type", None)
     if known is not None:
         return known
-    names = {*lists.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.values(), *lists.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES.values()}
-    return "ForCausalLM" if type(own).__name__ in names else None
+    for kind, mappings in (
+        ("ForCausalLM", (lists.MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, lists.MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES)),
+        (
+            "ForConditionalGeneration",
+            (lists.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, lists.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),
+        ),
+    ):
+        if any(type(own).__name__ in mapping.values() for mapping in mappings):
+            return kind
+    return None
 
 
 def shifts_labels(model: nn.Module) -> bool:

@@ -93,8 +93,10 @@ def rows_for(model: nn.Module) -> list[dict[str, Tensor]]:
 
 
 def still(model: nn.Module) -> nn.Module:
-    """Without dropout."""
+    """Without dropout and without masks over what it hears, which only the student has while it trains."""
     for module in model.modules():
+        if hasattr(getattr(module, "config", None), "apply_spec_augment"):
+            module.config.apply_spec_augment = False  # type: ignore[union-attr]
         if isinstance(module, nn.Dropout):
             module.p = 0.0
         for name, value in list(vars(module).items()):

@@ -64,9 +64,11 @@ class DistillationStep:
         self.token_metrics.note(sums, inputs, outputs)
         return sums.total * scale + router_loss(trainer, outputs, accumulation), outputs
 
-    def rehearse(self, trainer: Any, batch: dict[str, Any]) -> tuple[Sums, dict[str, Any]]:
-        """The sums of a batch, and what teacher and student were given; nothing is noted."""
-        return self._sums_of(trainer, trainer.model, batch)[:2]
+    def rehearse(self, trainer: Any, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any], torch.dtype]:
+        """A batch's task loss, what teacher and student were given, and the logits' type; nothing is noted."""
+        sums, inputs, outputs = self._sums_of(trainer, trainer.model, batch)
+        task = sums.task / sums.items.clamp(min=1) + router_loss(trainer, outputs, 1)
+        return task, inputs, outputs.logits.dtype
 
     def head_loss(self, trainer: Any, batch: dict[str, Any]) -> Tensor | None:
         """What the student's own head makes of a batch; None where it makes nothing of it."""

@@ -17,7 +17,7 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress.distillation.independence import check_independence
 from hf_compress.merging.mixing import evaluation_mode
 from hf_compress.training.distillation_step import DistillationStep
-from hf_compress.training.exact_task_loss import ExactTaskLoss
+from hf_compress.training.exact_task_loss import ExactTaskLoss, same_loss
 
 logger = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def rehearse_distillation(trainer: Any, step: DistillationStep) -> None:
             return
         name = type(trainer.model).__name__
         try:
-            sums, inputs = step.rehearse(trainer, batch)
+            measured, inputs, dtype = step.rehearse(trainer, batch)
             check_independence(step.teacher, trainer.model, inputs)
             own = step.head_loss(trainer, batch)
         except CompressionError:
@@ -50,8 +50,7 @@ def rehearse_distillation(trainer: Any, step: DistillationStep) -> None:
                 f"{name} cannot be distilled on this data, a first batch of {', '.join(batch)} ends in"
                 f" {type(error).__name__}: {reason_of(error)}"
             ) from error
-    measured = sums.task / sums.items.clamp(min=1)
-    if isinstance(own, Tensor) and own.numel() == 1 and not torch.isclose(measured, own.float(), rtol=0.02, atol=1e-3):
+    if isinstance(own, Tensor) and own.numel() == 1 and not same_loss(measured, own, dtype):
         logger.warning(
             "the loss of %s is %.4f on a first batch, and the task loss it is distilled with %.4f: the head weighs its rows"
             " or adds terms of its own, which distillation leaves out",

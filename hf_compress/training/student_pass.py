@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
-from hf_compress._heads import base_model
+from hf_compress._heads import base_model, predicts_tokens
 
 
 def take_labels(student: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None, Tensor | None]:
@@ -20,7 +20,8 @@ def take_labels(student: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], T
     inputs = dict(inputs)
     labels, shift_labels = inputs.pop("labels", None), inputs.pop("shift_labels", None)
     given = {"decoder_input_ids", "decoder_inputs_embeds"} & inputs.keys()
-    if labels is not None and not given:
+    # A classifier made of an encoder-decoder has labels that are no tokens, and finds its decoder's inputs by itself.
+    if labels is not None and not given and predicts_tokens(student):
         if hasattr(student, "prepare_decoder_input_ids_from_labels"):
             inputs["decoder_input_ids"] = student.prepare_decoder_input_ids_from_labels(labels=labels)
         elif getattr(student.config, "is_encoder_decoder", False):

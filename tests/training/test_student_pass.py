@@ -2,6 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from transformers import BartForSequenceClassification
 
 from hf_compress import CompressionError
 from hf_compress.training.student_pass import loss_scale, shift_right, take_labels
@@ -31,6 +32,8 @@ def test_labels_are_taken_out_and_decoder_inputs_put_in_their_place():
     inputs, labels, shifted = take_labels(tiny_bart(), batch)
     assert inputs["decoder_input_ids"].tolist() == [[2, 7]] and labels is batch["labels"] and shifted is None
     assert set(take_labels(tiny_llama(), batch)[0]) == {"input_ids"}
+    classifier = BartForSequenceClassification(tiny_bart().config)
+    assert set(take_labels(classifier, {**batch, "labels": torch.tensor([1])})[0]) == {"input_ids"}
     given = {**batch, "decoder_input_ids": torch.tensor([[1, 1]])}
     assert take_labels(tiny_bart(), given)[0]["decoder_input_ids"].tolist() == [[1, 1]]
 
