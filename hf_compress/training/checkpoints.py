@@ -61,8 +61,15 @@ def latest(args: TrainingArguments) -> str | bool:
     return True if found is None else str(found)
 
 
-def note_processes(checkpoint: str | Path, args: TrainingArguments) -> None:
-    """Say where going on will not be exact, because the batches are shared out differently."""
+def note_inexact(checkpoint: str | Path, args: TrainingArguments) -> None:
+    """Say where going on will not be exact: batches are shared out differently, or the optimizer starts anew."""
+    folder = Path(checkpoint)
+    if folder.is_dir() and not any(folder.glob("optimizer*")) and not any(folder.glob("global_step*")):
+        logger.warning(
+            "%s has no optimizer state (save_only_model): the run goes on with a fresh optimizer, not as an uninterrupted"
+            " one",
+            checkpoint,
+        )
     known = (read_sidecar(checkpoint) or {}).get("processes", args.world_size)
     if known != args.world_size:
         logger.warning(

@@ -18,7 +18,7 @@ from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import prepare
 from hf_compress.training.best_model import BestModelCallback
 from hf_compress.training.callbacks import PruningCallback, QuantizationCallback, SidecarCallback
-from hf_compress.training.checkpoints import SHORT_STREAM, latest, note_processes
+from hf_compress.training.checkpoints import SHORT_STREAM, latest, note_inexact
 from hf_compress.training.clock import TrainingClock
 from hf_compress.training.compatibility import Situation, check_arguments, check_compatibility, check_jobs
 from hf_compress.training.distillation_step import DistillationStep
@@ -135,7 +135,7 @@ class CompressionMixin(_Host):
         if resume_from_checkpoint is True:
             resume_from_checkpoint = latest(self.args)
         if isinstance(resume_from_checkpoint, str):
-            note_processes(resume_from_checkpoint, self.args)
+            note_inexact(resume_from_checkpoint, self.args)
         self._resumes = isinstance(resume_from_checkpoint, str)
         return super().train(resume_from_checkpoint, *args, **kwargs)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from hf_compress.training.checkpoints import last_whole_checkpoint, note_processes
+from hf_compress.training.checkpoints import last_whole_checkpoint, note_inexact
 from tests.training.runs import arguments
 
 
@@ -58,9 +58,9 @@ def test_with_a_disk_per_machine_only_its_own_processes_count(tmp_path, monkeypa
 
 
 def test_going_on_with_another_number_of_processes_is_said(tmp_path, caplog):
-    note_processes(write(tmp_path, 3, 1, (None,)), arguments(tmp_path))
+    note_inexact(write(tmp_path, 3, 1, (None,)), arguments(tmp_path))
     assert not caplog.text
-    note_processes(write(tmp_path, 6, 2, (0, 1)), arguments(tmp_path))
+    note_inexact(write(tmp_path, 6, 2, (0, 1)), arguments(tmp_path))
     assert "was written by 2 processes and this run has 1: it goes on, with other batches" in caplog.text
 
 
@@ -68,3 +68,8 @@ def test_without_the_optimizer_a_checkpoint_is_whole_only_for_who_does_not_need_
     place = write(tmp_path, 3, 1, (), optimizer=False)
     assert last_whole_checkpoint(tmp_path) == place
     assert last_whole_checkpoint(tmp_path, needs_optimizer=True) is None
+
+
+def test_going_on_without_the_optimizer_is_said(tmp_path, caplog):
+    note_inexact(write(tmp_path, 3, 1, (), optimizer=False), arguments(tmp_path))
+    assert "has no optimizer state (save_only_model): the run goes on with a fresh optimizer" in caplog.text
