@@ -57,7 +57,7 @@ def compute_masks(
     for name, score in scores.items():
         known = held.get(name)
         if known is not None:
-            score = score.masked_fill(~known, -torch.inf)
+            score = torch.where(known, score, -torch.inf)
         keep = _mask(pruning.pattern, modules[name], score, shares[name])
         masks[name] = keep if known is None else keep & known
     return masks

@@ -95,6 +95,16 @@ def test_an_allocation_shares_out_the_overall_sparsity(cls):
     assert all(0 <= share <= 1 for share in shares.values())
 
 
+@pytest.mark.parametrize("cls", members(Allocation))
+@pytest.mark.parametrize("sparsity", [0.0, 0.13, 0.55, 0.9])
+def test_an_allocation_promises_no_more_zeros_than_its_layers_round_to(cls, sparsity):
+    layers = {str(size): scores((1, size), seed=size) for size in (1, 2, 3, 5, 4, 40)}
+    shares = cls().shares(layers, sparsity)
+    zeros = sum(round(shares[name] * score.numel()) for name, score in layers.items())
+    promised = cls().fewest_zeros([score.numel() for score in layers.values()], sparsity)
+    assert zeros - 2 * len(layers) <= promised <= zeros
+
+
 @pytest.mark.parametrize("cls", members(Scheme))
 def test_zero_stays_exactly_zero_in_every_scheme(cls):
     args = cls().to_compressed_tensors(["Linear"]).weights
