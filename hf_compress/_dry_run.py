@@ -91,8 +91,14 @@ def skeleton(model: nn.Module, dtype: torch.dtype | None = None) -> Any:
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype or before)
     try:
+        config: Any = copy.deepcopy(model.config)
+        if dtype is not None:  # as the loader does, for classes that ask the config
+            parts = [getattr(config, key, None) for key in getattr(config, "sub_configs", ())]
+            for part in (config, *parts):
+                if part is not None:
+                    part.dtype = dtype
         with torch.device("meta"):
-            return type(model)(copy.deepcopy(model.config)).eval()  # type: ignore[call-arg]
+            return type(model)(config).eval()  # type: ignore[call-arg]
     except Exception:  # classes of users take what they like
         return None
     finally:

@@ -159,7 +159,10 @@ def cell(dense: Any, scheme: str, dtype: str) -> tuple[str, str]:
     with tempfile.TemporaryDirectory() as place:
         try:
             qat.convert(model)
-            save_compressed(model, Path(place) / "model")
+            if getattr(model, "hf_quantizer", None) is not None:
+                model.save_pretrained(Path(place) / "model")  # what save_compressed writes, which would load it once more
+            else:
+                save_compressed(model, Path(place) / "model")
             loaded, info = type(dense).from_pretrained(Path(place) / "model", output_loading_info=True)
             lost = [f"{key} {sorted(map(str, names))[0]}" for key, names in info.items() if names and key.endswith("_keys")]
             if lost:
@@ -193,10 +196,10 @@ def in_order() -> list[tuple[str, str, str]]:
     return [row for *_, row in sorted(ranked, key=lambda item: item[:2])]
 
 
-def run(out: Path, only: list[str], limit: int) -> None:
-    """Measure what `out` does not hold yet, at most `limit` architectures."""
+def run(out: Path, only: list[str], limit: int, part: int, parts: int) -> None:
+    """Measure what `out` does not hold yet, at most `limit` architectures, of every `parts`-th one."""
     done = {tuple(json.loads(line)["row"]) for line in out.read_text().splitlines()} if out.is_file() else set()
-    left = [row for row in in_order() if row not in done and (not only or row[1] in only)]
+    left = [row for row in in_order()[part::parts] if row not in done and (not only or row[1] in only)]
     first = {row[1]: row for row in reversed(architectures())}
     for kind, model_type, class_name in left[:limit]:
         record: dict[str, Any] = {"row": [kind, model_type, class_name], "cells": {}}
@@ -280,6 +283,7 @@ def main() -> None:
     measure.add_argument("out", type=Path)
     measure.add_argument("--only", nargs="*", default=[], help="model types")
     measure.add_argument("--limit", type=int, default=10_000, help="architectures in this call")
+    measure.add_argument("--part", type=int, nargs=2, default=(0, 1), metavar=("PART", "PARTS"), help="for several at once")
     show = commands.add_parser("table", help="render")
     show.add_argument("before", type=Path)
     show.add_argument("after", type=Path)
@@ -292,7 +296,7 @@ def main() -> None:
     transformers.utils.logging.disable_progress_bar()
     logging.getLogger("hf_compress").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
-    run(options.out, options.only, options.limit)
+    run(options.out, options.only, options.limit, *options.part)
 
 
 if __name__ == "__main__":

@@ -198,3 +198,12 @@ def test_a_refusal_names_the_schemes_that_load(monkeypatch):
     message = r"would not load bert with scheme W4A16 \(no\); take FP8_DYNAMIC or W8A16 or W8A8$"
     with pytest.raises(CompressionError, match=message):
         prepare(make("BERT"), Quantization(scheme=scheme("W4A16")))
+
+
+def test_buffers_that_a_class_builds_in_its_own_type_are_cast_as_they_will_be_loaded():
+    config = t.ApertusConfig(**{**GROUPED, "hidden_act": "xielu"})
+    model = cast_weights(t.ApertusForCausalLM(config).eval(), "bfloat16")
+    buffers = dict(model.named_buffers())
+    assert buffers["model.rotary_emb.inv_freq"].dtype == torch.float32
+    assert {buffer.dtype for name, buffer in buffers.items() if "act_fn" in name} == {torch.bfloat16}
+    assert logits(model).dtype == torch.bfloat16
