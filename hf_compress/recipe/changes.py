@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from hf_compress._difference import MISSING, first_difference
+
 RESULT = ("title", "evaluation", "export")
 """Sections that say how the result is written and measured, behind the training."""
 LOGGING = frozenset(
@@ -54,17 +56,12 @@ def _trained_arguments(training: Any) -> Any:
     return {key: value for key, value in training.items() if key not in free}
 
 
-def first_difference(known: Any, wanted: Any, path: str = "") -> str | None:
-    """Where two pieces of plain data differ first, as a sentence part; None where they are equal."""
-    if isinstance(known, dict) and isinstance(wanted, dict):
-        for key in [*wanted, *(key for key in known if key not in wanted)]:
-            below = f"{path}.{key}" if path else str(key)
-            if key not in known:
-                return f"{below} is set here and not there"
-            if key not in wanted:
-                return f"{below} is set there and not here"
-            difference = first_difference(known[key], wanted[key], below)
-            if difference is not None:
-                return difference
+def in_words(known: Any, wanted: Any) -> str | None:
+    """Where the recipe of a folder and this one differ first, as a sentence part; None where they are equal."""
+    place = first_difference(known, wanted)
+    if place is None:
         return None
-    return None if known == wanted else f"{path} is {known!r} there and {wanted!r} here"
+    path, there, here = place
+    if there is MISSING:
+        return f"{path} is set here and not there"
+    return f"{path} is set there and not here" if here is MISSING else f"{path} is {there!r} there and {here!r} here"

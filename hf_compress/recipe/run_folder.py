@@ -9,7 +9,7 @@ from pathlib import Path
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._folders import held, part_of, refuse_link, remove
-from hf_compress.recipe.changes import first_difference, result_part, trained_part
+from hf_compress.recipe.changes import in_words, result_part, trained_part
 from hf_compress.recipe.paths import expand
 from hf_compress.recipe.recipes import Recipe
 from hf_compress.recipe.yaml_text import parse_yaml
@@ -57,7 +57,7 @@ class RunFolder:
             return
         known = parse_yaml(self.recipe_file.read_text(encoding="utf-8", errors="replace"), str(self.recipe_file))
         wanted = self.recipe.to_plain()
-        difference = first_difference(trained_part(known), trained_part(wanted))
+        difference = in_words(trained_part(known), trained_part(wanted))
         if difference is not None:
             raise CompressionError(
                 f"training.output_dir: {self.path} holds a different run ({difference}); name another folder, or remove it"
@@ -68,7 +68,7 @@ class RunFolder:
                 f"training.output_dir: {self.path} holds this run already and it {state}; add --resume to continue it, or"
                 " remove the folder to start again"
             )
-        other = first_difference(result_part(known), result_part(wanted))
+        other = in_words(result_part(known), result_part(wanted))
         if other is not None and self.compressed.exists():
             raise CompressionError(
                 f"training.output_dir: {self.compressed} is made already, otherwise ({other}); rename or remove it, and"

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from hf_compress import CompressionError, Recipe
-from hf_compress.recipe.changes import first_difference
+from hf_compress.recipe.changes import in_words
 from hf_compress.recipe.run_folder import RunFolder
 from hf_compress.training.checkpoints import last_whole_checkpoint
 from tests.recipe.conftest import tree
@@ -60,7 +60,7 @@ def test_a_recipe_file_that_is_none_is_refused(content, tmp_path):
 
 
 def test_the_first_difference_by_hand():
-    assert first_difference({"a": {"b": 1, "c": [1]}}, {"a": {"b": 1, "c": [1]}}) is None
-    assert first_difference({"a": {"b": 1}}, {"a": {"b": 2}}) == "a.b is 1 there and 2 here"
-    assert first_difference({}, {"a": 1}) == "a is set here and not there"
-    assert first_difference({"a": {"b": 1}}, {"a": {}}) == "a.b is set there and not here"
+    assert in_words({"a": {"b": 1, "c": [1]}}, {"a": {"b": 1, "c": [1]}}) is None
+    assert in_words({"a": {"b": 1}}, {"a": {"b": 2}}) == "a.b is 1 there and 2 here"
+    assert in_words({}, {"a": 1}) == "a is set here and not there"
+    assert in_words({"a": {"b": 1}}, {"a": {}}) == "a.b is set there and not here"
