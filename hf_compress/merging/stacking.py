@@ -22,7 +22,7 @@ _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decode
 """How configs call the number of layers."""
 _INDEX_LISTS = ("mlp_only_layers", "cross_attention_layers", "moe_layers", "sparse_layers")
 """Lists of layer numbers, as opposed to lists with one entry per layer."""
-_NOT_PER_LAYER = re.compile(r"architectures|keys_to_ignore|token_id|label")
+_NOT_PER_LAYER = re.compile(r"architectures|keys_to_ignore|token_id|label|time_step_limit")
 """Lists whose length has nothing to do with layers, even where it happens to be their number."""
 _DERIVED = ("layer_types", "no_rope_layers", "moe_layers")
 """Lists that config classes work out from the layers' numbers where an older config.json does not state them."""

@@ -8,7 +8,12 @@ from safetensors.torch import load_file
 from transformers import Mamba2Config, Mamba2ForCausalLM, PreTrainedConfig
 
 from hf_compress import Member, Merge, merge
+from hf_compress.merging.configuration import LayerRange, Slice
+from hf_compress.merging.lora_apply import apply_adapters
+from hf_compress.merging.lora_extract import extract_lora
+from hf_compress.merging.methods.passthrough import Passthrough
 from hf_compress.merging.special_floats import decode_floats, encode_floats
+from tests.merging.adapters import make_adapter
 from tests.merging.test_tied import assert_mean
 
 TAGGED = {"a": [0.0, {"__float__": "Infinity"}], "b": {"c": {"__float__": "-Infinity"}}, "d": {"__float__": "NaN"}}
@@ -44,3 +49,20 @@ def test_mamba_2_merges_to_the_mean(bare, tmp_path):
     assert_mean(*(load_file(tmp_path / name / "model.safetensors") for name in ("a", "b", "out")))
     assert json.loads((tmp_path / "out" / "config.json").read_text())["time_step_limit"] == TAGGED["a"]
     assert Mamba2ForCausalLM.from_pretrained(tmp_path / "out").config.time_step_limit == [0.0, math.inf]
+
+
+def test_stacking_adapters_and_extraction_read_such_a_config_too(tmp_path):
+    config = Mamba2Config(
+        vocab_size=64, hidden_size=32, num_hidden_layers=2, num_heads=8, head_dim=8, state_size=8, n_groups=2
+    )
+    model = Mamba2ForCausalLM(config)
+    model.save_pretrained(tmp_path / "base")
+    pieces = tuple(Slice(sources=(LayerRange(member="m", layers=layers),)) for layers in ((0, 2), (1, 2)))
+    job = Merge(method=Passthrough(), members=[Member(str(tmp_path / "base"), name="m")], slices=pieces)
+    merge(job, tmp_path / "taller", threads=1)
+    taller = Mamba2ForCausalLM.from_pretrained(tmp_path / "taller").config
+    assert (taller.num_hidden_layers, taller.time_step_limit) == (3, [0.0, math.inf])
+    make_adapter(model, tmp_path / "adapter", target_modules=["in_proj"])
+    applied = apply_adapters(tmp_path / "base", [tmp_path / "adapter"], tmp_path / "tuned")
+    assert len(applied.changed) == 2 and "nothing missing" in applied.loads
+    assert extract_lora(tmp_path / "base", tmp_path / "tuned", tmp_path / "found", rank=4).error < 1e-5
