@@ -101,7 +101,7 @@ JOBS = {
         0.7,
         r"0.7 \(a number\) given .*; write pruning=Pruning\(schedule=Cubic\(final=0.7\)\)",
     ),
-    "quantization": ("W8A8", r"'W8A8' \(text\) .*; write quantization=Quantization\(scheme=\"W8A8\"\)"),
+    "quantization": (W4A16(), r"\(W4A16\) given .*; write quantization=Quantization\(scheme=\"W4A16\"\)"),
     "distillation": ("big/teacher", r"write distillation=Distillation\(teacher=ModelTeacher\(model=\"big/teacher\"\)\)"),
 }
 

@@ -197,7 +197,8 @@ def check_jobs(pruning: Any, quantization: Any, distillation: Any) -> None:
         final = pruning if isinstance(pruning, float) and 0 <= pruning < 1 else 0.5
         require(pruning, Pruning, f"pruning=Pruning(schedule=Cubic(final={final:g}))")
     if quantization is not None:
-        scheme = quantization if isinstance(quantization, str) and quantization in Scheme.available() else "W8A8"
+        given = getattr(quantization, "name", quantization)
+        scheme = given if isinstance(given, str) and given in Scheme.available() else "W8A8"
         require(quantization, Quantization, f'quantization=Quantization(scheme="{scheme}")')
     if distillation is not None:
         teacher = distillation if isinstance(distillation, str) else "folder or Hub id"
