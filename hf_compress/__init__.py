@@ -33,6 +33,7 @@ _HOMES = {
     "LayerRange": "hf_compress.merging.configuration",
     "Linear": "hf_compress.merging.methods.linear",
     "LinearRamp": "hf_compress.pruning.schedules.linear",
+    "MSE": "hf_compress.distillation.losses.mse",
     "Magnitude": "hf_compress.pruning.criteria.magnitude",
     "Member": "hf_compress.merging.configuration",
     "Merge": "hf_compress.merging.configuration",
@@ -90,6 +91,7 @@ if TYPE_CHECKING:
     from hf_compress._errors import CompressionError
     from hf_compress.distillation.configuration import Distillation, WeightedLoss
     from hf_compress.distillation.losses.forward_kl import ForwardKL
+    from hf_compress.distillation.losses.mse import MSE
     from hf_compress.distillation.teachers.model import ModelTeacher
     from hf_compress.export.compressed_tensors import save_compressed
     from hf_compress.export.dense import save_dense

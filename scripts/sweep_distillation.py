@@ -152,7 +152,8 @@ def measure(kind: str, model_type: str, class_name: str) -> dict[str, Any]:
     logger.addHandler(handler)
     with tempfile.TemporaryDirectory() as folder:
         try:
-            model = still(build(model_type, class_name, runs=lambda model: model(**(probe_inputs(model) or {}))))
+            with torch.no_grad():
+                model = still(build(model_type, class_name, runs=lambda model: model(**(probe_inputs(model) or {}))))
         except CannotBuildError as error:
             logger.removeHandler(handler)
             return row | {"outcome": "not built", "why": str(error)}

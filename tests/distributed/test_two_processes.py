@@ -43,10 +43,13 @@ def torchrun(*arguments):
     return start([*launch, *arguments])
 
 
-def test_gradient_over_two_processes_equals_that_of_one(tmp_path):
+def test_gradient_and_logged_losses_over_two_processes_equal_those_of_one(tmp_path):
     torchrun("tests/distributed/worker.py", ",".join(TASKS), str(tmp_path))
     for task in TASKS:
-        reference = gradients(task, 8, 1, tmp_path / task)
+        logs = [json.loads((tmp_path / f"{task}.json").read_text())]
+        reference = gradients(task, 8, 1, tmp_path / task, logs)
+        for key in ("loss", "task_loss", "distillation_loss", "teacher_agreement"):
+            assert logs[0][key] == pytest.approx(logs[1][key], rel=1e-3), (task, key)
         split = torch.load(tmp_path / f"{task}.pt", weights_only=True)
         assert split.keys() == reference.keys()
         for name in reference:

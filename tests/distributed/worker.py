@@ -1,5 +1,6 @@
 """One process of a two-process test: `python -m torch.distributed.run ... worker.py <what> <folder>`."""
 
+import json
 import os
 import shutil
 import signal
@@ -39,6 +40,7 @@ def gradients(task, folder):
             max_grad_norm=0.0,
             use_cpu=True,
             save_strategy="no",
+            logging_steps=1,
             report_to="none",
             disable_tqdm=True,
             remove_unused_columns=False,
@@ -52,6 +54,8 @@ def gradients(task, folder):
     )
     assert trainer.accelerator.num_processes == 2
     trainer.train()
+    if trainer.is_world_process_zero():
+        (folder / f"{task}.json").write_text(json.dumps(trainer.state.log_history[0]))
 
 
 def everything(folder):

@@ -10,6 +10,7 @@ from datasets import Dataset
 from transformers import DataCollatorWithFlattening, Trainer
 
 from hf_compress import (
+    MSE,
     CompressionError,
     CompressionMixin,
     CompressionTrainer,
@@ -17,7 +18,6 @@ from hf_compress import (
     ForwardKL,
     ModelTeacher,
 )
-from hf_compress.distillation.losses.mse import MSE
 from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
 from tests.training.runs import arguments, llama_trainer
 

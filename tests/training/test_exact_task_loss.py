@@ -61,7 +61,7 @@ HEADS = {
 }
 
 
-def gradients(build, task, label, folder, batch_size, accumulation, cls=CompressionTrainer, **jobs):
+def gradients(build, task, label, folder, batch_size, accumulation, cls=CompressionTrainer, collate=None, **jobs):
     model = build()
     for module in model.modules():  # dropout would draw differently for every split
         if isinstance(module, torch.nn.Dropout):
@@ -86,7 +86,7 @@ def gradients(build, task, label, folder, batch_size, accumulation, cls=Compress
             remove_unused_columns=False,
         ),
         train_dataset=Dataset.from_list(rows),
-        data_collator=_collator(task, model),
+        data_collator=collate or _collator(task, model),
         callbacks=[catcher],
         **jobs,
     )
@@ -173,26 +173,9 @@ def test_unknown_heads_are_divided_by_the_accumulation_steps_and_the_log_says_so
         ids = torch.tensor([[feature["input_ids"][:2], feature["input_ids"][-2:]] for feature in features])
         return {"input_ids": ids, "labels": torch.tensor([feature["labels"] for feature in features])}
 
-    def run(batch_size, accumulation):
-        model = bert(BertForMultipleChoice, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
-        catcher = CatchGradients()
-        CompressionTrainer(
-            model=model,
-            args=arguments(
-                tmp_path,
-                max_steps=1,
-                per_device_train_batch_size=batch_size,
-                gradient_accumulation_steps=accumulation,
-                train_sampling_strategy="sequential",
-                max_grad_norm=0.0,
-                save_strategy="no",
-            ),
-            train_dataset=Dataset.from_list(with_labels(examples("causal_lm"), choices)),
-            data_collator=collate,
-            callbacks=[catcher],
-            pruning=pruning(begin=0, end=1),
-        ).train()
-        return torch.cat([gradient.flatten() for gradient in catcher.gradients.values()])
+    def run(*split):
+        head = (lambda: bert(BertForMultipleChoice, attention_probs_dropout_prob=0.0), "causal_lm", choices)
+        return gradients(*head, tmp_path, *split, collate=collate, pruning=pruning(begin=0, end=1))[0]
 
     with caplog.at_level(logging.WARNING):
         whole, split = run(8, 1), run(2, 4)

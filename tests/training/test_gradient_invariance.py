@@ -19,7 +19,8 @@ class CatchGradients(TrainerCallback):
         self.gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
-def gradients(task, batch_size, accumulation, folder):
+def gradients(task, batch_size, accumulation, folder, logs=None):
+    """Of one step; its log is added to `logs`."""
     student, teacher = student_and_teacher(task)
     student = student.double()
     teacher = teacher.double()
@@ -35,6 +36,7 @@ def gradients(task, batch_size, accumulation, folder):
             max_grad_norm=0.0,
             use_cpu=True,
             save_strategy="no",
+            logging_steps=1,
             report_to="none",
             disable_tqdm=True,
             remove_unused_columns=False,
@@ -47,6 +49,8 @@ def gradients(task, batch_size, accumulation, folder):
         ),
     )
     trainer.train()
+    if logs is not None:
+        logs.append(trainer.state.log_history[0])
     return catcher.gradients
 
 
