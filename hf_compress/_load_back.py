@@ -33,7 +33,7 @@ logger = logging.getLogger(__name__)
 def load_back(model: Any, folder: Path, example: Mapping[str, Any] | None = None, place: Path | None = None) -> str:
     """Refuse a folder that does not hold the model, by the name of the first thing that differs.
 
-    Costs one reading of the files, one loading (memory for the weights as stored, and for the dense ones in the forward)
+    Costs one packing, one reading of the files, one loading (memory for the weights as stored, and for the dense ones in the forward)
     and two forwards of a small batch, on the model's device.
 
     Args:
@@ -53,8 +53,8 @@ def load_back(model: Any, folder: Path, example: Mapping[str, Any] | None = None
     compare_files(folder, on_disk(model, meant), place)
     compare_config(folder, model, place)
     fresh = load_fresh(model, folder, place)
+    widened = compare_loaded(fresh, loaded_tensors(model, meant), place)
     del meant
-    widened = compare_loaded(fresh, loaded_tensors(model), place)
     outputs = compare_outputs(model, fresh, example, place, widened)
     sentence = f"{place} loads as {type(model).__name__}, every tensor as written; {outputs}"
     logger.info(sentence)
@@ -68,10 +68,10 @@ def meant_tensors(model: Any) -> dict[str, Tensor]:
     return dict(model.state_dict() if packed is None else packed)
 
 
-def loaded_tensors(model: Any) -> dict[str, Tensor]:
+def loaded_tensors(model: Any, meant: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """What plain transformers makes of that checkpoint: the same, or dense weights where its config says so."""
     quantizer: Any = getattr(model, "hf_quantizer", None)
-    return dict(quantizer.loaded_state(model)) if hasattr(quantizer, "loaded_state") else meant_tensors(model)
+    return dict(quantizer.loaded_state(model, meant) if hasattr(quantizer, "loaded_state") else meant)
 
 
 def on_disk(model: Any, meant: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -50,9 +50,8 @@ class Serializer(HfQuantizer):
             )
         return packed_state(model), {}
 
-    def loaded_state(self, model: nn.Module) -> dict[str, Tensor]:
+    def loaded_state(self, model: nn.Module, packed: dict[str, Tensor]) -> dict[str, Tensor]:
         """The tensors that plain transformers makes of that checkpoint: packed, or dense where the settings say so."""
-        packed = packed_state(model)
         return dense_state(model, packed) if self.dense_on_load else packed
 
     def is_serializable(self) -> bool:
