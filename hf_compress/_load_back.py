@@ -33,8 +33,8 @@ logger = logging.getLogger(__name__)
 def load_back(model: Any, folder: Path, example: Mapping[str, Any] | None = None, place: Path | None = None) -> str:
     """Refuse a folder that does not hold the model, by the name of the first thing that differs.
 
-    Costs one packing, one reading of the files, one loading (memory for the weights as stored, and for the dense ones in the forward)
-    and two forwards of a small batch, on the model's device.
+    Costs one packing, one reading of the files, one loading (memory for the weights as stored, and for the dense ones in
+    the forward) and two forwards of a small batch, on the model's device.
 
     Args:
         model: a transformers model, dense or converted, as it was when `folder` was written; only read.
