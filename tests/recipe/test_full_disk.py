@@ -8,6 +8,8 @@ import pytest
 from hf_compress.training.trainer import CompressionTrainer
 from tests.recipe.test_resumed_runs import load
 
+pytestmark = pytest.mark.slow
+
 
 def mount(*options):
     return subprocess.run(["mount", *map(str, options)], capture_output=True, text=True).returncode == 0
@@ -58,7 +60,7 @@ def goes_on(call, file, place, straight):
     assert (place / "out" / "compressed" / "model.safetensors").read_bytes() == straight[0]
 
 
-@pytest.mark.parametrize("share", [0.6, *(pytest.param(n / 12, marks=pytest.mark.slow) for n in range(1, 12))])
+@pytest.mark.parametrize("share", [n / 12 for n in range(1, 12)])
 def test_a_full_disk_is_one_sentence_at_whatever_moment_and_the_run_goes_on(share, disk, call, straight, tmp_path):
     size = straight[1]
     place = disk(int(size * share))

@@ -70,9 +70,6 @@ def test_a_model_that_fails_in_16_bits_is_refused_before_the_first_step(tmp_path
     with pytest.raises(CompressionError, match=r"export.*bfloat16.*float32"):
         Recipe.from_plain(recipe(tmp_path, DEBERTA)).run()
     assert tree(tmp_path) == before
-    monkeypatch.undo()
-    fp32 = Recipe.from_plain(recipe(tmp_path, {**DEBERTA, "export.dtype": "float32", "training.max_steps": 2}))
-    assert fp32.run().report is not None
 
 
 def test_every_failure_of_the_line_is_one_sentence_that_leaves_nothing(tmp_path, monkeypatch):

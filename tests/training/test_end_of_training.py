@@ -22,7 +22,9 @@ from tests.training.runs import (
 from tests.training.test_resume import StopAt
 
 
-@pytest.mark.parametrize(("schedule", "accumulation"), [("constant", 1), ("inverse_sqrt", 3), ("linear", 1)])
+@pytest.mark.parametrize(
+    ("schedule", "accumulation"), [("constant", 1), pytest.param("inverse_sqrt", 3, marks=pytest.mark.slow)]
+)
 def test_resuming_at_the_last_step_changes_no_weight(schedule, accumulation, tmp_path):
     """12 steps are no whole number of passes over 32 rows, so the Trainer's loop has batches left."""
     changes = {"lr_scheduler_type": schedule, "gradient_accumulation_steps": accumulation, "max_steps": 5, "save_steps": 5}
@@ -36,8 +38,8 @@ def test_resuming_at_the_last_step_changes_no_weight(schedule, accumulation, tmp
     assert sorted(path.name for path in tmp_path.iterdir()) == ["checkpoint-5"]
 
 
-@pytest.mark.parametrize("changes", [{}, {"save_strategy": "epoch", "eval_strategy": "epoch"}])
-def test_resuming_at_the_last_step_under_epochs_and_evaluations_too(changes, tmp_path):
+def test_resuming_at_the_last_step_under_epochs_and_evaluations_too(tmp_path):
+    changes = {"save_strategy": "epoch", "eval_strategy": "epoch"}
     first = llama_trainer(tmp_path, {"pruning": pruning()}, lr_scheduler_type="constant", max_steps=12, **changes)
     first.train()
     again = llama_trainer(tmp_path, {"pruning": pruning()}, lr_scheduler_type="constant", max_steps=12, **changes)
@@ -46,7 +48,7 @@ def test_resuming_at_the_last_step_under_epochs_and_evaluations_too(changes, tmp
     assert_equal_bits(weights(first.model), weights(again.model))
 
 
-@pytest.mark.parametrize("trainer_for", [llama_trainer, vit_trainer])
+@pytest.mark.parametrize("trainer_for", [pytest.param(llama_trainer, marks=pytest.mark.slow), vit_trainer])
 def test_a_finished_run_is_brought_back_without_training(trainer_for, tmp_path):
     first = trainer_for(tmp_path, everything())
     first.train()
@@ -57,6 +59,7 @@ def test_a_finished_run_is_brought_back_without_training(trainer_for, tmp_path):
     assert_equal_bits(weights(first.finalize()), weights(again.finalize()))
 
 
+@pytest.mark.slow
 def test_a_finished_run_comes_back_with_its_best_weights_wherever_its_folder_is(tmp_path):
     jobs = {"distillation": distillation()}
     changes = {"load_best_model_at_end": True, "eval_strategy": "steps", "eval_steps": 3}
@@ -115,7 +118,7 @@ class Stream(IterableDataset):
         return iter(text_rows(count=16))
 
 
-@pytest.mark.parametrize(("stop", "exact"), [(3, True), (6, False)])
+@pytest.mark.parametrize(("stop", "exact"), [pytest.param(3, True, marks=pytest.mark.slow), (6, False)])
 def test_a_stream_is_resumed_exactly_in_its_first_pass_and_behind_it_the_run_says_so(stop, exact, tmp_path, caplog):
     def trainer(folder, callbacks=()):
         model = tiny_llama(seed=0)
