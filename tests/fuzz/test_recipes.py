@@ -60,7 +60,8 @@ def starts(folder):
         yield parse_yaml(file.read_text(encoding="utf-8"), str(file))
     for page in sorted((ROOT / "docs").glob("*.md")):
         for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.S | re.M):
-            yield parse_yaml(block, str(page))
+            for document in re.split(r"^---\n", block, flags=re.M):
+                yield parse_yaml(document, str(page))
 
 
 def check(file):
