@@ -31,8 +31,8 @@ def finalize_model(trainer: Any, dtype: str) -> nn.Module:
             "the model is already finalized; save it with save_compressed (with quantization) or save_dense, or load the"
             " last checkpoint to train on"
         )
+    check_finite(model, dtype)  # NaN where a zero should be is NaN first
     trainer.progress.check(model, trainer.state)
-    check_finite(model, dtype)
     cast_weights(model, dtype)
     if trainer.quantization is not None:
         convert(model)
