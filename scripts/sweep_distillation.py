@@ -34,7 +34,7 @@ os.environ.setdefault("TQDM_DISABLE", "1")
 import torch
 from _tiny_models import KINDS, CannotBuildError, build, reason
 from torch import Tensor, nn
-from transformers import Trainer, TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments, default_data_collator
 from transformers.models.auto import modeling_auto
 
 from hf_compress import CompressionTrainer, Distillation, ForwardKL
@@ -73,11 +73,13 @@ def heads() -> list[tuple[str, str, str]]:
 
 def rows_for(model: nn.Module) -> list[dict[str, Tensor]]:
     """Two rows with labels; the second has one label less."""
+    config: Any = model.config
     batch = probe_inputs(model)
+    if getattr(config, "is_encoder_decoder", False) and getattr(config, "decoder_start_token_id", None) is None:
+        config.decoder_start_token_id = 0  # every released checkpoint has one
     if batch is None:
         raise CannotBuildError("the config does not say what the forward takes")
     kind = task_kind(model)
-    config: Any = model.config
     if kind == "single_label":
         batch["labels"] = torch.tensor([0, config.num_labels - 1])
     else:
@@ -109,6 +111,15 @@ def still(model: nn.Module) -> nn.Module:
     return model
 
 
+def divergence(trainer: Any) -> float:
+    """Of the student from its frozen copy, in evaluation mode, in which both compute the same."""
+    batch = default_data_collator(trainer.train_dataset)
+    trainer.model.eval()
+    with torch.no_grad():
+        sums = trainer._distillation_step._sums_of(trainer, trainer.model, batch)[0]
+    return float(sums.distilled)
+
+
 def train(cls: Any, built: nn.Module, split: tuple[int, int], folder: str, **jobs: Any) -> tuple[Any, Tensor]:
     """(trainer, gradient of the one step)."""
     model = copy.deepcopy(built)
@@ -133,6 +144,7 @@ def train(cls: Any, built: nn.Module, split: tuple[int, int], folder: str, **job
         callbacks=[gradient],
         **jobs,
     )
+    trainer.first = divergence(trainer) if "distillation" in jobs else 0.0
     trainer.train()
     return trainer, gradient.value
 
@@ -161,14 +173,13 @@ def measure(kind: str, model_type: str, class_name: str) -> dict[str, Any]:
             trainer, _ = train(
                 CompressionTrainer,
                 model,
-                (1, 2),
+                (2, 1) if kind.startswith(("image c", "video")) else (1, 2),  # batch statistics need two rows
                 folder,
                 distillation=Distillation(losses=[(0.5, ForwardKL())]),
             )
-            first = trainer.state.log_history[0]
             row["outcome"] = "trains*" if any("distilled with" in note for note in notes) else "trains"
-            if first["distillation_loss"] > 1e-6:
-                row["outcome"], row["why"] = "failed", f"divergence {first['distillation_loss']} of identical weights"
+            if trainer.first > 1e-6:
+                row["outcome"], row["why"] = "failed", f"divergence {trainer.first} of identical weights"
         except CompressionError as error:
             row["outcome"], row["why"] = "refused", str(error)
         except CannotBuildError as error:

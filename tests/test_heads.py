@@ -1,6 +1,6 @@
 import pytest
 import torch
-from transformers import BertConfig, BertForMaskedLM
+from transformers import BertConfig, BertForMaskedLM, XLMConfig, XLMWithLMHeadModel
 
 from hf_compress._heads import base_model, loss_type, predicts_tokens, shifts_labels
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_t5, tiny_vit
@@ -33,6 +33,8 @@ def test_transducers_and_other_models_that_no_list_of_language_models_names_have
             return self.loss_function(labels)
 
     assert loss_type(NemotronAsrForRNNT()) is None and not shifts_labels(NemotronAsrForRNNT())
+    xlm = XLMWithLMHeadModel(XLMConfig(vocab_size=64, emb_dim=32, n_layers=1, n_heads=4))
+    assert loss_type(xlm) is None and not shifts_labels(xlm)
 
 
 # peft 0.21 itself still reads the old name

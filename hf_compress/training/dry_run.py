@@ -72,6 +72,8 @@ def rehearse_task_loss(trainer: Any, task_loss: ExactTaskLoss) -> ExactTaskLoss 
             reason = "it weighs its rows or adds terms of its own"
         except Exception as error:  # the head may still train by its own loss
             reason = reason_of(error)
+    if not task_loss.hands_on:
+        trainer.model_accepts_loss_kwargs = False  # the Trainer then divides by the accumulation steps
     name = type(trainer.model).__name__
     logger.warning("%s keeps its own loss (%s); micro-batches count alike, however many labels they have", name, reason)
     return None

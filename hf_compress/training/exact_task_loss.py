@@ -55,7 +55,7 @@ class ExactTaskLoss:
     """
 
     def __init__(self, student: nn.Module) -> None:
-        self._hands_on = hands_on_items(student)
+        self.hands_on = hands_on_items(student)
         self._student = Answers(student)
 
     @classmethod
@@ -108,7 +108,7 @@ class ExactTaskLoss:
         if not isinstance(labels, Tensor):
             return None
         kind = task_kind(student, labels)
-        return None if self._hands_on and kind not in ("multi_label", "regression") else kind
+        return None if self.hands_on and kind not in ("multi_label", "regression") else kind
 
     def _total(self, trainer: Any, model: nn.Module, inputs: dict[str, Any], kind: Kind) -> tuple[Tensor, Tensor, Any]:
         """(sum of the task losses, items, outputs)."""

@@ -161,7 +161,7 @@ def test_a_head_with_terms_of_its_own_keeps_them_and_the_log_says_so(tmp_path, c
             4,
             pruning=pruning(begin=0, end=1),
         )
-    assert trainer._own_loss is None
+    assert trainer._own_loss is None and not trainer.model_accepts_loss_kwargs
     assert "WeighingForImageClassification keeps its own loss" in caplog.text
 
 
