@@ -15,6 +15,12 @@ SCALARS = {str: "text", int: "a whole number", float: "a number", bool: "true or
 _CONTAINERS = {list: "a list", tuple: "a list", dict: "a mapping"}
 
 
+def shown(value: Any) -> str:
+    """A value as an error message quotes it, however long it is."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def describe(value: Any) -> str:
     """A value as an error message shows it, with its kind."""
     if value is None:
@@ -24,9 +30,7 @@ def describe(value: Any) -> str:
     for container, name in _CONTAINERS.items():
         if isinstance(value, container):
             return name
-    text = repr(value)
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
-    return f"{shown} ({SCALARS.get(type(value), type(value).__name__)})"
+    return f"{shown(value)} ({SCALARS.get(type(value), type(value).__name__)})"
 
 
 def kind(annotation: Any) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
+from hf_compress._kinds import shown
 from hf_compress._safetensors import open_safetensors
 from hf_compress.merging.lora_parameters import is_parameters
 from hf_compress.merging.lora_scale import CONFIG, pattern_value, scale_of
@@ -202,25 +203,27 @@ def _read_config(file: Path) -> dict[str, Any]:
 
 def _check_config(config: dict[str, Any], place: str) -> None:
     if config.get("peft_type") != "LORA":
-        raise CompressionError(f"{place}: peft_type is {config.get('peft_type')!r}; only LORA adapters can be merged")
+        raise CompressionError(f"{place}: peft_type is {shown(config.get('peft_type'))}; only LORA adapters can be merged")
     for field, meaning in _REFUSED.items():
         if config.get(field):
             raise CompressionError(
-                f"{place}: {field}={config[field]!r}: this adapter {meaning}, which is not base + scale * B @ A;"
+                f"{place}: {field}={shown(config[field])}: this adapter {meaning}, which is not base + scale * B @ A;"
                 " merge it with PEFT"
             )
     initialization = config.get("init_lora_weights")
     if isinstance(initialization, str) and initialization.lower().startswith(_CHANGES_BASE):
         raise CompressionError(
-            f"{place}: init_lora_weights={initialization!r} changed the base when training began; save the adapter with"
+            f"{place}: init_lora_weights={shown(initialization)} changed the base when training began; save the adapter with"
             " PEFT's save_pretrained(path_initial_model_for_weight_conversion=...) first"
         )
     rank = config.get("r")
     if not isinstance(rank, int) or rank < 1:
-        raise CompressionError(f"{place}/{CONFIG}: r={rank!r} is no rank; it must be an integer of at least 1")
+        raise CompressionError(f"{place}/{CONFIG}: r={shown(rank)} is no rank; it must be an integer of at least 1")
     for field in ("rank_pattern", "alpha_pattern"):
         if not isinstance(config.get(field) or {}, dict):
-            raise CompressionError(f"{place}/{CONFIG}: {field}={config[field]!r} is no mapping; write module name: number")
+            raise CompressionError(
+                f"{place}/{CONFIG}: {field}={shown(config[field])} is no mapping; write module name: number"
+            )
     targets = config.get("target_parameters") or []
     if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
         raise CompressionError(f"{place}/{CONFIG}: target_parameters={targets!r} is no list of names; write one")
