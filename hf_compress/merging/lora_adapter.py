@@ -213,8 +213,8 @@ def _check_config(config: dict[str, Any], place: str) -> None:
     initialization = config.get("init_lora_weights")
     if isinstance(initialization, str) and initialization.lower().startswith(_CHANGES_BASE):
         raise CompressionError(
-            f"{place}: init_lora_weights={shown(initialization)} changed the base when training began; save the adapter with"
-            " PEFT's save_pretrained(path_initial_model_for_weight_conversion=...) first"
+            f"{place}: init_lora_weights={shown(initialization)} changed the base when training began; save the adapter"
+            " with PEFT's save_pretrained(path_initial_model_for_weight_conversion=...) first"
         )
     rank = config.get("r")
     if not isinstance(rank, int) or rank < 1:
