@@ -280,11 +280,19 @@ def _runs_in_float32(model: Any, inputs: Mapping[str, Any]) -> bool:
 
 @contextlib.contextmanager
 def _evaluating(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode in the block; afterwards every module is in the mode it was in."""
+    """Evaluation mode in the block, and no weight that asks for a gradient; afterwards all is as it was.
+
+    torch adds up a product in another order where a weight asks for a gradient, also where none is computed.
+    """
     training = [module for module in model.modules() if module.training]
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     model.eval()
+    for parameter in trained:
+        parameter.requires_grad_(False)
     try:
         yield
     finally:
+        for parameter in trained:
+            parameter.requires_grad_(True)
         for module in training:
             module.training = True

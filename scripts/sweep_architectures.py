@@ -146,12 +146,15 @@ def cell(dense: Any, scheme: str, dtype: str) -> tuple[str, str]:
             forward(model).float().square().mean().backward()
             optimizer.step()
             optimizer.zero_grad()
+    if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):  # random weights may diverge
+        model.load_state_dict(dense.state_dict())
     model.eval()
     try:
         cast_weights(model, dtype)
     except CompressionError as error:
         return "refused", str(error)
     try:
+        model.requires_grad_(False)  # torch adds up some products in another order where a weight asks for a gradient
         with torch.no_grad():
             expected = forward(model)
     except Exception as error:
@@ -167,6 +170,8 @@ def cell(dense: Any, scheme: str, dtype: str) -> tuple[str, str]:
             lost = [f"{key} {sorted(map(str, names))[0]}" for key, names in info.items() if names and key.endswith("_keys")]
             if lost:
                 return "failed", f"loads with {'; '.join(lost)}"
+            for parameter in loaded.parameters():
+                parameter.requires_grad_(False)
             with torch.no_grad():
                 found = forward(loaded.eval())
         except Exception as error:

@@ -13,9 +13,10 @@ from torch import nn
 from torch.nn import functional
 from transformers import MixtralConfig, MixtralForCausalLM, PretrainedConfig, PreTrainedModel
 
-from hf_compress import W4A16, CompressionError, Quantization, quantize
+from hf_compress import W4A16, CompressionError, Quantization, quantize, save_compressed
 from hf_compress._load_back import compare_loaded, compare_outputs, load_back, load_fresh, meant_tensors
 from hf_compress._modules import cast_weights
+from hf_compress.quantization.scheme import Scheme
 from hf_compress.quantization.schemes.w8a16 import W8A16
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_t5, tiny_vit
 
@@ -327,3 +328,17 @@ def test_a_replaced_forward_does_not_count(tmp_path):
     model.save_pretrained(tmp_path)
     model.forward = lambda **batch: {"logits": torch.zeros(1)}
     assert "logits equal" in load_back(model, tmp_path)
+
+
+def test_outputs_are_compared_as_if_no_weight_asked_for_a_gradient(tmp_path):
+    """LED hands its layers transposed inputs, whose products torch adds up in another order where a weight is trained."""
+    from transformers import LEDConfig, LEDForConditionalGeneration
+
+    sizes = {"d_model": 64, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 4, "attention_window": 8}
+    sizes |= {"decoder_attention_heads": 4, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "vocab_size": 64}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = LEDForConditionalGeneration(LEDConfig(**sizes, max_encoder_position_embeddings=64)).eval()
+    quantize(model, Quantization(scheme=Scheme.create("W4A8", group_size=16)))
+    save_compressed(model, tmp_path / "model")
+    assert any(parameter.requires_grad for parameter in model.parameters())
