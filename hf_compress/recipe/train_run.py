@@ -120,6 +120,7 @@ def _run(recipe: "Train", folder: RunFolder) -> Result:
     _distributed.barrier()
     dense, dense_s = _dense_stage(plan, folder)
     trainer = _compression_stage(plan, folder, dense)
+    plan.steps = trainer.state.max_steps  # as trained, perhaps by another number of processes
     model = trainer.finalize(dtype=recipe.export.dtype)
     device = trainer.args.device
     if not _leave_process_group():
@@ -178,7 +179,9 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
         return recipe.model, None
     if folder.dense.exists():
         logger.info("the dense model is in %s", folder.dense)
-        return str(folder.dense), _read_seconds(folder.dense)
+        seconds, steps = _read_trained(folder.dense)
+        plan.dense_steps = steps or plan.dense_steps
+        return str(folder.dense), seconds
     logger.info("training the dense model")
     args = build_training(recipe.training_mapping(dense=True))
     model = load_model(plan.task.model_class(), recipe.model, plan.config, args.seed)
@@ -187,19 +190,20 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
     if _distributed.is_main():
         with written_beside(folder.dense) as part:
             write_dense(model, part, plan.processor)
-            (part / _TRAINED).write_text(json.dumps({"train_runtime": trainer.train_s()}) + "\n", encoding="utf-8")
+            trained = {"train_runtime": trainer.train_s(), "global_step": trainer.state.global_step}
+            (part / _TRAINED).write_text(json.dumps(trained) + "\n", encoding="utf-8")
         remove(folder.dense_training)
     _distributed.barrier()
     return str(folder.dense), trainer.train_s()
 
 
-def _read_seconds(dense: Path) -> float | None:
-    """How long a finished dense stage trained, None where it does not say."""
+def _read_trained(dense: Path) -> tuple[float | None, int | None]:
+    """How long a finished dense stage trained, in seconds and steps; None where it does not say."""
     try:
-        seconds = json.loads((dense / _TRAINED).read_text(encoding="utf-8"))["train_runtime"]
-        return None if seconds is None else float(seconds)
+        known = json.loads((dense / _TRAINED).read_text(encoding="utf-8"))
+        return float(known["train_runtime"]), int(known["global_step"])
     except (OSError, ValueError, TypeError, KeyError):
-        return None
+        return None, None
 
 
 def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> CompressionTrainer:

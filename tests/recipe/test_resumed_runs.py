@@ -172,6 +172,7 @@ def test_export_makes_the_result_of_a_finished_training_in_another_type(straight
     assert (code, complaints) == (0, []) and "| ours" in out
     report = results.read_report(trained / "out" / "compressed")
     assert report.setting["stored as"] == "float32"
+    assert report.setting["optimizer steps"] == "2 dense, then 4 compressed"
     code, _, complaints = call("export", trained / "out")
     assert code == 2 and "compressed is made already; rename or remove it to make it anew" in complaints[0]
     shutil.rmtree(trained / "out" / "compressed")
@@ -186,6 +187,12 @@ def test_export_works_where_the_folder_was_moved_to(straight, trained):
     result = export_run(moved)
     assert result.folder == moved / "compressed" and not (trained / "out").exists()
     assert (moved / "compressed" / "model.safetensors").read_bytes() == weights(straight)
+
+
+def test_export_says_how_long_was_trained_whatever_number_of_processes_trains_now(trained, monkeypatch):
+    """With epochs the steps of a plan depend on the processes; what was trained is what the checkpoints say."""
+    monkeypatch.setattr("hf_compress.recipe.plan.planned_steps", lambda args, num_examples: 9)
+    assert export_run(trained / "out").report.setting["optimizer steps"] == "2 dense, then 4 compressed"
 
 
 def test_export_of_what_is_no_finished_training_is_refused(trained, tmp_path_factory):
