@@ -224,7 +224,8 @@ def table(file: Path) -> None:
     """Counts per kind, then every row that is not plain."""
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("transformers", "torch"))
-    print(f"Distillation over every head, {datetime.date.today()}, {versions}, CPU; scripts/sweep_distillation.py\n")
+    print(f"Distillation over every head, {datetime.date.today()}, {versions}, CPU; scripts/sweep_distillation.py")
+    print(f"{len(rows)} of {len(heads())} heads tried\n")
     outcomes = ("trains", "trains*", "refused", "failed", "not built")
     print(f"{'kind':26}" + "".join(f"{name:>11}" for name in outcomes) + f"{'stock wrong':>13}{'ours wrong':>12}")
     for kind in HEADS:
