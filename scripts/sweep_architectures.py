@@ -235,8 +235,10 @@ def read(file: Path) -> dict[tuple[str, str, str], dict[str, Any]]:
 def table(before_file: Path, after_file: Path) -> str:
     """Counts, then a line per architecture."""
     before, after = read(before_file), read(after_file)
-    rows = [row for row in architectures() if row in after]
+    every = architectures()
+    rows = [row for row in every if row in after]
     built = [row for row in rows if after[row]["cells"]]
+    both = [row for row in built if before.get(row, {}).get("cells")]
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "compressed-tensors")
     )
@@ -248,6 +250,9 @@ def table(before_file: Path, after_file: Path) -> str:
         f" each; {versions}; {datetime.datetime.now(datetime.UTC).date().isoformat()};",
         "`python scripts/sweep_architectures.py`, whose head says what the words mean. Before and after; failed must be 0.",
         "",
+        f"Measured: {len(rows)} of {len(every)} classes; both counts are over the {len(both)} that were measured before and"
+        " after.",
+        "",
         "| scheme, stored as | " + " | ".join(f"{word} before | after" for word in ORDER) + " |",
         "|---|" + "--:|" * (2 * len(ORDER)),
     ]
@@ -255,8 +260,9 @@ def table(before_file: Path, after_file: Path) -> str:
     for name in names:
         counts = {}
         for label, records in (("before", before), ("after", after)):
-            cells = [records[row]["cells"].get(name) for row in built if row in records and records[row]["cells"]]
-            counts[label] = collections.Counter(found[0] for found in cells if found)
+            measured = [row for row in both if name in before[row]["cells"] and name in after[row]["cells"]]
+            cells = [records[row]["cells"][name] for row in measured]
+            counts[label] = collections.Counter(found[0] for found in cells)
             totals[label] += counts[label]
         lines.append(f"| {name} | " + " | ".join(f"{counts['before'][w]} | {counts['after'][w]}" for w in ORDER) + " |")
     lines.append("| all | " + " | ".join(f"{totals['before'][w]} | {totals['after'][w]}" for w in ORDER) + " |")
