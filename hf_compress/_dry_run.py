@@ -150,7 +150,7 @@ def failure(model: nn.Module) -> str | None:
     reasons = []
     for batch in _probes(model):
         try:
-            with torch.no_grad():
+            with torch.no_grad(), _OneType():
                 model(**batch)
         except Exception as error:  # what a forward refuses it refuses in its own way
             reasons.append(" ".join(str(error).split())[:200] or type(error).__name__)
@@ -171,6 +171,19 @@ def _probes(model: Any) -> Iterator[dict[str, Any]]:
         if masked and "input_ids" in batch:
             batch["attention_mask"] = torch.ones_like(batch["input_ids"])
         yield batch
+
+
+class _OneType(TorchFunctionMode):
+    """Refuses products of two types as the CPU does; the meta device lets some pass."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        name = getattr(func, "__name__", "")
+        if name in ("linear", "addmm", "mm", "layer_norm"):
+            kinds = [tensor.dtype for tensor in _tensors((args, kwargs)) if tensor.is_floating_point()]
+            widened = len(set(kinds)) > 1 and (name != "layer_norm" or kinds[0] == torch.float32)
+            if widened and not torch.is_autocast_enabled("cpu"):
+                raise TypeError(f"{name} of {kinds[0]} and {kinds[1]}".replace("torch.", ""))
+        return func(*args, **(kwargs or {}))
 
 
 class _Watcher(TorchFunctionMode):
