@@ -25,6 +25,7 @@ from hf_compress._errors import reason_of
 from hf_compress._modules import cast_weights
 from hf_compress._probe import probe_inputs
 from hf_compress._quiet import quiet
+from hf_compress._rounded_buffers import in_place_of, rounded_buffers
 from hf_compress._stored import WRITE_AGAIN, compare_files, compare_tensor, distance, refuse, same_bits, type_name
 
 logger = logging.getLogger(__name__)
@@ -203,6 +204,15 @@ def compare_outputs(
             other = _outputs(fresh.to(model.device) if not hasattr(fresh, "hf_device_map") else fresh, inputs)
     except Exception as error:  # whatever its forward raises, nobody can use it
         refuse(place, f"the loaded checkpoint does not run ({_said(error)}); {_other_storage(model)}")
+    rounded = rounded_buffers(model, fresh)
+    if rounded:
+        logger.warning(
+            "%s of the model in memory was rounded to %s by a cast; loading computes it anew, and more exactly",
+            next(iter(rounded)),
+            type_name(model.dtype),
+        )
+        with in_place_of(model, rounded):
+            own = _outputs(model, inputs)
     for name, value in own.items():
         if name not in other or not same_bits(value, other[name]):
             worst = distance(value, other[name]) if name in other else float("inf")

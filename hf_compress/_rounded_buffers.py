@@ -1,0 +1,35 @@
+"""Buffers that no checkpoint stores: a cast of the whole model rounds them, and loading computes them anew."""
+
+import contextlib
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+
+
+def rounded_buffers(model: nn.Module, fresh: nn.Module) -> dict[str, Tensor]:
+    """Buffers that no checkpoint stores (rotary frequencies) and that a cast of the whole model rounded, as loaded."""
+    stored, own = model.state_dict().keys(), dict(model.named_buffers())
+    return {
+        name: buffer
+        for name, buffer in fresh.named_buffers()
+        if name not in stored
+        and name in own
+        and own[name].dtype != buffer.dtype
+        and own[name].shape == buffer.shape
+        and torch.equal(buffer.to(own[name].dtype), own[name].to(buffer.device))
+    }
+
+
+@contextlib.contextmanager
+def in_place_of(model: nn.Module, buffers: Mapping[str, Tensor]) -> Iterator[None]:
+    """The model with other values in its buffers, and its own again afterwards."""
+    own = dict(model.named_buffers())
+    kept = {name: own[name].data for name in buffers}
+    try:
+        for name, value in buffers.items():
+            own[name].data = value.to(own[name].device)
+        yield
+    finally:
+        for name, value in kept.items():
+            own[name].data = value
