@@ -208,8 +208,7 @@ def compare_outputs(
     if rounded:
         logger.warning(
             "%s of the model in memory was rounded to %s by a cast; loading computes it anew, and more exactly",
-            next(iter(rounded)),
-            type_name(model.dtype),
+            *(next(iter(rounded)), type_name(model.dtype)),
         )
         with in_place_of(model, rounded):
             own = _outputs(model, inputs)
