@@ -56,7 +56,8 @@ def load_back(model: Any, folder: Path, example: Mapping[str, Any] | None = None
     fresh = load_fresh(model, folder, place)
     widened = compare_loaded(fresh, loaded_tensors(model, meant), place)
     del meant
-    outputs = compare_outputs(model, fresh, example, place, widened)
+    with in_place_of(model, rounded_buffers(model, fresh)):
+        outputs = compare_outputs(model, fresh, example, place, widened)
     sentence = f"{place} loads as {type(model).__name__}, every tensor as written; {outputs}"
     logger.info(sentence)
     return sentence
@@ -204,14 +205,6 @@ def compare_outputs(
             other = _outputs(fresh.to(model.device) if not hasattr(fresh, "hf_device_map") else fresh, inputs)
     except Exception as error:  # whatever its forward raises, nobody can use it
         refuse(place, f"the loaded checkpoint does not run ({_said(error)}); {_other_storage(model)}")
-    rounded = rounded_buffers(model, fresh)
-    if rounded:
-        logger.warning(
-            "%s of the model in memory was rounded to %s by a cast; loading computes it anew, and more exactly",
-            *(next(iter(rounded)), type_name(model.dtype)),
-        )
-        with in_place_of(model, rounded):
-            own = _outputs(model, inputs)
     for name, value in own.items():
         if name not in other or not same_bits(value, other[name]):
             worst = distance(value, other[name]) if name in other else float("inf")

@@ -1,10 +1,13 @@
 """Buffers that no checkpoint stores: a cast of the whole model rounds them, and loading computes them anew."""
 
 import contextlib
+import logging
 from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
+
+logger = logging.getLogger(__name__)
 
 
 def rounded_buffers(model: nn.Module, fresh: nn.Module) -> dict[str, Tensor]:
@@ -23,7 +26,9 @@ def rounded_buffers(model: nn.Module, fresh: nn.Module) -> dict[str, Tensor]:
 
 @contextlib.contextmanager
 def in_place_of(model: nn.Module, buffers: Mapping[str, Tensor]) -> Iterator[None]:
-    """The model with other values in its buffers, and its own again afterwards."""
+    """The model with other values in its buffers, which the log names, and its own again afterwards."""
+    for name in list(buffers)[:1]:
+        logger.warning("%s of the model in memory was rounded by a cast; loading computes it anew, and more exactly", name)
     own = dict(model.named_buffers())
     kept = {name: own[name].data for name in buffers}
     try:

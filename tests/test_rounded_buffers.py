@@ -35,7 +35,7 @@ def test_a_model_that_was_cast_as_a_whole_is_written_and_the_difference_named(sc
     else:
         quantize(model, Quantization(scheme=scheme))
         save_compressed(model, tmp_path / "out")
-    assert "rotary_emb.inv_freq of the model in memory was rounded to bfloat16 by a cast" in caplog.text
+    assert "rotary_emb.inv_freq of the model in memory was rounded by a cast" in caplog.text
     loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     assert loaded.model.rotary_emb.inv_freq.dtype == torch.float32
     assert torch.isfinite(loaded(input_ids=IDS).logits).all()
