@@ -229,9 +229,8 @@ def check_dtype(model: nn.Module, dtype: str) -> torch.dtype | None:
         twin = skeleton(model, target) if target.itemsize < 4 and runs_without_memory(model) else None
         reason = failure(_cast(twin, target)) if twin is not None else ""
     if twin is not None and reason:
-        raise CompressionError(
-            f"{twin.config.model_type} does not run with weights stored in {dtype} ({reason}); store them in float32"
-        )
+        name = twin.config.model_type or type(model).__name__
+        raise CompressionError(f"{name} does not run with weights stored in {dtype} ({reason}); store them in float32")
     return target
 
 

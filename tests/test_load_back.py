@@ -306,7 +306,9 @@ class MixesTypes(ReadsItsWeight):
 
 
 def test_a_model_that_does_not_run_as_it_is_stored_is_refused(tmp_path):
-    model = cast_weights(MixesTypes(PretrainedConfig()), "bfloat16")
+    with pytest.raises(CompressionError, match="MixesTypes does not run with weights stored in bfloat16"):
+        cast_weights(MixesTypes(PretrainedConfig()), "bfloat16")
+    model = MixesTypes(PretrainedConfig()).to(torch.bfloat16)  # past the check
     with pytest.raises(CompressionError, match=r"does not run as it is stored, in bfloat16 .* dtype='float32'"):
         compare_outputs(model, model, None, tmp_path)
 

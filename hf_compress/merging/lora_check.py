@@ -33,7 +33,8 @@ def verify_peft_loads(folder: Path, model: nn.Module, modules: Sequence[str], pl
     stored = {name: tuple(tensor.shape) for name, tensor in load_file(folder / WEIGHTS).items()}
     try:
         with quiet():
-            loaded: Any = PeftModel.from_pretrained(model, folder, low_cpu_mem_usage=True, torch_device="cpu")  # type: ignore[arg-type]
+            options: dict[str, Any] = {"low_cpu_mem_usage": True, "torch_device": "cpu"}
+            loaded: Any = PeftModel.from_pretrained(model, folder, trust_remote_code=False, **options)  # type: ignore[arg-type]
             wanted = get_peft_model_state_dict(loaded, save_embedding_layers=False)
     except Exception as error:  # PEFT and each architecture refuse in their own ways
         reason = " ".join(str(error).split())[:300]

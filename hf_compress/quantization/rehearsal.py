@@ -127,6 +127,7 @@ def problem_of(model: nn.Module, names: Iterable[str], layout: Layout) -> str:
                 state_dict=dict(revert_weight_conversion(model, packed_state(twin))),
                 device_map="meta",
                 output_loading_info=True,
+                trust_remote_code=False,
             )
             info: dict[str, Any] = loaded_with_info[1]
         except Exception as error:  # each architecture refuses in its own way

@@ -90,7 +90,7 @@ training: {{output_dir: {out}, max_steps: 6, per_device_train_batch_size: 2, sav
 """
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", "accelerate"])
+@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("accelerate", marks=pytest.mark.slow)])
 def test_main_job_runs_in_two_processes(launcher, tmp_path):
     sentences = [f"sentence {n} says that {n} times {n} is {n * n} and nothing else follows from it" for n in range(400)]
     data = tmp_path / "train.jsonl"

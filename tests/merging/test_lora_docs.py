@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow  # tests/test_docs.py runs the page too; here its numbers are looked at
 def test_the_example_of_the_page_runs(tmp_path):
     code = re.search(r"```python\n(.*?)```", (ROOT / "docs" / "lora.md").read_text(), re.S)[1]
     environment = {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "PATH": "/usr/bin:/bin", "CUDA_VISIBLE_DEVICES": ""}

@@ -107,7 +107,11 @@ def _collator(task, model):
     return padded
 
 
-@pytest.mark.parametrize("head", HEADS)
+TWINS = ("BERT token classes", "BERT labels", "BART")
+"""Their kinds of rows are tried with another head as well."""
+
+
+@pytest.mark.parametrize("head", [pytest.param(name, marks=[pytest.mark.slow] * (name in TWINS)) for name in HEADS])
 def test_the_gradient_is_the_same_however_the_batch_is_split(head, tmp_path):
     jobs = {"pruning": pruning(begin=0, end=1)}
     reference, _ = gradients(*HEADS[head], tmp_path, *SPLITS[0], **jobs)
