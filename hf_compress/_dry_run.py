@@ -83,22 +83,39 @@ def skeleton(model: nn.Module, dtype: torch.dtype | None = None) -> Any:
 
     Args:
         model: with a config.
-        dtype: the type in which the class is asked to build it; None leaves torch's.
+        dtype: see `build`.
 
     Returns:
         None where the class needs more than a config.
     """
+    return build(type(model), getattr(model, "config", None), dtype, "meta")
+
+
+def build(cls: Any, config: Any, dtype: torch.dtype | None, device: str) -> Any:
+    """A model of a class, in evaluation mode.
+
+    Args:
+        cls: made from a config.
+        config: only read.
+        dtype: the type in which the class is asked to build it; None leaves torch's.
+        device: "meta" costs no memory.
+
+    Returns:
+        None where the class needs more than a config, or refuses this one.
+    """
+    if config is None:
+        return None
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype or before)
     try:
-        config: Any = copy.deepcopy(model.config)
+        config = copy.deepcopy(config)
         if dtype is not None:  # as the loader does, for classes that ask the config
             parts = [getattr(config, key, None) for key in getattr(config, "sub_configs", ())]
             for part in (config, *parts):
                 if part is not None:
                     part.dtype = dtype
-        with torch.device("meta"):
-            return type(model)(config).eval()  # type: ignore[call-arg]
+        with torch.device(device):
+            return cls(config).eval()
     except Exception:  # classes of users take what they like
         return None
     finally:

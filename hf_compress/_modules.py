@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from hf_compress._dry_run import failure, random_state_kept, runs_without_memory, skeleton
 from hf_compress._errors import CompressionError
+from hf_compress._small_twin import small_twin
 
 _OUTER = ("module.", "base_model.model.")
 """Wrappers around the whole model: DDP's and PEFT's."""
@@ -212,7 +213,7 @@ def cast_weights(model: nn.Module, dtype: str) -> nn.Module:
     """
     target = check_dtype(model, dtype)
     if target is not None:
-        _cast(model, target)
+        cast_as_loaded(model, target)
     return model
 
 
@@ -220,21 +221,39 @@ def check_dtype(model: nn.Module, dtype: str) -> torch.dtype | None:
     """The torch type of a name, in which the architecture computes; None for "auto".
 
     Raises:
-        CompressionError: it names no floating torch type, or the architecture mixes it with a type of its own.
+        CompressionError: it names no floating torch type, or one in which the architecture does not run on the CPU.
     """
     if dtype == "auto":
         return None
     target = floating_type(dtype)
-    with random_state_kept():
-        twin = skeleton(model, target) if target.itemsize < 4 and runs_without_memory(model) else None
-        reason = failure(_cast(twin, target)) if twin is not None else ""
-    if twin is not None and reason:
-        name = twin.config.model_type or type(model).__name__
-        raise CompressionError(f"{name} does not run with weights stored in {dtype} ({reason}); store them in float32")
+    if target.itemsize < 4 and getattr(model, "config", None) is not None:
+        with random_state_kept():
+            reason = _refusal(model, target)
+        if reason:
+            raise CompressionError(
+                f"{model_name(model)} does not run with weights stored in {dtype} ({reason}); store them in float32"
+            )
     return target
 
 
-def _cast(model: Any, target: torch.dtype) -> Any:
+def model_name(model: nn.Module) -> str:
+    """The architecture as a message names it: its model type, or its class."""
+    return getattr(getattr(model, "config", None), "model_type", "") or type(model).__name__
+
+
+def _refusal(model: nn.Module, target: torch.dtype) -> str:
+    """Why the architecture does not compute in a type on the CPU; empty where it does, or no batch tells."""
+    twin, whole = small_twin(model, torch.float32)
+    if twin is not None and failure(twin) == "":
+        reason = failure(cast_as_loaded(small_twin(model, target)[0], target)) or ""
+        if reason or whole:
+            return reason
+    del twin
+    return (failure(cast_as_loaded(skeleton(model, target), target)) or "") if runs_without_memory(model) else ""
+
+
+def cast_as_loaded(model: Any, target: torch.dtype) -> Any:
+    """Every tensor in the type in which transformers would load it from weights of this one, in place."""
     persistent = set(model.state_dict())
     kept = _loaded_in_fp32(model, target)
     built = skeleton(model, target) if getattr(model, "config", None) is not None else None

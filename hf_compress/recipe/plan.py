@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
-from hf_compress._modules import check_dtype
 from hf_compress.distillation.correspondence import correspondence
 from hf_compress.distillation.objective import check_kind as check_loss_kind
 from hf_compress.distillation.task_loss import task_kind
 from hf_compress.distillation.teachers.model import ModelTeacher
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import check_model
+from hf_compress.quantization.storage_type import check_storage_type
 from hf_compress.recipe.images import describe_images
 from hf_compress.recipe.labels import order_labels
 from hf_compress.recipe.model_fit import check_kind, check_length, check_vocabulary
@@ -206,7 +206,7 @@ class Plan:
                 with self._collecting("quantization.targets"):
                     check_model(model, recipe.quantization)
             with self._collecting("export.dtype"):
-                check_dtype(model, recipe.export.dtype)
+                check_storage_type(model, recipe.quantization, recipe.export.dtype)
             if recipe.distillation is not None:
                 with self._collecting("distillation.losses"):
                     check_loss_kind(recipe.distillation, task_kind(model), type(model).__name__)

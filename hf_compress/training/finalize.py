@@ -11,9 +11,10 @@ from hf_compress._distributed import world_size
 from hf_compress._errors import CompressionError
 from hf_compress._finite import check_finite
 from hf_compress._load_back import load_back
-from hf_compress._modules import cast_weights
+from hf_compress._modules import cast_as_loaded
 from hf_compress._safetensors import weight_files
 from hf_compress.quantization.qat import convert
+from hf_compress.quantization.storage_type import check_storage_type
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,9 @@ def finalize_model(trainer: Any, dtype: str) -> nn.Module:
         )
     check_finite(model, dtype)  # NaN where a zero should be is NaN first
     trainer.progress.check(model, trainer.state)
-    cast_weights(model, dtype)
+    target = check_storage_type(model, trainer.quantization, dtype)
+    if target is not None:
+        cast_as_loaded(model, target)
     if trainer.quantization is not None:
         convert(model)
     trainer.finalized_model = model

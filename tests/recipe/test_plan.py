@@ -46,6 +46,7 @@ FRESH = {
 def test_check_takes_the_fresh_models_that_run_takes(architecture, tmp_path):
     config = {"model_type": architecture, **FRESH[architecture]} if FRESH[architecture] else None
     changes = {"task": "sequence_classification", "pruning": DROP, "quantization": DROP}
+    changes["export.dtype"] = "float32"  # XLNet does not run in 16 bits
     changes |= {} if config is None else {"model": {"config": config}}
     full, fast = plan(tmp_path, changes), plan(tmp_path, changes, with_examples=False)
     for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"):
@@ -66,6 +67,32 @@ def test_every_problem_is_in_one_refusal(tmp_path):
         plan(tmp_path, {"data.text": "txt", "quantization.targets": ["Linar"]})
     assert [problem.path for problem in refusal.value.problems] == ["data.text", "quantization.targets"]
     assert len(str(refusal.value).splitlines()) == 2
+
+
+DEBERTA = {"model_type": "deberta", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1}
+DEBERTA |= {"num_attention_heads": 4, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]}
+CTRL = {"model_type": "ctrl", "n_embd": 32, "n_layer": 1, "n_head": 4, "dff": 64, "n_positions": 64}
+SIXTEEN_BITS = {
+    "deberta": (
+        {"task": "sequence_classification", "model": {"config": DEBERTA}},
+        "deberta does not run with weights stored in bfloat16",
+    ),
+    "ctrl": (
+        {"model": {"config": CTRL}, "quantization": {"scheme": "W8A8"}},
+        "ctrl does not run quantized with weights stored in bfloat16",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SIXTEEN_BITS)
+def test_a_fresh_model_that_does_not_run_in_the_default_storage_type_is_refused_by_check(tmp_path, name):
+    changes, words = SIXTEEN_BITS[name]
+    with pytest.raises(RecipeError) as refusal:
+        plan(tmp_path, changes, with_examples=False)
+    (problem,) = refusal.value.problems
+    assert problem.path == "export.dtype"
+    assert problem.message.startswith(words) and problem.message.endswith("; store them in float32")
+    assert plan(tmp_path, {**changes, "export.dtype": "float32"}, with_examples=False).problems == []
 
 
 def test_a_refusal_says_its_path_or_has_none():
