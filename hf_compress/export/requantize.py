@@ -67,7 +67,9 @@ def quantization_of(config: Mapping[str, Any]) -> Quantization:
             "config.json has no compressed-tensors quantization_config, so there is no scheme to take over"
         )
     settings = QuantizationConfig.model_validate(dict(data))
-    groups = list(settings.config_groups.values())
+    ignore = tuple(settings.ignore or ())
+    # A group of which everything is ignored quantizes nothing: the export marks dense experts by one, and writes it again.
+    groups = [group for group in settings.config_groups.values() if not set(group.targets) <= set(ignore)]
     if len(groups) != 1:
         raise CompressionError(
             f"quantization_config has {len(groups)} groups, and one scheme for the whole model is supported; quantize the"
@@ -82,7 +84,7 @@ def quantization_of(config: Mapping[str, Any]) -> Quantization:
             except CompressionError:  # a group size for a preset without groups
                 continue
             if _same(ours.weights, group.weights) and _same(ours.input_activations, group.input_activations):
-                return Quantization(scheme=scheme, targets=tuple(group.targets), ignore=tuple(settings.ignore or ()))
+                return Quantization(scheme=scheme, targets=tuple(group.targets), ignore=ignore)
     raise CompressionError(
         f"the members' scheme ({group.weights.num_bits}-bit {group.weights.type}, {group.weights.strategy}) is none of"
         f" {', '.join(Scheme.available())}; quantize the merged model with quantize() and one of these"

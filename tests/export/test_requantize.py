@@ -6,8 +6,16 @@ import math
 import pytest
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    MixtralConfig,
+    MixtralForCausalLM,
+    Qwen3MoeConfig,
+    Qwen3MoeForCausalLM,
+)
 
+from hf_compress import Member, Merge, merge
 from hf_compress._errors import CompressionError
 from hf_compress.export.compressed_tensors import save_compressed
 from hf_compress.export.requantize import expected_error, quantization_of, requantize
@@ -15,6 +23,7 @@ from hf_compress.merging.quantized_source import DequantizedSource
 from hf_compress.merging.source import open_source
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.ptq import quantize
+from hf_compress.quantization.qat import prepare
 from hf_compress.quantization.scheme import Scheme
 from tests.tiny import tiny_llama, tiny_tokenizer
 
@@ -96,3 +105,57 @@ def test_dense_configs_and_foreign_schemes_are_refused(tmp_path):
     (tmp_path / "out").mkdir()
     with pytest.raises(CompressionError, match="out exists already"):
         requantize(tmp_path / "merged", tmp_path / "out", config)
+
+
+SMALL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+SMALL |= {"num_key_value_heads": 2}
+QWEN = {"head_dim": 8, "num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}
+EXPERTS = {
+    "mixtral": lambda: MixtralForCausalLM(MixtralConfig(**SMALL, num_local_experts=4)),
+    "qwen3_moe": lambda: Qwen3MoeForCausalLM(Qwen3MoeConfig(**SMALL, **QWEN)),
+}
+
+
+def _mixture(kind, seed):
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return EXPERTS[kind]().eval()
+
+
+@torch.no_grad()
+def _logits(model):
+    return model(input_ids=torch.arange(3, 19).reshape(2, 8)).logits
+
+
+@pytest.mark.parametrize(("kind", "name"), [("mixtral", "W4A16"), ("qwen3_moe", "W8A8"), ("mixtral", "FP8_DYNAMIC")])
+def test_mixtures_of_experts_are_merged_and_quantized_again(tmp_path, kind, name):
+    quantization = Quantization(scheme=Scheme.create(name, group_size=SCHEMES[name]))
+    for seed, label in enumerate(("one", "two")):
+        _mixture(kind, seed).save_pretrained(tmp_path / "trained" / label)
+        model = AutoModelForCausalLM.from_pretrained(tmp_path / "trained" / label)
+        quantize(model, quantization)
+        save_compressed(model, tmp_path / label)
+    members = [Member(str(tmp_path / label), name=label) for label in ("one", "two")]
+    merge(Merge(members=members, quantized="dense"), tmp_path / "dense")
+    merge(Merge(members=members, quantized="requantize"), tmp_path / "out")
+    reference = AutoModelForCausalLM.from_pretrained(tmp_path / "dense").eval()
+    prepare(reference, quantization)
+    loaded, info = AutoModelForCausalLM.from_pretrained(tmp_path / "out", output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"] and not info["mismatched_keys"]
+    assert torch.equal(_logits(loaded.eval()), _logits(reference))
+    configs = [json.loads((tmp_path / place / "config.json").read_text()) for place in ("one", "out")]
+    one, out = (config["quantization_config"] for config in configs)
+    assert one["config_groups"] == out["config_groups"] and one["ignore"] == out["ignore"]
+    assert ("group_dense_experts" in out["config_groups"]) == (name != "FP8_DYNAMIC")
+    assert quantization_of(configs[1]).scheme == quantization.scheme
+
+
+def test_two_schemes_in_one_model_are_refused(tmp_path):
+    _member(tmp_path / "one", "W8A8", 0)
+    config = json.loads((tmp_path / "one" / "config.json").read_text())
+    groups = config["quantization_config"]["config_groups"]
+    groups["group_1"] = {**groups["group_0"], "targets": ["re:.*down_proj"]}
+    with pytest.raises(CompressionError, match="has 2 groups, and one scheme for the whole model is supported"):
+        quantization_of(config)
+    config["quantization_config"]["ignore"].append("re:.*down_proj")
+    assert quantization_of(config).scheme == Scheme.create("W8A8")
