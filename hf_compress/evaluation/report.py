@@ -45,6 +45,7 @@ class Report:
         rows: dense first.
         setting: data, hardware, versions, date.
         reach: how much of the model was compressed, and what was left, a sentence each.
+        loading: what the result asks of those who load it; empty for nothing.
     """
 
     title: str
@@ -53,6 +54,7 @@ class Report:
     rows: tuple[Row, ...]
     setting: dict[str, Any]
     reach: tuple[str, ...] = ()
+    loading: str = ""
 
     def to_plain(self, full: bool = True) -> dict[str, Any]:
         """The content of report.json."""
@@ -100,13 +102,14 @@ def to_markdown(report: Report) -> str:
     """The content of report.md; refers to report.png beside it."""
     setting = "\n".join(f"- {key}: {value}" for key, value in report.setting.items())
     reach = "".join(f"The last row: {sentence}.\n" for sentence in report.reach)
+    loading = f"To load the last row: {report.loading}.\n" if report.loading else ""
     return (
         f"# {report.title}\n\n{table(report)}\n\n![{report.metric} against size](report.png)\n\n"
         f"{reach}Every row was written to disk, loaded again with plain transformers and measured on the test split.\n"
         "Sparsity is the share of exact zeros in the pruned layers before rounding to the quantized grid; rounding adds"
         " more.\nThe last row goes on training from the first row's weights: where it is better than dense, the extra steps"
         " did\nthat, not the compression.\n"
-        f"{RUNTIMES}\n\n## Setting\n\n{setting}\n"
+        f"{RUNTIMES}\n{loading}\n## Setting\n\n{setting}\n"
     )
 
 

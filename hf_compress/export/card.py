@@ -62,6 +62,7 @@ def render_card(manifest: dict[str, Any], table: str) -> str:
     fresh = "It starts from fresh weights" + (" that the same run trained." if manifest["task"] else ".")
     source = f"It starts from `{base}`." if base else fresh
     recipe = write_yaml(manifest["recipe"], width=80)
+    loading = f"Mind: {report['loading']}.\n" if report.get("loading") else ""
     return f"""---
 {front.to_yaml()}
 ---
@@ -82,7 +83,7 @@ A compressed model. {source} {_quality(report)}
 
 Quantized weights need the package `compressed-tensors` beside transformers; hf_compress itself is not needed.
 {RUNTIMES}
-
+{loading}
 ## What was done
 
 {done}

@@ -73,7 +73,8 @@ def _usage(manifest: dict[str, Any]) -> str:
     if manifest["processor"]:
         lines.append('processor = AutoProcessor.from_pretrained("<this repository or folder>")')
     names = ", ".join(sorted([model, *["AutoProcessor"] * manifest["processor"]]))
-    packed = "requantized" in manifest["reports"]
+    packed = manifest["reports"].get("requantized")
     needs = "\nIts quantized weights need the package `compressed-tensors` beside transformers.\n" if packed else ""
+    needs += f"Mind: {packed['loading']}.\n" if packed and packed.get("loading") else ""
     code = "\n".join(lines)
     return f"## Use\n\n```python\nfrom transformers import {names}\n\n{code}\n```\n{needs}\n"

@@ -16,7 +16,7 @@ from hf_compress.merging.quantized_source import DequantizedSource
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.ptq import quantize
-from hf_compress.quantization.qat import check_model
+from hf_compress.quantization.qat import check_model, loading_advice
 from hf_compress.quantization.scheme import Scheme
 
 if TYPE_CHECKING:
@@ -33,12 +33,14 @@ class Requantized:
         overall: the same over all quantized weights together.
         members: label -> the rounding error its own quantization is expected to have, |Q(V) - V| / |V| for its unknown
             original V, from its scales: a uniform error has the variance step^2 / 12.
+        loading: what the result asks of those who load it; empty for nothing.
     """
 
     scheme: str
     layers: Mapping[str, float]
     overall: float
     members: Mapping[str, float] = field(default_factory=dict)
+    loading: str = ""
 
     def to_plain(self, full: bool = True) -> dict[str, Any]:
         """For the manifest."""
@@ -46,6 +48,7 @@ class Requantized:
             "scheme": self.scheme,
             "relative_error": self.overall,
             "members_expected_error": dict(self.members),
+            **({"loading": self.loading} if self.loading else {}),
             **({"layers": dict(self.layers)} if full else {}),
         }
 
@@ -122,6 +125,7 @@ def requantize(
         layers={name: _relative(*pair) for name, pair in errors.items()},
         overall=_relative(sum(error for error, _ in errors.values()), sum(size for _, size in errors.values())),
         members={label: expected_error(source) for label, source in (members or {}).items()},
+        loading=loading_advice(model),
     )
 
 

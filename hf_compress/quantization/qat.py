@@ -153,13 +153,23 @@ def announce(model: nn.Module) -> None:
         return
     found = quantized_coverage(model)
     logger.log(logging.INFO if found.share >= 0.5 else logging.WARNING, "%s", found.sentence("quantized"))
-    schemes = [module.qat_scheme for module in model.modules() if isinstance(module, FakeQuantizedLinear)]
+    advice = loading_advice(model)
+    if advice:
+        logger.warning("%s", advice)
+
+
+def loading_advice(model: nn.Module) -> str:
+    """What a prepared or converted model asks of those who load it; empty where it asks nothing."""
     couple = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
-    if couple and any(scheme.input_activations is not None for scheme in schemes):
-        logger.warning(
-            "transformers unpacks a scheme with quantized activations in the first forward of the whole model, and"
-            " generate() calls the encoder before it: after loading, call model(...) once before generate()"
-        )
+    schemes = (
+        getattr(module, "qat_scheme", None) or getattr(module, "quantization_scheme", None) for module in model.modules()
+    )
+    if not couple or all(scheme is None or scheme.input_activations is None for scheme in schemes):
+        return ""
+    return (
+        "transformers unpacks a scheme with quantized activations in the first forward of the whole model, and generate()"
+        " calls the encoder before it: after loading, call model(...) once before generate()"
+    )
 
 
 def set_enabled(model: nn.Module, enabled: bool) -> None:

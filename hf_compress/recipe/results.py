@@ -17,6 +17,7 @@ from hf_compress.export.compressed_tensors import write_compressed
 from hf_compress.export.dense import write_dense
 from hf_compress.pruning.prune import prune
 from hf_compress.quantization.ptq import quantize
+from hf_compress.quantization.qat import loading_advice
 from hf_compress.recipe.documents import describe_machine, describe_methods, write_documents
 from hf_compress.recipe.models import load_model
 from hf_compress.recipe.run_folder import RunFolder
@@ -62,6 +63,7 @@ def publish_folder(
             rows=tuple(rows),
             setting=_setting(plan, device),
             reach=describe_reach(model, recipe.pruning),
+            loading=loading_advice(model),
         )
         write_documents(
             report,

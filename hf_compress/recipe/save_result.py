@@ -23,6 +23,7 @@ from hf_compress.export.compressed_tensors import write_compressed
 from hf_compress.export.dense import write_dense
 from hf_compress.pruning.prune import prune
 from hf_compress.quantization.ptq import quantize
+from hf_compress.quantization.qat import loading_advice
 from hf_compress.recipe.documents import describe_machine, describe_methods, write_documents
 from hf_compress.recipe.measure import Measure
 from hf_compress.training.mixin import CompressionMixin
@@ -122,6 +123,7 @@ def save_result(
             rows=tuple(rows),
             setting=_setting(trainer, model, examples, compared=dense is not None),
             reach=describe_reach(model, trainer.pruning),
+            loading=loading_advice(model),
         )
         write_documents(
             report,

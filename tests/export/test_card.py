@@ -56,6 +56,12 @@ def test_what_compression_left_is_named():
     assert "reach" not in card()
 
 
+def test_what_loading_asks_stands_under_the_code():
+    text = card(report={**REPORT.to_plain(), "loading": "call model(...) once before generate()"})
+    assert "by themselves.\nMind: call model(...) once before generate().\n\n## What was done" in text
+    assert "Mind:" not in card()
+
+
 @pytest.mark.parametrize("base", [None, "./model", "/data/model", "~/model"])
 def test_a_base_that_is_not_on_the_hub_stays_out_of_the_front_matter(base):
     data = ModelCard(card(base_model=base)).data

@@ -25,7 +25,7 @@ from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.ptq import quantize
 from hf_compress.quantization.qat import prepare
 from hf_compress.quantization.scheme import Scheme
-from tests.tiny import tiny_llama, tiny_tokenizer
+from tests.tiny import tiny_llama, tiny_t5, tiny_tokenizer
 
 SCHEMES = {name: 16 if name in ("W4A16", "W8A16", "W4A8") else None for name in Scheme.available()}
 
@@ -148,6 +148,17 @@ def test_mixtures_of_experts_are_merged_and_quantized_again(tmp_path, kind, name
     assert one["config_groups"] == out["config_groups"] and one["ignore"] == out["ignore"]
     assert ("group_dense_experts" in out["config_groups"]) == (name != "FP8_DYNAMIC")
     assert quantization_of(configs[1]).scheme == quantization.scheme
+
+
+@pytest.mark.parametrize(("name", "said"), [("W8A8", True), ("W8A16", False)])
+def test_the_card_of_merged_encoder_decoders_says_what_generating_asks(tmp_path, name, said):
+    for seed, label in enumerate(("one", "two")):
+        model = tiny_t5(seed)
+        quantize(model, Quantization(scheme=Scheme.create(name, group_size=SCHEMES[name])))
+        save_compressed(model, tmp_path / label)
+    merge(Merge(members=[Member(str(tmp_path / label), name=label) for label in ("one", "two")]), tmp_path / "out")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert ("call model(...) once before generate()." in card) == said
 
 
 def test_two_schemes_in_one_model_are_refused(tmp_path):

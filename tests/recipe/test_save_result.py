@@ -10,11 +10,11 @@ from datasets import Dataset
 from huggingface_hub import ModelCard
 from transformers import AutoModelForCausalLM, Trainer
 
-from hf_compress import CompressionError, CompressionTrainer, save_result
+from hf_compress import CompressionError, CompressionTrainer, Quantization, save_result
 from hf_compress.evaluation.report import table
 from hf_compress.export.card import render_card
 from hf_compress.export.manifest import read_manifest
-from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
+from tests.tiny import tiny_bert, tiny_llama, tiny_t5, tiny_tokenizer
 from tests.training.runs import arguments, llama_trainer, pruning, text_rows
 
 FILES = {"README.md", "compression.json", "config.json", "model.safetensors", "report.json", "report.md", "report.png"}
@@ -143,3 +143,24 @@ def test_an_unknown_metric_names_the_known_ones(tmp_path):
     with pytest.raises(CompressionError, match="perplexty.*did you mean 'perplexity'"):
         save_result(trainer, tmp_path / "result", examples=text_rows(count=2), metric="perplexty")
     assert not (tmp_path / "result").exists()
+
+
+def test_report_and_card_say_what_generating_from_quantized_activations_asks(tmp_path):
+    rows = [{"input_ids": [3 + n % 9, 4, 5], "labels": [4, 5, 1]} for n in range(8)]
+    trainer = CompressionTrainer(
+        model=tiny_t5(),
+        args=arguments(tmp_path / "checkpoints", save_strategy="no", max_steps=2),
+        train_dataset=Dataset.from_list(rows),
+        eval_dataset=Dataset.from_list(rows),
+        quantization=Quantization(scheme="W8A8", begin="0%"),
+    )
+    trainer.train()
+    report = save_result(trainer, tmp_path / "result", baseline=tiny_t5(), untrained=False)
+    assert "call model(...) once before generate()" in report.loading
+    assert f"Mind: {report.loading}.\n\n## What was done" in (tmp_path / "result" / "README.md").read_text()
+    assert f"To load the last row: {report.loading}.\n\n## Setting" in (tmp_path / "result" / "report.md").read_text()
+    loaded = type(trainer.model).from_pretrained(tmp_path / "result").eval()
+    ids = torch.tensor([[3, 4, 5]])
+    with torch.no_grad():
+        loaded(input_ids=ids, decoder_input_ids=ids)
+    assert torch.equal(loaded.generate(ids, max_new_tokens=3), trainer.model.eval().generate(ids, max_new_tokens=3))
