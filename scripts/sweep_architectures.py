@@ -45,6 +45,11 @@ from hf_compress._modules import cast_weights
 from hf_compress.quantization import qat
 from hf_compress.quantization.scheme import Scheme
 
+try:
+    from hf_compress.quantization.storage_type import check_storage_type
+except ImportError:  # older packages are measured too
+    check_storage_type = None
+
 CELLS = [*((scheme, "float32") for scheme in ("W4A16", "W8A16", "W4A8", "FP8_DYNAMIC")), ("W8A8", "bfloat16")]
 """Each scheme once; the one without groups in the default type of an export."""
 FEW = [("W4A16", "float32"), ("W8A8", "bfloat16")]
@@ -112,6 +117,14 @@ def runs(model: Any) -> None:
         raise CannotBuildError("the tiny model's logits are not finite")
 
 
+def computes(model: Any) -> bool:
+    """Whether weights, buffers and logits are all numbers."""
+    if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):
+        return False
+    with torch.no_grad():
+        return bool(forward(model).isfinite().all())
+
+
 def stored(model: Any) -> Any:
     """The model as a user has it: written and loaded, which is when some architectures rename their tensors."""
     with tempfile.TemporaryDirectory() as place, contextlib.suppress(Exception):
@@ -144,12 +157,15 @@ def cell(dense: Any, scheme: str, dtype: str) -> tuple[str, str]:
         for _ in range(2):
             model.train()
             forward(model).float().square().mean().backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)  # as the Trainer does
             optimizer.step()
             optimizer.zero_grad()
-    if not all(tensor.isfinite().all() for tensor in model.state_dict().values()):  # random weights may diverge
-        model.load_state_dict(dense.state_dict())
     model.eval()
+    if not computes(model):  # random weights may diverge, and so may batch norms' averages of them
+        model.load_state_dict(dense.state_dict())
     try:
+        if check_storage_type is not None:
+            check_storage_type(model, quantization, dtype)
         cast_weights(model, dtype)
     except CompressionError as error:
         return "refused", str(error)
