@@ -132,12 +132,14 @@ def held(folder: Path, out: Path, what: str = "another process") -> Iterator[Non
         what: who else may hold it.
 
     Raises:
-        CompressionError: another process holds it, or has just finished, or it is a symbolic link.
+        CompressionError: another process holds it, or has just finished, it is a symbolic link, or would lie in a file.
     """
     existing = existing_parent(folder)
     if folder != out:
         refuse_link(folder)
         refuse_existing(out)
+    if not existing.is_dir():
+        raise CompressionError(f"{out}: {existing} is a file; name another folder")
     removable = folder != out or not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(folder, os.O_RDONLY)

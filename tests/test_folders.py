@@ -185,3 +185,12 @@ def test_a_file_system_without_locks_is_worked_on_with_a_warning(tmp_path, monke
     with held(tmp_path / "run", tmp_path / "run"):
         pass
     assert "its file system has no locks (Bad file descriptor), so a second process is not noticed" in caplog.text
+
+
+def test_a_folder_inside_a_file_is_refused_when_it_is_written(tmp_path):
+    (tmp_path / "file").write_text("")
+    with (
+        pytest.raises(CompressionError, match=r"file/out: .*/file is a file; name another folder"),
+        written_beside(tmp_path / "file" / "out"),
+    ):
+        pass

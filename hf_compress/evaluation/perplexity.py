@@ -29,12 +29,17 @@ def perplexity(
         perplexity; nll in nats per token; num_tokens.
 
     Raises:
-        CompressionError: no token is predicted.
+        CompressionError: no token is predicted, or a batch has no labels.
     """
     model.eval()
     device = next(model.parameters()).device
     total, count = 0.0, 0
     for batch in _progress(batches, description):
+        if "labels" not in batch:
+            raise CompressionError(
+                f"a batch of the {description} has no labels ({', '.join(batch)}); give the examples a column 'labels', or"
+                " pass a collator that makes it"
+            )
         inputs = model_inputs(batch, model)
         labels = batch["labels"].to(device)[:, 1:].reshape(-1)
         logits = model(**inputs).logits[:, :-1]

@@ -4,6 +4,7 @@ from torch import nn
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._finite import check_finite
+from hf_compress._plain_model import is_adapted
 
 
 def check_saveable(model: nn.Module, dtype: str = "auto") -> None:
@@ -14,13 +15,18 @@ def check_saveable(model: nn.Module, dtype: str = "auto") -> None:
         dtype: as what it will be stored.
 
     Raises:
-        CompressionError: it is no transformers model, a weight is NaN or infinite, or its generation settings are such that
-            transformers does not write them.
+        CompressionError: it is no transformers model, carries adapters, a weight is NaN or infinite, or its generation
+            settings are such that transformers does not write them.
     """
     if not hasattr(model, "save_pretrained"):
         raise CompressionError(
             f"{type(model).__name__} is no transformers model (it has no save_pretrained), so no other program could load"
             " its checkpoint; make it a PreTrainedModel, or write model.state_dict() yourself"
+        )
+    if is_adapted(model):
+        raise CompressionError(
+            f"{type(model).__name__} is a model with adapters, and save_pretrained would write them alone; merge them first"
+            " (model = model.merge_and_unload()), or save them with the model's own save_pretrained"
         )
     check_finite(model, dtype)
     settings = getattr(model, "generation_config", None)

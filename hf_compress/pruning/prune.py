@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import require
 from hf_compress._modules import as_stored, from_input_rows, input_rows, match_modules, select_modules, weight_matrix
+from hf_compress._plain_model import require_plain
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import Stats, check_fit, check_statistics
 from hf_compress.pruning.pattern import Pattern
@@ -83,10 +84,11 @@ def prune(model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> dic
         The masks by module name, (O, I) bool, True = keep.
 
     Raises:
-        CompressionError: nothing matches, the criterion's statistics are missing, or the pattern does not fit; nothing was
-            changed.
+        CompressionError: nothing matches, the criterion's statistics are missing, the pattern does not fit, or the model is
+            quantized or carries adapters; nothing was changed.
     """
     require(pruning, Pruning, "prune(model, Pruning(schedule=Constant(final=0.5)))")
+    require_plain(model, "pruning")
     selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
     modules = selection.modules
     for name, reason in selection.left_out.items():

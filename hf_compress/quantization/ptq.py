@@ -3,6 +3,7 @@
 from torch import nn
 
 from hf_compress._kinds import require
+from hf_compress._plain_model import require_plain
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import announce, convert, prepare
 
@@ -18,9 +19,10 @@ def quantize(model: nn.Module, quantization: Quantization) -> list[str]:
         The names of the quantized modules.
 
     Raises:
-        CompressionError: nothing matches, or a module cannot be quantized.
+        CompressionError: nothing matches, a module cannot be quantized, or the model is quantized or carries adapters.
     """
     require(quantization, Quantization, 'quantize(model, Quantization(scheme="W8A8"))')
+    require_plain(model, "quantization")
     prepare(model, quantization)
     announce(model)
     return convert(model)

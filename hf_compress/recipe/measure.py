@@ -78,6 +78,8 @@ class Measure:
                 processing_class=trainer.processing_class,
                 preprocess_logits_for_metrics=trainer.preprocess_logits_for_metrics,
             )
+            if hasattr(model, "ct_decompress_hook") and getattr(plain.args, "predict_with_generate", False):
+                self._unpack(plain)
             exact: dict[str, float] = {}
             if self.shifted:
                 exact = perplexity(plain.model, plain.get_eval_dataloader(self.examples), "perplexity")
@@ -87,6 +89,11 @@ class Measure:
         own = {name.removeprefix("eval_"): value for name, value in measured.items() if name.startswith("eval_")}
         speed = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
         return {**exact, **{name: float(value) for name, value in own.items() if name not in speed}}
+
+    def _unpack(self, plain: Any) -> None:
+        """One forward of the whole model, which unpacks its weights; generate() calls the encoder alone first."""
+        batch = next(iter(plain.get_eval_dataloader(self.examples)))
+        plain.prediction_step(plain.model, batch, prediction_loss_only=True)
 
     def _choose(self, metrics: dict[str, float]) -> None:
         """The metric to compare by, once it is known what there is."""

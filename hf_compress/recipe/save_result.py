@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import dataclasses
 import logging
 import tempfile
 from collections.abc import Callable, Mapping
@@ -15,6 +16,7 @@ from hf_compress import _distributed
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import check_place, written_beside
 from hf_compress._modules import cast_weights
+from hf_compress._plain_model import is_adapted, is_quantized
 from hf_compress._registry import dump
 from hf_compress._runtimes import describe_storage
 from hf_compress.evaluation.report import Report, Row
@@ -74,7 +76,7 @@ def save_result(
     Causal language models are measured by their perplexity too, with an exact count of tokens.
 
     Args:
-        trainer: a trained `CompressionTrainer`, or any Trainer with the mixin. Its model is finalized.
+        trainer: a trained `CompressionTrainer`, or any Trainer with the mixin. Its model is finalized, where it is not yet.
         folder: must not exist; appears only when everything is written.
         examples: what to measure on, as the trainer's evaluations take it; by default its `eval_dataset`.
         baseline: the dense model: a folder, a Hub id or a model in memory. By default the student's frozen copy, where that
@@ -89,9 +91,11 @@ def save_result(
         The report; None on processes other than the first. Several processes end their process group here, because one of
         them alone exports: call this last.
 
+    What failed on the way (a full disk, a metric that raises) can be mended, and this called again.
+
     Raises:
-        CompressionError: no compression trainer, an adapter, no examples, an unknown metric, an occupied folder, or what
-            `finalize` and the export refuse.
+        CompressionError: no compression trainer, an adapter, no examples, an unknown metric, an occupied folder, a baseline
+            that is not dense or is the trained model itself, or what `finalize` and the export refuse.
     """
     folder = Path(folder).expanduser()
     _check(trainer, folder)
@@ -102,7 +106,7 @@ def save_result(
             f"save_result measures on one set of examples, and the trainer has {given}; pass examples=..."
         )
     dense = _dense_models(trainer, baseline)
-    model = trainer.finalize(dtype)
+    model = _finalized(trainer, dtype)
     if not _distributed.is_main():
         _distributed.leave()
         return None
@@ -151,6 +155,18 @@ def _check(trainer: Any, folder: Path) -> None:
     check_place(folder)
 
 
+def _finalized(trainer: Any, dtype: str) -> Any:
+    """The trainer's model, finalized by now or by an earlier call."""
+    if trainer.finalized_model is not trainer.model:
+        return trainer.finalize(dtype)
+    if dtype != trainer.finalized_dtype:
+        raise CompressionError(
+            f"the model was finalized with dtype={trainer.finalized_dtype!r} and save_result is given dtype={dtype!r}; pass"
+            f" dtype={trainer.finalized_dtype!r}"
+        )
+    return trainer.model
+
+
 def _dense_models(trainer: Any, baseline: str | PreTrainedModel | None) -> Callable[[], PreTrainedModel] | None:
     """Makes the dense model anew each time it is called; None where nobody knows it any more."""
     cls = type(trainer.model)
@@ -159,6 +175,7 @@ def _dense_models(trainer: Any, baseline: str | PreTrainedModel | None) -> Calla
         logger.warning("the dense weights are gone, so nothing is compared with them; pass save_result(..., baseline=...)")
         return None
     if isinstance(given, PreTrainedModel):
+        _check_baseline(given, trainer.model)
         return lambda: copy.deepcopy(given).float()
 
     def load() -> PreTrainedModel:
@@ -168,14 +185,34 @@ def _dense_models(trainer: Any, baseline: str | PreTrainedModel | None) -> Calla
                 f"the dense model {given} has no {sorted(loaded[1]['missing_keys'])[0]}, so it was not trained for the task"
                 f" of {cls.__name__}; pass the one that was as baseline=..."
             )
+        _check_baseline(loaded[0], trainer.model)
         return loaded[0]  # type: ignore[no-any-return]
 
     try:
         load()
+    except CompressionError:
+        raise
     except (OSError, ValueError) as error:
         reason = reason_of(error)
         raise CompressionError(f"the dense model {given} cannot be loaded as {cls.__name__}: {reason}") from error
     return load
+
+
+def _check_baseline(dense: PreTrainedModel, trained: PreTrainedModel) -> None:
+    """Refuse what is not the dense model; it would be the report's first row."""
+    own = {id(parameter) for parameter in trained.parameters()}
+    if any(id(parameter) in own for parameter in dense.parameters()):
+        raise CompressionError(
+            "baseline is the model that was trained, so it would be compared with itself; pass the folder it was loaded"
+            " from, or a copy from before the training (copy.deepcopy(model))"
+        )
+    if not isinstance(dense, type(trained)):
+        raise CompressionError(
+            f"baseline is a {type(dense).__name__} and the trained model a {type(trained).__name__}; pass the dense model"
+            " of that class"
+        )
+    if is_quantized(dense) or is_adapted(dense):
+        raise CompressionError("baseline is quantized or carries adapters, so it is not the dense model; pass that one")
 
 
 def _reference_rows(
@@ -184,11 +221,11 @@ def _reference_rows(
     """The dense model, and compression without training."""
     folder = place / "dense"
     folder.mkdir()
-    write_dense(dense(), folder, trainer.processing_class, dtype)
+    write_dense(_with_settings_of(trainer.model, dense()), folder, trainer.processing_class, dtype)
     rows = [measure.row(folder, "dense")]
     if not untrained or (trainer.pruning is None and trainer.quantization is None):
         return rows
-    model = dense()
+    model = _with_settings_of(trainer.model, dense())
     if trainer.pruning is not None:
         prune(model, trainer.pruning)
     cast_weights(model, dtype)
@@ -198,6 +235,13 @@ def _reference_rows(
     folder.mkdir()
     _write(trainer, model, folder)
     return [*rows, measure.row(folder, "compressed without training", **measure_shares(model, trainer.pruning))]
+
+
+def _with_settings_of(trained: PreTrainedModel, model: PreTrainedModel) -> PreTrainedModel:
+    """All rows generate alike, by the settings that the result is written with."""
+    if getattr(model, "generation_config", None) is not None:
+        model.generation_config = copy.deepcopy(trained.generation_config)
+    return model
 
 
 def _write(trainer: Any, model: PreTrainedModel, folder: Path, place: Path | None = None) -> None:
@@ -238,11 +282,12 @@ def _setting(trainer: Any, model: PreTrainedModel, examples: Any, compared: bool
 def _plain_run(trainer: Any, dtype: str) -> dict[str, Any]:
     """The run as plain data, in place of a recipe: the techniques, and the arguments that differ from their defaults."""
     jobs = {name: getattr(trainer, name) for name in ("pruning", "quantization", "distillation")}
-    defaults = type(trainer.args)(output_dir="out")
+    # Not those of an instance: one may refuse to be made on this machine (bf16 by default, without a GPU).
+    defaults = {field.name: field.default for field in dataclasses.fields(trainer.args)}
     training = {}
     for key in _TRAINING:
         value = getattr(trainer.args, key)
-        if value != getattr(defaults, key):
+        if value != defaults[key] and (value or defaults[key] is not None):  # None stands for False
             training[key] = str(value) if isinstance(value, str) else value  # an enum's value, as a recipe writes it
     return {
         "trainer": type(trainer).__name__,

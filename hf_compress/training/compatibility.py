@@ -11,6 +11,7 @@ import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import require
+from hf_compress._plain_model import is_adapted, is_quantized
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
@@ -54,14 +55,6 @@ class Rule:
     message: str
 
 
-def _is_peft(model: Any) -> bool:
-    return hasattr(model, "peft_config")
-
-
-def _is_quantized(model: Any) -> bool:
-    return getattr(model, "hf_quantizer", None) is not None or getattr(model, "is_quantized", False)
-
-
 def _never_judged(args: Any) -> str:
     """Before training, where the arguments themselves say how long it is."""
     steps = args.max_steps if args.max_steps > 0 else None
@@ -89,13 +82,14 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="pruning or quantization + PEFT adapters",
-        applies=lambda s: s.edits_weights and _is_peft(s.trainer.model),
+        applies=lambda s: s.edits_weights and is_adapted(s.trainer.model),
         message="pruning and quantization-aware training of a PEFT model are not supported: merging the adapter would undo"
-        " them; merge it first (model.merge_and_unload()), or use distillation alone",
+        " them; merge it first (model = model.merge_and_unload(), then model.requires_grad_(True)), or use distillation"
+        " alone",
     ),
     Rule(
         name="pruning or quantization + an already quantized model",
-        applies=lambda s: s.edits_weights and _is_quantized(s.trainer.model),
+        applies=lambda s: s.edits_weights and is_quantized(s.trainer.model),
         message="the model is already quantized, so its weights cannot be pruned or trained; load the dense checkpoint",
     ),
     Rule(
@@ -111,6 +105,12 @@ RULES: tuple[Rule, ...] = (
         ),
         message="the model's weights are in 16 bits, where small updates round away; load it with dtype=torch.float32 and"
         " set bf16: true for mixed precision",
+    ),
+    Rule(
+        name="anything + frozen weights alone",
+        applies=lambda s: s.anything and not any(p.requires_grad for p in s.trainer.model.parameters()),
+        message="no weight of the model asks for a gradient, so nothing would be trained (merging an adapter leaves them"
+        " frozen); call model.requires_grad_(True)",
     ),
     Rule(
         name="distillation + label smoothing",
@@ -150,7 +150,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="distillation + an already quantized model",
-        applies=lambda s: s.distillation is not None and _is_quantized(s.trainer.model) and not _is_peft(s.trainer.model),
+        applies=lambda s: s.distillation is not None and is_quantized(s.trainer.model) and not is_adapted(s.trainer.model),
         message="the student is already quantized, so distillation would train its norms and embeddings alone; load the"
         " dense checkpoint (and quantize while distilling), or give it an adapter",
     ),

@@ -39,7 +39,7 @@ def finalize_model(trainer: Any, dtype: str) -> nn.Module:
         cast_as_loaded(model, target)
     if trainer.quantization is not None:
         convert(model)
-    trainer.finalized_model = model
+    trainer.finalized_model, trainer.finalized_dtype = model, dtype
     return model  # type: ignore[no-any-return]
 
 

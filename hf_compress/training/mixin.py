@@ -71,6 +71,7 @@ class CompressionMixin(_Host):
         self._clock = TrainingClock()
         self._resumes = False
         self.finalized_model: nn.Module | None = None
+        self.finalized_dtype = "auto"
         refuse_finalized(kwargs.get("model", args[0] if args else None), done=False)
         if pruning is not None or quantization is not None or distillation is not None:
             check_arguments(kwargs["args"] if "args" in kwargs else next(iter(args[1:2]), None))

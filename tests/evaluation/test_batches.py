@@ -20,3 +20,8 @@ def test_packed_integers_do_not_say_the_type():
     model.packed = torch.nn.Parameter(torch.zeros(2, dtype=torch.int32), requires_grad=False)
     model.scale = torch.nn.Parameter(torch.zeros(2, dtype=torch.float16))
     assert model_inputs({"x": torch.ones(1)}, model)["x"].dtype == torch.float16
+
+
+def test_numbers_of_packed_batches_stay_as_they_are():
+    batch = {"input_ids": torch.ones(1, 2, dtype=torch.long), "max_length_q": 2}
+    assert model_inputs(batch, torch.nn.Linear(2, 2))["max_length_q"] == 2

@@ -91,3 +91,8 @@ def test_a_hopeless_model_has_a_finite_perplexity():
 def test_a_split_that_predicts_nothing_is_refused(batches):
     with pytest.raises(CompressionError, match="predicts no token; it is empty or shorter than two tokens"):
         perplexity(Fixed([0.0, 0.0]), batches)
+
+
+def test_batches_without_labels_are_refused_by_what_they_have():
+    with pytest.raises(CompressionError, match=r"no labels \(input_ids\); give the examples a column 'labels'"):
+        perplexity(nn.Linear(2, 2), [{"input_ids": torch.ones(1, 2, dtype=torch.long)}])

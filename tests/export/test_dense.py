@@ -87,3 +87,13 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path):
     with pytest.raises(CompressionError, match="Linear is no transformers model"):
         save_dense(torch.nn.Linear(2, 2), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
+def test_adapters_are_refused_with_the_way_to_merge_them(tmp_path):
+    peft = pytest.importorskip("peft", reason="the peft extra is not installed")
+    model = peft.get_peft_model(tiny_llama(), peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    with pytest.raises(CompressionError, match="PeftModel is a model with adapters.*merge_and_unload"):
+        save_dense(model, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    save_dense(model.merge_and_unload(), tmp_path / "model")

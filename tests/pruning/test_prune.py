@@ -11,6 +11,8 @@ from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.patterns.n_m import NM
 from hf_compress.pruning.prune import compute_masks, measure_sparsity, prune
 from hf_compress.pruning.schedules.constant import Constant
+from hf_compress.quantization.configuration import Quantization
+from hf_compress.quantization.ptq import quantize
 from tests.pruning.needy import Needy
 from tests.tiny import tiny_gpt2, tiny_llama, tiny_vit
 
@@ -169,3 +171,10 @@ def test_what_is_zero_counts_first_and_stays():
     model[0].weight.data = torch.tensor([[0.0, 1.0], [2.0, 3.0]])
     assert prune(model, half())["0"].tolist() == [[False, False], [True, True]]
     assert prune(model, Pruning(schedule=Constant(final=0.3)))["0"].tolist() == [[False, False], [True, True]]
+
+
+def test_a_quantized_model_is_refused_with_the_order_to_keep():
+    model = tiny_llama()
+    quantize(model, Quantization(scheme="W8A8"))
+    with pytest.raises(CompressionError, match="already quantized.*prune before you quantize"):
+        prune(model, Pruning())

@@ -3,8 +3,10 @@
 import pytest
 import torch
 from torch import nn
+from transformers import LlamaForCausalLM
 
 from hf_compress._errors import CompressionError
+from hf_compress.export.compressed_tensors import save_compressed
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.ptq import quantize
 from hf_compress.quantization.qat import prepare
@@ -46,4 +48,21 @@ def test_weights_that_are_no_numbers_are_refused_by_name(value):
     with torch.no_grad():
         model.model.layers[1].mlp.down_proj.weight[0, 0] = value
     with pytest.raises(CompressionError, match=r"model\.layers\.1\.mlp\.down_proj\.weight holds NaN or infinity"):
+        quantize(model, Quantization(scheme="W8A8"))
+
+
+def test_a_model_that_was_quantized_here_or_loaded_so_is_refused(tmp_path):
+    model = tiny_llama()
+    quantize(model, Quantization(scheme="W8A8"))
+    save_compressed(model, tmp_path / "model")
+    for found in (model, LlamaForCausalLM.from_pretrained(tmp_path / "model")):
+        with pytest.raises(CompressionError, match="already quantized.*load the dense checkpoint"):
+            quantize(found, Quantization(scheme=W4A16(group_size=16)))
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
+def test_a_model_with_adapters_is_refused_with_the_way_to_merge_them():
+    peft = pytest.importorskip("peft", reason="the peft extra is not installed")
+    model = peft.get_peft_model(tiny_llama(), peft.LoraConfig(r=2, target_modules=["q_proj"]))
+    with pytest.raises(CompressionError, match="quantization of a PEFT model.*merge_and_unload"):
         quantize(model, Quantization(scheme="W8A8"))

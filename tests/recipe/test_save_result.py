@@ -8,9 +8,23 @@ import pytest
 import torch
 from datasets import Dataset
 from huggingface_hub import ModelCard
-from transformers import AutoModelForCausalLM, Trainer
+from transformers import (
+    AutoModelForCausalLM,
+    Seq2SeqTrainingArguments,
+    Trainer,
+    WhisperConfig,
+    WhisperForConditionalGeneration,
+)
 
-from hf_compress import CompressionError, CompressionTrainer, Quantization, save_result
+from hf_compress import (
+    CompressionError,
+    CompressionMixin,
+    CompressionSeq2SeqTrainer,
+    CompressionTrainer,
+    Quantization,
+    quantize,
+    save_result,
+)
 from hf_compress.evaluation.report import table
 from hf_compress.export.card import render_card
 from hf_compress.export.manifest import read_manifest
@@ -164,3 +178,87 @@ def test_report_and_card_say_what_generating_from_quantized_activations_asks(tmp
     with torch.no_grad():
         loaded(input_ids=ids, decoder_input_ids=ids)
     assert torch.equal(loaded.generate(ids, max_new_tokens=3), trainer.model.eval().generate(ids, max_new_tokens=3))
+
+
+def test_what_failed_is_mended_and_tried_again(tmp_path):
+    trainer = llama_trainer(tmp_path / "checkpoints", save_strategy="no")
+    trainer.model.generation_config.temperature = 0.7
+    trainer.frozen_copy.generation_config.temperature = 0.7
+    trainer.train()
+    out, examples = tmp_path / "result", text_rows(count=4)
+    with pytest.raises(CompressionError, match="do_sample = True"):
+        save_result(trainer, out, examples=examples, dtype="bfloat16")
+    trainer.model.generation_config.do_sample = True
+    with pytest.raises(CompressionError, match="finalized with dtype='bfloat16'.*pass dtype='bfloat16'"):
+        save_result(trainer, out, examples=examples)
+    report = save_result(trainer, out, examples=examples, dtype="bfloat16")
+    assert len(report.rows) == 3
+
+
+def test_the_trained_model_is_no_baseline(tmp_path):
+    trainer = llama_trainer(tmp_path / "checkpoints", jobs={"pruning": pruning()}, save_strategy="no")
+    with pytest.raises(CompressionError, match="baseline is the model that was trained.*copy.deepcopy"):
+        save_result(trainer, tmp_path / "result", baseline=trainer.model)
+    with pytest.raises(CompressionError, match="baseline is a BertForSequenceClassification"):
+        save_result(trainer, tmp_path / "result", baseline=tiny_bert())
+    quantized = tiny_llama()
+    quantize(quantized, Quantization(scheme="W8A8"))
+    with pytest.raises(CompressionError, match="baseline is quantized"):
+        save_result(trainer, tmp_path / "result", baseline=quantized)
+
+
+def test_a_packed_encoder_decoder_that_generates_is_measured(tmp_path):
+    rows = Dataset.from_list([{"input_features": [[0.1 * n] * 20] * 8, "labels": [3, 4, 5]} for n in range(4)])
+    config = WhisperConfig(
+        vocab_size=64,
+        d_model=32,
+        encoder_layers=1,
+        decoder_layers=1,
+        encoder_attention_heads=4,
+        decoder_attention_heads=4,
+        encoder_ffn_dim=64,
+        decoder_ffn_dim=64,
+        num_mel_bins=8,
+        max_source_positions=10,
+        max_target_positions=32,
+        pad_token_id=0,
+        bos_token_id=1,
+        eos_token_id=2,
+        decoder_start_token_id=1,
+        suppress_tokens=None,
+        begin_suppress_tokens=None,
+    )
+    trainer = CompressionSeq2SeqTrainer(
+        model=WhisperForConditionalGeneration(config),
+        args=Seq2SeqTrainingArguments(
+            **{name: getattr(arguments(tmp_path), name) for name in ("output_dir", "use_cpu", "report_to", "disable_tqdm")},
+            max_steps=2,
+            save_strategy="no",
+            predict_with_generate=True,
+            generation_max_length=5,
+        ),
+        train_dataset=rows,
+        eval_dataset=rows,
+        compute_metrics=lambda prediction: {"length": prediction.predictions.shape[1]},
+        quantization=Quantization(scheme="W8A8", begin="50%"),
+    )
+    trainer.train()
+    report = save_result(trainer, tmp_path / "result", metric="length")
+    assert report.rows[-1].metrics["length"] >= 5
+
+
+@pytest.mark.filterwarnings("ignore:.*gradient_checkpointing.*:FutureWarning")  # trl sets it
+def test_the_arguments_of_trl_are_compared_with_defaults_that_this_machine_would_refuse(tmp_path):
+    trl = pytest.importorskip("trl", reason="the trl extra is not installed")
+    host = type("Host", (CompressionMixin, trl.SFTTrainer), {})
+    trainer = host(
+        model=tiny_llama(),
+        args=trl.SFTConfig(output_dir=str(tmp_path), max_steps=2, use_cpu=True, report_to="none", save_strategy="no"),
+        train_dataset=Dataset.from_list([{"text": "a b c d e f"}] * 8),
+        processing_class=tiny_tokenizer(),
+        pruning=pruning(every=1),
+    )
+    trainer.train()
+    save_result(trainer, tmp_path / "result", examples=trainer.train_dataset)
+    training = json.loads((tmp_path / "result" / "compression.json").read_text())["recipe"]["training"]
+    assert training["max_steps"] == 2 and "learning_rate" not in training

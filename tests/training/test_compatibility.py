@@ -55,6 +55,7 @@ CASES = {
     "pruning or quantization + an already quantized model": lambda: situation(quantized()),
     "quantization + a model without save_pretrained": lambda: situation(torch.nn.Linear(4, 4)),
     "pruning or quantization + half-precision weights": lambda: situation(tiny_llama(seed=0).to(torch.bfloat16)),
+    "anything + frozen weights alone": lambda: situation(tiny_llama(seed=0).requires_grad_(False)),
     "distillation + label smoothing": lambda: situation(label_smoothing_factor=0.1),
     "distillation + Liger kernels": lambda: situation(use_liger_kernel=True),
     "distillation + compute_loss_func": lambda: situation(compute_loss_func=print),
@@ -129,3 +130,13 @@ def test_peft_models_can_be_distilled(tmp_path):
     trainer.train()
     assert any(not torch.equal(before[name], p) for name, p in model.named_parameters() if "lora_" in name)
     assert isinstance(trainer, CompressionTrainer)
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
+def test_the_way_out_for_adapters_works_as_it_is_written(tmp_path):
+    peft = pytest.importorskip("peft", reason="the peft extra is not installed")
+    model = peft.get_peft_model(tiny_llama(), peft.LoraConfig(r=2, target_modules=["q_proj"])).merge_and_unload()
+    with pytest.raises(CompressionError, match="no weight of the model asks for a gradient"):
+        llama_trainer(tmp_path, jobs={"pruning": pruning()}, model=model)
+    model.requires_grad_(True)
+    llama_trainer(tmp_path, jobs={"pruning": pruning()}, model=model, max_steps=2, save_strategy="no").train()
