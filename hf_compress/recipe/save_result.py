@@ -1,7 +1,6 @@
 """From a trainer to a folder worth publishing: what a recipe's run ends with, for runs that were written in Python."""
 
 import contextlib
-import copy
 import dataclasses
 import logging
 import tempfile
@@ -9,14 +8,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from hf_compress import _distributed
-from hf_compress._errors import CompressionError, reason_of
+from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
 from hf_compress._modules import cast_weights
-from hf_compress._plain_model import is_adapted, is_quantized
 from hf_compress._registry import dump
 from hf_compress._runtimes import describe_storage
 from hf_compress.evaluation.report import Report, Row
@@ -26,6 +23,7 @@ from hf_compress.export.dense import write_dense
 from hf_compress.pruning.prune import prune
 from hf_compress.quantization.ptq import quantize
 from hf_compress.quantization.qat import loading_advice
+from hf_compress.recipe.baseline import dense_models, origin_of, with_settings_of
 from hf_compress.recipe.documents import describe_machine, describe_methods, write_documents
 from hf_compress.recipe.measure import Measure
 from hf_compress.training.mixin import CompressionMixin
@@ -105,7 +103,7 @@ def save_result(
         raise CompressionError(
             f"save_result measures on one set of examples, and the trainer has {given}; pass examples=..."
         )
-    dense = _dense_models(trainer, baseline)
+    dense = dense_models(trainer, baseline)
     model = _finalized(trainer, dtype)
     if not _distributed.is_main():
         _distributed.leave()
@@ -133,7 +131,7 @@ def save_result(
             report,
             part,
             recipe=_plain_run(trainer, dtype),
-            base_model=_origin(baseline),
+            base_model=origin_of(baseline),
             task=None,
             classes={"model": type(model).__name__, "processor": _processor_class(trainer.processing_class)},
             methods=describe_methods(trainer.pruning, trainer.quantization, trainer.distillation),
@@ -167,65 +165,17 @@ def _finalized(trainer: Any, dtype: str) -> Any:
     return trainer.model
 
 
-def _dense_models(trainer: Any, baseline: str | PreTrainedModel | None) -> Callable[[], PreTrainedModel] | None:
-    """Makes the dense model anew each time it is called; None where nobody knows it any more."""
-    cls = type(trainer.model)
-    given = trainer.frozen_copy if baseline is None else baseline
-    if given is None:
-        logger.warning("the dense weights are gone, so nothing is compared with them; pass save_result(..., baseline=...)")
-        return None
-    if isinstance(given, PreTrainedModel):
-        _check_baseline(given, trainer.model)
-        return lambda: copy.deepcopy(given).float()
-
-    def load() -> PreTrainedModel:
-        loaded: Any = cls.from_pretrained(given, dtype=torch.float32, output_loading_info=True, trust_remote_code=False)
-        if loaded[1]["missing_keys"]:
-            raise CompressionError(
-                f"the dense model {given} has no {sorted(loaded[1]['missing_keys'])[0]}, so it was not trained for the task"
-                f" of {cls.__name__}; pass the one that was as baseline=..."
-            )
-        _check_baseline(loaded[0], trainer.model)
-        return loaded[0]  # type: ignore[no-any-return]
-
-    try:
-        load()
-    except CompressionError:
-        raise
-    except (OSError, ValueError) as error:
-        reason = reason_of(error)
-        raise CompressionError(f"the dense model {given} cannot be loaded as {cls.__name__}: {reason}") from error
-    return load
-
-
-def _check_baseline(dense: PreTrainedModel, trained: PreTrainedModel) -> None:
-    """Refuse what is not the dense model; it would be the report's first row."""
-    own = {id(parameter) for parameter in trained.parameters()}
-    if any(id(parameter) in own for parameter in dense.parameters()):
-        raise CompressionError(
-            "baseline is the model that was trained, so it would be compared with itself; pass the folder it was loaded"
-            " from, or a copy from before the training (copy.deepcopy(model))"
-        )
-    if not isinstance(dense, type(trained)):
-        raise CompressionError(
-            f"baseline is a {type(dense).__name__} and the trained model a {type(trained).__name__}; pass the dense model"
-            " of that class"
-        )
-    if is_quantized(dense) or is_adapted(dense):
-        raise CompressionError("baseline is quantized or carries adapters, so it is not the dense model; pass that one")
-
-
 def _reference_rows(
     trainer: Any, dense: Callable[[], PreTrainedModel], place: Path, dtype: str, measure: Measure, untrained: bool
 ) -> list[Row]:
     """The dense model, and compression without training."""
     folder = place / "dense"
     folder.mkdir()
-    write_dense(_with_settings_of(trainer.model, dense()), folder, trainer.processing_class, dtype)
+    write_dense(with_settings_of(trainer.model, dense()), folder, trainer.processing_class, dtype)
     rows = [measure.row(folder, "dense")]
     if not untrained or (trainer.pruning is None and trainer.quantization is None):
         return rows
-    model = _with_settings_of(trainer.model, dense())
+    model = with_settings_of(trainer.model, dense())
     if trainer.pruning is not None:
         prune(model, trainer.pruning)
     cast_weights(model, dtype)
@@ -235,13 +185,6 @@ def _reference_rows(
     folder.mkdir()
     _write(trainer, model, folder)
     return [*rows, measure.row(folder, "compressed without training", **measure_shares(model, trainer.pruning))]
-
-
-def _with_settings_of(trained: PreTrainedModel, model: PreTrainedModel) -> PreTrainedModel:
-    """All rows generate alike, by the settings that the result is written with."""
-    if getattr(model, "generation_config", None) is not None:
-        model.generation_config = copy.deepcopy(trained.generation_config)
-    return model
 
 
 def _write(trainer: Any, model: PreTrainedModel, folder: Path, place: Path | None = None) -> None:
@@ -295,12 +238,6 @@ def _plain_run(trainer: Any, dtype: str) -> dict[str, Any]:
         "training": training,
         "export": {"dtype": dtype},
     }
-
-
-def _origin(baseline: str | PreTrainedModel | None) -> str | None:
-    """The dense model's Hub id; folders of the user's machine are nobody's business."""
-    name = baseline if isinstance(baseline, str) else None
-    return None if name is None or Path(name).expanduser().exists() else name
 
 
 def _processor_class(processor: Any) -> str | None:
