@@ -16,6 +16,7 @@ from hf_compress._modules import Selection, canonical_name, select_modules
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_input, fake_quantize_weight, weight_qparams
 from hf_compress.quantization.rehearsal import loadable_layout
+from hf_compress.quantization.routers import routers
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationScheme
@@ -52,8 +53,8 @@ def check_model(model: nn.Module, quantization: Quantization) -> Selection:
     """The modules `quantization` names, refused where one cannot be quantized or the result could not be loaded.
 
     Returns:
-        The modules, and what was left out although its class was named: tied and computed weights, subclasses of Linear
-        with a forward of their own, and modules that a dry run shows to be bypassed.
+        The modules, and what was left out although its class was named: tied and computed weights, routers, subclasses of
+        Linear with a forward of their own, and modules that a dry run shows to be bypassed.
 
     Raises:
         CompressionError: nothing matches, a module that was named cannot be quantized, the group size does not divide the
@@ -67,6 +68,9 @@ def check_model(model: nn.Module, quantization: Quantization) -> Selection:
 def _fitting(model: nn.Module, quantization: Quantization) -> Selection:
     """What can be quantized."""
     selection = select_modules(model, quantization.targets, quantization.ignore, "quantization")
+    selection = selection.without(
+        routers(model, selection.modules, quantization.targets), quantization.targets, "quantization"
+    )
     weights = quantization.scheme.to_compressed_tensors(quantization.targets).weights
     group_size = weights.group_size if weights is not None else None
     plain = (nn.Linear.forward, FakeQuantizedLinear.forward)
