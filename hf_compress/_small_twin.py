@@ -15,7 +15,7 @@ from torch import nn
 from hf_compress._dry_run import build
 
 _WEIGHTS = 2**25
-"""At most this many, built twice: a second, and 128 MiB in fp32."""
+"""At most this many (128 MiB in fp32), which are built and run within a second or two."""
 _LAYERS = ("num_hidden_layers", "num_layers", "encoder_layers", "decoder_layers", "num_decoder_layers")
 _TOKENS = 1024
 

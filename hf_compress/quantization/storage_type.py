@@ -52,9 +52,10 @@ def _packed_refusal(model: nn.Module, target: torch.dtype) -> str:
     if twin is None:
         return ""
     twin = cast_as_loaded(twin, target)
-    if failure(twin) != "":
-        return ""
-    twin = cast_as_loaded(small_twin(model, target)[0], target)
     with quiet(), contextlib.redirect_stderr(io.StringIO()), as_single_threaded():
         from_accelerate(twin)
-        return failure(twin) or ""
+        reason = failure(twin)
+    if not reason:
+        return ""
+    plain = cast_as_loaded(small_twin(model, target)[0], target)
+    return reason if failure(plain) == "" else ""
