@@ -51,7 +51,7 @@ def test_a_dense_model_has_no_shares():
 
 def test_modules_that_cannot_be_compressed_are_named_with_the_reason():
     model = BertForMaskedLM(tiny_bert().config)
-    quantize(model, Quantization(scheme="W8A8"))
     prune(model, PRUNING)
+    quantize(model, Quantization(scheme="W8A8"))
     for sentence in describe_reach(model, PRUNING):
         assert "left out: cls.predictions.decoder (its weight is tied to bert.embeddings.word_embeddings" in sentence
