@@ -10,7 +10,9 @@ from pathlib import Path
 from hf_compress._errors import CompressionError
 from hf_compress._units import format_bytes
 
-DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG})
+DISK = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENAMETOOLONG}
+)
 """What the system says of a disk; other errors of a file are left as they are."""
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _TORCH = ("unexpected pos", "iostream error", "file write failed", "PytorchStreamWriter failed")

@@ -163,7 +163,7 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
     if not matched:
         raise CompressionError(
             f"{setting}: every module that targets={list(targets)} matches is ignored by ignore={list(ignore)};"
-            f" {_inventory(modules)}"
+            f" {_inventory(modules)}; name other targets, or set ignore to []"
         )
     owners = collections.defaultdict(list)
     for name, module in modules.items():

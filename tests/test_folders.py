@@ -194,3 +194,8 @@ def test_a_folder_inside_a_file_is_refused_when_it_is_written(tmp_path):
         written_beside(tmp_path / "file" / "out"),
     ):
         pass
+
+
+def test_a_name_that_is_too_long_is_one_sentence(tmp_path):
+    with pytest.raises(CompressionError, match="File name too long"), written_beside(tmp_path / ("a" * 300)):
+        pass

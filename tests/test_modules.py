@@ -255,3 +255,9 @@ def test_a_type_in_place_of_its_name_is_refused_with_the_name(dtype, message):
 def test_eight_bits_are_no_type_to_store_a_model_in():
     with pytest.raises(CompressionError, match="dtype='float8_e4m3fn' is no floating torch type"):
         floating_type("float8_e4m3fn")
+
+
+def test_what_is_ignored_altogether_can_be_asked_for_as_the_refusal_says():
+    with pytest.raises(CompressionError, match=r"name other targets, or set ignore to \[\]"):
+        match_modules(tiny_llama(), ["lm_head"], ["re:.*lm_head"], "pruning")
+    assert [*match_modules(tiny_llama(), ["lm_head"], [], "pruning")] == ["lm_head"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._ignored import say_unmatched
 from hf_compress._kinds import require
 from hf_compress._modules import as_stored, from_input_rows, input_rows, match_modules, select_modules, weight_matrix
 from hf_compress._plain_model import require_plain
@@ -91,6 +92,7 @@ def prune(model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> dic
     require_plain(model, "pruning")
     selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
     modules = selection.modules
+    say_unmatched(model, pruning.ignore, "pruning")
     for name, reason in selection.left_out.items():
         logger.warning("pruning leaves out %s: %s", name, reason)
     check_fit(modules, pruning, stats)

@@ -47,7 +47,8 @@ class Quantization(metaclass=CheckedKinds):
         """
         begin = resolve_point(self.begin, max_steps)
         if begin >= max_steps:
+            earlier = "'60%'" if resolve_point("60%", max_steps) < max_steps else "0"
             raise CompressionError(
                 f"quantization begins at step {begin}, but training has {max_steps} steps, so no step would train with it;"
-                " begin earlier, e.g. '60%'"
+                f" begin earlier, e.g. {earlier}"
             )

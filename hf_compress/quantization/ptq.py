@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from hf_compress._ignored import say_unmatched
 from hf_compress._kinds import require
 from hf_compress._plain_model import require_plain
 from hf_compress.quantization.configuration import Quantization
@@ -24,5 +25,6 @@ def quantize(model: nn.Module, quantization: Quantization) -> list[str]:
     require(quantization, Quantization, 'quantize(model, Quantization(scheme="W8A8"))')
     require_plain(model, "quantization")
     prepare(model, quantization)
+    say_unmatched(model, quantization.ignore, "quantization")
     announce(model)
     return convert(model)

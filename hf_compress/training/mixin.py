@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
+from hf_compress._ignored import say_unmatched
 from hf_compress._kept_weights import weights_kept
 from hf_compress._secrets import left_out
 from hf_compress.distillation.configuration import Distillation
@@ -104,8 +105,10 @@ class CompressionMixin(_Host):
             self._distillation_step = DistillationStep(self.distillation, model, self)
         if self.pruning is not None:
             Masks(model, self.pruning)
+            say_unmatched(model, self.pruning.ignore, "pruning")
         if self.quantization is not None:
             prepare(model, self.quantization, enabled=False)
+            say_unmatched(model, self.quantization.ignore, "quantization")
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
         """A fresh model from `model_init` is prepared like the first one."""

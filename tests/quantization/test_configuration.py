@@ -37,3 +37,9 @@ def test_the_beginning_must_leave_at_least_one_step():
 def test_settings_that_make_no_job_are_refused(settings, message):
     with pytest.raises(CompressionError, match=message):
         Quantization(**settings)
+
+
+def test_a_training_of_one_step_is_shown_a_beginning_that_works():
+    with pytest.raises(CompressionError, match=r"training has 1 steps.*begin earlier, e\.g\. 0$"):
+        Quantization(begin="50%").check(1)
+    Quantization(begin=0).check(1)
