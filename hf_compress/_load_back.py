@@ -134,10 +134,8 @@ def _attention(config: Any) -> dict[str, Any]:
     """How attention is computed, by parts of the config, as `from_pretrained` takes it: kernels round differently."""
     parts = {key: getattr(config, key, None) for key in config.sub_configs}
     found = {key: getattr(part, "_attn_implementation", None) for key, part in parts.items()}
-    return {
-        "": getattr(config, "_attn_implementation", None),
-        **{key: kind for key, kind in found.items() if kind is not None},
-    }
+    own = getattr(config, "_attn_implementation", None)
+    return {"": own, **{key: kind for key, kind in found.items() if kind is not None}}
 
 
 def compare_loaded(fresh: nn.Module, meant: Mapping[str, Tensor], place: Path) -> list[str]:
@@ -248,7 +246,8 @@ def _cause(model: Any, fresh: Any, widened: Sequence[str]) -> str:
         loaded = type_name(fresh.state_dict()[widened[0]].dtype)
         return f"transformers loads {widened[0]} in {loaded}; {_other_storage(model)}"
     if getattr(model, "hf_quantizer", None) is not None:
-        return "a module computes with its weight by itself, where the scheme does not reach; add it to quantization.ignore"
+        other = "" if model.dtype == torch.float32 else f", or {_other_storage(model)}"
+        return f"the architecture uses a weight by itself, unquantized; add it to quantization.ignore{other}"
     return f"something that is not stored is made in another way when it is loaded; {_other_storage(model)}"
 
 

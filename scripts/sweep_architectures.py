@@ -5,7 +5,8 @@ converted, written, loaded back by `from_pretrained` of plain transformers and c
 
     exact      all logits are equal (0.0), no tensor missing or unexpected
     named      the same, and modules that a class name targets, or packed experts, were left dense and said so
-    refused    one sentence before training
+    refused    one sentence before training: of the constructor and `check`, or of the rehearsed export with which a run
+               of a recipe begins ("rehearsal:")
     failed     anything else: an exception, another result, tensors missing, most of the weights left dense in silence
 
     python scripts/sweep_architectures.py run after.jsonl          # resumes; one line per architecture
@@ -142,6 +143,32 @@ def scheme_of(name: str) -> Scheme:
 
 def cell(dense: Any, scheme: str, dtype: str) -> tuple[str, str]:
     """Outcome and detail of one scheme stored in one type."""
+    outcome, detail = trained(dense, scheme, dtype)
+    if outcome == "failed":
+        refusal = rehearsal(dense, scheme, dtype)
+        if refusal:
+            return "refused", f"rehearsal: {refusal}"
+    return outcome, detail
+
+
+def rehearsal(dense: Any, scheme: str, dtype: str) -> str:
+    """What a run says of its untrained model before the first step, where it refuses it; empty otherwise."""
+    model = copy.deepcopy(dense)
+    with tempfile.TemporaryDirectory() as place:
+        try:
+            qat.prepare(model, Quantization(scheme=scheme_of(scheme)))
+            cast_weights(model, dtype)
+            qat.convert(model)
+            save_compressed(model, Path(place) / "model")
+        except CompressionError as error:
+            return str(error).replace(place, "...")
+        except Exception:  # no sentence: a failure
+            return ""
+    return ""
+
+
+def trained(dense: Any, scheme: str, dtype: str) -> tuple[str, str]:
+    """The same without the rehearsal."""
     model = copy.deepcopy(dense)
     quantization = Quantization(scheme=scheme_of(scheme))
     try:
