@@ -67,7 +67,7 @@ def refuse_link(path: Path, below: Path | None = None) -> None:
         if step.is_symlink():
             raise CompressionError(
                 f"{step} is a symbolic link to {step.readlink()}, and what lies there is written, emptied or removed;"
-                " remove the link"
+                " remove the link, or put what it points to in its place"
             )
 
 

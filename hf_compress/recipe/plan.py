@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress._ignored import say_unmatched
 from hf_compress.distillation.correspondence import correspondence
 from hf_compress.distillation.objective import check_kind as check_loss_kind
 from hf_compress.distillation.task_loss import task_kind
@@ -202,9 +203,11 @@ class Plan:
             if recipe.pruning is not None:
                 with self._collecting("pruning.targets"):
                     Masks(model, recipe.pruning)
+                    say_unmatched(model, recipe.pruning.ignore, "pruning")
             if recipe.quantization is not None:
                 with self._collecting("quantization.targets"):
                     check_model(model, recipe.quantization)
+                    say_unmatched(model, recipe.quantization.ignore, "quantization")
             with self._collecting("export.dtype"):
                 check_storage_type(model, recipe.quantization, recipe.export.dtype)
             if recipe.distillation is not None:

@@ -98,3 +98,12 @@ def test_a_fresh_model_that_does_not_run_in_the_default_storage_type_is_refused_
 def test_a_refusal_says_its_path_or_has_none():
     assert problems_of(RecipeError([Problem(path="a", message="b")])) == [Problem(path="a", message="b")]
     assert str(Problem(path="", message="b")) == "b"
+
+
+def test_a_name_to_ignore_that_matches_nothing_is_said(tmp_path, caplog):
+    plan(tmp_path, {"pruning.ignore": ["re:.*down_prj"], "quantization.ignore": ["re:.*up_prj", "re:.*lm_head"]})
+    said = [record.getMessage() for record in caplog.records if "matches no module" in record.getMessage()]
+    assert [message.partition(" matches")[0] for message in said] == [
+        "pruning.ignore: 're:.*down_prj'",
+        "quantization.ignore: 're:.*up_prj'",
+    ]
