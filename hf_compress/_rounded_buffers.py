@@ -18,10 +18,17 @@ def rounded_buffers(model: nn.Module, fresh: nn.Module) -> dict[str, Tensor]:
         for name, buffer in fresh.named_buffers()
         if name not in stored
         and name in own
-        and own[name].dtype != buffer.dtype
         and own[name].shape == buffer.shape
-        and torch.equal(buffer.to(own[name].dtype), own[name].to(buffer.device))
+        and _is_rounded(own[name].to(buffer.device), buffer)
     }
+
+
+def _is_rounded(own: Tensor, exact: Tensor) -> bool:
+    """The exact values in fewer bits, also where they were cast back to more since."""
+    if own.dtype != exact.dtype:
+        return torch.equal(exact.to(own.dtype), own)
+    narrow = (torch.bfloat16, torch.float16) if exact.is_floating_point() else ()
+    return not torch.equal(own, exact) and any(torch.equal(exact.to(dtype).to(own.dtype), own) for dtype in narrow)
 
 
 @contextlib.contextmanager

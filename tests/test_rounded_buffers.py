@@ -46,3 +46,14 @@ def test_frequencies_that_somebody_changed_are_no_rounding(tmp_path):
     model.model.rotary_emb.inv_freq.mul_(2)
     with pytest.raises(CompressionError, match="logits of the loaded checkpoint differ"):
         save_dense(model, tmp_path / "out")
+
+
+def test_what_was_rounded_and_cast_back_is_found_too(tmp_path):
+    model = tiny_llama().to(torch.bfloat16).float()
+    assert set(rounded_buffers(model, tiny_llama())) == {
+        "model.rotary_emb.inv_freq",
+        "model.rotary_emb.original_inv_freq",
+    }
+    model.model.rotary_emb.inv_freq.mul_(2)
+    assert set(rounded_buffers(model, tiny_llama())) == {"model.rotary_emb.original_inv_freq"}
+    save_dense(tiny_llama().to(torch.bfloat16), tmp_path / "out", dtype="float32")

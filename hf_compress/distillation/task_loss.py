@@ -56,12 +56,12 @@ def task_kind(model: nn.Module, labels: Tensor | None = None) -> Kind:
         CompressionError: the head is of a kind that distillation does not know.
     """
     kind = _KINDS.get(str(loss_type(model)))
-    config: Any = model.config
     if kind is None:
         raise CompressionError(
             f"distillation knows no task loss for {type(model).__name__}; it knows models for "
             + ", ".join(sorted(name.removeprefix("For") for name in _KINDS))
         )
+    config: Any = model.config
     if kind == "shifted_tokens" and not shifts_labels(model):
         return "tokens"
     if kind == "single_label":

@@ -59,8 +59,9 @@ def render_card(manifest: dict[str, Any], table: str) -> str:
     done += "".join(f"\n- reach: {sentence}" for sentence in report.get("reach", ()))
     setting = "\n".join(f"- {key}: {value}" for key, value in report["setting"].items())
     versions = ", ".join(f"{name} {version}" for name, version in manifest["versions"].items())
-    fresh = "It starts from fresh weights" + (" that the same run trained." if manifest["task"] else ".")
-    source = f"It starts from `{base}`." if base else fresh
+    # A run written in Python knows a model in memory and not where it came from.
+    fresh = "It starts from fresh weights that the same run trained. " if manifest["task"] else ""
+    source = f"It starts from `{base}`. " if base else fresh
     recipe = write_yaml(manifest["recipe"], width=80)
     loading = f"Mind: {report['loading']}.\n" if report.get("loading") else ""
     return f"""---
@@ -69,7 +70,7 @@ def render_card(manifest: dict[str, Any], table: str) -> str:
 
 # {manifest["name"]}
 
-A compressed model. {source} {_quality(report)}
+A compressed model. {source}{_quality(report)}
 
 {table}
 

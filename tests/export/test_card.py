@@ -96,3 +96,8 @@ def test_a_number_that_looks_like_text_to_other_readers_survives():
 def test_an_unknown_task_has_no_card():
     with pytest.raises(KeyError):
         card(task="translation")
+
+
+def test_a_run_in_python_does_not_say_that_unknown_weights_were_fresh():
+    text = card(base_model=None, task=None, classes={"model": "LlamaForCausalLM", "processor": None})
+    assert "fresh weights" not in text and "A compressed model. Test perplexity" in text

@@ -185,3 +185,25 @@ def test_unknown_heads_are_divided_by_the_accumulation_steps_and_the_log_says_so
         whole, split = run(8, 1), run(2, 4)
     assert float((whole - split).norm() / whole.norm()) < 1e-5
     assert "BertForMultipleChoice is not known here" in caplog.text
+
+
+class OwnHead(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.encoder, self.head = tiny_bert().bert, torch.nn.Linear(32, 3)
+
+    def forward(self, input_ids, labels=None):
+        logits = self.head(self.encoder(input_ids).pooler_output)
+        return {"loss": torch.nn.functional.cross_entropy(logits, labels), "logits": logits}
+
+
+def test_a_module_without_a_config_is_pruned_with_its_own_loss(tmp_path):
+    trainer = CompressionTrainer(
+        model=OwnHead(),
+        args=arguments(tmp_path, max_steps=4, save_strategy="no"),
+        train_dataset=Dataset.from_list([{"input_ids": [3, 4, 5], "labels": n % 3} for n in range(8)]),
+        pruning=pruning(),
+    )
+    trainer.train()
+    weight = trainer.finalize().encoder.encoder.layer[0].output.dense.weight
+    assert (weight == 0).float().mean() == 0.5
