@@ -60,6 +60,7 @@ def task_kind(model: nn.Module, labels: Tensor | None = None) -> Kind:
         raise CompressionError(
             f"distillation knows no task loss for {type(model).__name__}; it knows models for "
             + ", ".join(sorted(name.removeprefix("For") for name in _KINDS))
+            + "; where the head is one of them by another name, say so: model.loss_type = 'ForCausalLM'"
         )
     config: Any = model.config
     if kind == "shifted_tokens" and not shifts_labels(model):

@@ -354,3 +354,13 @@ class TestRefusedHosts:
         student.hf_quantizer = SimpleNamespace(is_trainable=True, is_qat_trainable=True)
         with pytest.raises(CompressionError, match="already quantized, so distillation would train its norms"):
             llama_trainer(tmp_path, {"distillation": half()}, model=student)
+
+
+def test_a_head_by_another_name_is_distilled_as_the_refusal_says(tmp_path):
+    renamed = type("Renamed", (type(tiny_llama()),), {})
+    model = renamed(tiny_llama().config)
+    with pytest.raises(CompressionError, match="no task loss for Renamed.*model.loss_type = 'ForCausalLM'"):
+        llama_trainer(tmp_path, model=model)
+    model = renamed(tiny_llama().config)
+    model.loss_type = "ForCausalLM"
+    llama_trainer(tmp_path, model=model, max_steps=2, save_strategy="no").train()
