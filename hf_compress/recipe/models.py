@@ -1,5 +1,6 @@
 """Models, tokenizers and image processors from a folder, the Hub, or fresh."""
 
+import copy
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +86,8 @@ def require_architecture(auto_class: Any, config: "PretrainedConfig", key: str) 
 def load_model(auto_class: Any, model: str | FreshModel, config: "PretrainedConfig", seed: int) -> "PreTrainedModel":
     """The model with fp32 weights, ready to train; fresh weights follow from `seed`.
 
+    It gets a config of its own: a cast of one model would otherwise be the type in which the next one draws its weights.
+
     Raises:
         CompressionError: the weights are missing or do not fit.
     """
@@ -92,9 +95,10 @@ def load_model(auto_class: Any, model: str | FreshModel, config: "PretrainedConf
     from transformers import set_seed
 
     set_seed(seed)
+    config = copy.deepcopy(config)
     if isinstance(model, str):
         return from_pretrained(auto_class, model, "model", config=config, dtype=torch.float32)
-    return auto_class.from_config(config, trust_remote_code=False).to(torch.float32)  # type: ignore[no-any-return]
+    return auto_class.from_config(config, dtype=torch.float32, trust_remote_code=False)  # type: ignore[no-any-return]
 
 
 def new_weights(auto_class: Any, model: str, key: str, config: "PretrainedConfig | None" = None) -> list[str]:

@@ -5,6 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
 
 from hf_compress._errors import CompressionError
+from hf_compress._modules import cast_weights
 from hf_compress.recipe.models import (
     check_keys,
     load_config,
@@ -36,6 +37,17 @@ def test_fresh_weights_follow_from_the_seed_and_are_in_32_bits():
     pairs = list(zip(first.parameters(), again.parameters(), other.parameters(), strict=True))
     assert all(torch.equal(a, b) for a, b, _ in pairs) and not all(torch.equal(a, c) for a, _, c in pairs)
     assert {parameter.dtype for parameter in first.parameters()} == {torch.float32}
+
+
+def test_a_cast_of_one_model_does_not_round_the_weights_of_the_next():
+    config = load_config(FRESH, {"vocab_size": 300})
+    first = load_model(AutoModelForCausalLM, FRESH, config, 1)
+    expected = [parameter.clone() for parameter in first.parameters()]
+    before = config.to_dict()
+    cast_weights(first, "bfloat16")
+    again = load_model(AutoModelForCausalLM, FRESH, config, 1)
+    assert all(torch.equal(a, b) for a, b in zip(expected, again.parameters(), strict=True))
+    assert config.to_dict() == before
 
 
 def test_every_wrong_key_is_named_at_once():
