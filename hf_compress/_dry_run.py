@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from hf_compress._errors import reason_of
 from hf_compress._probe import probe_inputs
 
 _SHAPE_ONLY = {"new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "zeros_like", "ones_like", "empty_like"}
@@ -170,7 +171,7 @@ def failure(model: nn.Module) -> str | None:
             with torch.no_grad(), _OneType():
                 model(**batch)
         except Exception as error:  # what a forward refuses it refuses in its own way
-            reasons.append(" ".join(str(error).split())[:200] or type(error).__name__)
+            reasons.append(reason_of(error, 200))
         else:
             return ""
     # That it has no memory says nothing about the model.

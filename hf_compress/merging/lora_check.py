@@ -7,7 +7,7 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import nn
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._quiet import quiet
 from hf_compress.merging.lora_adapter import WEIGHTS
 
@@ -37,7 +37,7 @@ def verify_peft_loads(folder: Path, model: nn.Module, modules: Sequence[str], pl
             loaded: Any = PeftModel.from_pretrained(model, folder, trust_remote_code=False, **options)  # type: ignore[arg-type]
             wanted = get_peft_model_state_dict(loaded, save_embedding_layers=False)
     except Exception as error:  # PEFT and each architecture refuse in their own ways
-        reason = " ".join(str(error).split())[:300]
+        reason = reason_of(error)
         raise CompressionError(f"{place}: PEFT does not load the adapter: {reason}") from error
     read = {name: tuple(tensor.shape) for name, tensor in {**loaded.state_dict(), **wanted}.items()}
     scales = {

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from hf_compress._dry_run import random_state_kept, skeleton
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._quiet import quiet
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.scheme import Scheme
@@ -131,7 +131,7 @@ def problem_of(model: nn.Module, names: Iterable[str], layout: Layout) -> str:
             )
             info: dict[str, Any] = loaded_with_info[1]
         except Exception as error:  # each architecture refuses in its own way
-            return " ".join(str(error).split())[:120] or type(error).__name__
+            return reason_of(error, 120)
     for key, words in (("missing_keys", "would be random"), ("unexpected_keys", "would be dropped")):
         if info[key]:
             return f"{min(info[key])} {words}"
