@@ -1,6 +1,7 @@
 # Each of quickstart and test is enough on a fresh machine with Python >= 3.11 and git.
 PYTHON ?= python3
 VENV ?= .venv
+BENCHMARKS := averaging distillation_loss merge pruning_step qat reload
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
@@ -26,7 +27,7 @@ check: $(VENV)/.installed-dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.installed-dev
-	for script in scripts/bench_*.py; do $(BIN)/python $$script || exit 1; done
+	for name in $(BENCHMARKS); do $(BIN)/python scripts/bench/$$name.py || exit 1; done
 
 # torch first and pinned: everything else accepts the version that is there, and a bare `torch` would fetch CUDA builds.
 $(VENV)/.installed: pyproject.toml constraints.txt

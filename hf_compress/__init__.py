@@ -46,7 +46,7 @@ _HOMES = {
     "Passthrough": "hf_compress.merging.methods.passthrough",
     "Pruning": "hf_compress.pruning.configuration",
     "Quantization": "hf_compress.quantization.configuration",
-    "Recipe": "hf_compress.recipe.recipes",
+    "Recipe": "hf_compress.recipe.recipe",
     "RegMean": "hf_compress.merging.methods.regmean",
     "Rule": "hf_compress.merging.configuration",
     "SWA": "hf_compress.training.averaging.swa",
@@ -64,24 +64,24 @@ _HOMES = {
     "W4A16": "hf_compress.quantization.schemes.w4a16",
     "WeightedLoss": "hf_compress.distillation.configuration",
     "WiseFT": "hf_compress.merging.methods.wise_ft",
-    "adamerging": "hf_compress.merging.adamerging",
-    "apply_adapters": "hf_compress.merging.lora_apply",
-    "collect_fisher": "hf_compress.merging.statistics",
-    "collect_gram": "hf_compress.merging.statistics",
-    "extract_lora": "hf_compress.merging.lora_extract",
-    "greedy_soup": "hf_compress.merging.greedy_soup",
-    "import_mergekit": "hf_compress.merging.mergekit_yaml",
-    "learned_soup": "hf_compress.merging.learned_soup",
+    "adamerging": "hf_compress.merging.search.adamerging",
+    "apply_adapters": "hf_compress.merging.lora.apply",
+    "collect_fisher": "hf_compress.calibration.statistics_",
+    "collect_gram": "hf_compress.calibration.statistics_",
+    "extract_lora": "hf_compress.merging.lora.extract",
+    "greedy_soup": "hf_compress.merging.search.greedy_soup",
+    "import_mergekit": "hf_compress.merging.mergekit.read",
+    "learned_soup": "hf_compress.merging.search.learned_soup",
     "merge": "hf_compress.export.merged",
-    "merge_adapters": "hf_compress.merging.lora_merge",
-    "merge_state_dicts": "hf_compress.merging.in_memory",
+    "merge_adapters": "hf_compress.merging.lora.combine",
+    "merge_state_dicts": "hf_compress.merging.engine.in_memory",
     "prune": "hf_compress.pruning.prune",
     "quantize": "hf_compress.quantization.ptq",
     "save_compressed": "hf_compress.export.compressed_tensors",
     "save_dense": "hf_compress.export.dense",
-    "save_result": "hf_compress.recipe.save_result",
-    "save_statistics": "hf_compress.merging.statistics_folder",
-    "search_coefficients": "hf_compress.merging.coefficient_search",
+    "save_result": "hf_compress.jobs.train.save_result",
+    "save_statistics": "hf_compress.calibration.folder",
+    "search_coefficients": "hf_compress.merging.search.coefficient_search",
     "update_batch_norm": "hf_compress.training.averaging.batch_norm",
 }
 
@@ -89,6 +89,8 @@ __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
     from hf_compress._errors import CompressionError
+    from hf_compress.calibration.folder import save_statistics
+    from hf_compress.calibration.statistics_ import collect_fisher, collect_gram
     from hf_compress.distillation.configuration import Distillation, WeightedLoss
     from hf_compress.distillation.losses.forward_kl import ForwardKL
     from hf_compress.distillation.losses.mse import MSE
@@ -96,16 +98,13 @@ if TYPE_CHECKING:
     from hf_compress.export.compressed_tensors import save_compressed
     from hf_compress.export.dense import save_dense
     from hf_compress.export.merged import merge
-    from hf_compress.merging.adamerging import adamerging
-    from hf_compress.merging.coefficient_search import search_coefficients
+    from hf_compress.jobs.train.save_result import save_result
     from hf_compress.merging.configuration import Heads, LayerRange, Member, Merge, Rule, Slice, Sparsity, Tokenizer
-    from hf_compress.merging.greedy_soup import greedy_soup
-    from hf_compress.merging.in_memory import merge_state_dicts
-    from hf_compress.merging.learned_soup import learned_soup
-    from hf_compress.merging.lora_apply import apply_adapters
-    from hf_compress.merging.lora_extract import extract_lora
-    from hf_compress.merging.lora_merge import merge_adapters
-    from hf_compress.merging.mergekit_yaml import import_mergekit
+    from hf_compress.merging.engine.in_memory import merge_state_dicts
+    from hf_compress.merging.lora.apply import apply_adapters
+    from hf_compress.merging.lora.combine import merge_adapters
+    from hf_compress.merging.lora.extract import extract_lora
+    from hf_compress.merging.mergekit.read import import_mergekit
     from hf_compress.merging.methods.arcee_fusion import ArceeFusion
     from hf_compress.merging.methods.breadcrumbs import Breadcrumbs
     from hf_compress.merging.methods.breadcrumbs_ties import BreadcrumbsTies
@@ -129,8 +128,10 @@ if TYPE_CHECKING:
     from hf_compress.merging.methods.ties import Ties
     from hf_compress.merging.methods.tsv_m import TsvM
     from hf_compress.merging.methods.wise_ft import WiseFT
-    from hf_compress.merging.statistics import collect_fisher, collect_gram
-    from hf_compress.merging.statistics_folder import save_statistics
+    from hf_compress.merging.search.adamerging import adamerging
+    from hf_compress.merging.search.coefficient_search import search_coefficients
+    from hf_compress.merging.search.greedy_soup import greedy_soup
+    from hf_compress.merging.search.learned_soup import learned_soup
     from hf_compress.pruning.allocations.global_ import Global
     from hf_compress.pruning.allocations.uniform import Uniform
     from hf_compress.pruning.configuration import Pruning
@@ -144,8 +145,7 @@ if TYPE_CHECKING:
     from hf_compress.quantization.configuration import Quantization
     from hf_compress.quantization.ptq import quantize
     from hf_compress.quantization.schemes.w4a16 import W4A16
-    from hf_compress.recipe.recipes import Recipe
-    from hf_compress.recipe.save_result import save_result
+    from hf_compress.recipe.recipe import Recipe
     from hf_compress.training.averaging.batch_norm import update_batch_norm
     from hf_compress.training.averaging.ema import EMA
     from hf_compress.training.averaging.snapshots import Snapshots

@@ -1,6 +1,6 @@
 """What a compressed checkpoint is worth to the program that loads it: memory and speed differ by runtime and machine.
 
-The figures behind the sentences are those of scripts/bench_reload.py.
+The figures behind the sentences are those of scripts/bench/reload.py.
 """
 
 import torch

@@ -56,7 +56,7 @@ def run(
     """Do what a recipe says; the last lines are the table and where the files are."""
     _quiet()
     from hf_compress.recipe.header import pointing_to_header
-    from hf_compress.recipe.recipes import Recipe
+    from hf_compress.recipe.recipe import Recipe
 
     with _interruptible("the same command with --resume goes on"), pointing_to_header(recipe):
         _say(Recipe.load(recipe, overrides or (), sources=True).run(resume))
@@ -72,7 +72,7 @@ def export(
 ) -> None:
     """Make the result of a finished training (anew): export, measure, report; trains nothing."""
     _quiet()
-    from hf_compress.recipe.export_run import export_run
+    from hf_compress.jobs.train.export_run import export_run
 
     with _interruptible("the same command starts again"):
         _say(export_run(folder, overrides or ()))
@@ -89,8 +89,8 @@ def merge(
 ) -> None:
     """Merge models into one; started again, an interrupted merge goes on."""
     _quiet()
+    from hf_compress.jobs.merge.stages import load_any_merge
     from hf_compress.recipe.header import pointing_to_header
-    from hf_compress.recipe.merge_stages import load_any_merge
 
     with pointing_to_header(config):
         job = load_any_merge(config, out, overrides or ())
@@ -106,14 +106,14 @@ def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
     """Name every mistake in a recipe at once, without training or writing anything."""
     _quiet()
     from hf_compress.recipe.header import pointing_to_header
-    from hf_compress.recipe.recipes import Recipe
+    from hf_compress.recipe.recipe import Recipe
 
     with pointing_to_header(recipe):
         _check(Recipe.load(recipe, overrides or (), sources=True), recipe)
 
 
 def _check(recipe: Any, file: Path) -> None:
-    from hf_compress.recipe.problems import RecipeError
+    from hf_compress._problems import RecipeError
 
     problems = recipe.preflight()
     if problems:

@@ -42,7 +42,7 @@ from _tiny_models import CannotBuildError, architectures, build, reason
 
 from hf_compress import Quantization, save_compressed
 from hf_compress._errors import CompressionError
-from hf_compress._modules import cast_weights
+from hf_compress._modules.types import cast_weights
 from hf_compress.quantization import qat
 from hf_compress.quantization.scheme import Scheme
 

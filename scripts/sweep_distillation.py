@@ -39,8 +39,8 @@ from transformers.models.auto import modeling_auto
 
 from hf_compress import CompressionTrainer, Distillation, ForwardKL
 from hf_compress._errors import CompressionError
-from hf_compress._probe import probe_inputs
-from hf_compress.distillation.task_loss import task_kind
+from hf_compress._forward.probe import probe_inputs
+from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.exact_task_loss import hands_on_items
 
 HEADS = {

@@ -15,3 +15,5 @@ os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
+
+from tests.command_line import call, refused  # noqa: E402, F401 (fixtures for every folder)

@@ -9,16 +9,16 @@ from pathlib import Path
 import pytest
 
 from hf_compress import Recipe
-from hf_compress.merging.checks import check_merge
+from hf_compress.jobs.merge.recipe import MergeModels
+from hf_compress.jobs.merge.stages import load_any_merge
+from hf_compress.jobs.train.recipe import Train
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.method import MergeMethod
+from hf_compress.merging.plan.checks import check_merge
 from hf_compress.pruning.criterion import Criterion
-from hf_compress.recipe.jobs.merge import MergeModels
-from hf_compress.recipe.jobs.train import Train
-from hf_compress.recipe.merge_stages import load_any_merge
 from hf_compress.recipe.yaml_text import parse_yaml
 from hf_compress.training.compatibility import RULES
-from tests.recipe.small import pretrained, recipe
+from tests.small import pretrained, recipe
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from hf_compress.evaluation.report import Report, table
+from hf_compress.evaluation.report import table
+from hf_compress.evaluation.rows import Report
 from hf_compress.export.card import render_card
 from hf_compress.export.manifest import read_manifest
 from hf_compress.export.merge_card import render_merge_card

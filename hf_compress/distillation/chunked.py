@@ -15,7 +15,7 @@ ChunkLoss = Callable[[Tensor, Tensor], tuple[Tensor, ...]]
 """(n, V) fp32 logits and the (n,) row numbers -> scalar sums; the first is differentiated, the rest are for logs."""
 
 CHUNK_BYTES = 4 * 2**20
-"""fp32 bytes of one chunk of logits; measured in scripts/bench_distillation_loss.py."""
+"""fp32 bytes of one chunk of logits; measured in scripts/bench/distillation_loss.py."""
 
 
 class _ChunkedSum(torch.autograd.Function):

@@ -9,7 +9,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.distillation.chunked import chunked_sum
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.distillation.signal import Kind, Signal
-from hf_compress.distillation.task_loss import task_loss_sum, task_rows
+from hf_compress.tasks.task_loss import task_loss_sum, task_rows
 
 AGREEMENT_STRIDE = 8
 """In large chunks the top-1 agreement is counted on every eighth row: looking for the largest of all numbers would cost a

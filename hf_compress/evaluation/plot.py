@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hf_compress.evaluation.report import Report
+from hf_compress.evaluation.rows import Report
 
 _HIGHEST = 1e100
 """Where the perplexity of a ruined model is drawn: above it, the margins of a logarithmic axis overflow."""

@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import nn
 
-from hf_compress._coverage import Coverage, coverage
-from hf_compress._modules import select_modules
+from hf_compress._modules.coverage import Coverage, coverage
+from hf_compress._modules.matching import select_modules
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.prune import measure_sparsity
 from hf_compress.quantization.qat import quantized_coverage

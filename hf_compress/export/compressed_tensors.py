@@ -9,7 +9,7 @@ from transformers import PreTrainedModel
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import written_beside
-from hf_compress._load_back import load_back
+from hf_compress.checkpoints.load_back import load_back
 from hf_compress.export.saveable import check_saveable
 from hf_compress.quantization.serializer import attach_serializer, is_converted
 

@@ -9,9 +9,9 @@ from transformers import PreTrainedModel
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import written_beside
-from hf_compress._kept_weights import weights_kept
-from hf_compress._load_back import load_back
-from hf_compress._modules import cast_weights
+from hf_compress._modules.kept_weights import weights_kept
+from hf_compress._modules.types import cast_weights
+from hf_compress.checkpoints.load_back import load_back
 from hf_compress.export.saveable import check_saveable
 
 

@@ -3,7 +3,7 @@
 from typing import Any
 
 from hf_compress._yaml import write_yaml
-from hf_compress.merging.merge import report_lines
+from hf_compress.merging.engine.run import report_lines
 
 
 def render_merge_card(manifest: dict[str, Any]) -> str:

@@ -17,13 +17,13 @@ from hf_compress._kinds import require
 from hf_compress._registry import dump
 from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
+from hf_compress.checkpoints.architecture import model_class
 from hf_compress.export.manifest import write_manifest
 from hf_compress.export.merge_card import render_merge_card
 from hf_compress.export.requantize import has_processor, quantization_of, requantize
-from hf_compress.merging.architecture import model_class
 from hf_compress.merging.configuration import Merge
-from hf_compress.merging.job import Job
-from hf_compress.merging.merge import MergeResult, merge_checkpoints
+from hf_compress.merging.engine.opened import Job
+from hf_compress.merging.engine.run import MergeResult, merge_checkpoints
 
 
 def merge(

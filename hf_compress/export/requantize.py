@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress.checkpoints.architecture import model_class
+from hf_compress.checkpoints.dequantized import DequantizedSource
 from hf_compress.export.compressed_tensors import save_compressed
-from hf_compress.merging.architecture import model_class
-from hf_compress.merging.quantized_source import DequantizedSource
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.ptq import quantize

@@ -3,8 +3,8 @@
 from torch import nn
 
 from hf_compress._errors import CompressionError, reason_of
-from hf_compress._finite import check_finite
-from hf_compress._plain_model import is_adapted
+from hf_compress._modules.finite import check_finite
+from hf_compress._modules.plain_model import is_adapted
 
 
 def check_saveable(model: nn.Module, dtype: str = "auto") -> None:

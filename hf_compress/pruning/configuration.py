@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import CheckedKinds
-from hf_compress._modules import DEFAULT_IGNORE, DEFAULT_TARGETS
+from hf_compress._modules.matching import DEFAULT_IGNORE, DEFAULT_TARGETS
 from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.criteria.magnitude import Magnitude

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules import num_inputs, weight_matrix
+from hf_compress._modules.kinds import num_inputs, weight_matrix
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criterion import Criterion
 

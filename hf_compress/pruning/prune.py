@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._ignored import say_unmatched
 from hf_compress._kinds import require
-from hf_compress._modules import as_stored, from_input_rows, input_rows, match_modules, select_modules, weight_matrix
-from hf_compress._plain_model import require_plain
+from hf_compress._modules.ignored import say_unmatched
+from hf_compress._modules.kinds import as_stored, from_input_rows, input_rows, weight_matrix
+from hf_compress._modules.matching import match_modules, select_modules
+from hf_compress._modules.plain_model import require_plain
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import Stats, check_fit, check_statistics
 from hf_compress.pruning.pattern import Pattern

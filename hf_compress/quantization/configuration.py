@@ -5,7 +5,7 @@ from typing import Any, ClassVar
 
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import CheckedKinds
-from hf_compress._modules import DEFAULT_IGNORE, DEFAULT_TARGETS
+from hf_compress._modules.matching import DEFAULT_IGNORE, DEFAULT_TARGETS
 from hf_compress._units import Point, check_point, resolve_point
 from hf_compress.quantization.scheme import Scheme
 from hf_compress.quantization.schemes.w4a16 import W4A16

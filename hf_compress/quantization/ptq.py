@@ -2,9 +2,9 @@
 
 from torch import nn
 
-from hf_compress._ignored import say_unmatched
 from hf_compress._kinds import require
-from hf_compress._plain_model import require_plain
+from hf_compress._modules.ignored import say_unmatched
+from hf_compress._modules.plain_model import require_plain
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import announce, convert, prepare
 

@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hf_compress import _distributed
-from hf_compress._coverage import Coverage, coverage
-from hf_compress._dry_run import dry_run
 from hf_compress._errors import CompressionError
-from hf_compress._finite import check_finite
-from hf_compress._modules import Selection, canonical_name, select_modules
+from hf_compress._forward.dry_run import dry_run
+from hf_compress._modules.coverage import Coverage, coverage
+from hf_compress._modules.finite import check_finite
+from hf_compress._modules.matching import Selection, select_modules
+from hf_compress._modules.names import canonical_name
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_input, fake_quantize_weight, weight_qparams
 from hf_compress.quantization.rehearsal import loadable_layout

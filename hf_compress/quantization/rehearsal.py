@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
-from hf_compress._dry_run import random_state_kept, skeleton
 from hf_compress._errors import CompressionError, reason_of
+from hf_compress._forward.dry_run import random_state_kept, skeleton
 from hf_compress._quiet import quiet
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.scheme import Scheme

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from hf_compress._modules import canonical_name
+from hf_compress._modules.names import canonical_name
 
 ROUTES = "it is a router, and rounded it would send tokens to other experts; its name in targets quantizes it all the same"
 _ROUTER = re.compile(r"(^|\.)(\w*router\w*(\.|$)|shared_experts?_gate$)")

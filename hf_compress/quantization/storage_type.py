@@ -6,11 +6,12 @@ import io
 import torch
 from torch import nn
 
-from hf_compress._dry_run import failure, random_state_kept
 from hf_compress._errors import CompressionError
-from hf_compress._modules import cast_as_loaded, check_dtype, model_name
+from hf_compress._forward.dry_run import failure, random_state_kept
+from hf_compress._forward.small_twin import small_twin
+from hf_compress._modules.names import model_name
+from hf_compress._modules.types import cast_as_loaded, check_dtype
 from hf_compress._quiet import quiet
-from hf_compress._small_twin import small_twin
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import check_model
 from hf_compress.quantization.rehearsal import loadable_layout

@@ -1,1 +1,1 @@
-"""Recipes: YAML that maps one to one to the objects of the library."""
+"""Recipes: YAML that maps one to one to objects; the parser knows no technique."""

@@ -9,9 +9,9 @@ from typing import Any, Literal, Union
 
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import SCALARS, describe, kind
+from hf_compress._problems import Problem
 from hf_compress._registry import Strategy, unknown
 from hf_compress._units import Point, check_point
-from hf_compress.recipe.problems import Problem
 
 
 class Invalid:

@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
+from hf_compress._problems import Problem, RecipeError
 from hf_compress._secrets import WAY_OUT, find_secrets, hide_secrets
 from hf_compress._units import format_bytes
 from hf_compress._yaml import FLOAT, PlainLoader
-from hf_compress.recipe.problems import Problem, RecipeError
 
 _LARGEST_FILE = 2**20
 _MOST_VALUES = 100_000

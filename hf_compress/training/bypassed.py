@@ -8,7 +8,8 @@ import torch.distributed as dist
 from torch import nn
 
 from hf_compress import _distributed
-from hf_compress._modules import Selection, canonical_name
+from hf_compress._modules.matching import Selection
+from hf_compress._modules.names import canonical_name
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import BYPASSED, FakeQuantizedLinear, keep_dense
 

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
-from hf_compress._coverage import coverage
+from hf_compress._modules.coverage import coverage
 from hf_compress._units import resolve_point
 from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning

@@ -11,7 +11,7 @@ import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import require
-from hf_compress._plain_model import is_adapted, is_quantized
+from hf_compress._modules.plain_model import is_adapted, is_quantized
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization

@@ -11,7 +11,7 @@ from hf_compress.distillation.answers import Answers, logits_of
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.distillation.correspondence import tokenizer_of
 from hf_compress.distillation.objective import Sums, check_kind, distillation_objective
-from hf_compress.distillation.task_loss import task_kind
+from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.student_pass import accumulation_steps, loss_scale, router_loss, take_labels
 from hf_compress.training.token_metrics import TokenMetrics
 

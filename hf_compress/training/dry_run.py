@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from hf_compress._errors import CompressionError, reason_of
+from hf_compress._modules.modes import evaluation_mode
 from hf_compress.distillation.independence import check_independence
-from hf_compress.merging.mixing import evaluation_mode
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.exact_task_loss import ExactTaskLoss, same_loss
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._heads import base_model
 from hf_compress.distillation.answers import Answers, logits_of
 from hf_compress.distillation.objective import task_objective
 from hf_compress.distillation.signal import Kind
-from hf_compress.distillation.task_loss import task_kind
+from hf_compress.tasks.heads import base_model
+from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.host import loss_is_plain
 from hf_compress.training.student_pass import accumulation_steps, loss_scale, router_loss, take_labels
 

@@ -9,10 +9,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
 from hf_compress._distributed import world_size
 from hf_compress._errors import CompressionError
-from hf_compress._finite import check_finite
-from hf_compress._load_back import load_back
-from hf_compress._modules import cast_as_loaded
+from hf_compress._modules.finite import check_finite
+from hf_compress._modules.types import cast_as_loaded
 from hf_compress._safetensors import weight_files
+from hf_compress.checkpoints.load_back import load_back
 from hf_compress.quantization.qat import convert
 from hf_compress.quantization.storage_type import check_storage_type
 

@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from hf_compress._ignored import say_unmatched
-from hf_compress._kept_weights import weights_kept
+from hf_compress._modules.ignored import say_unmatched
+from hf_compress._modules.kept_weights import weights_kept
 from hf_compress._secrets import left_out
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning

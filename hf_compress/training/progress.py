@@ -6,8 +6,8 @@ from typing import Any
 from torch import nn
 from transformers import TrainerState
 
-from hf_compress._coverage import coverage
 from hf_compress._errors import CompressionError
+from hf_compress._modules.coverage import coverage
 from hf_compress._units import resolve_point
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
-from hf_compress._heads import base_model, predicts_tokens
+from hf_compress.tasks.heads import base_model, predicts_tokens
 
 
 def take_labels(student: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None, Tensor | None]:

@@ -8,14 +8,14 @@ import torch
 from safetensors.torch import save_file
 
 from hf_compress import CompressionError
-from hf_compress.merging import engine as engine_module
-from hf_compress.merging import merge as merge_module
+from hf_compress.checkpoints.hashes import content_hash, sha256_of
+from hf_compress.checkpoints.source import open_source
 from hf_compress.merging import operands as operands_module
 from hf_compress.merging.configuration import Member, Merge
-from hf_compress.merging.merge import merge_checkpoints
+from hf_compress.merging.engine import engine as engine_module
+from hf_compress.merging.engine import run as merge_module
+from hf_compress.merging.engine.run import merge_checkpoints
 from hf_compress.merging.method import MergeMethod
-from hf_compress.merging.provenance import content_hash, sha256_of
-from hf_compress.merging.source import open_source
 
 METHODS = [pytest.param(cls, id=name) for name, cls in MergeMethod.available().items()]
 SEVERAL_INPUTS = [each for each in METHODS if each.values[0].needs_base or each.values[0].num_members[1] != 1]

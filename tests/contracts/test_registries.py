@@ -10,6 +10,7 @@ from hf_compress._registry import dump
 from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.distillation.signal import Signal
 from hf_compress.distillation.teacher import Teacher
+from hf_compress.jobs.train.checks import find_problems
 from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criterion import Criterion
@@ -20,7 +21,6 @@ from hf_compress.pruning.schedule import Schedule
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.scheme import Scheme
 from hf_compress.recipe.build import build
-from hf_compress.recipe.consistency import find_problems
 from tests.pruning.needy import Needy
 
 KINDS = (Criterion, Pattern, Schedule, Allocation, Scheme, DistillationLoss, Teacher)

@@ -13,9 +13,9 @@ from transformers import (
 )
 
 from hf_compress import Recipe
-from hf_compress.evaluation.classification import classification_metrics
-from hf_compress.recipe.data import load_splits
-from tests.recipe.small import DROP, pretrained, recipe, text_rows, write_images, write_jsonl, write_model
+from hf_compress.inputs.data import load_splits
+from hf_compress.tasks.metrics.classification import classification_metrics
+from tests.small import DROP, pretrained, recipe, text_rows, write_images, write_jsonl, write_model
 from tests.tiny import tiny_bert
 
 ROWS = ["dense", "compressed without training", "ours"]

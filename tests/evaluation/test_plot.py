@@ -4,7 +4,7 @@ import pytest
 from matplotlib import pyplot
 
 from hf_compress.evaluation.plot import plot
-from hf_compress.evaluation.report import Report, Row
+from hf_compress.evaluation.rows import Report, Row
 
 
 def report(values, sizes=(2_000_000, 500_000)):

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from hf_compress.evaluation.report import Report, Row, table, to_markdown, write
+from hf_compress.evaluation.report import table, to_markdown
+from hf_compress.evaluation.rows import Report, Row
+from hf_compress.evaluation.write import write
 
 
 def report(**changes):

@@ -4,7 +4,7 @@ import pytest
 from transformers import BertForMaskedLM, MixtralConfig, MixtralForCausalLM
 
 from hf_compress import Constant, Pruning, Quantization, prune, quantize
-from hf_compress._modules import cast_weights
+from hf_compress._modules.types import cast_weights
 from hf_compress.evaluation.shares import describe_reach, measure_shares
 from tests.tiny import tiny_bert, tiny_llama
 

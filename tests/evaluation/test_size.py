@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 
 from hf_compress import Quantization, quantize, save_compressed, save_dense
 from hf_compress._errors import CompressionError
-from hf_compress._modules import cast_weights
+from hf_compress._modules.types import cast_weights
 from hf_compress.evaluation.size import measure_size
 from hf_compress.quantization.schemes.w4a16 import W4A16
 from tests.tiny import tiny_llama

@@ -5,7 +5,8 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from hf_compress.evaluation.report import Report, Row, table
+from hf_compress.evaluation.report import table
+from hf_compress.evaluation.rows import Report, Row
 from hf_compress.export.card import render_card
 from hf_compress.export.manifest import build_manifest
 from hf_compress.recipe.yaml_text import parse_yaml

@@ -12,9 +12,9 @@ from transformers import AutoModelForCausalLM, AutoModelForSequenceClassificatio
 from hf_compress import CompressionError, Member, Merge, Pruning, Quantization, merge, prune, quantize, save_compressed
 from hf_compress.export.manifest import read_manifest
 from hf_compress.merging.configuration import Heads, LayerRange, Slice, Sparsity, Tokenizer
+from hf_compress.merging.engine.rehearsal import check_merge_inputs
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.methods.passthrough import Passthrough
-from hf_compress.merging.rehearsal import check_merge_inputs
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.quantization.schemes.w4a16 import W4A16
 from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer

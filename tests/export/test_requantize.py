@@ -17,10 +17,10 @@ from transformers import (
 
 from hf_compress import Member, Merge, merge
 from hf_compress._errors import CompressionError
+from hf_compress.checkpoints.dequantized import DequantizedSource
+from hf_compress.checkpoints.source import open_source
 from hf_compress.export.compressed_tensors import save_compressed
 from hf_compress.export.requantize import expected_error, quantization_of, requantize
-from hf_compress.merging.quantized_source import DequantizedSource
-from hf_compress.merging.source import open_source
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.ptq import quantize
 from hf_compress.quantization.qat import prepare

@@ -19,7 +19,7 @@ from hf_compress.quantization.scheme import Scheme
 from tests.fuzz.judge import Judge, no_progress_bars
 from tests.fuzz.mutations import mutate_bytes, mutate_header, mutate_json
 from tests.merging.adapters import make_adapter
-from tests.recipe.small import write_model
+from tests.small import write_model
 from tests.tiny import tiny_llama
 
 SCHEMES = {"packed": ("W4A16", 16), "integers": ("W8A8", None)}

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from hf_compress import Recipe
+from hf_compress._problems import RecipeError
 from hf_compress._yaml import write_yaml
-from hf_compress.recipe.problems import RecipeError
 from hf_compress.recipe.yaml_text import parse_yaml
 from tests.fuzz.judge import Judge, no_progress_bars
 from tests.fuzz.mutations import mutate_recipe
 from tests.merging.adapters import make_adapter
-from tests.recipe.small import VIT_RECIPE, pretrained, recipe, text_rows, write_images, write_jsonl, write_model
+from tests.small import VIT_RECIPE, pretrained, recipe, text_rows, write_images, write_jsonl, write_model
 from tests.tiny import tiny_bert, tiny_llama
 
 ROOT = Path(__file__).parents[2]

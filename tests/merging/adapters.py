@@ -6,7 +6,7 @@ import warnings
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 
-from hf_compress.merging.source import open_source
+from hf_compress.checkpoints.source import open_source
 
 
 def make_adapter(model, folder, seed=0, dtype=torch.float32, base_name=None, **config):

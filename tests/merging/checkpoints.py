@@ -3,7 +3,7 @@
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from hf_compress.merging.source import open_source
+from hf_compress.checkpoints.source import open_source
 
 SPECIAL = ["<pad>", "<s>", "</s>", "<unk>"]
 

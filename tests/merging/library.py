@@ -8,7 +8,7 @@ import transformers
 from transformers.core_model_loading import revert_weight_conversion
 
 from hf_compress._quiet import quiet
-from hf_compress.merging.source import Source, TensorInfo
+from hf_compress.checkpoints.source import Source, TensorInfo
 
 
 def tying_classes():

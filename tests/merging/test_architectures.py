@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hf_compress.merging.configuration import Member, Merge
-from hf_compress.merging.merge import merge_checkpoints
+from hf_compress.merging.engine.run import merge_checkpoints
 from hf_compress.merging.method import MergeMethod
 from tests.merging.zoo import ZOO, make
 

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from transformers.models.auto import modeling_auto
 
 from hf_compress import Member, Merge, merge
-from tests.merging.test_companions import vocabulary_files_of_transformers
+from tests.checkpoints.test_companions import vocabulary_files_of_transformers
 
 ROOT = Path(__file__).parents[2]
 COMPOSITE = ("IMAGE_TEXT_TO_TEXT", "MULTIMODAL_LM")

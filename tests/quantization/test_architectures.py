@@ -9,8 +9,8 @@ import transformers as t
 
 from hf_compress import Quantization, quantize, save_compressed
 from hf_compress._errors import CompressionError
-from hf_compress._modules import cast_weights
-from hf_compress._probe import probe_inputs
+from hf_compress._forward.probe import probe_inputs
+from hf_compress._modules.types import cast_weights
 from hf_compress.quantization.qat import left_dense, prepare, quantized_coverage
 from hf_compress.quantization.scheme import Scheme
 

@@ -9,7 +9,7 @@ from datasets import Dataset
 
 from hf_compress import CompressionTrainer, Quantization
 from hf_compress._errors import CompressionError
-from hf_compress._modules import cast_weights
+from hf_compress._modules.types import cast_weights
 from hf_compress.quantization.storage_type import check_storage_type
 
 SMALL = {"vocab_size": 64, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 4}

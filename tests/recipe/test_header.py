@@ -6,13 +6,13 @@ from pathlib import Path
 import datasets
 import pytest
 
-from hf_compress.recipe.data import load_splits
+from hf_compress.inputs.data import load_splits
+from hf_compress.inputs.sections import Data
 from hf_compress.recipe.header import NEEDS, header_of
-from hf_compress.recipe.sections import Data
-from hf_compress.recipe.sources import open_data
-from hf_compress.recipe.tasks import TASKS
 from hf_compress.recipe.yaml_text import read_recipe
-from tests.recipe.small import recipe, text_rows, write_jsonl
+from hf_compress.tasks.opened import open_data
+from hf_compress.tasks.task import TASKS
+from tests.small import recipe, text_rows, write_jsonl
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -97,5 +97,5 @@ def test_the_script_makes_the_folders_that_recipes_read(name, tmp_path):
     task = TASKS[TASK.get(name, "causal_lm")]
     splits, labels = open_data(Data(path=str(folder)), task, seed=0)
     assert set(splits) == set(load_splits(Data(path=str(folder)), 0)) and len(labels) == (2 if task.labelled else 0)
-    if name == "banking77":  # what scripts/merge_gain.py reads
+    if name == "banking77":  # what scripts/bench/merge_gain.py reads
         assert all(isinstance(value, int) for value in splits["train"]["label"])

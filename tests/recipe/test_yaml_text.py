@@ -2,8 +2,8 @@
 
 import pytest
 
+from hf_compress._problems import RecipeError
 from hf_compress._yaml import write_yaml
-from hf_compress.recipe.problems import RecipeError
 from hf_compress.recipe.yaml_text import parse_yaml, read_recipe
 
 READ = {

@@ -11,13 +11,13 @@ from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
 from hf_compress._errors import CompressionError, reason_of
-from hf_compress._heads import base_model, predicts_tokens
 from hf_compress._registry import Reference
 from hf_compress.distillation.answers import Answers, logits_of
 from hf_compress.distillation.correspondence import Correspondence, correspondence, tokenizer_at
 from hf_compress.distillation.frozen_copy import frozen_copy
 from hf_compress.distillation.signal import Signal
 from hf_compress.distillation.teacher import LoadedTeacher, Teacher
+from hf_compress.tasks.heads import base_model, predicts_tokens
 
 _AUTO_CLASSES = (
     "AutoModelForCausalLM",

@@ -11,14 +11,14 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
-from hf_compress.merging.checks import parameter_names, per_member
+from hf_compress.checkpoints.layers import OUTSIDE_AFTER, OUTSIDE_BEFORE
 from hf_compress.merging.configuration import BASE, Rule, Value
-from hf_compress.merging.layers import OUTSIDE_AFTER, OUTSIDE_BEFORE
 from hf_compress.merging.mergekit.methods import OUR_NAMES, PARAMETERS, REQUIRED, MergekitMethod
 from hf_compress.merging.mergekit.models import Piece, Reference
 from hf_compress.merging.mergekit.nodes import Node
 from hf_compress.merging.mergekit.settings import Chain, Choice, is_complete, read_chain, rules_of
 from hf_compress.merging.method import MergeMethod
+from hf_compress.merging.plan.checks import parameter_names, per_member
 
 _LAYER_NUMBER = re.compile(r"(?:^|\.)\d")
 

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
+from hf_compress.merging.mathematics.weights import refuse_weights
 from hf_compress.merging.method import Compat, MergeMethod
 from hf_compress.merging.operands import CHUNK, Operands
-from hf_compress.merging.weights import refuse_weights
 
 _ADDED = 1e-8
 """What mergekit adds to probabilities."""

@@ -8,9 +8,9 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
+from hf_compress.merging.mathematics.cuts import Cut, find_cuts
+from hf_compress.merging.mathematics.sparsified import SparsifiedTaskVectors, num_kept
 from hf_compress.merging.operands import Operands
-from hf_compress.merging.sparsified import SparsifiedTaskVectors, num_kept
-from hf_compress.merging.threshold import Cut, find_cuts
 
 
 @dataclass(frozen=True, kw_only=True)

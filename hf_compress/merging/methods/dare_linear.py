@@ -7,9 +7,9 @@ import torch
 from torch import Tensor
 
 from hf_compress._registry import Reference
+from hf_compress.merging.mathematics.cuts import Cut
+from hf_compress.merging.mathematics.sparsified import SparsifiedTaskVectors
 from hf_compress.merging.operands import Operands
-from hf_compress.merging.sparsified import SparsifiedTaskVectors
-from hf_compress.merging.threshold import Cut
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
+from hf_compress.merging.mathematics.cuts import Cut
+from hf_compress.merging.mathematics.sparsified import SparsifiedTaskVectors, restoring_factor
 from hf_compress.merging.operands import CHUNK, Operands
-from hf_compress.merging.sparsified import SparsifiedTaskVectors, restoring_factor
-from hf_compress.merging.threshold import Cut
 
 
 @dataclass(frozen=True, kw_only=True)

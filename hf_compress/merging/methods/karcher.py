@@ -8,10 +8,10 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
-from hf_compress.merging.gram import Lines, combine, gram
+from hf_compress.merging.mathematics.inner_products import Lines, combine, gram
+from hf_compress.merging.mathematics.sphere import CANCELLED, exponential, length, logarithm, units
 from hf_compress.merging.method import Compat, MergeMethod
 from hf_compress.merging.operands import Operands
-from hf_compress.merging.sphere import CANCELLED, exponential, length, logarithm, units
 
 
 @dataclass(frozen=True, kw_only=True)

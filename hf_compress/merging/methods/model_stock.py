@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from hf_compress._registry import Reference
-from hf_compress.merging.gram import Lines, combine, gram
+from hf_compress.merging.mathematics.inner_products import Lines, combine, gram
+from hf_compress.merging.mathematics.weights import refuse_weights
 from hf_compress.merging.method import Compat, MergeMethod
 from hf_compress.merging.operands import Operands
-from hf_compress.merging.weights import refuse_weights
 
 
 @dataclass(frozen=True, kw_only=True)

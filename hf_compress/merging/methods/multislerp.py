@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from hf_compress._registry import Reference
-from hf_compress.merging.gram import Lines, combine, gram
+from hf_compress.merging.mathematics.inner_products import Lines, combine, gram
+from hf_compress.merging.mathematics.sphere import CANCELLED, exponential, length, logarithm, units
+from hf_compress.merging.mathematics.weights import refuse_zero_sum
 from hf_compress.merging.method import Compat, MergeMethod
 from hf_compress.merging.operands import Operands
-from hf_compress.merging.sphere import CANCELLED, exponential, length, logarithm, units
-from hf_compress.merging.weights import refuse_zero_sum
 
 _SHIFT = 1e-8
 

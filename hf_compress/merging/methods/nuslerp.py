@@ -7,11 +7,11 @@ import torch
 from torch import Tensor
 
 from hf_compress._registry import Reference
-from hf_compress.merging.gram import Along, Lines, combine, gram
+from hf_compress.merging.mathematics.inner_products import Along, Lines, combine, gram
+from hf_compress.merging.mathematics.sphere import arc
+from hf_compress.merging.mathematics.weights import refuse_zero_sum
 from hf_compress.merging.method import Compat, MergeMethod
 from hf_compress.merging.operands import Operands
-from hf_compress.merging.sphere import arc
-from hf_compress.merging.weights import refuse_zero_sum
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,9 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from hf_compress._registry import Reference
+from hf_compress.merging.mathematics.weights import refuse_zero_sum
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
-from hf_compress.merging.weights import refuse_zero_sum
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from torch.distributed.fsdp import FSDPModule, FullyShardedDataParallel
 from torch.distributed.tensor import DTensor, distribute_tensor
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules import canonical_name
+from hf_compress._modules.names import canonical_name
 
 
 def check_shardable(model: nn.Module) -> None:

@@ -1,0 +1,36 @@
+"""Weights that are no numbers are refused by name before anything is rounded or written."""
+
+import torch
+from torch import nn
+
+from hf_compress._errors import CompressionError
+from hf_compress._modules.types import floating_type
+
+
+@torch.no_grad()
+def check_finite(model: nn.Module, dtype: str = "auto") -> None:
+    """Refuse NaN and infinity in the model's parameters, and values that a cast to `dtype` would make infinite.
+
+    Args:
+        model: only read; parameters without values (meta) and those that are no floating numbers are left out.
+        dtype: "auto" for no cast, or a floating torch type's name.
+
+    Raises:
+        CompressionError: naming the first parameter; or `dtype` names no floating torch type.
+    """
+    target = torch.finfo(floating_type(dtype)) if dtype != "auto" else None
+    for name, parameter in model.named_parameters():
+        if parameter.is_meta or not parameter.is_floating_point() or parameter.dtype.itemsize < 2 or not parameter.numel():
+            continue
+        lowest, highest = (value.double().item() for value in torch.aminmax(parameter))
+        largest = max(-lowest, highest)
+        if not torch.isfinite(torch.tensor(largest)):  # aminmax hands NaN on
+            raise CompressionError(
+                f"{name} holds NaN or infinity, which no scheme and no checkpoint should; training has diverged: go back to"
+                " an earlier checkpoint, or train again with a lower learning rate"
+            )
+        if target is not None and largest > target.max:
+            raise CompressionError(
+                f"{name} reaches {largest:.4g}, and {dtype} ends at {target.max:.4g}; store it with dtype='bfloat16' or"
+                " 'float32'"
+            )

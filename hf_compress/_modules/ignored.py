@@ -1,0 +1,30 @@
+"""A name to ignore that the model does not have is said: a slip of the pen there compresses what was to stay dense."""
+
+import logging
+from collections.abc import Sequence
+
+from torch import nn
+
+from hf_compress import _distributed
+from hf_compress._modules.matching import DEFAULT_IGNORE
+from hf_compress._modules.names import canonical_name
+
+logger = logging.getLogger(__name__)
+
+
+def say_unmatched(model: nn.Module, ignore: Sequence[str], setting: str) -> None:
+    """Log the names in `ignore` that match no module, but for the default ones, which are many architectures' heads.
+
+    Args:
+        model: searched with `named_modules`.
+        ignore: class names, module names or `re:` patterns.
+        setting: how the log names the setting, e.g. "pruning".
+    """
+    from compressed_tensors.utils.match import is_match
+
+    if not _distributed.is_main():
+        return
+    modules = {canonical_name(name): module for name, module in model.named_modules() if name}
+    for pattern in ignore:
+        if pattern not in DEFAULT_IGNORE and not any(is_match(name, module, pattern) for name, module in modules.items()):
+            logger.warning("%s.ignore: %r matches no module, so it keeps nothing dense", setting, pattern)

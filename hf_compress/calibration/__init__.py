@@ -1,0 +1,1 @@
+"""Calibration: statistics of a model on data, for criteria, solvers and merge methods."""

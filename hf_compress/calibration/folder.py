@@ -1,0 +1,121 @@
+"""Statistics on disk, under the names that the model's checkpoint gives its tensors."""
+
+import logging
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from hf_compress._errors import CompressionError
+from hf_compress._folders import refuse_link, replace
+from hf_compress._quiet import quiet
+from hf_compress.checkpoints.source import open_source
+
+logger = logging.getLogger(__name__)
+
+_STEP = 0.5
+"""What the first input's column differs by in a marker tensor."""
+_MOST_MARKERS = 2**22
+"""fp32 holds this many marks with halves exactly."""
+
+
+def save_statistics(
+    model: nn.Module,
+    folder: str | Path,
+    *,
+    fisher: Mapping[str, Tensor] | None = None,
+    gram: Mapping[str, Tensor] | None = None,
+) -> dict[str, str]:
+    """Write statistics so that the merge engine reads them like checkpoints of the model.
+
+    Architectures rename, split and join tensors when they are saved (ViT, packed experts). Element-wise statistics go
+    through the model's own `save_pretrained` in place of its weights. Gram matrices are placed by saving marked weights:
+    the mark on disk tells whose inputs a tensor has and along which dimension. Where they lie along the first one, the
+    matrix is stored as (I, I, 1). A tensor on disk that joins layers with different inputs gets none, with a warning.
+
+    Args:
+        model: the one they were collected on; not changed.
+        folder: gets a sub-folder "fisher" and/or "gram"; those that exist are replaced.
+        fisher: from `collect_fisher`.
+        gram: from `collect_gram`.
+
+    Returns:
+        {"fisher": sub-folder, "gram": sub-folder}, as far as given: the `statistics` of a merge's member.
+
+    Raises:
+        CompressionError: nothing is given, a name is none of the model's parameters, or a sub-folder is a symbolic link.
+    """
+    given = {name: dict(values) for name, values in (("fisher", fisher), ("gram", gram)) if values}
+    if not given:
+        raise CompressionError("neither fisher nor gram is given; there is nothing to save")
+    parameters = dict(model.named_parameters())
+    for name, values in given.items():
+        for key in values:
+            if key not in parameters:
+                raise CompressionError(f"{name}: {type(model).__name__} has no parameter {key}; save them with their model")
+    folder = Path(folder)
+    for name in given:
+        refuse_link(folder / name)
+    folder.mkdir(parents=True, exist_ok=True)
+    written = {}
+    for name, values in given.items():
+        stored = _saved_as(model, values) if name == "fisher" else _placed_grams(model, values)
+        beside = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder))
+        save_file(stored, beside / "model.safetensors", metadata={"format": "pt", "hf_compress": name})
+        target = folder / name
+        replace(beside, target)
+        written[name] = str(target)
+    return written
+
+
+def _saved_as(model: Any, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Tensors in the place of the parameters they are named after, under the names and in the shapes on disk."""
+    config = model.config
+    before = (getattr(config, "dtype", None), getattr(config, "architectures", None))
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            with quiet():
+                model.save_pretrained(folder, state_dict=dict(tensors))
+        finally:
+            config.dtype, config.architectures = before
+        source = open_source(Path(folder), "statistics")
+        return {name: source.read(name).clone() for name in source.infos}
+
+
+def _placed_grams(model: nn.Module, grams: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gram matrices by the names of the tensors on disk that hold their layers' weights."""
+    parameters = dict(model.named_parameters())
+    if len(parameters) > _MOST_MARKERS:
+        raise CompressionError(f"{type(model).__name__} has {len(parameters)} parameters, too many to be told apart")
+    marked = {}
+    # Every parameter is marked, because some are joined with others on disk.
+    for number, (name, parameter) in enumerate(parameters.items(), start=1):
+        mark = torch.full(parameter.shape, float(number))
+        if name in grams:
+            _inputs_last(model, name, mark)[..., 0] += _STEP
+        marked[name] = mark
+    names = list(parameters)
+    placed = {}
+    for name, mark in _saved_as(model, marked).items():
+        owners = [names[int(number) - 1] for number in mark.floor().unique().tolist()]
+        known = [owner for owner in owners if owner in grams]
+        if not known:
+            continue
+        first = grams[known[0]]
+        if len(known) < len(owners) or any(not torch.equal(grams[owner], first) for owner in known[1:]) or mark.dim() != 2:
+            logger.warning("%s holds layers with different inputs, %s; it gets no gram matrix", name, ", ".join(owners))
+            continue
+        steps = mark - mark.floor() > 0
+        along_first = bool(steps[0].all()) and not bool(steps[:, 0].all())
+        placed[name] = (first[..., None] if along_first else first).contiguous().clone()
+    return placed
+
+
+def _inputs_last(model: nn.Module, name: str, weight: Tensor) -> Tensor:
+    """A view of a layer's weight whose last dimension is the inputs."""
+    module = model.get_submodule(name.rpartition(".")[0])
+    return weight.T if type(module).__name__ == "Conv1D" else weight

@@ -1,0 +1,1 @@
+"""Checkpoints as named tensors, and what lies beside them."""

@@ -1,0 +1,1 @@
+"""Inputs: data, models, tokenizers and processors that a recipe names outside itself."""

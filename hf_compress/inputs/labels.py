@@ -1,0 +1,127 @@
+"""Labels: what the data calls them, which ids they get, and whether a trained classifier means the same."""
+
+from typing import TYPE_CHECKING, Any
+
+from hf_compress._errors import CompressionError
+from hf_compress.inputs.sections import Data
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    Splits = dict[str, Dataset]
+
+
+def label_names(splits: "Splits", data: Data) -> list[str]:
+    """The labels in the order in which the data numbers them; text is sorted, bare numbers are LABEL_0, LABEL_1, ...
+
+    Raises:
+        CompressionError: labels are neither named classes nor whole numbers from 0 nor text, a number is left out, rows are
+            unlabelled (-1), evaluation has a new label, or there is only one.
+    """
+    from datasets import ClassLabel, Value
+
+    feature = splits["train"].features[data.label]
+    for name, split in splits.items():
+        if not isinstance(split.features[data.label], ClassLabel | Value):
+            raise CompressionError(
+                f"data.label: column {data.label!r} of the {name} split holds {split.features[data.label]}; a row has one"
+                " label, which is text, a class name or a whole number from 0"
+            )
+    found = {name: set(split.unique(data.label)) for name, split in splits.items()}
+    values = found["train"]
+    if any(not isinstance(value, int | str) or isinstance(value, bool) for value in set().union(*found.values())):
+        raise CompressionError(
+            f"data.label: column {data.label!r} holds {feature}; labels are text, class names or whole numbers from 0"
+        )
+    for name, members in found.items():
+        below = sorted(value for value in members if isinstance(value, int) and value < 0)
+        if below:
+            raise CompressionError(
+                f"data.label: the {name} split has rows with the label {below[0]}, which means unlabelled or is a mistake;"
+                " remove those rows, labels count from 0"
+            )
+    if hasattr(feature, "names"):
+        names = list(feature.names)
+        for name, split in splits.items():
+            if list(getattr(split.features[data.label], "names", ())) != names:
+                raise CompressionError(
+                    f"data.label: the {name} split numbers its labels in another way than training; write both with the"
+                    " same class names in the same order"
+                )
+    else:
+        for name in ("validation", "test"):
+            new = sorted(found[name] - values, key=str)
+            if new:
+                raise CompressionError(
+                    f"data.label: the {name} split has the label {new[0]!r}, which training has not; add such rows to the"
+                    " training data" + _maybe_cut_off(data)
+                )
+        if all(isinstance(value, int) for value in values):
+            absent = sorted(set(range(max(values) + 1)) - values)
+            if absent:
+                raise CompressionError(
+                    f"data.label: labels go up to {max(values)} and {absent[0]} never occurs in training; number them from"
+                    " 0 without gaps, or store them as text" + _maybe_cut_off(data)
+                )
+            names = unnamed_labels(len(values))
+        else:
+            names = sorted(values)
+    if len(names) < 2:
+        raise CompressionError(f"data.label: column {data.label!r} has one label only ({names[0]}); two or more are needed")
+    return names
+
+
+def unnamed_labels(num_labels: int) -> list[str]:
+    """What transformers calls labels of which only the number is known."""
+    return [f"LABEL_{index}" for index in range(num_labels)]
+
+
+def _maybe_cut_off(data: Data) -> str:
+    return "" if data.max_train is None else f" (data.max_train={data.max_train} leaves rows out; a larger one may help)"
+
+
+def label_ids(splits: "Splits", data: Data, names: list[str]) -> dict[Any, int]:
+    """Label value -> id, where the label `names[i]` has the id i; numbers that `names` does not have are ids already."""
+    own = label_names(splits, data)
+    by_name = isinstance(splits["train"].unique(data.label)[0], str)
+    return {name if by_name else value: names.index(name) if name in names else value for value, name in enumerate(own)}
+
+
+def order_labels(labels: list[str], base: Any, model: str, auto_class: Any, trained_anew: bool) -> list[str]:
+    """The data's labels in the order of a classifier that is trained already, so that an id means what it meant.
+
+    Args:
+        labels: as the data orders them.
+        base: the config of the checkpoint.
+        model: its folder or Hub id, for refusals.
+        auto_class: the task's Auto class; a checkpoint without such a head knows no labels.
+        trained_anew: a dense stage comes first and can teach the head a new meaning.
+
+    Raises:
+        CompressionError: the classifier was trained for other labels.
+    """
+    head = auto_class._model_mapping.get(type(base), None)
+    heads = {cls.__name__ for cls in (head if isinstance(head, tuple) else (head,)) if cls is not None}
+    if not heads & set(getattr(base, "architectures", None) or ()):
+        return labels
+    own = [base.id2label[index] for index in range(len(base.id2label))]
+    if len(own) != len(labels):
+        raise CompressionError(
+            f"model: {model} classifies {len(own)} labels ({_listed(own)}) and the data has {len(labels)}"
+            f" ({_listed(labels)}); name data with the model's labels, or a model without a classifier"
+        )
+    if unnamed_labels(len(own)) in (labels, own):
+        return own if labels == unnamed_labels(len(own)) else labels
+    ids = {name.casefold(): index for index, name in enumerate(own)}
+    if {label.casefold() for label in labels} == set(ids):
+        return sorted(labels, key=lambda label: ids[label.casefold()])
+    if trained_anew:
+        return labels
+    raise CompressionError(
+        f"model: {model} classifies {_listed(own)} and the data {_listed(labels)}, so an id has two meanings; rename"
+        " the data's labels to the model's, or train the head first with `dense: {}`"
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")

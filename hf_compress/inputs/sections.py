@@ -1,0 +1,81 @@
+"""The parts of a recipe that are not objects of the library already."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hf_compress._errors import CompressionError
+from hf_compress._model_size import check_counts
+
+
+def _positive(value: int | None, name: str) -> None:
+    if value is not None and value < 1:
+        raise CompressionError(f"{name}={value} must be 1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where examples come from.
+
+    Attributes:
+        path: `builtin:pydoc`, a local file or folder (parquet, jsonl, csv, txt), or a Hub data set id.
+        name: the configuration of a Hub data set.
+        text: the column with text.
+        image: the column with images.
+        label: the column with labels.
+        length: tokens per example: blocks for causal_lm, truncation for classification.
+        validation_share: share of the training rows that becomes a missing validation or test split.
+        max_train: use at most so many training rows (documents, before tokenization); None = all.
+        max_eval: the same for validation and test.
+    """
+
+    path: str
+    name: str | None = None
+    text: str = "text"
+    image: str = "image"
+    label: str = "label"
+    length: int = 512
+    validation_share: float = 0.05
+    max_train: int | None = None
+    max_eval: int | None = None
+
+    def __post_init__(self) -> None:
+        if not self.path:
+            raise CompressionError("path is empty; name a file, a folder, a Hub data set or builtin:pydoc")
+        _positive(self.length, "length")
+        _positive(self.max_train, "max_train")
+        _positive(self.max_eval, "max_eval")
+        if not 0 < self.validation_share < 0.5:
+            raise CompressionError(f"validation_share={self.validation_share} must lie between 0 and 0.5")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshModel:
+    """A model with fresh weights.
+
+    Attributes:
+        config: `model_type` and any fields of that architecture's config.
+    """
+
+    config: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.config.get("model_type"), str):
+            raise CompressionError("config needs a model_type, e.g. llama")
+        check_counts(self.config, "config")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FreshTokenizer:
+    """A byte-level BPE tokenizer trained on the training split.
+
+    Attributes:
+        vocab_size: entries, the 256 bytes and the special token included.
+    """
+
+    vocab_size: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.vocab_size < 300:
+            raise CompressionError(
+                f"vocab_size={self.vocab_size} leaves no room for merges beside 256 bytes; take 300 or more"
+            )

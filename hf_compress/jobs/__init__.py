@@ -1,0 +1,1 @@
+"""Jobs: what a recipe can ask for, one file or folder each."""

@@ -1,0 +1,84 @@
+"""The difference of two models as a LoRA adapter."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+from hf_compress._errors import CompressionError
+from hf_compress._modules.matching import DEFAULT_IGNORE
+from hf_compress._problems import Problem, problems_in
+from hf_compress.checkpoints.companions import resolve_folder
+from hf_compress.checkpoints.dequantized import dense_source
+from hf_compress.checkpoints.source import open_source
+from hf_compress.inputs.paths import check_output_dir, expand
+from hf_compress.merging.lora.factors import check_size
+from hf_compress.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExtractAdapter(Recipe, name="extract-adapter"):
+    """What fine-tuning changed, as factors; see `hf_compress.merging.lora.extract.extract_lora`.
+
+    Attributes:
+        base: folder or Hub id of the model before.
+        tuned: folder or Hub id of the model after.
+        output_dir: the new folder.
+        rank: of every layer at most.
+        energy: the share of the squared norm that each layer keeps at least, in (0, 1]; ranks then differ.
+        targets: class names, module names or `re:` patterns; None = all Linear and Conv1D whose weight is not
+            shared.
+        ignore: the same syntax; wins over targets.
+        rest: "save" carries other changed weights whole where PEFT can, "report" leaves them out.
+        seed: of the random vectors.
+        dtype: of the factors.
+    """
+
+    base: str
+    tuned: str
+    output_dir: str
+    rank: int | None = None
+    energy: float | None = None
+    targets: tuple[str, ...] | None = None
+    ignore: tuple[str, ...] = DEFAULT_IGNORE
+    rest: Literal["save", "report"] = "save"
+    seed: int = 0
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+
+    def __post_init__(self) -> None:
+        if self.rank is None and self.energy is None:
+            raise CompressionError("neither rank nor energy is given; give one, e.g. rank=16 or energy=0.95")
+        check_size(self.rank, self.energy)
+
+    @classmethod
+    def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
+        """Models that cannot be had or read, each by itself, and the folder."""
+        checks: list[Callable[[], Any]] = [partial(_open, parts[key], key) for key in ("base", "tuned") if key in parts]
+        if "output_dir" in parts:
+            checks.append(lambda: check_output_dir(parts["output_dir"]))
+        return problems_in(*checks)
+
+    def preflight(self) -> list[Problem]:
+        """See `source_problems`; whether the models fit together shows when they are compared."""
+        return self.source_problems({"base": self.base, "tuned": self.tuned, "output_dir": self.output_dir})
+
+    def run(self, resume: bool = False) -> Any:
+        """Extract it; there is nothing to resume."""
+        from hf_compress.merging.lora.extract import extract_lora
+
+        return extract_lora(
+            self.base,
+            self.tuned,
+            expand(self.output_dir, "output_dir"),
+            rank=self.rank,
+            energy=self.energy,
+            targets=self.targets,
+            ignore=self.ignore,
+            rest=self.rest,
+            seed=self.seed,
+            dtype=self.dtype,
+        )
+
+
+def _open(model: str, label: str) -> None:
+    dense_source(open_source(resolve_folder(model, label), label))

@@ -1,0 +1,194 @@
+"""Mistakes inside and between the sections of a train recipe, as far as the recipe alone shows them.
+
+A check names the sections it needs as its parameters; it runs where these are right, whatever else is wrong.
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from hf_compress._errors import CompressionError
+from hf_compress._problems import Problem
+from hf_compress._registry import unknown
+from hf_compress.distillation.configuration import Distillation
+from hf_compress.export.configuration import Export
+from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
+from hf_compress.jobs.train.settings import Dense, TrainSettings
+from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.fit import lacking
+from hf_compress.quantization.configuration import Quantization
+from hf_compress.tasks.task import TASKS
+from hf_compress.training.arguments import check_training, check_values
+
+Training = dict[str, Any]
+
+
+def find_problems(parts: dict[str, Any]) -> list[Problem]:
+    """What every check finds that can run.
+
+    Args:
+        parts: the fields of a train recipe that are each right by themselves.
+    """
+    found: list[Problem] = []
+    for check in _CHECKS:
+        needed = inspect.signature(check).parameters
+        if needed.keys() <= parts.keys():
+            found.extend(check(**{name: parts[name] for name in needed}))
+    return found
+
+
+def check_fit(path: str, check: Callable[[int], None], max_steps: int) -> list[Problem]:
+    """A schedule that does not fit into `max_steps` optimizer steps.
+
+    Args:
+        path: what a problem names.
+        check: the schedule's own.
+        max_steps: known from the recipe or from the data.
+    """
+    try:
+        check(max_steps)
+    except CompressionError as error:
+        return [Problem(path=path, message=str(error))]
+    return []
+
+
+def _training(training: Training) -> list[Problem]:
+    found = check_training({"output_dir": "missing", **training}, "training")
+    if not training.get("output_dir"):
+        message = "is missing; name the folder for everything this run writes"
+        found = [problem for problem in found if problem.path != "training.output_dir"]
+        found.append(Problem(path="training.output_dir", message=message))
+    return found
+
+
+def _dense_values(dense: Dense | None) -> list[Problem]:
+    return [] if dense is None else check_values(dense.training, "dense.training")
+
+
+def _dense_training(task: str, training: Training, dense: Dense | None) -> list[Problem]:
+    """The dense stage's whole mapping, where each of its two halves is right."""
+    if dense is None or _training(training) or _dense_values(dense):
+        return []
+    return check_training({**TASKS[task].training_mapping(training), **dense.stage(training)}, "dense.training")
+
+
+def _length(task: str, data: Data) -> list[Problem]:
+    if TASKS[task].labelled or data.length >= 2:
+        return []
+    message = f"{data.length} is too short: the first token of a block predicts the second; write 2 or more"
+    return [Problem(path="data.length", message=message)]
+
+
+def _training_for_task(task: str, training: Training) -> list[Problem]:
+    return _for_task(task, training, "training")
+
+
+def _dense_for_task(task: str, dense: Dense | None) -> list[Problem]:
+    return [] if dense is None else _for_task(task, dense.training, "dense.training")
+
+
+def _for_task(name: str, training: Training, path: str) -> list[Problem]:
+    """Values that another task would take."""
+    task, found = TASKS[name], []
+    metric = training.get("metric_for_best_model")
+    if isinstance(metric, str) and metric.removeprefix("eval_") not in task.metrics:
+        message = unknown(f"metric of {name}", metric, task.metrics)
+        found.append(Problem(path=f"{path}.metric_for_best_model", message=message))
+    if task.input == "image" and training.get("remove_unused_columns") is True:
+        message = "true would remove the images before they are read; leave it out"
+        found.append(Problem(path=f"{path}.remove_unused_columns", message=message))
+    return found
+
+
+def _anything(
+    pruning: Pruning | None, quantization: Quantization | None, distillation: Distillation | None
+) -> list[Problem]:
+    if pruning is not None or quantization is not None or distillation is not None:
+        return []
+    return [Problem(path="", message="nothing to do: name at least one of pruning, quantization, distillation")]
+
+
+def _format(export: Export, quantization: Quantization | None) -> list[Problem]:
+    message = ""
+    if export.format == "compressed-tensors" and quantization is None:
+        message = "compressed-tensors stores quantized weights, and there is no `quantization`; write dense"
+    if export.format == "dense" and quantization is not None:
+        message = "a dense checkpoint would lose the quantization; write compressed-tensors or auto"
+    return [Problem(path="export.format", message=message)] if message else []
+
+
+def _tokenizer_for_task(task: str, tokenizer: str | FreshTokenizer | None) -> list[Problem]:
+    if tokenizer is None or TASKS[task].input == "text":
+        return []
+    return [Problem(path="tokenizer", message=f"{task} reads no text; leave it out")]
+
+
+def _tokenizer_of_fresh(task: str, model: str | FreshModel, tokenizer: str | FreshTokenizer | None) -> list[Problem]:
+    if not isinstance(model, FreshModel) or tokenizer is not None or TASKS[task].input != "text":
+        return []
+    return [Problem(path="tokenizer", message="is missing: fresh weights have none; write vocab_size: 4096")]
+
+
+def _fresh_tokenizer(model: str | FreshModel, tokenizer: str | FreshTokenizer | None) -> list[Problem]:
+    if isinstance(model, FreshModel) or not isinstance(tokenizer, FreshTokenizer):
+        return []
+    message = "a fresh tokenizer fits no trained model; leave it out to use the model's own"
+    return [Problem(path="tokenizer", message=message)]
+
+
+def _dense_of_fresh(model: str | FreshModel, dense: Dense | None) -> list[Problem]:
+    if not isinstance(model, FreshModel) or dense is not None:
+        return []
+    message = "is missing: fresh weights must be trained before they are compressed; write `dense: {}`"
+    return [Problem(path="dense", message=message)]
+
+
+def _statistics(pruning: Pruning | None) -> list[Problem]:
+    if pruning is None or not pruning.criterion.needs:
+        return []
+    return [Problem(path="pruning.criterion", message=lacking(pruning.criterion, pruning.criterion.needs))]
+
+
+def _pruning_fits(training: Training, pruning: Pruning | None) -> list[Problem]:
+    steps = _stated_steps(training)
+    return [] if pruning is None or steps is None else check_fit("pruning.schedule", pruning.schedule.check, steps)
+
+
+def _quantization_fits(training: Training, quantization: Quantization | None) -> list[Problem]:
+    steps = _stated_steps(training)
+    return [] if quantization is None or steps is None else check_fit("quantization.begin", quantization.check, steps)
+
+
+def _stated_steps(training: Training) -> int | None:
+    """`max_steps`, where the recipe states it."""
+    steps = training.get("max_steps")
+    return steps if type(steps) is int and steps > 0 else None
+
+
+_CHECKS: tuple[Callable[..., list[Problem]], ...] = (
+    _training,
+    _dense_values,
+    _dense_training,
+    _length,
+    _training_for_task,
+    _dense_for_task,
+    _anything,
+    _format,
+    _tokenizer_for_task,
+    _tokenizer_of_fresh,
+    _fresh_tokenizer,
+    _dense_of_fresh,
+    _statistics,
+    _pruning_fits,
+    _quantization_fits,
+)
+
+
+def check_schedules(settings: TrainSettings, max_steps: int) -> list[Problem]:
+    """Schedules that do not fit into `max_steps` optimizer steps."""
+    found = []
+    if settings.pruning is not None:
+        found += check_fit("pruning.schedule", settings.pruning.schedule.check, max_steps)
+    if settings.quantization is not None:
+        found += check_fit("quantization.begin", settings.quantization.check, max_steps)
+    return found

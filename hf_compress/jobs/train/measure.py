@@ -1,0 +1,124 @@
+"""Measuring reloaded checkpoints as a trainer evaluates: its collator, its metrics, its model class."""
+
+import contextlib
+import dataclasses
+import logging
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel, Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainingArguments
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import unknown
+from hf_compress.evaluation.rows import Row
+from hf_compress.evaluation.size import measure_size
+from hf_compress.tasks.metrics.perplexity import perplexity
+from hf_compress.tasks.task_loss import task_kind
+
+logger = logging.getLogger(__name__)
+
+_EVALUATION = (
+    "per_device_eval_batch_size",
+    "eval_accumulation_steps",
+    "eval_do_concat_batches",
+    "batch_eval_metrics",
+    "include_for_metrics",
+    "label_names",
+    "remove_unused_columns",
+    "dataloader_num_workers",
+    "dataloader_pin_memory",
+    "use_cpu",
+    "disable_tqdm",
+    "seed",
+    "predict_with_generate",
+    "generation_max_length",
+    "generation_num_beams",
+)
+"""The arguments that an evaluation reads; those of training would write, log and push."""
+
+
+class Measure:
+    """Reloads folders with plain transformers and measures them as the trainer evaluates."""
+
+    def __init__(self, trainer: Any, model: PreTrainedModel, examples: Any, metric: str | None) -> None:
+        self.trainer, self.cls, self.examples = trainer, type(model), examples
+        self.shifted = False
+        with contextlib.suppress(CompressionError):  # a head without a known loss is measured by its own
+            self.shifted = task_kind(model) == "shifted_tokens"
+        self.wanted = metric or trainer.args.metric_for_best_model
+        self.metric = ""
+
+    def row(self, folder: Path, name: str, **facts: Any) -> Row:
+        """The row of one checkpoint."""
+        model = self.cls.from_pretrained(folder, trust_remote_code=False)
+        logger.info("measuring %s", name)
+        metrics = self._metrics(model)
+        self._choose(metrics)
+        size = measure_size(folder)
+        return Row(
+            name=name, metrics=metrics, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"], **facts
+        )
+
+    def _metrics(self, model: PreTrainedModel) -> dict[str, float]:
+        trainer = self.trainer
+        generates = isinstance(trainer, Seq2SeqTrainer)
+        kind, host = (Seq2SeqTrainingArguments, Seq2SeqTrainer) if generates else (TrainingArguments, Trainer)
+        known = {field.name for field in dataclasses.fields(kind)}
+        values = {
+            name: getattr(trainer.args, name) for name in _EVALUATION if name in known and hasattr(trainer.args, name)
+        }
+        with tempfile.TemporaryDirectory() as nothing_is_written_here:
+            plain: Any = host(
+                model=model,
+                args=kind(output_dir=nothing_is_written_here, report_to="none", **values),
+                data_collator=_Cast(trainer.data_collator, model.dtype),
+                compute_metrics=trainer.compute_metrics,
+                processing_class=trainer.processing_class,
+                preprocess_logits_for_metrics=trainer.preprocess_logits_for_metrics,
+            )
+            if hasattr(model, "ct_decompress_hook") and getattr(plain.args, "predict_with_generate", False):
+                self._unpack(plain)
+            exact: dict[str, float] = {}
+            if self.shifted:
+                exact = perplexity(plain.model, plain.get_eval_dataloader(self.examples), "perplexity")
+                if trainer.compute_metrics is None:
+                    return exact
+            measured = plain.evaluate(self.examples)
+        own = {name.removeprefix("eval_"): value for name, value in measured.items() if name.startswith("eval_")}
+        speed = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
+        return {**exact, **{name: float(value) for name, value in own.items() if name not in speed}}
+
+    def _unpack(self, plain: Any) -> None:
+        """One forward of the whole model, which unpacks its weights; generate() calls the encoder alone first."""
+        batch = next(iter(plain.get_eval_dataloader(self.examples)))
+        plain.prediction_step(plain.model, batch, prediction_loss_only=True)
+
+    def _choose(self, metrics: dict[str, float]) -> None:
+        """The metric to compare by, once it is known what there is."""
+        if self.metric:
+            return
+        if self.wanted is None:
+            self.metric = next((name for name in ("perplexity", "accuracy") if name in metrics), "loss")
+            return
+        self.metric = self.wanted.removeprefix("eval_")
+        if self.metric == "loss" and "loss" not in metrics and "nll" in metrics:
+            self.metric = "nll"
+        if self.metric not in metrics:
+            raise CompressionError(unknown("metric", self.metric, metrics))
+
+
+class _Cast:
+    """A collator whose floating inputs have the model's type, as a caller of a 16-bit model would pass them."""
+
+    def __init__(self, collator: Any, dtype: torch.dtype) -> None:
+        self.collator, self.dtype = collator, dtype
+
+    def __call__(self, rows: Any) -> Any:
+        """Labels keep their type."""
+        batch = self.collator(rows)
+        for key, value in batch.items():
+            if isinstance(value, torch.Tensor) and value.is_floating_point() and "label" not in key:
+                batch[key] = value.to(self.dtype)
+        return batch

@@ -1,0 +1,229 @@
+"""The main job, stage by stage; each stage is skipped when its output is there."""
+
+import json
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from transformers import TrainerCallback
+
+from hf_compress import _distributed
+from hf_compress._disk import disk_errors
+from hf_compress._errors import CompressionError
+from hf_compress._folders import remove, written_beside
+from hf_compress._problems import RecipeError
+from hf_compress.evaluation.report import table
+from hf_compress.evaluation.rows import Report
+from hf_compress.export.dense import write_dense
+from hf_compress.inputs.models import load_model
+from hf_compress.inputs.sections import FreshTokenizer
+from hf_compress.jobs.train.plan import Plan
+from hf_compress.jobs.train.rehearsal import rehearse
+from hf_compress.jobs.train.results import publish_folder, read_report
+from hf_compress.jobs.train.run_folder import RunFolder
+from hf_compress.jobs.train.settings import TrainSettings
+from hf_compress.training.arguments import build_training
+from hf_compress.training.checkpoints import is_finished, last_whole_checkpoint
+from hf_compress.training.preemption import Preemption
+from hf_compress.training.restore import restore_finished
+from hf_compress.training.trainer import CompressionTrainer
+
+logger = logging.getLogger(__name__)
+
+_AGAIN = "run the same command with --resume, it goes on from the last checkpoint"
+_TRAINED = "train_results.json"
+"""In the dense model's folder, under the Trainer's name for it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run left behind.
+
+    Attributes:
+        folder: the compressed model with report and card.
+        report: its rows; None on processes other than the first.
+    """
+
+    folder: Path
+    report: Report | None
+
+    def summary(self) -> str:
+        """What the command line says at the end; nothing on processes other than the first."""
+        if self.report is None:
+            return ""
+        return (
+            f"\n{table(self.report)}\n\n"
+            f"model and card  {self.folder}\n"
+            f"report          {self.folder / 'report.md'}, {self.folder / 'report.png'}"
+        )
+
+
+def run_train(recipe: TrainSettings, resume: bool, only_export: bool = False) -> Result:
+    """Train dense (where asked), train compressed, export, measure, report.
+
+    Args:
+        recipe: the job.
+        resume: go on with an interrupted run of the same recipe in its folder.
+        only_export: make the result of a finished training, and never train.
+
+    Raises:
+        RecipeError: something is wrong with the recipe, its data, models or folder; nothing was written.
+        DiskError: a full or failing disk.
+        Terminated: SIGTERM arrived, and a checkpoint is written.
+    """
+    folder = RunFolder(recipe)
+    try:
+        folder.check(resume=True)
+    except CompressionError:
+        raise RecipeError(recipe.preflight()) from None  # the folder is wrong, and data and model may be too
+    with disk_errors(folder.path, _AGAIN), folder.held():
+        folder.check(resume)
+        if only_export:
+            _require_finished(folder)
+        if folder.compressed.exists():
+            logger.info("%s is finished; nothing to do", folder.path)
+            if _distributed.is_main():
+                folder.tidy()
+            return Result(folder=folder.compressed, report=read_report(folder.compressed))
+        return _run(recipe, folder)
+
+
+def _require_finished(folder: RunFolder) -> None:
+    """Refuse to export what is not trained to its end, or exported already.
+
+    Raises:
+        CompressionError: naming how far it is.
+    """
+    if folder.compressed.exists():
+        raise CompressionError(f"{folder.compressed} is made already; rename or remove it to make it anew")
+    checkpoint = last_whole_checkpoint(folder.path, needs_optimizer=True)
+    if checkpoint is None or not is_finished(checkpoint):
+        where = "has no checkpoint" if checkpoint is None else f"is at {checkpoint.name}"
+        raise CompressionError(
+            f"{folder.path}: the training {where} and not at its end; hf-compress run with --resume goes on with it"
+        )
+
+
+def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
+    saved = folder.tokenizer if folder.tokenizer.exists() else None
+    plan = Plan.make(recipe, with_examples=True, saved_tokenizer=saved)
+    _distributed.barrier()  # every process has looked at the folder before one writes to it
+    if _distributed.is_main():
+        trained = last_whole_checkpoint(folder.path, plan.args, needs_optimizer=True)
+        if trained is None or not is_finished(trained):
+            rehearse(plan, folder, plan.args.device)
+        folder.open()
+        if isinstance(recipe.tokenizer, FreshTokenizer) and saved is None:
+            _save_tokenizer(plan.processor, folder.tokenizer)
+    _distributed.barrier()
+    dense, dense_s = _dense_stage(plan, folder)
+    trainer = _compression_stage(plan, folder, dense)
+    plan.steps = trainer.state.max_steps  # as trained, perhaps by another number of processes
+    model = trainer.finalize(dtype=recipe.export.dtype)
+    device = trainer.args.device
+    if not _leave_process_group():
+        return Result(folder=folder.compressed, report=None)
+    report = publish_folder(plan, folder, dense, model, device, dense_s=dense_s, train_s=trainer.train_s())
+    return Result(folder=folder.compressed, report=report)
+
+
+def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
+    with written_beside(folder) as part:
+        tokenizer.save_pretrained(part)
+
+
+def _trainer(plan: Plan, model: Any, args: Any, **jobs: Any) -> CompressionTrainer:
+    return CompressionTrainer(
+        model=model,
+        args=args,
+        train_dataset=plan.examples["train"],
+        eval_dataset=plan.examples["validation"],
+        data_collator=plan.task.collator(plan.processor),
+        processing_class=plan.processor,
+        compute_metrics=plan.task.compute_metrics(),
+        callbacks=[_OwnSteps()],
+        exact_task_loss=True,  # also in the dense stage, whose gradient would be multiplied like any other
+        **jobs,
+    )
+
+
+class _OwnSteps(TrainerCallback):
+    """Logs and saves as often as this recipe says; the Trainer goes on as the checkpoint says."""
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        state.compute_steps(args, state.max_steps)
+
+
+def _train(trainer: CompressionTrainer, checkpoints: Path) -> None:
+    """Train from the last whole checkpoint, or from the start; one of the last step is only loaded."""
+    checkpoint = last_whole_checkpoint(checkpoints, trainer.args, needs_optimizer=True)
+    if checkpoint is not None and is_finished(checkpoint):
+        logger.info("trained to its end: %s", checkpoint)
+        restore_finished(trainer, checkpoint)
+        return
+    if checkpoint is not None:
+        logger.info("resuming from %s", checkpoint)
+    preemption = Preemption()
+    trainer.add_callback(preemption)
+    with preemption.heard():
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
+
+
+def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
+    """Where the dense model lies, and how long it trained."""
+    recipe = plan.recipe
+    if recipe.dense is None:
+        assert isinstance(recipe.model, str), recipe.model
+        return recipe.model, None
+    if folder.dense.exists():
+        logger.info("the dense model is in %s", folder.dense)
+        seconds, steps = _read_trained(folder.dense)
+        plan.dense_steps = steps or plan.dense_steps
+        return str(folder.dense), seconds
+    logger.info("training the dense model")
+    args = build_training(recipe.training_mapping(dense=True))
+    model = load_model(plan.task.model_class(), recipe.model, plan.config, args.seed)
+    trainer = _trainer(plan, model, args)
+    _train(trainer, folder.dense_training)
+    if _distributed.is_main():
+        with written_beside(folder.dense) as part:
+            write_dense(model, part, plan.processor)
+            trained = {"train_runtime": trainer.train_s(), "global_step": trainer.state.global_step}
+            (part / _TRAINED).write_text(json.dumps(trained) + "\n", encoding="utf-8")
+        remove(folder.dense_training)
+    _distributed.barrier()
+    return str(folder.dense), trainer.train_s()
+
+
+def _read_trained(dense: Path) -> tuple[float | None, int | None]:
+    """How long a finished dense stage trained, in seconds and steps; None where it does not say."""
+    try:
+        known = json.loads((dense / _TRAINED).read_text(encoding="utf-8"))
+        return float(known["train_runtime"]), int(known["global_step"])
+    except (OSError, ValueError, TypeError, KeyError):
+        return None, None
+
+
+def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> CompressionTrainer:
+    """The trained student inside its trainer."""
+    recipe = plan.recipe
+    logger.info("training the compressed model")
+    model = load_model(plan.task.model_class(), dense, plan.config, plan.args.seed)
+    trainer = _trainer(
+        plan,
+        model,
+        plan.args,
+        pruning=recipe.pruning,
+        quantization=recipe.quantization,
+        distillation=recipe.distillation,
+    )
+    _train(trainer, folder.path)
+    return trainer
+
+
+def _leave_process_group() -> bool:
+    """End the process group; True in the one process that goes on to export and measure."""
+    main = _distributed.is_main()
+    _distributed.leave()
+    return main

@@ -1,0 +1,85 @@
+"""The train recipe as a value, which everybody reads; the job that it asks for is in `recipe.py`."""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from hf_compress._errors import CompressionError
+from hf_compress._secrets import refuse_secrets
+from hf_compress.distillation.configuration import Distillation
+from hf_compress.evaluation.configuration import Evaluation
+from hf_compress.export.configuration import Export
+from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
+from hf_compress.pruning.configuration import Pruning
+from hf_compress.quantization.configuration import Quantization
+from hf_compress.recipe.recipe import Recipe
+from hf_compress.tasks.task import TASKS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense:
+    """Train the dense model first: the student's start, the default teacher and the report's first row.
+
+    Attributes:
+        training: TrainingArguments that differ from the recipe's `training`.
+    """
+
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if "output_dir" in self.training:
+            raise CompressionError("training.output_dir cannot be set here; the dense model goes to <output_dir>/dense")
+
+    def stage(self, training: dict[str, Any]) -> dict[str, Any]:
+        """What the dense stage sets differently from the recipe's `training`: its own values, and its folder."""
+        return {**self.training, "output_dir": f"{training['output_dir']}/dense-training"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings(Recipe):
+    """One model, trained smaller: what a train recipe says.
+
+    Attributes:
+        title: how reports and cards call the result; by default the last part of output_dir.
+        model: a folder, a Hub id, or `config:` for fresh weights.
+        tokenizer: a folder or Hub id, or `vocab_size:` for a fresh one; by default the model's.
+        task: a row of the task table.
+        data: where examples come from.
+        dense: train the dense model first.
+        pruning: what to prune, how much, when.
+        quantization: what to quantize, how, from when.
+        distillation: who teaches, by which losses.
+        training: TrainingArguments, verbatim.
+        evaluation: how the report is measured.
+        export: how the result is written.
+    """
+
+    title: str | None = None
+    model: str | FreshModel
+    tokenizer: str | FreshTokenizer | None = None
+    task: Literal["causal_lm", "sequence_classification", "image_classification"]
+    data: Data
+    dense: Dense | None = None
+    pruning: Pruning | None = None
+    quantization: Quantization | None = None
+    distillation: Distillation | None = None
+    training: dict[str, Any]
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    export: Export = field(default_factory=Export)
+
+    def __post_init__(self) -> None:
+        refuse_secrets({"training": self.training, "dense": {} if self.dense is None else self.dense.training})
+
+    @property
+    def output_dir(self) -> str:
+        """Where everything goes."""
+        return str(self.training["output_dir"])
+
+    @property
+    def display_name(self) -> str:
+        """The title, or the folder's name."""
+        return self.title or self.output_dir.rstrip("/").rsplit("/", 1)[-1]
+
+    def training_mapping(self, dense: bool = False) -> dict[str, Any]:
+        """TrainingArguments with the task's defaults; for the dense stage with its own values and folder."""
+        mapping = TASKS[self.task].training_mapping(self.training)
+        return {**mapping, **self.dense.stage(self.training)} if dense and self.dense is not None else mapping

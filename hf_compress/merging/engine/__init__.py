@@ -1,0 +1,1 @@
+"""The merge engine: inputs opened, tensors computed and written, the result checked."""

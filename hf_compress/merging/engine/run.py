@@ -1,0 +1,257 @@
+"""Merging checkpoints: open, account, stream, load back, rename."""
+
+import json
+import logging
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hf_compress._disk import DiskError, disk_errors, require_space
+from hf_compress._errors import CompressionError
+from hf_compress._folders import check_place, clear, held, part_of
+from hf_compress._units import format_bytes
+from hf_compress.checkpoints.architecture import model_class
+from hf_compress.checkpoints.dequantized import DequantizedSource
+from hf_compress.checkpoints.writer import Layout
+from hf_compress.merging.configuration import Merge
+from hf_compress.merging.engine.beside import write_beside
+from hf_compress.merging.engine.engine import Engine, available_threads, check_device
+from hf_compress.merging.engine.opened import Job
+from hf_compress.merging.engine.rehearsal import check_merge_inputs
+from hf_compress.merging.plan.account import Account
+
+logger = logging.getLogger(__name__)
+
+_JOURNAL = ".merge-journal.json"
+_BESIDE = f"{_JOURNAL}.part"
+"""The journal while it is written."""
+_AGAIN = "run the same merge again, it goes on"
+
+
+@dataclass(frozen=True, kw_only=True)
+class MergeResult:
+    """What a merge left behind.
+
+    Attributes:
+        folder: the merged checkpoint.
+        account: where every tensor went.
+        merge: the job, with labels and models as others may read them.
+        inputs: label -> file -> SHA-256.
+        loads: what loading it back said.
+        architecture: the transformers class that loads it; None where transformers has none.
+        num_bytes: of the tensors.
+        seconds: wall time of the streaming.
+        resumed: files that an earlier, interrupted merge had finished.
+        reports: what one set of names, aligning vocabularies, choosing heads, the policy for zeros and copying files did,
+            as plain data by those names.
+        quantized: the inputs whose integers were unpacked, by label.
+        quantization: config.json of the first of them, {} without any.
+    """
+
+    folder: Path
+    account: Account
+    merge: Merge
+    inputs: dict[str, dict[str, str]]
+    loads: str
+    architecture: str | None
+    num_bytes: int
+    seconds: float
+    resumed: int = 0
+    reports: dict[str, Any] = field(default_factory=dict)
+    quantized: Mapping[str, DequantizedSource] = field(default_factory=dict)
+    quantization: Mapping[str, Any] = field(default_factory=dict)
+
+    def summary(self) -> str:
+        """What the command line says at the end."""
+        counts = self.account.counts()
+        rate = self.num_bytes / max(self.seconds, 1e-9)
+        lines = [
+            f"{counts['merged']} tensors merged, {counts['copied']} copied, {counts['excluded']} left out by rule;"
+            f" {format_bytes(self.num_bytes)} in {self.seconds:.1f} s ({format_bytes(rate)}/s)"
+            + (f", {self.resumed} files from an interrupted merge" if self.resumed else ""),
+            self.loads,
+            *report_lines(self.reports),
+            f"model and card  {self.folder}",
+        ]
+        return "\n".join(lines)
+
+
+def report_lines(reports: Mapping[str, Any]) -> list[str]:
+    """The reports of a merge as sentences, for the card and the command line."""
+    lines = []
+    for name, report in reports.items():
+        shown = report.get("overall", report) if name == "zeros" else report
+        lines.append(f"{name}: {_listed(shown)}")
+    return lines
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    """Numbers and words by name; one level of mappings in brackets, longer ones are the manifest's."""
+    parts = []
+    for key, value in values.items():
+        if isinstance(value, str | int | float):
+            parts.append(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}")
+        elif isinstance(value, Mapping) and 0 < len(value) <= 8 and all(isinstance(one, float) for one in value.values()):
+            parts.append(f"{key} ({_listed(value)})")
+    return ", ".join(parts)
+
+
+Finish = Callable[[Path, MergeResult], None]
+"""Called with the folder before it gets its name, to write more into it."""
+Begin = Callable[[Job], None]
+"""Called with the job before anything is written, to refuse what `Finish` could not do."""
+
+
+def merge_checkpoints(
+    merge: Merge,
+    out: str | Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    begin: Begin | None = None,
+    finish: Finish | None = None,
+) -> MergeResult:
+    """Merge checkpoint folders into a new one, dense.
+
+    Everything is checked before the first byte is written; the result is written beside its place and renamed when it
+    loads. An interrupted merge goes on at the last finished file when it is started again.
+
+    Args:
+        merge: the job.
+        out: the new folder; must not exist.
+        device: where to compute.
+        threads: tensors at once; the result does not depend on it.
+        begin: see `Begin`.
+        finish: see `Finish`.
+
+    Raises:
+        CompressionError: inputs that do not fit together, with every problem; a full disk; NaN.
+    """
+    out = Path(out)
+    check_place(out)
+    check_device(device)
+    if threads is not None and threads < 1:
+        raise CompressionError(f"threads={threads} computes nothing; use 1 or more, or leave it out for all cores")
+    part = part_of(out)
+    with disk_errors(out, _AGAIN, every=True):
+        job = check_merge_inputs(merge, out, threads or available_threads())
+        if begin is not None:
+            begin(job)
+        layout = job.layout(job.metadata())
+        with held(part, out, "another merge"):
+            try:
+                return _write(part, out, job, layout, device, finish)
+            except DiskError:
+                raise
+            except CompressionError:  # of what goes in, and with another input it is another merge
+                if (part / _JOURNAL).is_file():
+                    clear(part)
+                raise
+
+
+def _write(part: Path, out: Path, job: Job, layout: Layout, device: str, finish: Finish | None) -> MergeResult:
+    finished = _open_part(part, job, layout)
+    began = time.perf_counter()
+    _stream(part, job, layout, finished, device)
+    seconds = time.perf_counter() - began
+    beside = write_beside(job, layout, part, out)
+    reports: dict[str, Any] = {
+        "names": dict(job.names.report),
+        "vocabulary": dict(job.vocabulary.report),
+        "heads": dict(job.heads.report),
+        "zeros": job.sparsity.report(),
+        "files": beside.report(),
+    }
+    result = MergeResult(
+        folder=out,
+        account=job.account,
+        merge=job.public.merge,
+        inputs=job.hashes,
+        loads=beside.loads.sentence,
+        architecture=getattr(model_class(beside.config), "__name__", None),
+        num_bytes=layout.num_bytes,
+        seconds=seconds,
+        resumed=len(finished),
+        reports={name: report for name, report in reports.items() if report},
+        quantized=job.quantized,
+        quantization=job.quantization,
+    )
+    if finish is not None:
+        finish(part, result)
+    part.rename(out)
+    (out / _JOURNAL).unlink(missing_ok=True)  # last, because a part without its journal is nobody's
+    return result
+
+
+def _stream(part: Path, job: Job, layout: Layout, finished: list[str], device: str) -> None:
+    engine = Engine(
+        sources=job.sources,
+        account=job.account,
+        recipe_of=job.recipe_of,
+        sparsity=job.sparsity,
+        statistics=job.statistics,
+        seed=job.merge.seed,
+        device=device,
+        threads=job.threads,
+    )
+    whole = list(finished)
+
+    def done(file: str) -> None:
+        whole.append(file)
+        _write_journal(part, job, whole)
+
+    engine.write(part, layout, finished, done)
+
+
+def _open_part(part: Path, job: Job, layout: Layout) -> list[str]:
+    """The folder being written; what an interrupted run of the same merge finished in it stays.
+
+    Returns:
+        The files that are whole.
+
+    Raises:
+        CompressionError: it holds files that no merge wrote.
+        DiskError: what is to be written does not fit.
+    """
+    finished: list[str] = []
+    foreign = sorted(entry.name for entry in part.iterdir() if entry.name != _BESIDE)
+    if foreign and not (part / _JOURNAL).is_file():
+        raise CompressionError(
+            f"{part} holds files that no merge wrote, first {foreign[0]}, and a merge empties it; remove it or name another"
+            " folder for the result"
+        )
+    if foreign:
+        known = _read_journal(part)
+        sizes = {shard.file: shard.num_bytes for shard in layout.shards}
+        if known.get("fingerprint") == job.fingerprint:
+            finished = [file for file in known.get("finished", []) if file in sizes and _is_whole(part / file, sizes[file])]
+            job.sparsity.rows.update(known.get("zeros", {}))
+            logger.info("going on with an interrupted merge: %d of %d files are there", len(finished), len(sizes))
+        else:
+            logger.info("%s is left from another merge and is replaced", part)
+    clear(part, [*finished, _JOURNAL])
+    require_space(part, sum(shard.num_bytes for shard in layout.shards if shard.file not in finished))
+    _write_journal(part, job, finished)
+    return finished
+
+
+def _is_whole(file: Path, size: int) -> bool:
+    return file.is_file() and not file.is_symlink() and file.stat().st_size == size
+
+
+def _read_journal(part: Path) -> Mapping[str, Any]:
+    try:
+        data: dict[str, Any] = json.loads((part / _JOURNAL).read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def _write_journal(part: Path, job: Job, finished: list[str]) -> None:
+    """What is whole, and what was counted on the way, as a resumed merge will not see those tensors again."""
+    beside = part / _BESIDE
+    content = {"fingerprint": job.fingerprint, "finished": finished, "zeros": dict(job.sparsity.rows)}
+    beside.write_text(json.dumps(content))
+    beside.rename(part / _JOURNAL)

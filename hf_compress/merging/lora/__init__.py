@@ -1,0 +1,1 @@
+"""LoRA adapters: read, applied, merged, extracted and written."""

@@ -1,0 +1,1 @@
+"""What happens to an input before it is merged: names, vocabulary, heads."""

@@ -1,0 +1,1 @@
+"""What becomes of every tensor, and with which numbers."""

@@ -1,0 +1,1 @@
+"""Weights of a mixture that are found on data."""

@@ -1,1 +1,0 @@
-"""One file per job a recipe can name."""

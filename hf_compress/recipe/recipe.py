@@ -1,0 +1,113 @@
+"""The base of every recipe: loading, canonical text."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+from hf_compress._problems import Problem, RecipeError, problems_in
+from hf_compress._registry import Strategy, dump, unknown
+from hf_compress._secrets import refuse_secrets
+from hf_compress._yaml import write_yaml
+from hf_compress.recipe.build import build_dataclass, right_fields
+from hf_compress.recipe.foreign import foreign_kind, is_mergekit
+from hf_compress.recipe.yaml_text import read_recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe(Strategy, kind="job", package="hf_compress.jobs"):
+    """One job as a value. Subclasses are the jobs; their fields are the keys of the YAML."""
+
+    @classmethod
+    def load(cls, path: str | Path, overrides: Sequence[str] = (), *, sources: bool = False) -> Self:
+        """Read and check a recipe file.
+
+        Args:
+            path: a YAML file.
+            overrides: "a.b=value" each.
+            sources: see `from_plain`.
+
+        Raises:
+            RecipeError: with every problem at once.
+        """
+        return cls.from_plain(read_recipe(path, overrides), sources=sources)
+
+    @classmethod
+    def from_plain(cls, data: dict[str, Any], *, sources: bool = False) -> Self:
+        """A recipe from plain data; `job` says which.
+
+        Args:
+            data: a recipe's mapping.
+            sources: where the recipe has mistakes, also open what its right sections name, so that the refusal is complete;
+                a recipe without mistakes opens it when it runs.
+
+        Raises:
+            RecipeError: with every problem at once.
+        """
+        problems: list[Problem] = problems_in(lambda: refuse_secrets(data))
+        if problems:  # alone, because other refusals quote what they refuse
+            raise RecipeError(problems)
+        arguments = dict(data)
+        name = arguments.pop("job", None)
+        jobs = cls.available()
+        if not isinstance(name, str) or name not in jobs:
+            message = unknown("job", name, jobs) if isinstance(name, str) else f"is missing (known: {', '.join(jobs)})"
+            if is_mergekit(data):
+                message = (
+                    "this is a mergekit configuration; write hf-compress merge FILE OUT, with --check to only check it"
+                )
+            message = foreign_kind(data) or message
+            raise RecipeError([Problem(path="job", message=message)])
+        job = jobs[name]
+        recipe = build_dataclass(job, arguments, "", problems)
+        parts = right_fields(job, arguments)
+        problems.extend(job.section_problems(parts))
+        if problems and sources:
+            problems.extend(job.source_problems(parts))
+        if problems:
+            raise RecipeError(problems)
+        return recipe  # type: ignore[no-any-return]
+
+    @classmethod
+    def section_problems(cls, parts: dict[str, Any]) -> list[Problem]:
+        """What is wrong inside and between sections that are each right by themselves; the others are not in `parts`."""
+        return []
+
+    @classmethod
+    def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
+        """What is wrong with the data, models and folders that these sections name."""
+        return []
+
+    def to_plain(self, full: bool = False) -> dict[str, Any]:
+        """Plain data that `from_plain` reads back to an equal recipe."""
+        data: dict[str, Any] = {"job": self.name}
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value is None and field.default is None:
+                continue
+            if not full and field.default_factory is not dataclasses.MISSING and value == field.default_factory():
+                continue
+            data[field.name] = dump(value, full)
+        return json.loads(json.dumps(data))  # type: ignore[no-any-return]
+
+    def to_yaml(self) -> str:
+        """The canonical text: `job` first, fields in order, defaults left out.
+
+        An optional section stays even where it says nothing: `pruning: {}` prunes by defaults, no `pruning` does not prune.
+        """
+        return write_yaml(self.to_plain())
+
+    def fingerprint(self) -> str:
+        """A short hash of the canonical recipe."""
+        return hashlib.sha256(self.to_yaml().encode()).hexdigest()[:12]
+
+    def run(self, resume: bool = False) -> Any:
+        """Do the job."""
+        raise TypeError(f"{type(self).__name__} defines no run()")
+
+    def preflight(self) -> list[Problem]:
+        """What is wrong with the recipe against the files and models it names, found without training or writing."""
+        return []

@@ -1,0 +1,1 @@
+"""Tasks: how rows become examples, logits become rows, and predictions become numbers."""

@@ -1,0 +1,1 @@
+"""Metrics: a model's predictions as numbers."""

@@ -1,0 +1,58 @@
+"""Perplexity of a causal language model."""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from tqdm import tqdm
+
+from hf_compress import _distributed
+from hf_compress._errors import CompressionError
+from hf_compress.inputs.batches import model_inputs
+
+
+@torch.no_grad()
+def perplexity(
+    model: nn.Module, batches: Iterable[Mapping[str, Tensor]], description: str = "perplexity"
+) -> dict[str, float]:
+    """The exponential of the mean negative log-likelihood per predicted token.
+
+    Args:
+        model: returns `.logits` (B, T, V); put into eval mode.
+        batches: each with input_ids (B, T) and labels (B, T), -100 = not counted; position t predicts label t + 1.
+        description: the progress bar's label.
+
+    Returns:
+        perplexity; nll in nats per token; num_tokens.
+
+    Raises:
+        CompressionError: no token is predicted, or a batch has no labels.
+    """
+    model.eval()
+    device = next(model.parameters()).device
+    total, count = 0.0, 0
+    for batch in _progress(batches, description):
+        if "labels" not in batch:
+            raise CompressionError(
+                f"a batch of the {description} has no labels ({', '.join(batch)}); give the examples a column 'labels', or"
+                " pass a collator that makes it"
+            )
+        inputs = model_inputs(batch, model)
+        labels = batch["labels"].to(device)[:, 1:].reshape(-1)
+        logits = model(**inputs).logits[:, :-1]
+        # Per sequence, so that the fp32 copy is (T, V) and not (B, T, V).
+        for row, target in zip(logits, labels.view(logits.shape[0], -1), strict=True):
+            total += functional.cross_entropy(row.float(), target, reduction="sum").item()
+        count += int((labels != -100).sum())
+    if count == 0:
+        raise CompressionError("the evaluation split predicts no token; it is empty or shorter than two tokens")
+    nll = total / count
+    return {"perplexity": math.exp(min(nll, 700.0)), "nll": nll, "num_tokens": count}
+
+
+def _progress(batches: Iterable[Any], description: str) -> Iterable[Any]:
+    """A bar on the main process only."""
+    return tqdm(batches, desc=description, disable=not _distributed.is_main(), leave=False)

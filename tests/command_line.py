@@ -1,0 +1,53 @@
+"""The command line, called in this process."""
+
+import sys
+
+import pytest
+
+from hf_compress._yaml import write_yaml
+from hf_compress.cli import main
+from tests.small import recipe, text_rows, write_jsonl
+
+
+def tree(folder):
+    """Every path below a folder."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """call("run", file, ...) -> exit code, standard output, complaints without their prefix."""
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["hf-compress", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            main()
+        out, err = capsys.readouterr()
+        assert "Traceback" not in err
+        prefix = "hf-compress: "
+        return (
+            stop.value.code or 0,
+            out,
+            [line.removeprefix(prefix) for line in err.splitlines() if line.startswith(prefix)],
+        )
+
+    return run
+
+
+@pytest.fixture
+def refused(call, tmp_path):
+    """refused(changes, *options) -> the complaints of a run that ended with exit code 2 and wrote nothing."""
+
+    def run(changes=None, *options, text=None):
+        file = tmp_path / "recipe.yaml"
+        if not (tmp_path / "train.jsonl").exists():
+            write_jsonl(tmp_path / "train.jsonl", text_rows())
+        file.write_text(write_yaml(recipe(tmp_path, changes)) if text is None else text)
+        before = tree(tmp_path)
+        code, out, complaints = call("run", file, *options)
+        assert code == 2, (code, complaints)
+        assert tree(tmp_path) == before
+        assert out == ""
+        return complaints
+
+    return run

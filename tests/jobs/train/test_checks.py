@@ -1,0 +1,57 @@
+"""Checks between sections run where the sections they need are right."""
+
+import pytest
+
+from hf_compress import Distillation, Pruning, Quantization
+from hf_compress.export.configuration import Export
+from hf_compress.inputs.sections import Data, FreshModel
+from hf_compress.jobs.train.checks import find_problems
+from hf_compress.jobs.train.settings import Dense
+from tests.pruning.needy import Needy
+
+FRESH = FreshModel(config={"model_type": "llama"})
+RIGHT = {
+    "title": None,
+    "model": FRESH,
+    "tokenizer": "a/tokenizer",
+    "task": "causal_lm",
+    "data": Data(path="here"),
+    "dense": Dense(),
+    "pruning": Pruning(),
+    "quantization": Quantization(),
+    "distillation": None,
+    "training": {"output_dir": "out", "max_steps": 100},
+    "export": Export(),
+}
+MISTAKES = {
+    "dense": ({"dense": None}, {"model", "dense"}),
+    "tokenizer": ({"tokenizer": None}, {"model", "tokenizer", "task"}),
+    "export.format": ({"export": Export(format="dense")}, {"export", "quantization"}),
+    "data.length": ({"data": Data(path="here", length=1)}, {"data", "task"}),
+    "training.output_dir": ({"training": {}}, {"training"}),
+    "pruning.criterion": ({"pruning": Pruning(criterion=Needy())}, {"pruning"}),
+    "quantization.begin": ({"quantization": Quantization(begin=100)}, {"quantization", "training"}),
+    "dense.training.metric_for_best_model": (
+        {"dense": Dense(training={"metric_for_best_model": "f1"})},
+        {"dense", "task"},
+    ),
+    "": (dict.fromkeys(("pruning", "quantization", "distillation")), {"pruning", "quantization", "distillation"}),
+}
+
+
+def paths(parts):
+    return [problem.path for problem in find_problems(parts)]
+
+
+def test_right_sections_and_none_have_no_problems():
+    assert paths(RIGHT) == paths({}) == paths({**RIGHT, "distillation": Distillation()}) == []
+
+
+@pytest.mark.parametrize("path", MISTAKES)
+def test_a_mistake_is_found_exactly_where_the_sections_it_needs_are_known(path):
+    changes, needed = MISTAKES[path]
+    wrong = {**RIGHT, **changes}
+    assert paths(wrong) == [path]
+    for unknown in RIGHT:
+        known = {name: value for name, value in wrong.items() if name != unknown}
+        assert paths(known) == ([] if unknown in needed else [path]), unknown

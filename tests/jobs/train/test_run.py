@@ -1,0 +1,155 @@
+"""A run that is interrupted anywhere goes on and ends with the same bytes."""
+
+import pytest
+
+from hf_compress import CompressionError, Recipe
+from hf_compress.jobs.train import documents, results
+from hf_compress.jobs.train import run as train_run
+from hf_compress.jobs.train.run_folder import RunFolder
+from hf_compress.training.arguments import build_training
+from hf_compress.training.trainer import CompressionTrainer
+from tests.command_line import tree
+from tests.small import recipe, text_rows, write_jsonl
+
+LEFT = ["checkpoint-2", "checkpoint-4", "compressed", "dense", "recipe.yaml", "tokenizer"]
+
+
+class Killed(BaseException):
+    """What no `except Exception` catches."""
+
+
+def load(folder):
+    return Recipe.from_plain(recipe(folder, {"training.save_steps": 2}))
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The folder, weights and rows of a run that nothing interrupted."""
+    folder = tmp_path_factory.mktemp("straight")
+    write_jsonl(folder / "train.jsonl", text_rows())
+    result = load(folder).run()
+    assert sorted(path.name for path in (folder / "out").iterdir()) == LEFT
+    return folder, (result.folder / "model.safetensors").read_bytes(), [row.metrics for row in result.report.rows]
+
+
+def kill(monkeypatch, place, name, calls=1):
+    """The `calls`-th call of a function ends the process, as far as this process can tell."""
+    original, left = getattr(place, name), [calls]
+
+    def dying(*args, **kwargs):
+        left[0] -= 1
+        if left[0] == 0:
+            raise Killed
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(place, name, dying)
+
+
+STAGES = {
+    "before the tokenizer is saved": (train_run, "_save_tokenizer", 1),
+    "in the dense training": (CompressionTrainer, "training_step", 2),
+    "after the dense training": (train_run, "write_dense", 1),
+    "before the compression": (train_run, "_compression_stage", 1),
+    "in the compression": (CompressionTrainer, "training_step", 2 + 3),
+    "after the compression": (CompressionTrainer, "finalize", 1),
+    "while rows are measured": (results, "_untrained_row", 1),
+    "while the result is written": (documents, "write_manifest", 1),
+    "after the report": (documents, "render_card", 1),
+}
+
+
+def test_no_published_file_says_where_anything_lies(straight):
+    folder, *_ = straight
+    published = [path for path in (folder / "out" / "compressed").rglob("*") if path.is_file()]
+    assert len(published) > 8
+    assert not [path.name for path in published if str(folder).encode() in path.read_bytes()]
+    assert "- data: ./train.jsonl (" in (folder / "out" / "compressed" / "README.md").read_text(encoding="utf-8")
+    for name in ("compression.json", "config.json", "generation_config.json"):
+        assert str(folder) not in (folder / "out" / "checkpoint-4" / name).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_run_goes_on_after_an_interruption(stage, straight, tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "train.jsonl", text_rows())
+    with monkeypatch.context() as patch:
+        kill(patch, *STAGES[stage])
+        with pytest.raises(Killed):
+            load(tmp_path).run()
+    out = tmp_path / "out"
+    assert not (out / "compressed").exists()
+    # What a kill leaves that an exception does not.
+    for name in (".compressed.part", ".dense.part", ".tokenizer.part", ".rows"):
+        (out / name).mkdir(exist_ok=True)
+        (out / name / "half").write_text("written")
+    with pytest.raises(CompressionError, match="was interrupted; add --resume"):
+        load(tmp_path).run()
+    result = load(tmp_path).run(resume=True)
+    _, weights, metrics = straight
+    assert (result.folder / "model.safetensors").read_bytes() == weights
+    assert [row.metrics for row in result.report.rows] == metrics
+    assert not (result.folder / "half").exists()
+
+
+def test_a_kill_while_the_dense_checkpoints_are_removed_leaves_none_of_them(tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "train.jsonl", text_rows())
+    with monkeypatch.context() as patch:
+        kill(patch, train_run, "_compression_stage")
+        with pytest.raises(Killed):
+            load(tmp_path).run()
+    out = tmp_path / "out"
+    (out / "dense-training" / "checkpoint-2").mkdir(parents=True)
+    load(tmp_path).run(resume=True)
+    assert sorted(path.name for path in out.iterdir()) == LEFT
+
+
+def test_a_finished_run_is_not_repeated_and_loses_what_was_only_measured(straight, monkeypatch):
+    folder, weights, metrics = straight
+    (folder / "out" / ".rows" / "dense").mkdir(parents=True)
+    monkeypatch.setattr(train_run.Plan, "make", None)
+    with pytest.raises(CompressionError, match="is finished; add --resume"):
+        load(folder).run()
+    result = load(folder).run(resume=True)
+    assert [row.metrics for row in result.report.rows] == metrics
+    assert (result.folder / "model.safetensors").read_bytes() == weights
+    assert sorted(path.name for path in (folder / "out").iterdir()) == LEFT
+
+
+@pytest.mark.parametrize("content", [None, "", "{", "[]", "{}"])
+def test_a_finished_run_whose_report_was_damaged_is_refused_with_the_way_out(content, tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", text_rows())
+    out = tmp_path / "out"
+    (out / "compressed").mkdir(parents=True)
+    (out / "recipe.yaml").write_text(load(tmp_path).to_yaml())
+    if content is not None:
+        (out / "compressed" / "report.json").write_text(content)
+    with pytest.raises(CompressionError, match=r"report\.json .* remove .*compressed to export and measure again"):
+        load(tmp_path).run(resume=True)
+
+
+def test_a_kill_while_the_folder_is_opened_leaves_it_usable(tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "recipe.part").write_text("job: tr")
+    write_jsonl(tmp_path / "train.jsonl", text_rows())
+    RunFolder(load(tmp_path)).check(resume=False)
+    RunFolder(load(tmp_path)).open()
+    assert tree(tmp_path / "out") == ["recipe.yaml"]
+
+
+def test_the_home_directory_is_where_the_trainer_thinks_it_is(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    loaded = Recipe.from_plain(recipe(tmp_path, {"training.output_dir": "~/out"}))
+    folder = RunFolder(loaded)
+    assert str(folder.path) == build_training(loaded.training_mapping()).output_dir == str(tmp_path / "out")
+    assert str(folder.dense_training) == build_training(loaded.training_mapping(dense=True)).output_dir
+
+
+def test_a_checkpoint_without_optimizer_state_is_not_gone_on_from(straight, tmp_path, monkeypatch):
+    write_jsonl(tmp_path / "train.jsonl", text_rows())
+    only_model = Recipe.from_plain(recipe(tmp_path, {"training.save_steps": 2, "training.save_only_model": True}))
+    with monkeypatch.context() as patch:
+        kill(patch, CompressionTrainer, "training_step", 2 + 4)
+        with pytest.raises(Killed):
+            only_model.run()
+    assert (tmp_path / "out" / "checkpoint-2").is_dir()
+    assert (only_model.run(resume=True).folder / "model.safetensors").read_bytes() == straight[1]

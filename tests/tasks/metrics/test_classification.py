@@ -1,0 +1,66 @@
+"""Accuracy, F1 and likelihood of a classifier."""
+
+import math
+from types import SimpleNamespace
+
+import numpy
+import pytest
+import torch
+from torch import nn
+
+from hf_compress._errors import CompressionError
+from hf_compress.tasks.metrics.classification import classification_metrics, classify, trainer_metrics
+from tests.tiny import VOCAB, tiny_bert
+
+
+class Echo(nn.Module):
+    """Logits are the inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.zero = nn.Parameter(torch.zeros(()))
+
+    def forward(self, logits):
+        assert not self.training
+        return SimpleNamespace(logits=logits + self.zero)
+
+
+def test_accuracy_and_macro_f1_by_hand():
+    # Class 0: precision 2/3, recall 1, F1 4/5. Class 1: precision 1, recall 1/2, F1 2/3.
+    metrics = classification_metrics(numpy.array([0, 0, 0, 1]), numpy.array([0, 0, 1, 1]))
+    assert metrics == {"accuracy": 0.75, "macro_f1": pytest.approx((4 / 5 + 2 / 3) / 2)}
+
+
+def test_likelihood_by_hand():
+    batch = {"logits": torch.tensor([[math.log(3), 0.0], [0.0, 0.0]]), "labels": torch.tensor([0, 1])}
+    measured = classify(Echo(), [batch])
+    assert measured["nll"] == pytest.approx((math.log(4 / 3) + math.log(2)) / 2, abs=1e-6)
+    assert measured["accuracy"] == 0.5 and measured["num_examples"] == 2
+
+
+def test_the_split_into_batches_does_not_matter():
+    ids = torch.randint(3, VOCAB, (12, 8), generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(12) % 3
+    model = tiny_bert().train()
+    measured = [
+        classify(model, [{"input_ids": i, "labels": j} for i, j in zip(ids.split(size), labels.split(size), strict=True)])
+        for size in (12, 5, 1)
+    ]
+    with torch.no_grad():
+        logits = tiny_bert().eval()(input_ids=ids).logits.double()
+    nll = -logits.log_softmax(-1)[torch.arange(12), labels].mean().item()
+    for found in measured:
+        assert found["accuracy"] == (logits.argmax(-1) == labels).double().mean().item()
+        assert found["nll"] == pytest.approx(nll, rel=1e-5)
+        assert found["macro_f1"] == measured[0]["macro_f1"]
+
+
+def test_the_trainers_predictions_may_be_a_tuple():
+    logits, labels = numpy.array([[0.0, 1.0], [2.0, 1.0]]), numpy.array([1, 1])
+    for predictions in (logits, (logits, "hidden states")):
+        assert trainer_metrics(SimpleNamespace(predictions=predictions, label_ids=labels))["accuracy"] == 0.5
+
+
+def test_an_empty_split_is_refused():
+    with pytest.raises(CompressionError, match="the evaluation split has no example"):
+        classify(Echo(), [])
