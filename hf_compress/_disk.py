@@ -14,7 +14,8 @@ DISK = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.EFBIG, errno.ENAMETOOLONG}
 )
 """What the system says of a disk; other errors of a file are left as they are."""
-_FULL = (errno.ENOSPC, errno.EDQUOT)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+"""What it says of a full one."""
 _TORCH = ("unexpected pos", "iostream error", "file write failed", "PytorchStreamWriter failed")
 """`torch.save` gives no number."""
 AGAIN = "run the same command again"
@@ -66,7 +67,7 @@ def disk_error(path: Path, error: OSError, again: str = AGAIN) -> DiskError:
     mended = "once this is mended,"
     if error.errno == 0:
         return DiskError(f"{path}: the disk is full or cannot be written to", mended, again)
-    if error.errno in _FULL:
+    if error.errno in FULL:
         return DiskError(f"{path}: the disk is full", "free some space and", again)
     return DiskError(f"{path}: {error.strerror or error}", mended, again)
 

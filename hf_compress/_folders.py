@@ -4,29 +4,115 @@ import contextlib
 import logging
 import os
 import shutil
+import tempfile
 from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
-from hf_compress._disk import disk_errors
+from hf_compress._disk import FULL, disk_error, disk_errors
 from hf_compress._errors import CompressionError
 
 logger = logging.getLogger(__name__)
+
+
+_TRIAL = ".hf-compress-"
+"""Begins the name of a folder that is made to see whether one can be."""
 
 
 def check_place(out: Path) -> None:
     """Refuse a folder that cannot be made.
 
     Raises:
-        CompressionError: it exists, or would lie in a file or in a folder that cannot be written to.
+        CompressionError: it exists, would lie in a file, or the system makes no folder or no file there.
     """
-    if out.exists() or out.is_symlink():
-        raise CompressionError(f"{out} exists already; remove it or name another folder")
-    existing = existing_parent(out)
-    if not existing.is_dir():
-        raise CompressionError(f"{out}: {existing} is a file; name another folder")
+    with place_errors(out):
+        refuse_existing(out)
+        writable_part(out)
+        refuse_link(part_of(out))
+        _try(out if part_of(out).exists() else part_of(out))
+
+
+def try_place(out: Path) -> None:
+    """Refuse a folder in which nothing can be written, be it there or not; see `_try`.
+
+    Raises:
+        CompressionError: the system makes no folder or no file there, or a link is in the way.
+    """
+    with place_errors(out):
+        _try(out)
+
+
+def _try(out: Path) -> None:
+    """Make what is missing of `out` and a file in it, under another name, and remove both.
+
+    What the system would say cannot be asked otherwise: it grants root the right to write into /proc, a group of processes
+    takes folders but no files, and a name may be too long in a folder that is not there yet.
+    """
+    existing = writable_part(out)
+    made = [Path(tempfile.mkdtemp(prefix=_TRIAL, dir=existing))]
+    try:
+        for name in out.absolute().relative_to(existing).parts:
+            folder = made[-1] / name
+            folder.mkdir(exist_ok=True)  # "..", where it is one of the names
+            made.append(folder)
+        file = made[-1] / "file"
+        made.append(file)
+        file.write_bytes(b"1")  # some systems make any file and take no content
+    finally:
+        for path in reversed(made):
+            with contextlib.suppress(OSError):
+                path.rmdir() if path.is_dir() else path.unlink()
+
+
+def is_trial(path: Path) -> bool:
+    """Whether another process is just trying this place."""
+    return path.name.startswith(_TRIAL)
+
+
+def make_folder(folder: Path) -> None:
+    """Make it and those above where they are missing: all or, where the system refuses one, none.
+
+    Raises:
+        CompressionError: the system makes none there.
+    """
+    with place_errors(folder):
+        if not folder.exists():
+            _try(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def writable_part(out: Path) -> Path:
+    """The nearest folder that exists, `out` itself among them.
+
+    Raises:
+        CompressionError: it is a file, cannot be written to, or a link to nothing lies between it and `out`.
+    """
+    with place_errors(out):
+        existing = out.absolute() if out.exists() else existing_parent(out)
+        is_folder = existing.is_dir()
+    if not is_folder:
+        inside = "" if existing == out.absolute() else f", and {out} would lie in it"
+        raise CompressionError(f"{existing} is a file{inside}; name another folder")
     if not os.access(existing, os.W_OK | os.X_OK):
-        raise CompressionError(f"{out}: {existing} cannot be written to; name a folder that can")
-    refuse_link(part_of(out))
+        raise CompressionError(f"{existing} cannot be written to; name a folder that can")
+    if existing != out.absolute():
+        refuse_link(out.absolute(), below=existing)
+    return existing
+
+
+@contextlib.contextmanager
+def place_errors(out: Path) -> Iterator[None]:
+    """What the system says of a place where it makes no folder, said as a refusal."""
+    try:
+        yield
+    except CompressionError:
+        raise
+    except (OSError, ValueError) as error:  # a null byte is no error of the system's
+        reason = error.strerror if isinstance(error, OSError) else error
+        shown = str(out).replace("\0", "\\0")
+        shown = shown if len(shown) <= 160 else f"{shown[:80]}...{shown[-40:]}"
+        if isinstance(error, OSError) and error.errno in FULL:
+            raise disk_error(Path(shown), error) from error
+        raise CompressionError(f"{shown}: no folder can be written there ({reason}); name another place") from error
 
 
 def check_outside(out: Path, inputs: Iterable[Path]) -> None:
@@ -134,14 +220,14 @@ def held(folder: Path, out: Path, what: str = "another process") -> Iterator[Non
     Raises:
         CompressionError: another process holds it, or has just finished, it is a symbolic link, or would lie in a file.
     """
-    existing = existing_parent(folder)
-    if folder != out:
-        refuse_link(folder)
-        refuse_existing(out)
-    if not existing.is_dir():
-        raise CompressionError(f"{out}: {existing} is a file; name another folder")
-    removable = folder != out or not folder.exists()
-    folder.mkdir(parents=True, exist_ok=True)
+    with place_errors(out):
+        existing = existing_parent(folder)
+        if folder != out:
+            refuse_link(folder)
+            refuse_existing(out)
+        writable_part(out)
+        removable = folder != out or not folder.exists()
+        make_folder(folder)
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         if not _lock(descriptor, folder):

@@ -1,17 +1,21 @@
 """Where a merge may write, and that one at a time does."""
 
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from hf_compress import CompressionError
+from hf_compress._disk import DiskError
 from hf_compress._folders import (
     check_outside,
     check_place,
     existing_parent,
     held,
+    make_folder,
     refuse_link,
     remove,
     replace,
@@ -25,13 +29,83 @@ def test_what_cannot_be_made_is_refused(tmp_path, monkeypatch):
     for name in ("file", "dangling"):
         with pytest.raises(CompressionError, match=f"{name} exists already; remove it or name another folder"):
             check_place(tmp_path / name)
-    with pytest.raises(CompressionError, match=r"file/a/b: .*/file is a file; name another folder"):
+    with pytest.raises(CompressionError, match=r"/file is a file, and .*/file/a/b would lie in it; name another folder"):
         check_place(tmp_path / "file" / "a" / "b")
     check_place(tmp_path / "new" / "out")
     # root may write everywhere, so what the system would say is put in its place.
     monkeypatch.setattr(os, "access", lambda path, mode: False)
-    with pytest.raises(CompressionError, match=r"out: .* cannot be written to; name a folder that can"):
+    with pytest.raises(CompressionError, match=r" cannot be written to; name a folder that can"):
         check_place(tmp_path / "out")
+
+
+NO_PLACE = {
+    "processes": "/proc/out",
+    "below processes": "/proc/self/fd/new/out",
+    "devices": "/sys/out",
+    "groups of processes, where only files cannot be made": "/sys/fs/cgroup/memory/out",
+    "a device": "/dev/null/new/out",
+    "a name that is too long": "{tmp}/" + "a" * 300,
+    "a name whose part is too long": "{tmp}/" + "a" * 252,
+    "a name that is too long in a new folder": "{tmp}/new/" + "a" * 300,
+    "a null byte": "{tmp}/a\0b/out",
+    "a link to nothing": "{tmp}/dangling/out",
+    "a circle of links": "{tmp}/circle/out",
+}
+
+
+@pytest.fixture
+def no_place(request, tmp_path):
+    """Where the system makes no folder, and what lies around it."""
+    place = Path(NO_PLACE[request.param].format(tmp=tmp_path))
+    if not place.is_relative_to(tmp_path) and not Path(*place.parts[:2]).exists():
+        pytest.skip(f"this system has no {Path(*place.parts[:2])}")
+    (tmp_path / "dangling").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "circle").symlink_to(tmp_path / "circle")
+    return place
+
+
+def refuses(attempt, folder):
+    before = sorted(folder.rglob("*"))
+    with pytest.raises(CompressionError, match=r"; name (another|a) |; remove the link") as refusal:
+        attempt()
+    text = str(refusal.value)
+    assert "\n" not in text and "\0" not in text and len(text) < 400
+    assert sorted(folder.rglob("*")) == before
+
+
+@pytest.mark.parametrize("no_place", NO_PLACE, indirect=True)
+def test_a_place_where_nothing_can_be_made_is_one_sentence(no_place, tmp_path):
+    refuses(lambda: check_place(no_place), tmp_path)
+
+
+@pytest.mark.parametrize("no_place", [kind for kind in NO_PLACE if "only" not in kind], indirect=True)
+def test_what_is_written_there_without_asking_first_is_one_sentence_too(no_place, tmp_path):
+    refuses(lambda: written_beside(no_place).__enter__(), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "no_place", [kind for kind in NO_PLACE if "only" not in kind and "part" not in kind], indirect=True
+)
+def test_a_folder_that_is_made_in_its_place_is_refused_alike(no_place, tmp_path):
+    refuses(lambda: make_folder(no_place), tmp_path)
+
+
+def test_a_place_is_tried_by_a_folder_that_goes_again(tmp_path):
+    check_place(tmp_path / "new" / "out")
+    (tmp_path / "there").mkdir()
+    check_place(tmp_path / "there" / "out")
+    check_place(tmp_path / "new" / ".." / "out")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_a_full_disk_is_named_before_anything_is_written(tmp_path, monkeypatch):
+    def full(self, data):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    with pytest.raises(DiskError, match="out: the disk is full; free some space and run the same command again"):
+        check_place(tmp_path / "out")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_inputs_are_not_written_into(tmp_path, monkeypatch):
@@ -190,7 +264,7 @@ def test_a_file_system_without_locks_is_worked_on_with_a_warning(tmp_path, monke
 def test_a_folder_inside_a_file_is_refused_when_it_is_written(tmp_path):
     (tmp_path / "file").write_text("")
     with (
-        pytest.raises(CompressionError, match=r"file/out: .*/file is a file; name another folder"),
+        pytest.raises(CompressionError, match=r"/file is a file, and .*/file/out would lie in it; name another"),
         written_beside(tmp_path / "file" / "out"),
     ):
         pass

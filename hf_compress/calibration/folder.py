@@ -11,7 +11,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._folders import refuse_link, replace
+from hf_compress._folders import make_folder, refuse_link, replace
 from hf_compress._quiet import quiet
 from hf_compress.checkpoints.source import open_source
 
@@ -60,7 +60,7 @@ def save_statistics(
     folder = Path(folder)
     for name in given:
         refuse_link(folder / name)
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     written = {}
     for name, values in given.items():
         stored = _saved_as(model, values) if name == "fisher" else _placed_grams(model, values)

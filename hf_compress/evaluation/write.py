@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+from hf_compress._folders import make_folder
 from hf_compress.evaluation.report import to_markdown
 from hf_compress.evaluation.rows import Report
 
@@ -11,7 +12,7 @@ def write(report: Report, folder: Path) -> None:
     """report.json, report.md and report.png into `folder`."""
     from hf_compress.evaluation.plot import plot
 
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     (folder / "report.json").write_text(json.dumps(report.to_plain(), indent=2) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(to_markdown(report), encoding="utf-8")
     plot(report, folder / "report.png")

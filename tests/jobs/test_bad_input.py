@@ -993,10 +993,10 @@ def test_a_teacher_of_another_architecture_teaches(call, tmp_path):
 def test_an_output_folder_that_is_a_file_or_lies_in_one_is_refused(refused, tmp_path):
     write(tmp_path, "thesis.txt", "mine")
     assert refused({"training.output_dir": str(tmp_path / "thesis.txt")}) == [
-        f"training.output_dir: {tmp_path / 'thesis.txt'} is a file; name a folder"
+        f"training.output_dir: {tmp_path / 'thesis.txt'} is a file; name another folder"
     ]
     complaints = refused({"training.output_dir": str(tmp_path / "thesis.txt" / "out")})
-    assert len(complaints) == 1 and complaints[0].endswith("would lie in it; name a folder")
+    assert len(complaints) == 1 and complaints[0].endswith("would lie in it; name another folder")
 
 
 def test_an_output_folder_that_cannot_be_written_is_refused(refused, tmp_path, monkeypatch):
@@ -1005,6 +1005,17 @@ def test_an_output_folder_that_cannot_be_written_is_refused(refused, tmp_path, m
     monkeypatch.setattr(os, "access", lambda path, mode: str(path) != str(tmp_path) and access(path, mode))
     complaints = refused()
     assert complaints == [f"training.output_dir: {tmp_path} cannot be written to; name a folder that can"]
+
+
+@pytest.mark.parametrize("command", ["run", "check"])
+@pytest.mark.parametrize("place", ["/proc/out", "/dev/null/out", "new/" + "a" * 300])
+def test_an_output_folder_that_the_system_does_not_make_is_refused_before_anything_is_read(
+    place, command, call, refused, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    (complaint,) = refused({"training.output_dir": place})
+    assert complaint.startswith("training.output_dir: ") and "name another" in complaint
+    assert call(command, tmp_path / "recipe.yaml") == (2, "", [complaint])
 
 
 def test_an_output_folder_with_other_files_is_refused(refused, tmp_path):

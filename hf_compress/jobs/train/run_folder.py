@@ -2,13 +2,22 @@
 
 import contextlib
 import logging
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
-from hf_compress._folders import held, part_of, refuse_link, remove
+from hf_compress._folders import (
+    held,
+    is_trial,
+    make_folder,
+    part_of,
+    place_errors,
+    refuse_link,
+    remove,
+    try_place,
+    writable_part,
+)
 from hf_compress.inputs.paths import expand
 from hf_compress.jobs.train.changes import in_words, result_part, trained_part
 from hf_compress.recipe.recipe import Recipe
@@ -102,7 +111,7 @@ class RunFolder:
 
     def open(self) -> None:
         """Make the folder this run's."""
-        self.path.mkdir(parents=True, exist_ok=True)
+        make_folder(self.path)
         text = self.recipe.to_yaml()
         if not self.recipe_file.exists() or self.recipe_file.read_text(encoding="utf-8") != text:
             part = self.path / _PART
@@ -123,11 +132,16 @@ def check_place(path: Path) -> None:
     Raises:
         CompressionError: it is a file, cannot be written to, or is a folder with files and no recipe.
     """
-    place = next(parent for parent in (path, *path.absolute().parents) if parent.exists())
-    if not place.is_dir():
-        inside = "" if place == path else f", and {path} would lie in it"
-        raise CompressionError(f"training.output_dir: {place} is a file{inside}; name a folder")
-    if not os.access(place, os.W_OK | os.X_OK):
-        raise CompressionError(f"training.output_dir: {place} cannot be written to; name a folder that can")
-    if path.exists() and any(file.name not in (_PART, _ROWS) for file in path.iterdir()) and not (path / RECIPE).is_file():
-        raise CompressionError(f"training.output_dir: {path} holds files of something else; name an empty or new folder")
+    try:
+        with place_errors(path):
+            known = (path / RECIPE).is_file()
+            strange = path.is_dir() and not known and any(not _is_ours(file) for file in path.iterdir())
+        if strange:
+            raise CompressionError(f"{path} holds files of something else; name an empty or new folder")
+        writable_part(path) if known else try_place(path)
+    except CompressionError as error:
+        raise CompressionError(f"training.output_dir: {error}") from error
+
+
+def _is_ours(file: Path) -> bool:
+    return file.name in (_PART, _ROWS) or is_trial(file)

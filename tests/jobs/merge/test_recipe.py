@@ -119,3 +119,15 @@ def test_a_mistake_is_one_sentence_and_nothing_is_written(mistake, models, call)
     code, out, complaints = call("merge", file, models / "out")
     assert code == 2 and out == "" and tree(models) == before
     assert complaints and complaints[0].startswith(sentence)
+
+
+@pytest.mark.parametrize("place", ["/proc/out", "/dev/null/out", "new/" + "a" * 300])
+def test_where_no_folder_can_be_made_nothing_is_read_before_it_is_said(place, models, call, monkeypatch):
+    monkeypatch.chdir(models)
+    before = tree(models)
+    file = config(models)
+    code, out, (complaint,) = call("merge", file, place)
+    assert (code, out) == (2, "") and complaint.endswith(("name another folder", "name another place"))
+    code, _, (checked,) = call("merge", file, place, "--check")
+    assert code == 2 and checked == f"output_dir: {complaint}"
+    assert sorted({*tree(models)} - {"merge.yaml"}) == before
