@@ -12,7 +12,8 @@ from hf_compress._kinds import describe
 from hf_compress._problems import Problem
 from hf_compress._registry import unknown
 from hf_compress.recipe.build import build
-from hf_compress.training.compatibility import Situation, check_compatibility
+from hf_compress.training.compatibility import check_compatibility
+from hf_compress.training.compression import NOTHING, Compression
 
 _SIMPLE = (str, int, float, bool, types.NoneType)
 
@@ -92,15 +93,15 @@ def check_values(training: dict[str, Any], path: str, cls: type | None = None) -
     return problems
 
 
-def check_trainer(training: dict[str, Any], path: str, **jobs: Any) -> list[Problem]:
-    """What only the Trainer and the optimizer refuse on this machine: packages, devices, what does not go with the jobs.
+def check_trainer(training: dict[str, Any], path: str, compression: Compression = NOTHING) -> list[Problem]:
+    """What only the Trainer and the optimizer refuse on this machine: packages, devices, what does not go with compression.
 
     A Trainer is made for a model of one weight in a temporary folder, and thrown away.
 
     Args:
         training: a mapping that `check_training` found nothing wrong with.
         path: its dotted keys.
-        **jobs: pruning, quantization and distillation, where the compatibility table must agree too.
+        compression: what the compatibility table must agree to.
     """
 
     def attempt() -> None:
@@ -122,8 +123,7 @@ def check_trainer(training: dict[str, Any], path: str, **jobs: Any) -> list[Prob
             model: Any = OneWeight(PreTrainedConfig())
             model.weight = torch.nn.Linear(1, 1)
             trainer = Trainer(model=model, args=args, train_dataset=rows, eval_dataset=rows)
-            if jobs:
-                check_compatibility(Situation(trainer=trainer, **jobs))
+            check_compatibility(trainer, compression)
             trainer.get_train_dataloader()
             if args.optim_target_modules is None:  # otherwise the optimizer looks for layers of the real model
                 trainer.create_optimizer_and_scheduler(num_training_steps=2)

@@ -10,34 +10,10 @@ from typing import Any
 import torch
 
 from hf_compress._errors import CompressionError
-from hf_compress._kinds import require
 from hf_compress._modules.plain_model import is_adapted, is_quantized
-from hf_compress.distillation.configuration import Distillation
-from hf_compress.pruning.configuration import Pruning
-from hf_compress.quantization.configuration import Quantization
-from hf_compress.quantization.scheme import Scheme
 from hf_compress.training.best_model import why_never_judged
+from hf_compress.training.compression import Compression
 from hf_compress.training.host import has_known_loss
-
-
-@dataclass(frozen=True, kw_only=True)
-class Situation:
-    """What a trainer was asked to do; `trainer` is a fully initialised transformers Trainer."""
-
-    trainer: Any
-    pruning: Pruning | None
-    quantization: Quantization | None
-    distillation: Distillation | None
-
-    @property
-    def edits_weights(self) -> bool:
-        """Pruning or quantization is on."""
-        return self.pruning is not None or self.quantization is not None
-
-    @property
-    def anything(self) -> bool:
-        """Any compression is on."""
-        return self.edits_weights or self.distillation is not None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +22,12 @@ class Rule:
 
     Attributes:
         name: short, for the documentation table.
-        applies: True when the situation has the pair.
+        applies: True when a fully initialised Trainer and its compression are the pair.
         message: the sentence: what, why, way out; `{host}` is the trainer's class.
     """
 
     name: str
-    applies: Callable[[Situation], bool]
+    applies: Callable[[Any, Compression], bool]
     message: str
 
 
@@ -64,99 +40,109 @@ def _never_judged(args: Any) -> str:
 RULES: tuple[Rule, ...] = (
     Rule(
         name="anything + FSDP",
-        applies=lambda s: s.anything and bool(getattr(s.trainer, "is_fsdp_enabled", False)),
+        applies=lambda trainer, compression: bool(compression) and bool(getattr(trainer, "is_fsdp_enabled", False)),
         message="compression under FSDP is not supported: masks and teachers would see shards; train with DDP"
         " (accelerate launch --multi_gpu)",
     ),
     Rule(
         name="anything + DeepSpeed",
-        applies=lambda s: s.anything and bool(getattr(s.trainer, "is_deepspeed_enabled", False)),
+        applies=lambda trainer, compression: bool(compression) and bool(getattr(trainer, "is_deepspeed_enabled", False)),
         message="compression under DeepSpeed is not supported: its fp32 master weights would undo the masks; train with DDP"
         " (accelerate launch --multi_gpu)",
     ),
     Rule(
         name="anything + DataParallel",
-        applies=lambda s: s.anything and s.trainer.args.n_gpu > 1,
+        applies=lambda trainer, compression: bool(compression) and trainer.args.n_gpu > 1,
         message="compression in one process with several GPUs (DataParallel) is not supported: replicas lose the losses'"
         " normalisation; start with accelerate launch, or set CUDA_VISIBLE_DEVICES to one GPU",
     ),
     Rule(
         name="pruning or quantization + PEFT adapters",
-        applies=lambda s: s.edits_weights and is_adapted(s.trainer.model),
+        applies=lambda trainer, compression: compression.edits_weights and is_adapted(trainer.model),
         message="pruning and quantization-aware training of a PEFT model are not supported: merging the adapter would undo"
         " them; merge it first (model = model.merge_and_unload(), then model.requires_grad_(True)), or use distillation"
         " alone",
     ),
     Rule(
         name="pruning or quantization + an already quantized model",
-        applies=lambda s: s.edits_weights and is_quantized(s.trainer.model),
+        applies=lambda trainer, compression: compression.edits_weights and is_quantized(trainer.model),
         message="the model is already quantized, so its weights cannot be pruned or trained; load the dense checkpoint",
     ),
     Rule(
         name="quantization + a model without save_pretrained",
-        applies=lambda s: s.quantization is not None and not hasattr(s.trainer.model, "save_pretrained"),
+        applies=lambda trainer, compression: (
+            compression.quantization is not None and not hasattr(trainer.model, "save_pretrained")
+        ),
         message="quantization writes a checkpoint that transformers loads, and the model has no save_pretrained to do it;"
         " make it a PreTrainedModel",
     ),
     Rule(
         name="pruning or quantization + half-precision weights",
-        applies=lambda s: (
-            s.edits_weights and any(p.dtype.itemsize < 4 for p in s.trainer.model.parameters() if p.requires_grad)
+        applies=lambda trainer, compression: (
+            compression.edits_weights and any(p.dtype.itemsize < 4 for p in trainer.model.parameters() if p.requires_grad)
         ),
         message="the model's weights are in 16 bits, where small updates round away; load it with dtype=torch.float32 and"
         " set bf16: true for mixed precision",
     ),
     Rule(
         name="anything + frozen weights alone",
-        applies=lambda s: s.anything and not any(p.requires_grad for p in s.trainer.model.parameters()),
+        applies=lambda trainer, compression: (
+            bool(compression) and not any(p.requires_grad for p in trainer.model.parameters())
+        ),
         message="no weight of the model asks for a gradient, so nothing would be trained (merging an adapter leaves them"
         " frozen); call model.requires_grad_(True)",
     ),
     Rule(
         name="distillation + label smoothing",
-        applies=lambda s: s.distillation is not None and s.trainer.args.label_smoothing_factor != 0,
+        applies=lambda trainer, compression: (
+            compression.distillation is not None and trainer.args.label_smoothing_factor != 0
+        ),
         message="distillation and label_smoothing_factor exclude each other: the teacher's distribution is the smoothing;"
         " set label_smoothing_factor to 0",
     ),
     Rule(
         name="distillation + Liger kernels",
-        applies=lambda s: s.distillation is not None and s.trainer.args.use_liger_kernel,
+        applies=lambda trainer, compression: compression.distillation is not None and trainer.args.use_liger_kernel,
         message="distillation needs the student's logits, which Liger's fused loss never builds; set use_liger_kernel to"
         " false",
     ),
     Rule(
         name="distillation + compute_loss_func",
-        applies=lambda s: s.distillation is not None and s.trainer.compute_loss_func is not None,
+        applies=lambda trainer, compression: compression.distillation is not None and trainer.compute_loss_func is not None,
         message="distillation owns the loss, so compute_loss_func would never be called; drop one of the two",
     ),
     Rule(
         name="pruning or quantization + a best model that no evaluation finds",
-        applies=lambda s: s.edits_weights and bool(_never_judged(s.trainer.args)),
+        applies=lambda trainer, compression: compression.edits_weights and bool(_never_judged(trainer.args)),
         message="load_best_model_at_end, save_strategy 'best' and early stopping need an evaluation once pruning and"
         " quantization are complete, and there is none: set eval_strategy to steps or epoch, and eval_delay below the end"
         " of training",
     ),
     Rule(
         name="distillation + a loss of the trainer's own",
-        applies=lambda s: s.distillation is not None and not has_known_loss(s.trainer),
+        applies=lambda trainer, compression: compression.distillation is not None and not has_known_loss(trainer),
         message="{host} computes its own loss (compute_loss), which distillation would replace: weighted losses, preference"
         " and reward trainers; distil with Trainer, Seq2SeqTrainer or SFTTrainer",
     ),
     Rule(
         name="distillation + another loss_type of SFTTrainer",
-        applies=lambda s: s.distillation is not None and getattr(s.trainer.args, "loss_type", "nll") != "nll",
+        applies=lambda trainer, compression: (
+            compression.distillation is not None and getattr(trainer.args, "loss_type", "nll") != "nll"
+        ),
         message="distillation replaces the trainer's loss by cross-entropy and the divergence from the teacher, so another"
         " loss_type would be ignored; set loss_type to nll",
     ),
     Rule(
         name="distillation + an already quantized model",
-        applies=lambda s: s.distillation is not None and is_quantized(s.trainer.model) and not is_adapted(s.trainer.model),
+        applies=lambda trainer, compression: (
+            compression.distillation is not None and is_quantized(trainer.model) and not is_adapted(trainer.model)
+        ),
         message="the student is already quantized, so distillation would train its norms and embeddings alone; load the"
         " dense checkpoint (and quantize while distilling), or give it an adapter",
     ),
     Rule(
         name="anything + auto_find_batch_size",
-        applies=lambda s: s.anything and s.trainer.args.auto_find_batch_size,
+        applies=lambda trainer, compression: bool(compression) and trainer.args.auto_find_batch_size,
         message="auto_find_batch_size restarts training inside one run, which schedules and masks cannot follow; set"
         " per_device_train_batch_size",
     ),
@@ -176,30 +162,16 @@ def check_arguments(args: Any) -> None:
         )
 
 
-def check_compatibility(situation: Situation) -> None:
+def check_compatibility(trainer: Any, compression: Compression) -> None:
     """Refuse what does not go together.
+
+    Args:
+        trainer: a fully initialised transformers Trainer.
+        compression: what it is asked to do.
 
     Raises:
         CompressionError: the first rule that applies.
     """
     for rule in RULES:
-        if rule.applies(situation):
-            raise CompressionError(rule.message.replace("{host}", type(situation.trainer).__name__))
-
-
-def check_jobs(pruning: Any, quantization: Any, distillation: Any) -> None:
-    """Refuse what is no job, before anything else is looked at.
-
-    Raises:
-        CompressionError: with the form to write.
-    """
-    if pruning is not None:
-        final = pruning if isinstance(pruning, float) and 0 <= pruning < 1 else 0.5
-        require(pruning, Pruning, f"pruning=Pruning(schedule=Cubic(final={final:g}))")
-    if quantization is not None:
-        given = getattr(quantization, "name", quantization)
-        scheme = given if isinstance(given, str) and given in Scheme.available() else "W8A8"
-        require(quantization, Quantization, f'quantization=Quantization(scheme="{scheme}")')
-    if distillation is not None:
-        teacher = distillation if isinstance(distillation, str) else "folder or Hub id"
-        require(distillation, Distillation, f'distillation=Distillation(teacher=ModelTeacher(model="{teacher}"))')
+        if rule.applies(trainer, compression):
+            raise CompressionError(rule.message.replace("{host}", type(trainer).__name__))

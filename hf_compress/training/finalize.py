@@ -62,8 +62,7 @@ def refuse_finalized(model: Any, done: bool) -> None:
 
 def say_what_pushes_hold(trainer: Any) -> None:
     """While it trains the model is dense, and so is what the Trainer pushes meanwhile; said once."""
-    compresses = trainer.pruning is not None or trainer.quantization is not None
-    if compresses and trainer.args.push_to_hub and trainer.args.hub_strategy != HubStrategy.END:
+    if trainer.compression.edits_weights and trainer.args.push_to_hub and trainer.args.hub_strategy != HubStrategy.END:
         logger.warning(
             "pushes during training (hub_strategy=%s) hold the dense weights of the moment; call finalize() and"
             " push_to_hub() at the end for the compressed model",

@@ -21,7 +21,8 @@ from hf_compress.training.best_model import BestModelCallback
 from hf_compress.training.callbacks import PruningCallback, QuantizationCallback, SidecarCallback
 from hf_compress.training.checkpoints import SHORT_STREAM, latest, note_inexact
 from hf_compress.training.clock import TrainingClock
-from hf_compress.training.compatibility import Situation, check_arguments, check_compatibility, check_jobs
+from hf_compress.training.compatibility import check_arguments, check_compatibility
+from hf_compress.training.compression import Compression
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.exact_task_loss import ExactTaskLoss
 from hf_compress.training.finalize import after_saving, finalize_model, refuse_finalized, say_what_pushes_hold
@@ -60,7 +61,7 @@ class CompressionMixin(_Host):
         exact_task_loss: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        check_jobs(pruning, quantization, distillation)
+        self.compression = Compression(pruning=pruning, quantization=quantization, distillation=distillation)
         self.loss_is_scaled_for_ga: bool | None
         self.model_accepts_loss_kwargs: bool
         self.pruning = pruning
@@ -74,10 +75,10 @@ class CompressionMixin(_Host):
         self.finalized_model: nn.Module | None = None
         self.finalized_dtype = "auto"
         refuse_finalized(kwargs.get("model", args[0] if args else None), done=False)
-        if pruning is not None or quantization is not None or distillation is not None:
+        if self.compression:
             check_arguments(kwargs["args"] if "args" in kwargs else next(iter(args[1:2]), None))
         super().__init__(*args, **kwargs)
-        check_compatibility(Situation(trainer=self, pruning=pruning, quantization=quantization, distillation=distillation))
+        check_compatibility(self, self.compression)
         self._prepare_compression(self.model)
         self._ready = True
         self._own_loss = own_loss(self, self._distillation_step, exact_task_loss)
@@ -93,7 +94,7 @@ class CompressionMixin(_Host):
         self._quantization_callback = None if quantization is None else QuantizationCallback(quantization)
         self.progress = Progress(self._pruning_callback, self._quantization_callback)
         self._best_model_callback = BestModelCallback(self.progress)
-        if pruning is not None or quantization is not None:
+        if self.compression.edits_weights:
             for callback in (self._pruning_callback, self._quantization_callback, self._best_model_callback):
                 if callback is not None:
                     self.add_callback(callback)
@@ -161,8 +162,7 @@ class CompressionMixin(_Host):
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates in 16 bits where that is asked for, and hands the student's own weights back afterwards."""
         casts = self.args.fp16_full_eval or self.args.bf16_full_eval
-        compresses = any(job is not None for job in (self.pruning, self.quantization, self.distillation))
-        with weights_kept(self.model) if casts and compresses else contextlib.nullcontext():
+        with weights_kept(self.model) if casts and self.compression else contextlib.nullcontext():
             return super().evaluation_loop(*args, **kwargs)
 
     # Loss
@@ -242,7 +242,7 @@ class CompressionMixin(_Host):
             super()._save(output_dir, state_dict)
         if self.args.should_save:
             folder = Path(output_dir if output_dir is not None else self.args.output_dir)
-            data = sidecar(self.model, self.state, self.pruning, self.quantization, self.distillation)
+            data = sidecar(self.model, self.state, self.compression)
             data |= {"processes": self.args.world_size, "train_s": self.train_s()}
             data |= self.progress.to_plain(self.model)
             (folder / SIDECAR).write_text(json.dumps(data, indent=2) + "\n")
@@ -252,7 +252,7 @@ class CompressionMixin(_Host):
         """Restores every architecture, and refuses a checkpoint of another compression."""
         known = read_sidecar(resume_from_checkpoint)
         if known is not None:
-            check_sidecar(known, resume_from_checkpoint, self.pruning, self.quantization, self.distillation)
+            check_sidecar(known, resume_from_checkpoint, self.compression)
         self._clock.go_on_from((known or {}).get("train_s"))
         self.progress.go_on_from(known)
         self._best_model_callback.resumed = known

@@ -23,8 +23,7 @@ def own_loss(
     if distillation is not None:
         rehearse_distillation(trainer, distillation)
         return distillation
-    edits_weights = trainer.pruning is not None or trainer.quantization is not None
-    if exact_task_loss is False or (exact_task_loss is None and not edits_weights):
+    if exact_task_loss is False or (exact_task_loss is None and not trainer.compression.edits_weights):
         return None
     task_loss = ExactTaskLoss.of(trainer, trainer.model)
     return None if task_loss is None else rehearse_task_loss(trainer, task_loss)

@@ -9,41 +9,20 @@ from transformers import TrainerState
 
 from hf_compress import __version__
 from hf_compress._errors import CompressionError, reason_of
-from hf_compress._paths import in_public, public_names
-from hf_compress._registry import dump
-from hf_compress.distillation.configuration import Distillation
-from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.prune import measure_sparsity
-from hf_compress.quantization.configuration import Quantization
+from hf_compress.training.compression import Compression
 
 SIDECAR = "compression.json"
 
 
-def _jobs(pruning: Pruning | None, quantization: Quantization | None, distillation: Distillation | None) -> dict[str, Any]:
-    jobs = {"pruning": pruning, "quantization": quantization, "distillation": distillation}
-    plain = {name: None if job is None else dump(job, full=True) for name, job in jobs.items()}
-    return _public(plain)
-
-
-def _public(jobs: dict[str, Any]) -> dict[str, Any]:
-    """Checkpoints are pushed, so they name a teacher's folder and not where it lies."""
-    named: dict[str, Any] = in_public(jobs, public_names(jobs))
-    return named
-
-
-def sidecar(
-    model: nn.Module,
-    state: TrainerState,
-    pruning: Pruning | None,
-    quantization: Quantization | None,
-    distillation: Distillation | None,
-) -> dict[str, Any]:
-    """The sidecar's content: version, step, the jobs as a recipe would write them, the measured sparsity."""
+def sidecar(model: nn.Module, state: TrainerState, compression: Compression) -> dict[str, Any]:
+    """The sidecar's content: version, step, the techniques as a recipe would write them, the measured sparsity."""
+    pruning = compression.pruning
     return {
         "hf_compress": __version__,
         "step": state.global_step,
         "max_steps": state.max_steps,
-        **_jobs(pruning, quantization, distillation),
+        **compression.to_public(),
         "sparsity": None if pruning is None else measure_sparsity(model, pruning)[""],
     }
 
@@ -62,24 +41,14 @@ def read_sidecar(checkpoint: str | Path) -> dict[str, Any] | None:
     return data
 
 
-def check_sidecar(
-    known: dict[str, Any],
-    checkpoint: str | Path,
-    pruning: Pruning | None,
-    quantization: Quantization | None,
-    distillation: Distillation | None,
-) -> None:
+def check_sidecar(known: dict[str, Any], checkpoint: str | Path, compression: Compression) -> None:
     """Refuse to resume a checkpoint under other settings than it was trained with.
 
     Raises:
-        CompressionError: naming the job that differs.
+        CompressionError: naming the technique that differs.
     """
-    jobs = _jobs(pruning, quantization, distillation)
-    known = _public({name: known.get(name) for name in jobs})
-    for name, wanted in jobs.items():
-        # Through JSON, as the other side went: tuples become lists.
-        if json.loads(json.dumps(wanted)) != known[name]:
-            raise CompressionError(
-                f"{checkpoint} was trained with {name}={json.dumps(known[name])} and this run has"
-                f" {name}={json.dumps(wanted)}; resume with the same settings, or start a new output_dir"
-            )
+    difference = compression.difference(known)
+    if difference is not None:
+        raise CompressionError(
+            f"{checkpoint} was trained {difference}; resume with the same settings, or start a new output_dir"
+        )

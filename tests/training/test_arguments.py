@@ -8,6 +8,7 @@ from transformers import Trainer, TrainingArguments
 
 from hf_compress import Distillation
 from hf_compress.training.arguments import build_training, check_trainer, check_training, check_values, planned_steps
+from hf_compress.training.compression import Compression
 
 GRID = [
     {},
@@ -110,20 +111,14 @@ def test_a_multi_line_refusal_becomes_one_line():
 
 def test_the_trial_trainer_leaves_nothing_behind(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert (
-        check_trainer(
-            {"output_dir": "out", "use_cpu": True}, "training", pruning=None, quantization=None, distillation=None
-        )
-        == []
-    )
+    assert check_trainer({"output_dir": "out", "use_cpu": True}, "training", Compression()) == []
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_trial_trainer_refuses_what_the_jobs_do_not_go_with():
+def test_the_trial_trainer_refuses_what_compression_does_not_go_with():
     mapping = {"output_dir": "out", "use_cpu": True, "label_smoothing_factor": 0.1}
-    jobs = {"pruning": None, "quantization": None}
-    assert check_trainer(mapping, "training", **jobs, distillation=None) == []
-    (problem,) = check_trainer(mapping, "training", **jobs, distillation=Distillation())
+    assert check_trainer(mapping, "training") == []
+    (problem,) = check_trainer(mapping, "training", Compression(distillation=Distillation()))
     assert str(problem).startswith("training: distillation and label_smoothing_factor exclude each other")
 
 

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from hf_compress import CompressionError, CompressionTrainer
-from hf_compress.training.compatibility import RULES, Situation, check_compatibility
+from hf_compress.training.compatibility import RULES, check_compatibility
+from hf_compress.training.compression import Compression
 from tests.tiny import tiny_llama
 from tests.training.runs import distillation, llama_trainer, pruning, quantization
 
@@ -75,25 +76,24 @@ def test_every_rule_has_a_case():
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_rule_refuses_its_pair_in_one_sentence_with_a_way_out(rule):
-    given = Situation(
-        trainer=CASES[rule.name](), pruning=pruning(), quantization=quantization(), distillation=distillation()
-    )
+    trainer = CASES[rule.name]()
+    given = Compression(pruning=pruning(), quantization=quantization(), distillation=distillation())
     if rule.name == "distillation + an already quantized model":  # with the others, their rule speaks first
         given = dataclasses.replace(given, pruning=None, quantization=None)
-    assert rule.applies(given)
+    assert rule.applies(trainer, given)
     with pytest.raises(CompressionError) as error:
-        check_compatibility(given)
+        check_compatibility(trainer, given)
     assert str(error.value) == rule.message.replace("{host}", "Weighted")
     assert ";" in rule.message or ":" in rule.message
 
 
 def test_nothing_is_refused_in_an_ordinary_situation():
-    check_compatibility(Situation(trainer=situation(), pruning=pruning(), quantization=None, distillation=distillation()))
+    check_compatibility(situation(), Compression(pruning=pruning(), distillation=distillation()))
 
 
 def test_nothing_is_refused_when_nothing_is_compressed():
     for case in CASES.values():
-        check_compatibility(Situation(trainer=case(), pruning=None, quantization=None, distillation=None))
+        check_compatibility(case(), Compression())
 
 
 def test_the_trainer_refuses_before_the_first_batch(tmp_path):

@@ -12,14 +12,12 @@ from typing import Any
 import torch
 
 from hf_compress._paths import in_public, public_names
-from hf_compress.distillation.configuration import Distillation
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.write import write
 from hf_compress.export.card import render_card
 from hf_compress.export.manifest import build_manifest, write_manifest
-from hf_compress.pruning.configuration import Pruning
-from hf_compress.quantization.configuration import Quantization
+from hf_compress.training.compression import Compression
 
 
 def write_documents(report: Report, folder: Path, **facts: Any) -> None:
@@ -40,20 +38,11 @@ def write_documents(report: Report, folder: Path, **facts: Any) -> None:
     (folder / "README.md").write_text(render_card(manifest, table(report)), encoding="utf-8")
 
 
-def describe_methods(
-    pruning: Pruning | None, quantization: Quantization | None, distillation: Distillation | None
-) -> list[dict[str, Any]]:
+def describe_methods(compression: Compression) -> list[dict[str, Any]]:
     """What was done, for the manifest and the card."""
-    strategies: list[Any] = []
-    if pruning is not None:
-        strategies += [pruning.criterion, pruning.pattern, pruning.schedule, pruning.allocation]
-    if quantization is not None:
-        strategies.append(quantization.scheme)
-    if distillation is not None:
-        strategies += [distillation.teacher, *(term.loss for term in distillation.losses)]
     return [
         {"kind": item.kind, "name": item.name, "reference": None if item.reference is None else str(item.reference)}
-        for item in strategies
+        for item in compression.strategies()
     ]
 
 

@@ -131,8 +131,7 @@ class Plan:
 
     def _check_trainers(self) -> None:
         recipe = self.recipe
-        jobs = {"pruning": recipe.pruning, "quantization": recipe.quantization, "distillation": recipe.distillation}
-        self.problems.extend(check_trainer(recipe.training_mapping(), "training", **jobs))
+        self.problems.extend(check_trainer(recipe.training_mapping(), "training", recipe.compression))
         if recipe.dense is not None and not self.problems:
             self.problems.extend(check_trainer(recipe.training_mapping(dense=True), "dense.training"))
 
@@ -149,7 +148,7 @@ class Plan:
         if self.recipe.dense is not None:
             self.dense_steps = planned_steps(build_training(self.recipe.training_mapping(dense=True)), num_examples)
         self.problems.extend(check_schedules(self.recipe, self.steps))
-        if self.recipe.pruning is not None or self.recipe.quantization is not None:
+        if self.recipe.compression.edits_weights:
             with self._collecting("training.eval_delay"):
                 check_evaluations(self.args, self.steps, None if self.args.max_steps > 0 else self.args.num_train_epochs)
 

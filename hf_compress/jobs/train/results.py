@@ -51,7 +51,7 @@ def publish_folder(
     recipe = plan.recipe
     folder.rows.mkdir(exist_ok=True)
     rows = [_dense_row(plan, folder.rows / "dense", dense, device, dense_s)]
-    if recipe.evaluation.untrained and (recipe.pruning is not None or recipe.quantization is not None):
+    if recipe.evaluation.untrained and recipe.compression.edits_weights:
         rows.append(_untrained_row(plan, folder.rows / "untrained", dense, device))
     with written_beside(folder.compressed) as part:
         write_model(plan, model, part, place=folder.compressed)
@@ -71,7 +71,7 @@ def publish_folder(
             recipe=recipe.to_plain(full=True),
             base_model=_base_model(recipe),
             task=recipe.task,
-            methods=describe_methods(recipe.pruning, recipe.quantization, recipe.distillation),
+            methods=describe_methods(recipe.compression),
         )
     remove(folder.rows)
     return report

@@ -25,6 +25,7 @@ from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.training.arguments import build_training
 from hf_compress.training.checkpoints import is_finished, last_whole_checkpoint
+from hf_compress.training.compression import NOTHING, Compression
 from hf_compress.training.preemption import Preemption
 from hf_compress.training.restore import restore_finished
 from hf_compress.training.trainer import CompressionTrainer
@@ -133,7 +134,7 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(part)
 
 
-def _trainer(plan: Plan, model: Any, args: Any, **jobs: Any) -> CompressionTrainer:
+def _trainer(plan: Plan, model: Any, args: Any, compression: Compression = NOTHING) -> CompressionTrainer:
     return CompressionTrainer(
         model=model,
         args=args,
@@ -144,7 +145,7 @@ def _trainer(plan: Plan, model: Any, args: Any, **jobs: Any) -> CompressionTrain
         compute_metrics=plan.task.compute_metrics(),
         callbacks=[_OwnSteps()],
         exact_task_loss=True,  # also in the dense stage, whose gradient would be multiplied like any other
-        **jobs,
+        **dict(compression),
     )
 
 
@@ -210,14 +211,7 @@ def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> Compression
     recipe = plan.recipe
     logger.info("training the compressed model")
     model = load_model(plan.task.model_class(), dense, plan.config, plan.args.seed)
-    trainer = _trainer(
-        plan,
-        model,
-        plan.args,
-        pruning=recipe.pruning,
-        quantization=recipe.quantization,
-        distillation=recipe.distillation,
-    )
+    trainer = _trainer(plan, model, plan.args, recipe.compression)
     _train(trainer, folder.path)
     return trainer
 

@@ -134,7 +134,7 @@ def save_result(
             base_model=origin_of(baseline),
             task=None,
             classes={"model": type(model).__name__, "processor": _processor_class(trainer.processing_class)},
-            methods=describe_methods(trainer.pruning, trainer.quantization, trainer.distillation),
+            methods=describe_methods(trainer.compression),
         )
     return report
 
@@ -173,7 +173,7 @@ def _reference_rows(
     folder.mkdir()
     write_dense(with_settings_of(trainer.model, dense()), folder, trainer.processing_class, dtype)
     rows = [measure.row(folder, "dense")]
-    if not untrained or (trainer.pruning is None and trainer.quantization is None):
+    if not (untrained and trainer.compression.edits_weights):
         return rows
     model = with_settings_of(trainer.model, dense())
     if trainer.pruning is not None:
@@ -224,7 +224,6 @@ def _setting(trainer: Any, model: PreTrainedModel, examples: Any, compared: bool
 
 def _plain_run(trainer: Any, dtype: str) -> dict[str, Any]:
     """The run as plain data, in place of a recipe: the techniques, and the arguments that differ from their defaults."""
-    jobs = {name: getattr(trainer, name) for name in ("pruning", "quantization", "distillation")}
     # Not those of an instance: one may refuse to be made on this machine (bf16 by default, without a GPU).
     defaults = {field.name: field.default for field in dataclasses.fields(trainer.args)}
     training = {}
@@ -234,7 +233,7 @@ def _plain_run(trainer: Any, dtype: str) -> dict[str, Any]:
             training[key] = str(value) if isinstance(value, str) else value  # an enum's value, as a recipe writes it
     return {
         "trainer": type(trainer).__name__,
-        **{name: dump(job, full=True) for name, job in jobs.items() if job is not None},
+        **{name: dump(technique, full=True) for name, technique in trainer.compression},
         "training": training,
         "export": {"dtype": dtype},
     }

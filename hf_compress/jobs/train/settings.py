@@ -13,6 +13,7 @@ from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.recipe import Recipe
 from hf_compress.tasks.task import TASKS
+from hf_compress.training.compression import Compression
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +69,11 @@ class TrainSettings(Recipe):
 
     def __post_init__(self) -> None:
         refuse_secrets({"training": self.training, "dense": {} if self.dense is None else self.dense.training})
+
+    @property
+    def compression(self) -> Compression:
+        """What is done to the model while it trains."""
+        return Compression.among(vars(self))
 
     @property
     def output_dir(self) -> str:

@@ -12,6 +12,7 @@ from hf_compress.jobs.train.run_folder import check_place
 from hf_compress.tasks.opened import open_data, open_model, open_teacher
 from hf_compress.tasks.task import TASKS
 from hf_compress.training.arguments import check_trainer, check_values
+from hf_compress.training.compression import Compression
 
 if TYPE_CHECKING:
     pass
@@ -47,6 +48,5 @@ def source_problems(parts: dict[str, Any]) -> list[Problem]:
         checks.append(lambda: check_place(expand(folder, "training.output_dir")))
     found: list[Problem] = []
     if task is not None and training and not find_problems({"training": training}):
-        jobs = {name: parts.get(name) for name in ("pruning", "quantization", "distillation")}
-        found.extend(check_trainer(task.training_mapping(training), "training", **jobs))
+        found.extend(check_trainer(task.training_mapping(training), "training", Compression.among(parts)))
     return found + problems_in(*checks)

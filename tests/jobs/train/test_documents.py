@@ -9,7 +9,7 @@ from tests.small import recipe
 
 def test_every_strategy_of_the_recipe_is_named_in_order(tmp_path):
     made = Recipe.from_plain(recipe(tmp_path))
-    methods = describe_methods(made.pruning, made.quantization, made.distillation)
+    methods = describe_methods(made.compression)
     assert [(method["kind"], method["name"]) for method in methods] == [
         ("criterion", "magnitude"),
         ("pattern", "unstructured"),
