@@ -1,17 +1,42 @@
 """The contract of a teacher."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from hf_compress._registry import Strategy
 from hf_compress.distillation.signal import Signal
+from hf_compress.tasks.task import Task
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 
 class Teacher(Strategy, kind="teacher", package="hf_compress.distillation.teachers"):
     """Where the signal comes from. The configuration is a value; `load` makes the thing that answers."""
+
+    def sources(self) -> dict[str, str]:
+        """Which checkpoints it opens; a recipe's check tries each, also where the rest of the recipe is wrong.
+
+        Returns:
+            The field, as dotted keys below the teacher's own ("model", "models.0") -> a folder or Hub id.
+        """
+        return {}
+
+    def check(self, student: "PretrainedConfig", tokenizer: Any, task: Task, key: str) -> None:
+        """Refuse what cannot teach a student, before any weights are in memory.
+
+        Args:
+            student: the student's config, as the task and the data want it.
+            tokenizer: the student's; None where the task reads no text, or where it is not known yet.
+            task: what both do.
+            key: the teacher's own in the recipe, for refusals: f"{key}.model: ...".
+
+        Raises:
+            CompressionError: a source is not there, or cannot teach this student.
+        """
 
     def load(self, student: nn.Module, device: torch.device, tokenizer: Any = None) -> "LoadedTeacher":
         """Ready to answer, frozen, on `device`; refused where it cannot teach `student`.
@@ -28,7 +53,13 @@ class Teacher(Strategy, kind="teacher", package="hf_compress.distillation.teache
 
 
 class LoadedTeacher:
-    """A teacher at work. It is no submodule of the student and never reaches a state dict, optimizer or checkpoint."""
+    """A teacher at work. It is no submodule of the student and never reaches a state dict, optimizer or checkpoint.
+
+    Attributes:
+        copied: the student as it was before compression, where that is who answers; runs are compared with it.
+    """
+
+    copied: nn.Module | None = None
 
     def signal(self, inputs: Mapping[str, Any]) -> Signal:
         """The answer to one batch; `inputs` are the student's, without labels."""

@@ -54,15 +54,14 @@ def open_model(model: str | FreshModel, task: Task | None) -> "PretrainedConfig"
     return config
 
 
-def open_teacher(teacher: str, task: Task | None) -> "PretrainedConfig":
-    """The config of a teacher's checkpoint.
+def open_teacher(teacher: str, task: Task | None, key: str) -> "PretrainedConfig":
+    """The config of a teacher's checkpoint; a refusal names `key`.
 
     Raises:
         CompressionError: it is not there, or no model for the task.
     """
     from transformers import AutoConfig
 
-    key = "distillation.teacher.model"
     config: PretrainedConfig = from_pretrained(AutoConfig, teacher, key)
     if task is not None:
         require_architecture(task.model_class(), config, key)

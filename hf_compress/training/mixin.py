@@ -123,10 +123,7 @@ class CompressionMixin(_Host):
     @property
     def frozen_copy(self) -> nn.Module | None:
         """The student as it was before compression, where a frozen copy of it is the teacher; else None."""
-        step = self._distillation_step
-        if step is None or getattr(step.distillation.teacher, "model", "") is not None:
-            return None
-        return getattr(step.teacher, "model", None)
+        return None if self._distillation_step is None else self._distillation_step.teacher.copied
 
     def train(self, resume_from_checkpoint: str | bool | None = None, *args: Any, **kwargs: Any) -> Any:
         """The Trainer's; `resume_from_checkpoint=True` means the last checkpoint that every process wrote to its end.

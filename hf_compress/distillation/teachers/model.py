@@ -1,14 +1,15 @@
 """A whole model as the teacher."""
 
+import contextlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, PreTrainedModel
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._registry import Reference
@@ -17,7 +18,13 @@ from hf_compress.distillation.correspondence import Correspondence, corresponden
 from hf_compress.distillation.frozen_copy import frozen_copy
 from hf_compress.distillation.signal import Signal
 from hf_compress.distillation.teacher import LoadedTeacher, Teacher
+from hf_compress.inputs.models import from_pretrained, new_weights
 from hf_compress.tasks.heads import base_model, predicts_tokens
+from hf_compress.tasks.opened import open_teacher
+from hf_compress.tasks.task import Task
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
 
 _AUTO_CLASSES = (
     "AutoModelForCausalLM",
@@ -68,6 +75,30 @@ class ModelTeacher(Teacher, name="model"):
             data = {key: value for key, value in data.items() if value != getattr(type(self), key)}
         return {"name": self.name, **data} if data else self.name
 
+    def sources(self) -> dict[str, str]:
+        """The checkpoint, where it is one."""
+        return {"model": self.model} if isinstance(self.model, str) else {}
+
+    def check(self, student: "PretrainedConfig", tokenizer: Any, task: Task, key: str) -> None:
+        """A checkpoint: config, tokenizer where it has one, and whether it was trained for the task."""
+        if not isinstance(self.model, str):
+            return
+        key = f"{key}.model"
+        config, own = open_teacher(self.model, task, key), None
+        if tokenizer is not None:
+            with contextlib.suppress(CompressionError):  # a teacher without a tokenizer is judged by its config alone
+                own = from_pretrained(AutoTokenizer, self.model, key)
+        try:
+            correspondence(student, config, predicts_tokens=not task.labelled, tokenizers=(tokenizer, own))
+        except CompressionError as error:
+            raise CompressionError(f"{key}: {error}") from error
+        missing = new_weights(task.model_class(), self.model, key)
+        if missing:
+            raise CompressionError(
+                f"{key}: {self.model} has no {missing[0]} ({len(missing)} tensors are missing), so it was not trained for"
+                f" {task.name}; name a teacher that was"
+            )
+
     def load(self, student: nn.Module, device: torch.device, tokenizer: Any = None) -> "LoadedModelTeacher":
         """Load or copy, check, freeze, put into eval mode and move to `device`."""
         base = base_model(student)
@@ -90,7 +121,9 @@ class ModelTeacher(Teacher, name="model"):
                 tokenizers=(tokenizer, self._tokenizer() if tokenizer is not None else None),
             )
         model.requires_grad_(False)
-        return LoadedModelTeacher(model.eval().to(device), meaning, same_class=type(base_model(model)) is type(base))
+        loaded = LoadedModelTeacher(model.eval().to(device), meaning, same_class=type(base_model(model)) is type(base))
+        loaded.copied = loaded.model if self.model is None else None
+        return loaded
 
     def _tokenizer(self) -> Any:
         """What lies beside the teacher; of a model in memory, where it came from and without a download."""

@@ -11,14 +11,11 @@ from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._modules.ignored import say_unmatched
 from hf_compress._problems import Problem, RecipeError, problems_of
-from hf_compress.distillation.correspondence import correspondence
 from hf_compress.distillation.objective import check_kind as check_loss_kind
-from hf_compress.distillation.teachers.model import ModelTeacher
 from hf_compress.inputs.images import describe_images
 from hf_compress.inputs.labels import order_labels
 from hf_compress.inputs.models import (
     END_OF_TEXT_ID,
-    from_pretrained,
     load_config,
     load_image_processor,
     load_tokenizer,
@@ -35,7 +32,7 @@ from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import check_model
 from hf_compress.quantization.storage_type import check_storage_type
 from hf_compress.tasks.fit import check_kind, check_length, check_vocabulary
-from hf_compress.tasks.opened import open_data, open_model, open_teacher
+from hf_compress.tasks.opened import open_data, open_model
 from hf_compress.tasks.task import TASKS, Task
 from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.arguments import build_training, check_trainer, planned_steps
@@ -219,36 +216,13 @@ class Plan:
             check_kind(self.task, self.config)
         with self._collecting():
             check_vocabulary(self.task, self.processor, self.config)
-        if recipe.distillation is not None and isinstance(recipe.distillation.teacher, ModelTeacher):
-            with self._collecting():
-                self._check_teacher(recipe.distillation.teacher)
+        if recipe.distillation is not None:
+            tokenizer = self.processor if self.task.input == "text" else None
+            with self._collecting("distillation.teacher"):
+                recipe.distillation.teacher.check(self.config, tokenizer, self.task, "distillation.teacher")
         if isinstance(recipe.model, str):
             with self._collecting():
                 self._check_trained(recipe.model)
-
-    def _check_teacher(self, teacher: ModelTeacher) -> None:
-        """A teacher from a path: its config, and its tokenizer where it has one."""
-        if not isinstance(teacher.model, str):
-            return
-        from transformers import AutoTokenizer
-
-        key = "distillation.teacher.model"
-        config = open_teacher(teacher.model, self.task)
-        own = self.processor if self.task.input == "text" else None
-        tokenizer = None
-        if own is not None:
-            with contextlib.suppress(CompressionError):  # a teacher without a tokenizer is judged by its config alone
-                tokenizer = from_pretrained(AutoTokenizer, teacher.model, key)
-        try:
-            correspondence(self.config, config, predicts_tokens=not self.task.labelled, tokenizers=(own, tokenizer))
-        except CompressionError as error:
-            raise CompressionError(f"{key}: {error}") from error
-        missing = new_weights(self.task.model_class(), teacher.model, key)
-        if missing:
-            raise CompressionError(
-                f"{key}: {teacher.model} has no {missing[0]} ({len(missing)} tensors are missing), so it was not trained"
-                f" for {self.task.name}; name a teacher that was"
-            )
 
     def _check_trained(self, model: str) -> None:
         """Compressing a random head would measure nothing."""

@@ -1,10 +1,10 @@
 """What a recipe names outside itself; each is opened without the sections it does not need."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import Any
 
 from hf_compress._problems import Problem, problems_in
-from hf_compress.distillation.teachers.model import ModelTeacher
 from hf_compress.inputs.models import load_tokenizer
 from hf_compress.inputs.paths import expand
 from hf_compress.jobs.train.checks import find_problems
@@ -13,9 +13,6 @@ from hf_compress.tasks.opened import open_data, open_model, open_teacher
 from hf_compress.tasks.task import TASKS
 from hf_compress.training.arguments import check_trainer, check_values
 from hf_compress.training.compression import Compression
-
-if TYPE_CHECKING:
-    pass
 
 
 def source_problems(parts: dict[str, Any]) -> list[Problem]:
@@ -40,9 +37,8 @@ def source_problems(parts: dict[str, Any]) -> list[Problem]:
     if isinstance(parts.get("tokenizer"), str) and reads_text:
         checks.append(lambda: load_tokenizer(parts["tokenizer"]))
     teacher = getattr(parts.get("distillation"), "teacher", None)
-    if isinstance(teacher, ModelTeacher) and isinstance(teacher.model, str):
-        path = teacher.model
-        checks.append(lambda: open_teacher(path, task))
+    for key, path in {} if teacher is None else teacher.sources().items():
+        checks.append(partial(open_teacher, path, task, f"distillation.teacher.{key}"))
     folder = training.get("output_dir")
     if isinstance(folder, str) and folder:
         checks.append(lambda: check_place(expand(folder, "training.output_dir")))
