@@ -61,7 +61,7 @@ _HOMES = {
     "TsvM": "hf_compress.merging.methods.tsv_m",
     "Uniform": "hf_compress.pruning.allocations.uniform",
     "Unstructured": "hf_compress.pruning.patterns.unstructured",
-    "W4A16": "hf_compress.quantization.schemes.w4a16",
+    "W4A16": "hf_compress.quantization.schemes.presets",
     "WeightedLoss": "hf_compress.distillation.configuration",
     "WiseFT": "hf_compress.merging.methods.wise_ft",
     "adamerging": "hf_compress.merging.search.adamerging",
@@ -144,7 +144,7 @@ if TYPE_CHECKING:
     from hf_compress.pruning.schedules.linear import LinearRamp
     from hf_compress.quantization.configuration import Quantization
     from hf_compress.quantization.ptq import quantize
-    from hf_compress.quantization.schemes.w4a16 import W4A16
+    from hf_compress.quantization.schemes.presets import W4A16
     from hf_compress.recipe.recipe import Recipe
     from hf_compress.training.averaging.batch_norm import update_batch_norm
     from hf_compress.training.averaging.ema import EMA

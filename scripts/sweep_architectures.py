@@ -138,7 +138,7 @@ def stored(model: Any) -> Any:
 
 def scheme_of(name: str) -> Scheme:
     """The scheme, with groups that fit tiny layers where it has groups."""
-    return Scheme.create(name, group_size=16) if name in ("W4A16", "W8A16", "W4A8") else Scheme.create(name)
+    return Scheme.create(name).finest()
 
 
 def cell(dense: Any, scheme: str, dtype: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -17,10 +17,7 @@ from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.ptq import quantize
 from hf_compress.quantization.qat import check_model, loading_advice
-from hf_compress.quantization.scheme import Scheme
-
-if TYPE_CHECKING:
-    from compressed_tensors.quantization import QuantizationArgs
+from hf_compress.quantization.scheme import Scheme, scheme_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,14 +77,9 @@ def quantization_of(config: Mapping[str, Any]) -> Quantization:
         )
     group = groups[0]
     assert group.weights is not None
-    for kind in Scheme.available().values():
-        for scheme in (kind(), kind(group_size=group.weights.group_size)) if group.weights.group_size else (kind(),):
-            try:
-                ours = scheme.to_compressed_tensors(group.targets)
-            except CompressionError:  # a group size for a preset without groups
-                continue
-            if _same(ours.weights, group.weights) and _same(ours.input_activations, group.input_activations):
-                return Quantization(scheme=scheme, targets=tuple(group.targets), ignore=ignore)
+    scheme = scheme_of(group)
+    if scheme is not None:
+        return Quantization(scheme=scheme, targets=tuple(group.targets), ignore=ignore)
     raise CompressionError(
         f"the members' scheme ({group.weights.num_bits}-bit {group.weights.type}, {group.weights.strategy}) is none of"
         f" {', '.join(Scheme.available())}; quantize the merged model with quantize() and one of these"
@@ -149,14 +141,6 @@ def expected_error(source: DequantizedSource) -> float:
         error += float((step * step).sum()) / 12
         size += float((weight * weight).sum())
     return _relative(error, size)
-
-
-def _same(one: "QuantizationArgs | None", other: "QuantizationArgs | None") -> bool:
-    """Equal in what decides the stored numbers; observers and their settings only matter while calibrating."""
-    if one is None or other is None:
-        return one is other
-    keys = ("num_bits", "type", "symmetric", "strategy", "group_size", "dynamic")
-    return all(getattr(one, key) == getattr(other, key) for key in keys)
 
 
 def _square(tensor: Tensor) -> float:

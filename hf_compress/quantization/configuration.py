@@ -8,7 +8,7 @@ from hf_compress._kinds import CheckedKinds
 from hf_compress._modules.matching import DEFAULT_IGNORE, DEFAULT_TARGETS
 from hf_compress._units import Point, check_point, resolve_point
 from hf_compress.quantization.scheme import Scheme
-from hf_compress.quantization.schemes.w4a16 import W4A16
+from hf_compress.quantization.schemes.presets import W4A16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,6 @@ class Quantization(metaclass=CheckedKinds):
         check_point(self.begin, "begin")
         if not self.targets:
             raise CompressionError("quantization.targets is empty; name what to quantize, e.g. [Linear]")
-        self.scheme.to_compressed_tensors(self.targets)
 
     def check(self, max_steps: int) -> None:
         """Refuse a beginning that training never reaches.

@@ -86,11 +86,7 @@ def _first_that_loads(
 def _loads(model: nn.Module, names: list[str], kind: str) -> bool:
     """Whether another scheme would do, with groups as small as needed."""
     with contextlib.suppress(CompressionError):
-        scheme = Scheme.create(kind)
-        weights = scheme.to_compressed_tensors(["Linear"]).weights
-        if weights is not None and weights.group_size:
-            scheme = Scheme.create(kind, group_size=16)
-        return _first_that_loads(model, names, scheme, ["Linear"])[1] is not None
+        return _first_that_loads(model, names, Scheme.create(kind).finest(), ["Linear"])[1] is not None
     return False
 
 

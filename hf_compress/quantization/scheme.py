@@ -1,9 +1,8 @@
 """The contract of a quantization scheme, in the vocabulary of compressed-tensors."""
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, Self
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Strategy
@@ -16,41 +15,40 @@ if TYPE_CHECKING:
 class Scheme(Strategy, kind="scheme", package="hf_compress.quantization.schemes"):
     """How numbers are stored: bits, type, group, symmetry, and the rule for activations.
 
-    The data is compressed-tensors' own `QuantizationScheme`, so that what is trained is what is written and what is
-    served. A subclass names a preset of that library; fields say what training may change about it.
-
-    Attributes:
-        group_size: how many weights along I share a scale, where the preset groups; None keeps the preset's.
-        preset: the name in compressed-tensors.
+    What a scheme says is compressed-tensors' own `QuantizationScheme`, so that what is trained is what is written and what
+    is served. Those that are nothing but such data are the rows of `schemes/presets.py`; a class of its own is for a scheme
+    that training adds something to.
     """
 
-    preset: ClassVar[str]
-
-    group_size: int | None = None
-
-    def __post_init__(self) -> None:
-        size = self.group_size
-        if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 1):
-            raise CompressionError(f"group_size={self.group_size!r} is not a number of weights; write 32, 64 or 128")
-
     def to_compressed_tensors(self, targets: Sequence[str]) -> "QuantizationScheme":
-        """The scheme as compressed-tensors' object, for the given targets.
+        """The scheme as compressed-tensors' object, for the given targets."""
+        raise TypeError(f"{type(self).__name__} defines no to_compressed_tensors()")
 
-        Raises:
-            CompressionError: a group size is set, but the preset does not group.
-        """
-        from compressed_tensors.quantization import preset_name_to_scheme
+    @classmethod
+    def read(cls, stored: "QuantizationScheme") -> Self | None:
+        """The scheme that a checkpoint's group describes; None where it is not this one."""
+        return None
 
-        scheme = preset_name_to_scheme(self.preset, list(targets))
-        if self.group_size is None:
-            return scheme
-        if scheme.weights is None or scheme.weights.group_size is None:
-            raise CompressionError(
-                f"scheme {self.name} has one scale per channel, not per group; leave group_size out, or use W4A16 or W8A16"
-            )
-        scheme.weights = scheme.weights.model_copy(update={"group_size": self.group_size})
-        return scheme
+    def finest(self) -> "Scheme":
+        """The same in the smallest groups, which fit into most layers; itself where its groups are what they are."""
+        return self
 
-    def with_group_size(self, group_size: int) -> "Scheme":
-        """The same scheme with another group size."""
-        return dataclasses.replace(self, group_size=group_size)
+
+def scheme_of(stored: "QuantizationScheme") -> Scheme | None:
+    """The scheme that a group of a checkpoint, or a quantized module, says it has; None where the library has no such one.
+
+    Args:
+        stored: as compressed-tensors reads it.
+    """
+    found = (kind.read(stored) for kind in Scheme.available().values())
+    return next((scheme for scheme in found if scheme is not None), None)
+
+
+def check_group_size(size: Any) -> None:
+    """Refuse what is not a number of weights.
+
+    Raises:
+        CompressionError: it is none, or not a whole number above zero.
+    """
+    if isinstance(size, bool) or not isinstance(size, int) or size < 1:
+        raise CompressionError(f"group_size={size!r} is not a number of weights; write 32, 64 or 128")

@@ -18,7 +18,7 @@ from hf_compress._modules.types import cast_weights
 from hf_compress.checkpoints.load_back import compare_loaded, load_back, load_fresh, meant_tensors
 from hf_compress.checkpoints.outputs import compare_outputs
 from hf_compress.quantization.scheme import Scheme
-from hf_compress.quantization.schemes.w8a16 import W8A16
+from hf_compress.quantization.schemes.presets import W8A16
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_t5, tiny_vit
 
 

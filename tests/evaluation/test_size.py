@@ -8,7 +8,7 @@ from hf_compress import Quantization, quantize, save_compressed, save_dense
 from hf_compress._errors import CompressionError
 from hf_compress._modules.types import cast_weights
 from hf_compress.evaluation.size import measure_size
-from hf_compress.quantization.schemes.w4a16 import W4A16
+from hf_compress.quantization.schemes.presets import W4A16
 from tests.tiny import tiny_llama
 
 # Per layer of the tiny Llama, as (O, I): q, k, v, o, gate, up, down.

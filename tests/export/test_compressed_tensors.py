@@ -11,8 +11,7 @@ from transformers import AutoModelForCausalLM
 from hf_compress import Quantization, quantize, save_compressed
 from hf_compress._errors import CompressionError
 from hf_compress._modules.types import cast_weights
-from hf_compress.quantization.schemes.w4a16 import W4A16
-from hf_compress.quantization.schemes.w8a16 import W8A16
+from hf_compress.quantization.schemes.presets import W4A16, W8A16
 from tests.tiny import tiny_llama, tiny_tokenizer
 
 

@@ -16,7 +16,7 @@ from hf_compress.merging.engine.rehearsal import check_merge_inputs
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.methods.passthrough import Passthrough
 from hf_compress.pruning.schedules.constant import Constant
-from hf_compress.quantization.schemes.w4a16 import W4A16
+from hf_compress.quantization.schemes.presets import W4A16
 from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
 
 

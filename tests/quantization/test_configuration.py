@@ -4,8 +4,7 @@ import pytest
 
 from hf_compress._errors import CompressionError
 from hf_compress.quantization.configuration import Quantization
-from hf_compress.quantization.schemes.w4a16 import W4A16
-from hf_compress.quantization.schemes.w8a8 import W8A8
+from hf_compress.quantization.schemes.presets import W4A16, W8A8
 
 
 def test_a_name_stands_for_the_scheme_with_defaults():
@@ -31,7 +30,6 @@ def test_the_beginning_must_leave_at_least_one_step():
         ({"targets": []}, r"quantization\.targets is empty"),
         ({"begin": 0.6}, r"begin=0\.6 is not a point in training"),
         ({"scheme": "W5A16"}, "unknown scheme 'W5A16'"),
-        ({"scheme": W8A8(group_size=32)}, "W8A8 has one scale per channel"),
     ],
 )
 def test_settings_that_make_no_job_are_refused(settings, message):

@@ -7,10 +7,7 @@ from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress.quantization.fake_quantize import fake_quantize_input, fake_quantize_weight, weight_qparams
-from hf_compress.quantization.schemes.fp8_dynamic import FP8Dynamic
-from hf_compress.quantization.schemes.w4a8 import W4A8
-from hf_compress.quantization.schemes.w4a16 import W4A16
-from hf_compress.quantization.schemes.w8a8 import W8A8
+from hf_compress.quantization.schemes.presets import FP8_DYNAMIC, W4A8, W4A16, W8A8
 
 
 def weight_args(scheme):
@@ -61,11 +58,11 @@ def test_fp8_inputs_are_what_torch_casts_to_float8():
     scale = tokens.abs().amax(-1, keepdim=True) / 448
     expected = (tokens / scale).to(torch.float8_e4m3fn).float() * scale
     # (B, T, I): compressed-tensors takes one scale per token there, and one for the whole tensor in two dimensions.
-    batch = fake_quantize_input(tokens[None], input_args(FP8Dynamic()), nn.Linear(64, 4))
+    batch = fake_quantize_input(tokens[None], input_args(FP8_DYNAMIC()), nn.Linear(64, 4))
     torch.testing.assert_close(batch[0], expected, rtol=1e-6, atol=1e-7)
 
 
-@pytest.mark.parametrize("scheme", [W4A16(group_size=16), W8A8(), FP8Dynamic()])
+@pytest.mark.parametrize("scheme", [W4A16(group_size=16), W8A8(), FP8_DYNAMIC()])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_type_of_a_weight_stays_and_its_scale_has_it_too(scheme, dtype):
     weight = torch.randn(4, 32, generator=torch.Generator().manual_seed(0)).to(dtype)
@@ -73,7 +70,7 @@ def test_the_type_of_a_weight_stays_and_its_scale_has_it_too(scheme, dtype):
     assert (fake_quantize_weight(weight, weight_args(scheme)).dtype, scale.dtype) == (dtype, dtype)
 
 
-@pytest.mark.parametrize("scheme", [W4A16(group_size=16), W8A8(), FP8Dynamic()])
+@pytest.mark.parametrize("scheme", [W4A16(group_size=16), W8A8(), FP8_DYNAMIC()])
 def test_the_gradient_of_a_weight_passes_straight_through(scheme):
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(4, 32, generator=generator, requires_grad=True)
@@ -84,7 +81,7 @@ def test_the_gradient_of_a_weight_passes_straight_through(scheme):
     assert torch.equal(weight.grad, upstream)
 
 
-@pytest.mark.parametrize("scheme", [W8A8(), FP8Dynamic()])
+@pytest.mark.parametrize("scheme", [W8A8(), FP8_DYNAMIC()])
 def test_the_gradient_of_an_input_passes_straight_through(scheme):
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randn(4, 32, generator=generator, requires_grad=True)
@@ -95,7 +92,7 @@ def test_the_gradient_of_an_input_passes_straight_through(scheme):
     assert torch.equal(tokens.grad, upstream)
 
 
-@pytest.mark.parametrize("scheme", [W4A16(group_size=16), W8A8(), FP8Dynamic()])
+@pytest.mark.parametrize("scheme", [W4A16(group_size=16), W8A8(), FP8_DYNAMIC()])
 def test_quantizing_does_not_change_the_weight_itself(scheme):
     weight = torch.randn(4, 32, generator=torch.Generator().manual_seed(0))
     before = weight.clone()

@@ -10,7 +10,7 @@ from hf_compress.export.compressed_tensors import save_compressed
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.ptq import quantize
 from hf_compress.quantization.qat import prepare
-from hf_compress.quantization.schemes.w4a16 import W4A16
+from hf_compress.quantization.schemes.presets import W4A16
 from tests.tiny import tiny_llama
 
 

@@ -11,7 +11,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.qat import FakeQuantizedLinear, check_model, convert, prepare, set_enabled
-from hf_compress.quantization.schemes.w4a16 import W4A16
+from hf_compress.quantization.schemes.presets import W4A16
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama
 
 GROUPS_OF_16 = Quantization(scheme=W4A16(group_size=16))

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import AutoModelForCausalLM, BertForSequenceClassification, LlamaForCausalLM, Trainer
 
 from hf_compress import CompressionError, Quantization, quantize, save_compressed
-from hf_compress.quantization.schemes.w4a16 import W4A16
+from hf_compress.quantization.schemes.presets import W4A16
 from hf_compress.quantization.serializer import packed_state, quantization_settings
 from tests.tiny import tiny_bert, tiny_llama
 from tests.training.runs import arguments

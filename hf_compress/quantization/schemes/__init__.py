@@ -1,1 +1,4 @@
-"""One file per family of schemes; see docs/quantization.md for how to add one."""
+"""The schemes: a table of compressed-tensors' presets, and a file for each that training adds something to.
+
+See docs/adding-a-method.md for how to add one.
+"""
