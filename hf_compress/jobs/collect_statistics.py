@@ -1,8 +1,9 @@
 """What data-aware merge methods need to know of a model, collected on a task's training examples."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
@@ -11,7 +12,6 @@ from tqdm import tqdm
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._folders import written_beside
-from hf_compress._problems import Problem, problems_in
 from hf_compress.calibration.folder import save_statistics
 from hf_compress.calibration.statistics_ import collect_fisher, collect_gram
 from hf_compress.inputs.labels import order_labels
@@ -30,6 +30,10 @@ from hf_compress.tasks.fit import check_kind, check_length, check_vocabulary
 from hf_compress.tasks.opened import open_data, open_model
 from hf_compress.tasks.task import TASKS
 
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PretrainedConfig
+
 
 @dataclass(frozen=True, kw_only=True)
 class CollectedStatistics:
@@ -47,6 +51,81 @@ class CollectedStatistics:
         """What the command line says at the end."""
         named = ", ".join(f"{name}: {folder}" for name, folder in self.folders.items())
         return f"from {self.num_examples} examples; in a merge's member write\n  statistics: {{{named}}}"
+
+
+def some_statistics(statistics: Sequence[str]) -> None:
+    """There is something to collect."""
+    if not statistics:
+        raise CompressionError("statistics is empty; name fisher, gram or both")
+
+
+def a_batch(batch_size: int) -> None:
+    """A batch has examples."""
+    if batch_size < 1:
+        raise CompressionError(f"batch_size={batch_size} must be 1 or more")
+
+
+def expected_of_classes(task: str, labels: str | None) -> None:
+    """Only what has classes has an expectation over them."""
+    if task == "causal_lm" and labels == "expected":
+        raise CompressionError("labels='expected' sums over classes, and causal_lm has none; write sampled or true")
+
+
+def place(output_dir: str) -> Path:
+    """Where the statistics will be."""
+    check_output_dir(output_dir)
+    return expand(output_dir, "output_dir")
+
+
+def rows(data: Data, task: str = "", seed: int = 0) -> tuple[dict[str, "Dataset"], list[str]]:
+    """The splits and the names of their labels."""
+    return open_data(data, TASKS.get(task), seed)
+
+
+def config(model: str, task: str = "") -> "PretrainedConfig":
+    """The model's config."""
+    return open_model(model, TASKS.get(task))
+
+
+def trained(config: "PretrainedConfig", model: str, task: str) -> None:
+    """The model has all weights of its task."""
+    missing = new_weights(TASKS[task].model_class(), model, "model", config)
+    if missing:
+        raise CompressionError(
+            f"model: {model} has no {missing[0]} ({len(missing)} tensors are missing), so it was not trained for"
+            f" {task}; name a model that was"
+        )
+
+
+def processor(config: "PretrainedConfig", model: str, task: str) -> Any:
+    """Tokenizer or image processor of the model."""
+    return load_image_processor(model, config) if TASKS[task].input == "image" else load_tokenizer(model)
+
+
+def fits(config: "PretrainedConfig", processor: Any, data: Data, task: str) -> None:
+    """Model, task and tokens fit together."""
+    kind = TASKS[task]
+    check_kind(kind, config)
+    check_length(kind, data.length, num_positions(skeleton(kind.model_class(), config)))
+    check_vocabulary(kind, processor, config)
+
+
+def examples(
+    fits: None,
+    trained: None,
+    rows: tuple[dict[str, "Dataset"], list[str]],
+    processor: Any,
+    config: "PretrainedConfig",
+    data: Data,
+    model: str,
+    task: str,
+) -> "Dataset":
+    """The training rows as the model takes them, labels in the model's order."""
+    splits, labels = rows
+    kind = TASKS[task]
+    if labels:
+        labels = order_labels(labels, config, model, kind.model_class(), trained_anew=False)
+    return kind.prepare(splits, processor, data, labels)["train"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,55 +152,22 @@ class CollectStatistics(Recipe, name="collect-statistics"):
     output_dir: str
     seed: int = 0
 
-    def __post_init__(self) -> None:
-        if not self.statistics:
-            raise CompressionError("statistics is empty; name fisher, gram or both")
-        if self.batch_size < 1:
-            raise CompressionError(f"batch_size={self.batch_size} must be 1 or more")
-        if self.task == "causal_lm" and self.labels == "expected":
-            raise CompressionError("labels='expected' sums over classes, and causal_lm has none; write sampled or true")
-
-    def preflight(self) -> list[Problem]:
-        """What is wrong with the data, the model or the folder."""
-        return problems_in(lambda: open_inputs(self))
+    checks = (some_statistics, a_batch, expected_of_classes)
+    opens = (place, rows, config, trained, processor, fits, examples)
 
     def run(self, resume: bool = False) -> Any:
         """Collect and write them; there is nothing to resume."""
         return run_statistics(self)
 
 
-def open_inputs(job: CollectStatistics) -> tuple[Any, Any, Any]:
-    """Config, processor and prepared training examples.
-
-    Raises:
-        CompressionError: data, model or folder cannot be used.
-    """
-    check_output_dir(job.output_dir)
-    task = TASKS[job.task]
-    splits, labels = open_data(job.data, task, job.seed)
-    config = open_model(job.model, task)
-    missing = new_weights(task.model_class(), job.model, "model", config)
-    if missing:
-        raise CompressionError(
-            f"model: {job.model} has no {missing[0]} ({len(missing)} tensors are missing), so it was not trained for"
-            f" {job.task}; name a model that was"
-        )
-    if labels:
-        labels = order_labels(labels, config, job.model, task.model_class(), trained_anew=False)
-    processor = load_image_processor(job.model, config) if task.input == "image" else load_tokenizer(job.model)
-    check_kind(task, config)
-    check_length(task, job.data.length, num_positions(skeleton(task.model_class(), config)))
-    check_vocabulary(task, processor, config)
-    return config, processor, task.prepare(splits, processor, job.data, labels)["train"]
-
-
 def run_statistics(job: CollectStatistics) -> CollectedStatistics:
     """Collect what the job asks for.
 
     Raises:
-        CompressionError: see `open_inputs`.
+        RecipeError: data, model or folder cannot be used.
     """
-    config, processor, examples = open_inputs(job)
+    opened = job.open()
+    config, processor, examples = opened["config"], opened["processor"], opened["examples"]
     task = TASKS[job.task]
     model = load_model(task.model_class(), job.model, config, job.seed)
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
@@ -136,7 +182,7 @@ def run_statistics(job: CollectStatistics) -> CollectedStatistics:
             found[name] = collect_fisher(model, batches, labels=labels, seed=job.seed)
         else:
             found[name] = collect_gram(model, batches)
-    out = expand(job.output_dir, "output_dir")
+    out = opened["place"]
     model.cpu()
     with written_beside(out) as part:
         folders = save_statistics(model, part, **found)

@@ -1,19 +1,38 @@
 """The difference of two models as a LoRA adapter."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from typing import Any, Literal
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.matching import DEFAULT_IGNORE
-from hf_compress._problems import Problem, problems_in
 from hf_compress.checkpoints.companions import resolve_folder
 from hf_compress.checkpoints.dequantized import dense_source
-from hf_compress.checkpoints.source import open_source
+from hf_compress.checkpoints.source import Source, open_source
 from hf_compress.inputs.paths import check_output_dir, expand
 from hf_compress.merging.lora.factors import check_size
 from hf_compress.recipe.recipe import Recipe
+
+
+def size(rank: int | None, energy: float | None) -> None:
+    """At least one of them, and right."""
+    if rank is None and energy is None:
+        raise CompressionError("neither rank nor energy is given; give one, e.g. rank=16 or energy=0.95")
+    check_size(rank, energy)
+
+
+def before(base: str) -> Source:
+    """The model before; whether the two fit together shows when they are compared."""
+    return dense_source(open_source(resolve_folder(base, "base"), "base"))
+
+
+def after(tuned: str) -> Source:
+    """The model after."""
+    return dense_source(open_source(resolve_folder(tuned, "tuned"), "tuned"))
+
+
+def place(output_dir: str) -> None:
+    """Where the result will be."""
+    check_output_dir(output_dir)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,22 +64,8 @@ class ExtractAdapter(Recipe, name="extract-adapter"):
     seed: int = 0
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
-    def __post_init__(self) -> None:
-        if self.rank is None and self.energy is None:
-            raise CompressionError("neither rank nor energy is given; give one, e.g. rank=16 or energy=0.95")
-        check_size(self.rank, self.energy)
-
-    @classmethod
-    def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
-        """Models that cannot be had or read, each by itself, and the folder."""
-        checks: list[Callable[[], Any]] = [partial(_open, parts[key], key) for key in ("base", "tuned") if key in parts]
-        if "output_dir" in parts:
-            checks.append(lambda: check_output_dir(parts["output_dir"]))
-        return problems_in(*checks)
-
-    def preflight(self) -> list[Problem]:
-        """See `source_problems`; whether the models fit together shows when they are compared."""
-        return self.source_problems({"base": self.base, "tuned": self.tuned, "output_dir": self.output_dir})
+    checks = (size,)
+    opens = (before, after, place)
 
     def run(self, resume: bool = False) -> Any:
         """Extract it; there is nothing to resume."""
@@ -78,7 +83,3 @@ class ExtractAdapter(Recipe, name="extract-adapter"):
             seed=self.seed,
             dtype=self.dtype,
         )
-
-
-def _open(model: str, label: str) -> None:
-    dense_source(open_source(resolve_folder(model, label), label))

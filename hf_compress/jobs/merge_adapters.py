@@ -1,17 +1,52 @@
 """Several LoRA adapters become one."""
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import Problem, problems_in
+from hf_compress._problems import RecipeError, problems_in
 from hf_compress.checkpoints.companions import resolve_folder
 from hf_compress.inputs.paths import check_output_dir, expand
 from hf_compress.merging.lora.adapter import Adapter
 from hf_compress.merging.lora.factors import check_size
 from hf_compress.recipe.recipe import Recipe
+
+
+def one_weight_each(weights: Sequence[float] | None, adapters: Sequence[str]) -> None:
+    """As many weights as adapters."""
+    if weights is not None and len(weights) != len(adapters):
+        raise CompressionError(f"weights has {len(weights)} numbers for {len(adapters)} adapters; write one for each")
+
+
+def something(adapters: Sequence[str]) -> None:
+    """There is something to merge."""
+    if not adapters:
+        raise CompressionError("adapters is empty; name at least one folder")
+
+
+def size(rank: int | None, energy: float | None) -> None:
+    """See `check_size`."""
+    check_size(rank, energy)
+
+
+def opened(adapters: Sequence[str]) -> list[Adapter]:
+    """Each by itself; whether they fit together shows when they are merged."""
+    found: list[Adapter] = []
+    problems = problems_in(*(partial(_open, adapter, found) for adapter in adapters))
+    if problems:
+        raise RecipeError(problems)
+    return found
+
+
+def _open(adapter: str, found: list[Adapter]) -> None:
+    found.append(Adapter(resolve_folder(adapter, "adapter")))
+
+
+def place(output_dir: str) -> None:
+    """Where the result will be."""
+    check_output_dir(output_dir)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,27 +73,8 @@ class MergeAdapters(Recipe, name="merge-adapters"):
     whole_from: int | None = None
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
 
-    def __post_init__(self) -> None:
-        if self.weights is not None and len(self.weights) != len(self.adapters):
-            raise CompressionError(
-                f"weights has {len(self.weights)} numbers for {len(self.adapters)} adapters; write one for each"
-            )
-
-        if not self.adapters:
-            raise CompressionError("adapters is empty; name at least one folder")
-        check_size(self.rank, self.energy)
-
-    @classmethod
-    def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
-        """Adapters that cannot be had or read, each by itself, and the folder."""
-        checks: list[Callable[[], Any]] = [partial(_open, adapter) for adapter in parts.get("adapters", ())]
-        if "output_dir" in parts:
-            checks.append(lambda: check_output_dir(parts["output_dir"]))
-        return problems_in(*checks)
-
-    def preflight(self) -> list[Problem]:
-        """See `source_problems`; whether the adapters fit together shows when they are merged."""
-        return self.source_problems({"adapters": self.adapters, "output_dir": self.output_dir})
+    checks = (one_weight_each, something, size)
+    opens = (opened, place)
 
     def run(self, resume: bool = False) -> Any:
         """Merge them; it takes seconds, so there is nothing to resume."""
@@ -74,7 +90,3 @@ class MergeAdapters(Recipe, name="merge-adapters"):
             whole_from=self.whole_from,
             dtype=self.dtype,
         )
-
-
-def _open(adapter: str) -> None:
-    Adapter(resolve_folder(adapter, "adapter"))

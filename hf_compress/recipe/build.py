@@ -168,22 +168,10 @@ def build_dataclass(cls: Any, value: Any, path: str, problems: list[Problem]) ->
     """An instance of a dataclass from a mapping; unknown, missing and wrong keys are all reported."""
     if not isinstance(value, dict):
         return _refuse(path, problems, f"{describe(value)} given, {_kind(cls)} expected")
-    prefix = f"{path}." if path else ""
-    hints = typing.get_type_hints(cls)
-    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
-    arguments: dict[str, Any] = {}
     before = len(problems)
-    for key, item in value.items():
-        if key not in fields:
-            problems.append(Problem(path=f"{prefix}{key}", message=unknown("key", str(key), fields)))
-            continue
-        arguments[key] = build(hints[key], item, f"{prefix}{key}", problems)
-    for key, field in fields.items():
-        required = field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        if required and key not in value:
-            problems.append(Problem(path=f"{prefix}{key}", message="is missing"))
+    arguments = build_fields(cls, value, path, problems)
     if len(problems) > before:
-        problems.extend(_refused_values(cls, arguments, path))
+        problems.extend(_refused_values(cls, {key: item for key, item in arguments.items() if key in value}, path))
         return INVALID
     try:
         return cls(**arguments)
@@ -191,25 +179,34 @@ def build_dataclass(cls: Any, value: Any, path: str, problems: list[Problem]) ->
         return _refuse(path, problems, str(error))
 
 
-def right_fields(cls: Any, value: dict[str, Any]) -> dict[str, Any]:
+def build_fields(cls: Any, value: dict[str, Any], path: str, problems: list[Problem]) -> dict[str, Any]:
     """The fields of a dataclass that a mapping gives rightly, and the defaults of those it leaves out.
 
     Args:
         cls: a dataclass.
         value: a mapping, of which anything may be wrong.
+        path: the dotted keys that lead here; "" at the top.
+        problems: added to: unknown, missing and wrong keys.
     """
+    prefix = f"{path}." if path else ""
     hints = typing.get_type_hints(cls)
-    fields: dict[str, Any] = {}
-    for field in dataclasses.fields(cls):
-        if field.name in value:
-            built = build(hints[field.name], value[field.name], field.name, [])
-            if built is not INVALID:
-                fields[field.name] = built
-        elif field.default is not dataclasses.MISSING:
-            fields[field.name] = field.default
+    fields = {field.name: field for field in dataclasses.fields(cls) if field.init}
+    arguments: dict[str, Any] = {}
+    for key, item in value.items():
+        if key not in fields:
+            problems.append(Problem(path=f"{prefix}{key}", message=unknown("key", str(key), fields)))
+            continue
+        arguments[key] = build(hints[key], item, f"{prefix}{key}", problems)
+    for key, field in fields.items():
+        if key in value:
+            continue
+        if field.default is not dataclasses.MISSING:
+            arguments[key] = field.default
         elif field.default_factory is not dataclasses.MISSING:
-            fields[field.name] = field.default_factory()
-    return fields
+            arguments[key] = field.default_factory()
+        else:
+            problems.append(Problem(path=f"{prefix}{key}", message="is missing"))
+    return {key: item for key, item in arguments.items() if item is not INVALID}
 
 
 def _refused_values(cls: Any, arguments: dict[str, Any], path: str) -> list[Problem]:

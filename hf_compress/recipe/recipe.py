@@ -6,20 +6,35 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
-from hf_compress._problems import Problem, RecipeError, problems_in
+from hf_compress._errors import CompressionError
+from hf_compress._problems import Problem, RecipeError, problems_in, problems_of
 from hf_compress._registry import Strategy, dump, unknown
 from hf_compress._secrets import refuse_secrets
 from hf_compress._yaml import write_yaml
-from hf_compress.recipe.build import build_dataclass, right_fields
+from hf_compress.recipe.build import build_fields
+from hf_compress.recipe.checks import Check, Opener, checks_of, fields_of, find_problems, open_parts
 from hf_compress.recipe.foreign import foreign_kind, is_mergekit
 from hf_compress.recipe.yaml_text import read_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe(Strategy, kind="job", package="hf_compress.jobs"):
-    """One job as a value. Subclasses are the jobs; their fields are the keys of the YAML."""
+    """One job as a value. Subclasses are the jobs; their fields are the keys of the YAML.
+
+    Attributes:
+        checks: what can be wrong inside and between fields; those of the classes that a job inherits from come first.
+        opens: what opens the data, models and folders that fields name, in order; see `hf_compress.recipe.checks`.
+    """
+
+    checks: ClassVar[tuple[Check, ...]] = ()
+    opens: ClassVar[tuple[Opener, ...]] = ()
+
+    def __post_init__(self) -> None:
+        problems = find_problems(checks_of(type(self))[0], fields_of(self))
+        if problems:
+            raise RecipeError(problems)
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = (), *, sources: bool = False) -> Self:
@@ -62,24 +77,18 @@ class Recipe(Strategy, kind="job", package="hf_compress.jobs"):
             message = foreign_kind(data) or message
             raise RecipeError([Problem(path="job", message=message)])
         job = jobs[name]
-        recipe = build_dataclass(job, arguments, "", problems)
-        parts = right_fields(job, arguments)
-        problems.extend(job.section_problems(parts))
-        if problems and sources:
-            problems.extend(job.source_problems(parts))
+        checks, opens = checks_of(job)
+        parts = build_fields(job, arguments, "", problems)
         if problems:
-            raise RecipeError(problems)
-        return recipe  # type: ignore[no-any-return]
-
-    @classmethod
-    def section_problems(cls, parts: dict[str, Any]) -> list[Problem]:
-        """What is wrong inside and between sections that are each right by themselves; the others are not in `parts`."""
-        return []
-
-    @classmethod
-    def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
-        """What is wrong with the data, models and folders that these sections name."""
-        return []
+            problems.extend(find_problems(checks, parts))
+        else:
+            try:
+                return job(**parts)  # type: ignore[return-value]
+            except CompressionError as error:
+                problems = problems_of(error)
+        if sources:
+            problems.extend(open_parts(opens, parts)[1])
+        raise RecipeError(list(dict.fromkeys(problems)))
 
     def to_plain(self, full: bool = False) -> dict[str, Any]:
         """Plain data that `from_plain` reads back to an equal recipe."""
@@ -108,6 +117,17 @@ class Recipe(Strategy, kind="job", package="hf_compress.jobs"):
         """Do the job."""
         raise TypeError(f"{type(self).__name__} defines no run()")
 
+    def open(self) -> dict[str, Any]:
+        """What the fields name, opened; by the names of the functions in `opens`.
+
+        Raises:
+            RecipeError: with every problem at once.
+        """
+        opened, problems = open_parts(checks_of(type(self))[1], fields_of(self))
+        if problems:
+            raise RecipeError(problems)
+        return opened
+
     def preflight(self) -> list[Problem]:
         """What is wrong with the recipe against the files and models it names, found without training or writing."""
-        return []
+        return problems_in(self.open)

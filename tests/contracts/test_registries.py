@@ -10,7 +10,7 @@ from hf_compress._registry import dump
 from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.distillation.signal import Signal
 from hf_compress.distillation.teacher import Teacher
-from hf_compress.jobs.train.checks import find_problems
+from hf_compress.jobs.train.checks import CHECKS
 from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criterion import Criterion
@@ -21,6 +21,7 @@ from hf_compress.pruning.schedule import Schedule
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.scheme import Scheme
 from hf_compress.recipe.build import build
+from hf_compress.recipe.checks import find_problems
 from tests.pruning.needy import Needy
 
 KINDS = (Criterion, Pattern, Schedule, Allocation, Scheme, DistillationLoss, Teacher)
@@ -64,7 +65,7 @@ def test_a_criterion_without_its_statistics_is_refused_before_anything_is_pruned
     for attempt in (Masks, prune):
         with pytest.raises(CompressionError, match=f"'{cls.name}' needs {cls.needs[0]} of 0"):
             attempt(model, job)
-    assert [problem.path for problem in find_problems({"pruning": job})] == ["pruning.criterion"]
+    assert [problem.path for problem in find_problems(CHECKS, {"pruning": job})] == ["pruning.criterion"]
     assert torch.equal(model[0].weight, before)
 
 

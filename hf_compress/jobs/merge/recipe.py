@@ -2,7 +2,7 @@
 
 import dataclasses
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -14,15 +14,67 @@ from hf_compress._secrets import refuse_secrets
 from hf_compress.checkpoints.companions import resolve_folder
 from hf_compress.checkpoints.source import open_source
 from hf_compress.inputs.paths import check_output_dir, expand
-from hf_compress.merging.configuration import BASE, Merge
+from hf_compress.merging.configuration import BASE, Member, Merge
 from hf_compress.merging.lora.adapter import Adapter
 from hf_compress.merging.mergekit.read import Imported, import_mergekit
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.plan.checks import check_merge
 from hf_compress.recipe.foreign import foreign_kind, is_mergekit
 from hf_compress.recipe.recipe import Recipe
 from hf_compress.recipe.yaml_text import read_recipe
 
 logger = logging.getLogger(__name__)
+
+
+def fields_fit(method: MergeMethod, members: Any, base: Any, slices: Any, **others: Any) -> list[Problem]:
+    """What `check_merge` finds, where what it looks at is right."""
+    return problems_of(CompressionError("\n".join(check_merge(_merge(method, members, base, slices, others)))))
+
+
+def place(output_dir: str) -> Path:
+    """Where the result will be."""
+    check_output_dir(output_dir)
+    return expand(output_dir, "output_dir")
+
+
+def computes(device: str) -> None:
+    """The device is one."""
+    from hf_compress.merging.engine.engine import check_device
+
+    check_device(device)
+
+
+def inputs(members: Sequence[Member], base: str | None = None, base_adapter: str | None = None) -> None:
+    """Every model and adapter, each by itself."""
+    models = {member.label: member.model for member in members} | ({BASE: base} if base else {})
+    adapters = [(member.label, member.adapter) for member in members] + [(BASE, base_adapter)]
+    problems = problems_in(
+        *(partial(_open_model, model, label) for label, model in models.items()),
+        *(partial(_open_adapter, adapter, label) for label, adapter in adapters if adapter is not None),
+    )
+    if problems:
+        raise RecipeError(problems)
+
+
+def rehearsed(
+    inputs: None, output_dir: str, method: MergeMethod, members: Any, base: Any, slices: Any, **others: Any
+) -> Any:
+    """The merge as it would be, loaded without its weights; where its fields fit together."""
+    from hf_compress.export.merged import check_merge_job
+    from hf_compress.merging.engine.rehearsal import check_merge_inputs
+
+    merge = _merge(method, members, base, slices, others)
+    if check_merge(merge):
+        return None
+    job = check_merge_inputs(merge, expand(output_dir, "output_dir"))
+    check_merge_job(job)
+    return job
+
+
+def _merge(method: MergeMethod, members: Any, base: Any, slices: Any, others: dict[str, Any]) -> Merge:
+    names = {item.name for item in dataclasses.fields(Merge)}
+    known = {"method": method, "members": members, "base": base, "slices": slices, **others}
+    return Merge(**{name: value for name, value in known.items() if name in names})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,39 +91,8 @@ class MergeModels(Recipe, Merge, name="merge"):
     title: str | None = None
     device: str = "cpu"
 
-    @classmethod
-    def section_problems(cls, parts: dict[str, Any]) -> list[Problem]:
-        """What `check_merge` finds, where what it looks at is right."""
-        if not {"method", "members", "base", "slices"} <= parts.keys():
-            return []
-        names = [item.name for item in dataclasses.fields(Merge) if item.name in parts]
-        sentences = check_merge(Merge(**{name: parts[name] for name in names}))
-        return problems_of(CompressionError("\n".join(sentences)))
-
-    @classmethod
-    def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
-        """Models that cannot be had or read, each by itself, and the folder."""
-        members = parts.get("members", ())
-        models = [(member.label, member.model) for member in members]
-        models += [(BASE, parts["base"])] if parts.get("base") else []
-        checks: list[Callable[[], Any]] = [partial(_open_model, model, label) for label, model in dict(models).items()]
-        adapters = [(member.label, member.adapter) for member in members] + [(BASE, parts.get("base_adapter"))]
-        checks += [partial(_open_adapter, adapter, label) for label, adapter in adapters if adapter is not None]
-        if "output_dir" in parts:
-            checks.append(lambda: check_output_dir(parts["output_dir"]))
-        return problems_in(*checks)
-
-    def preflight(self) -> list[Problem]:
-        """Everything that can be found without writing: files, tensors, parameters, the folder."""
-        from hf_compress.export.merged import check_merge_job
-        from hf_compress.merging.engine.engine import check_device
-        from hf_compress.merging.engine.rehearsal import check_merge_inputs
-
-        return problems_in(
-            lambda: check_output_dir(self.output_dir),
-            lambda: check_device(self.device),
-            lambda: check_merge_job(check_merge_inputs(self, expand(self.output_dir, "output_dir"))),
-        )
+    checks = (fields_fit,)
+    opens = (place, computes, inputs, rehearsed)
 
     def run(self, resume: bool = False, *, device: str | None = None, threads: int | None = None) -> Any:
         """Merge.

@@ -1,6 +1,5 @@
 """Several merges in one file, each made of models and of what those before it made: mergekit-multi's."""
 
-import dataclasses
 import hashlib
 import json
 import logging
@@ -18,6 +17,7 @@ from hf_compress.jobs.merge.recipe import MergeModels, job_of, load_merge
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.mergekit.nodes import Node, read_documents
 from hf_compress.merging.mergekit.read import import_document
+from hf_compress.recipe.checks import open_parts
 from hf_compress.recipe.foreign import holds_several_documents
 
 logger = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ class MergeStages:
                 found += stage.job.preflight()
             else:
                 places = {one.job.output_dir for one in self.stages if one.name in stage.needs}
-                found += MergeModels.source_problems(_without(stage.job, places))
+                found += open_parts(MergeModels.opens, _without(stage.job, places))[1]
         return list(dict.fromkeys(found))
 
     def run(self, resume: bool = False, *, device: str | None = None, threads: int | None = None) -> StagesResult:
@@ -204,8 +204,10 @@ def _is_made(stage: Stage) -> bool:
 
 
 def _without(job: MergeModels, places: set[str]) -> dict[str, Any]:
-    """The fields of a job without the models that are yet to be made."""
-    parts: dict[str, Any] = {field.name: getattr(job, field.name) for field in dataclasses.fields(job)}
-    parts["members"] = tuple(member for member in job.members if member.model not in places)
-    parts["base"] = None if job.base in places else job.base
-    return parts
+    """The fields of a job that name models which are there already, and its folder."""
+    return {
+        "members": tuple(member for member in job.members if member.model not in places),
+        "base": None if job.base in places else job.base,
+        "base_adapter": job.base_adapter,
+        "output_dir": job.output_dir,
+    }

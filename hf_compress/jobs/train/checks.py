@@ -1,9 +1,8 @@
 """Mistakes inside and between the sections of a train recipe, as far as the recipe alone shows them.
 
-A check names the sections it needs as its parameters; it runs where these are right, whatever else is wrong.
+How they run is in `hf_compress.recipe.checks`.
 """
 
-import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -17,24 +16,11 @@ from hf_compress.jobs.train.settings import Dense, TrainSettings
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import lacking
 from hf_compress.quantization.configuration import Quantization
+from hf_compress.recipe.checks import Check
 from hf_compress.tasks.task import TASKS
 from hf_compress.training.arguments import check_training, check_values
 
 Training = dict[str, Any]
-
-
-def find_problems(parts: dict[str, Any]) -> list[Problem]:
-    """What every check finds that can run.
-
-    Args:
-        parts: the fields of a train recipe that are each right by themselves.
-    """
-    found: list[Problem] = []
-    for check in _CHECKS:
-        needed = inspect.signature(check).parameters
-        if needed.keys() <= parts.keys():
-            found.extend(check(**{name: parts[name] for name in needed}))
-    return found
 
 
 def check_fit(path: str, check: Callable[[int], None], max_steps: int) -> list[Problem]:
@@ -52,7 +38,8 @@ def check_fit(path: str, check: Callable[[int], None], max_steps: int) -> list[P
     return []
 
 
-def _training(training: Training) -> list[Problem]:
+def check_whole_training(training: Training) -> list[Problem]:
+    """The section `training` by itself: its values, those of TrainingArguments together, and that it names a folder."""
     found = check_training({"output_dir": "missing", **training}, "training")
     if not training.get("output_dir"):
         message = "is missing; name the folder for everything this run writes"
@@ -67,7 +54,7 @@ def _dense_values(dense: Dense | None) -> list[Problem]:
 
 def _dense_training(task: str, training: Training, dense: Dense | None) -> list[Problem]:
     """The dense stage's whole mapping, where each of its two halves is right."""
-    if dense is None or _training(training) or _dense_values(dense):
+    if dense is None or check_whole_training(training) or _dense_values(dense):
         return []
     return check_training({**TASKS[task].training_mapping(training), **dense.stage(training)}, "dense.training")
 
@@ -165,8 +152,8 @@ def _stated_steps(training: Training) -> int | None:
     return steps if type(steps) is int and steps > 0 else None
 
 
-_CHECKS: tuple[Callable[..., list[Problem]], ...] = (
-    _training,
+CHECKS: tuple[Check, ...] = (
+    check_whole_training,
     _dense_values,
     _dense_training,
     _length,

@@ -4,25 +4,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_compress._problems import Problem, problems_in
-from hf_compress.jobs.train.checks import find_problems
+from hf_compress.jobs.train.checks import CHECKS
 from hf_compress.jobs.train.settings import TrainSettings
+from hf_compress.jobs.train.sources import OPENS
 
 
 @dataclass(frozen=True, kw_only=True)
 class Train(TrainSettings, name="train"):
     """One model, trained smaller; the keys are those of `TrainSettings`."""
 
-    @classmethod
-    def section_problems(cls, parts: dict[str, Any]) -> list[Problem]:
-        """See `hf_compress.jobs.train.checks`."""
-        return find_problems(parts)
-
-    @classmethod
-    def source_problems(cls, parts: dict[str, Any]) -> list[Problem]:
-        """See `hf_compress.jobs.train.sources`."""
-        from hf_compress.jobs.train.sources import source_problems
-
-        return source_problems(parts)
+    checks = CHECKS
+    opens = OPENS
 
     def preflight(self) -> list[Problem]:
         """Everything that can be found without training: data, columns, model, targets, teacher, folder."""

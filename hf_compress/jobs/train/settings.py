@@ -69,6 +69,7 @@ class TrainSettings(Recipe):
 
     def __post_init__(self) -> None:
         refuse_secrets({"training": self.training, "dense": {} if self.dense is None else self.dense.training})
+        super().__post_init__()
 
     @property
     def compression(self) -> Compression:

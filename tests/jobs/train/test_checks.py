@@ -5,8 +5,9 @@ import pytest
 from hf_compress import Distillation, Pruning, Quantization
 from hf_compress.export.configuration import Export
 from hf_compress.inputs.sections import Data, FreshModel
-from hf_compress.jobs.train.checks import find_problems
+from hf_compress.jobs.train.checks import CHECKS
 from hf_compress.jobs.train.settings import Dense
+from hf_compress.recipe.checks import find_problems
 from tests.pruning.needy import Needy
 
 FRESH = FreshModel(config={"model_type": "llama"})
@@ -40,7 +41,7 @@ MISTAKES = {
 
 
 def paths(parts):
-    return [problem.path for problem in find_problems(parts)]
+    return [problem.path for problem in find_problems(CHECKS, parts)]
 
 
 def test_right_sections_and_none_have_no_problems():
