@@ -29,11 +29,15 @@ def check_kind(task: Task, config: "PretrainedConfig") -> None:
 
 
 def check_length(task: Task, length: int, limit: int | None) -> None:
-    """Refuse texts longer than the model's positions.
+    """Refuse texts longer than the model's positions, and blocks in which no token follows another.
 
     Raises:
-        CompressionError: naming both numbers.
+        CompressionError: naming the numbers.
     """
+    if not task.labelled and length < 2:
+        raise CompressionError(
+            f"data.length: {length} is too short: the first token of a block predicts the second; write 2 or more"
+        )
     if task.input == "text" and limit is not None and length > limit:
         raise CompressionError(f"data.length: {length} tokens are more than the model's {limit} positions")
 

@@ -79,6 +79,15 @@ def task_kind(model: nn.Module, labels: Tensor | None = None) -> Kind:
     return kind
 
 
+def has_items(labels: Tensor, kind: Kind, shift_labels: Tensor | None = None) -> bool:
+    """Whether `task_rows` would keep a row of a batch; arguments as there."""
+    if kind in ("multi_label", "regression"):
+        return labels.numel() > 0
+    if kind == "shifted_tokens":
+        labels = labels[..., 1:] if shift_labels is None else shift_labels
+    return bool((labels != IGNORED).any())
+
+
 def task_rows(logits: Tensor, labels: Tensor, kind: Kind, shift_labels: Tensor | None = None) -> TaskRows:
     """Cut a batch into rows.
 

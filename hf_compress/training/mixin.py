@@ -26,10 +26,12 @@ from hf_compress.training.compression import Compression
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.exact_task_loss import ExactTaskLoss
 from hf_compress.training.finalize import after_saving, finalize_model, refuse_finalized, say_what_pushes_hold
+from hf_compress.training.first_batch import obstacle, say_empty_start
 from hf_compress.training.own_loss import own_loss
 from hf_compress.training.progress import Progress
 from hf_compress.training.restore import restore_weights
 from hf_compress.training.sidecar import SIDECAR, check_sidecar, read_sidecar, sidecar
+from hf_compress.training.student_pass import at_least_one
 
 logger = logging.getLogger(__name__)
 
@@ -82,6 +84,7 @@ class CompressionMixin(_Host):
         self._prepare_compression(self.model)
         self._ready = True
         self._own_loss = own_loss(self, self._distillation_step, exact_task_loss)
+        self._unread = bool(self.compression) and bool(obstacle(self))
         self._head_takes_items = self.model_accepts_loss_kwargs or self._own_loss is None
         if self._own_loss is not None:
             # The loss below is a sum over the items of the whole accumulated batch, so the Trainer must count them for
@@ -150,6 +153,9 @@ class CompressionMixin(_Host):
         if self._resumes and not found[0]:
             logger.warning(SHORT_STREAM, self.state.global_step)
         self._resumes = False
+        if self._unread and found[0]:
+            say_empty_start(found[1])
+            self._unread = False
         return found
 
     def train_s(self) -> float | None:
@@ -178,7 +184,10 @@ class CompressionMixin(_Host):
             return computed if return_outputs else computed[0]
         if self._distillation_step is not None:
             self._distillation_step.token_metrics.catch_up(self)
-        return super().compute_loss(model, inputs, return_outputs, num_items_in_batch if self._head_takes_items else None)
+        items = num_items_in_batch if self._head_takes_items else None
+        if self.model.training and (self.compression or self._own_loss is not None):
+            items = at_least_one(items)
+        return super().compute_loss(model, inputs, return_outputs, items)
 
     def log(self, logs: dict[str, float], *args: Any, **kwargs: Any) -> None:
         """Adds the two parts of the loss and the sparsity to the training logs."""

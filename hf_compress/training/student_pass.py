@@ -68,6 +68,13 @@ def loss_scale(trainer: Any, items: Tensor, num_items: Tensor | int | None, accu
     return (processes if trainer.args.average_tokens_across_devices else 1) / counted
 
 
+def at_least_one(num_items: Tensor | int | None) -> Tensor | int | None:
+    """The items of the accumulated batch as a divisor: a step without a label has the loss 0, and not 0 / 0."""
+    if isinstance(num_items, Tensor):
+        return num_items.clamp(min=1)
+    return None if num_items is None else max(num_items, 1)
+
+
 def accumulation_steps(trainer: Any) -> int:
     """Micro-batches of the step at hand; 1 before training, when the Trainer has not said."""
     return int(getattr(trainer, "current_gradient_accumulation_steps", 1))

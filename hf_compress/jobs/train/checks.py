@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import Problem
+from hf_compress._problems import Problem, problems_in
 from hf_compress._registry import unknown
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.export.configuration import Export
@@ -17,6 +17,7 @@ from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import lacking
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.checks import Check
+from hf_compress.tasks.fit import check_length
 from hf_compress.tasks.task import TASKS
 from hf_compress.training.arguments import check_training, check_values
 
@@ -60,10 +61,7 @@ def _dense_training(task: str, training: Training, dense: Dense | None) -> list[
 
 
 def _length(task: str, data: Data) -> list[Problem]:
-    if TASKS[task].labelled or data.length >= 2:
-        return []
-    message = f"{data.length} is too short: the first token of a block predicts the second; write 2 or more"
-    return [Problem(path="data.length", message=message)]
+    return problems_in(lambda: check_length(TASKS[task], data.length, None))
 
 
 def _training_for_task(task: str, training: Training) -> list[Problem]:

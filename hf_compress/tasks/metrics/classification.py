@@ -11,6 +11,7 @@ from tqdm import tqdm
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.batches import model_inputs
+from hf_compress.tasks.task_loss import IGNORED
 
 
 def classification_metrics(predictions: numpy.ndarray, labels: numpy.ndarray) -> dict[str, float]:
@@ -29,9 +30,10 @@ def classification_metrics(predictions: numpy.ndarray, labels: numpy.ndarray) ->
 
 
 def trainer_metrics(prediction: Any) -> dict[str, float]:
-    """The same for `Trainer(compute_metrics=...)`: an EvalPrediction with logits (B, V) and labels (B,)."""
+    """The same for `Trainer(compute_metrics=...)`: an EvalPrediction with logits (B, V) and labels (B,), -100 left out."""
     logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    return classification_metrics(logits.argmax(-1), prediction.label_ids)
+    counted = prediction.label_ids != IGNORED
+    return classification_metrics(logits.argmax(-1)[counted], prediction.label_ids[counted])
 
 
 @torch.no_grad()
@@ -40,24 +42,25 @@ def classify(model: nn.Module, batches: Iterable[Mapping[str, Tensor]], descript
 
     Args:
         model: returns `.logits` (B, V); put into eval mode.
-        batches: model inputs and labels (B,).
+        batches: model inputs and labels (B,), -100 = not counted.
         description: the progress bar's label.
 
     Returns:
         accuracy, macro_f1, nll in nats per example, num_examples.
 
     Raises:
-        CompressionError: there is no example.
+        CompressionError: there is no example with a label.
     """
     model.eval()
     predictions, labels, nll = [], [], 0.0
     for batch in tqdm(batches, desc=description, disable=not _distributed.is_main(), leave=False):
         logits = model(**model_inputs(batch, model)).logits.float().cpu()
         nll += torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum").item()
-        predictions.append(logits.argmax(-1))
-        labels.append(batch["labels"])
-    if not labels:
-        raise CompressionError("the evaluation split has no example")
+        counted = batch["labels"] != IGNORED
+        predictions.append(logits.argmax(-1)[counted])
+        labels.append(batch["labels"][counted])
+    if not any(map(len, labels)):
+        raise CompressionError("the evaluation split has no example with a label")
     truth = torch.cat(labels).numpy()
     metrics = classification_metrics(torch.cat(predictions).numpy(), truth)
     return {**metrics, "nll": nll / len(truth), "num_examples": len(truth)}

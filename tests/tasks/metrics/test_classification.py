@@ -61,6 +61,17 @@ def test_the_trainers_predictions_may_be_a_tuple():
         assert trainer_metrics(SimpleNamespace(predictions=predictions, label_ids=labels))["accuracy"] == 0.5
 
 
+def test_rows_without_a_label_are_not_counted():
+    batch = {"logits": torch.tensor([[math.log(3), 0.0], [0.0, 9.0]]), "labels": torch.tensor([0, -100])}
+    measured = classify(Echo(), [batch])
+    assert measured["nll"] == pytest.approx(math.log(4 / 3), abs=1e-6)
+    assert measured["accuracy"] == 1 and measured["num_examples"] == 1
+    seen = SimpleNamespace(predictions=batch["logits"].numpy(), label_ids=batch["labels"].numpy())
+    assert trainer_metrics(seen)["accuracy"] == 1
+    with pytest.raises(CompressionError, match="the evaluation split has no example with a label"):
+        classify(Echo(), [{"logits": batch["logits"], "labels": torch.tensor([-100, -100])}])
+
+
 def test_an_empty_split_is_refused():
     with pytest.raises(CompressionError, match="the evaluation split has no example"):
         classify(Echo(), [])
