@@ -66,8 +66,9 @@ _HOMES = {
     "WiseFT": "hf_compress.merging.methods.wise_ft",
     "adamerging": "hf_compress.merging.search.adamerging",
     "apply_adapters": "hf_compress.merging.lora.apply",
-    "collect_fisher": "hf_compress.calibration.statistics_",
-    "collect_gram": "hf_compress.calibration.statistics_",
+    "collect": "hf_compress.calibration.collect",
+    "collect_fisher": "hf_compress.calibration.collect",
+    "collect_gram": "hf_compress.calibration.collect",
     "extract_lora": "hf_compress.merging.lora.extract",
     "greedy_soup": "hf_compress.merging.search.greedy_soup",
     "import_mergekit": "hf_compress.merging.mergekit.read",
@@ -89,8 +90,8 @@ __all__ = ["__version__", *sorted(_HOMES)]
 
 if TYPE_CHECKING:
     from hf_compress._errors import CompressionError
+    from hf_compress.calibration.collect import collect, collect_fisher, collect_gram
     from hf_compress.calibration.folder import save_statistics
-    from hf_compress.calibration.statistics_ import collect_fisher, collect_gram
     from hf_compress.distillation.configuration import Distillation, WeightedLoss
     from hf_compress.distillation.losses.forward_kl import ForwardKL
     from hf_compress.distillation.losses.mse import MSE

@@ -6,6 +6,10 @@ torch is imported only where it is loaded already, because the command line asks
 import os
 import sys
 from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def _group() -> ModuleType | None:
@@ -39,6 +43,29 @@ def barrier() -> None:
     dist = _group()
     if dist is not None and dist.get_world_size() > 1:
         dist.barrier()
+
+
+def membership() -> tuple[int, int]:
+    """(rank, processes) of the process group that is alive; (0, 1) where there is none, or none any more."""
+    dist = _group()
+    return (dist.get_rank(), dist.get_world_size()) if dist is not None else (0, 1)
+
+
+def gather(value: Any) -> list[Any]:
+    """A small value of every process, by rank; in a single one its own alone."""
+    dist = _group()
+    if dist is None or dist.get_world_size() == 1:
+        return [value]
+    gathered: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(gathered, value)
+    return gathered
+
+
+def broadcast(tensor: "Tensor", source: int) -> None:
+    """Every process gets the tensor of the process `source`, in place."""
+    dist = _group()
+    if dist is not None and dist.get_world_size() > 1:
+        dist.broadcast(tensor, source)
 
 
 def leave() -> None:

@@ -18,6 +18,7 @@ MATERIALS = ("checkpoints", "inputs", "tasks", "calibration")
 TECHNIQUES = ("pruning", "quantization", "distillation", "merging")
 HOSTS = ("training", "evaluation", "export")
 VALUES = {
+    "calibration": ("statistic", "statistics"),
     "pruning": ("criterion", "criteria", "pattern", "patterns", "schedule", "schedules", "allocation", "allocations"),
     "quantization": ("scheme", "schemes"),
     "distillation": ("loss", "losses", "signal"),

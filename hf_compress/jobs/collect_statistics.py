@@ -1,5 +1,6 @@
 """What data-aware merge methods need to know of a model, collected on a task's training examples."""
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
-from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._folders import written_beside
+from hf_compress.calibration.collect import collect
 from hf_compress.calibration.folder import save_statistics
-from hf_compress.calibration.statistics_ import collect_fisher, collect_gram
+from hf_compress.calibration.statistic import GradientStatistic, Labels, Statistic, statistics_of
+from hf_compress.calibration.statistics.fisher import FisherDiagonal
 from hf_compress.inputs.labels import order_labels
 from hf_compress.inputs.models import (
     load_image_processor,
@@ -53,10 +54,18 @@ class CollectedStatistics:
         return f"from {self.num_examples} examples; in a merge's member write\n  statistics: {{{named}}}"
 
 
-def some_statistics(statistics: Sequence[str]) -> None:
-    """There is something to collect."""
+def some_statistics(statistics: Sequence[Statistic]) -> None:
+    """There is something to collect, and each statistic in one way."""
     if not statistics:
-        raise CompressionError("statistics is empty; name fisher, gram or both")
+        raise CompressionError(f"statistics is empty; name one or more of {', '.join(Statistic.available())}")
+    statistics_of(statistics)
+
+
+def labels_of_gradients(statistics: Sequence[Statistic], labels: Labels | None) -> None:
+    """Only gradients are taken at labels."""
+    if labels is not None and statistics and not any(one.needs_gradient for one in statistics):
+        names = ", ".join(one.name for one in statistics)
+        raise CompressionError(f"labels={labels!r} is for statistics of gradients, and {names} has none; leave it out")
 
 
 def a_batch(batch_size: int) -> None:
@@ -65,9 +74,10 @@ def a_batch(batch_size: int) -> None:
         raise CompressionError(f"batch_size={batch_size} must be 1 or more")
 
 
-def expected_of_classes(task: str, labels: str | None) -> None:
+def expected_of_classes(task: str, labels: Labels | None, statistics: Sequence[Statistic] = ()) -> None:
     """Only what has classes has an expectation over them."""
-    if task == "causal_lm" and labels == "expected":
+    given = {labels, *(one.labels for one in statistics if isinstance(one, GradientStatistic))}
+    if task == "causal_lm" and "expected" in given:
         raise CompressionError("labels='expected' sums over classes, and causal_lm has none; write sampled or true")
 
 
@@ -136,24 +146,34 @@ class CollectStatistics(Recipe, name="collect-statistics"):
         model: a folder or Hub id.
         task: a row of the task table.
         data: where examples come from; `max_train` says how many rows.
-        statistics: "fisher" (one example at a time, a backward pass per class or token model) and "gram".
-        labels: whose y the Fisher takes: "expected" over the classes (classifiers), "sampled" from the model, or "true".
-        batch_size: examples at once, for gram matrices.
+        statistics: what to collect, e.g. fisher (one example at a time, a backward pass per class or token model) and gram.
+        labels: whose y gradients are taken at: "expected" over the classes (classifiers), "sampled" from the model, or
+            "true"; a statistic may say its own, {name: fisher, labels: sampled}.
+        batch_size: examples at once, for statistics of inputs.
         output_dir: gets a folder for each statistic; must not exist.
-        seed: of the choice of rows and of "sampled".
+        seed: of the choice of rows and of "sampled", where a statistic says none of its own.
     """
 
     model: str
     task: Literal["causal_lm", "sequence_classification", "image_classification"]
     data: Data
-    statistics: tuple[Literal["fisher", "gram"], ...] = ("fisher",)
-    labels: Literal["expected", "sampled", "true"] | None = None
+    statistics: tuple[Statistic, ...] = (FisherDiagonal(),)
+    labels: Labels | None = None
     batch_size: int = 16
     output_dir: str
     seed: int = 0
 
-    checks = (some_statistics, a_batch, expected_of_classes)
+    checks = (some_statistics, labels_of_gradients, a_batch, expected_of_classes)
     opens = (place, rows, config, trained, processor, fits, examples)
+
+    def wanted(self) -> list[Statistic]:
+        """The statistics, each once, with the labels and the seed of the job where they have none of their own."""
+        return [
+            dataclasses.replace(one, labels=one.labels or self.labels, seed=self.seed if one.seed is None else one.seed)
+            if isinstance(one, GradientStatistic)
+            else one
+            for one in statistics_of(self.statistics)
+        ]
 
     def run(self, resume: bool = False) -> Any:
         """Collect and write them; there is nothing to resume."""
@@ -172,16 +192,9 @@ def run_statistics(job: CollectStatistics) -> CollectedStatistics:
     model = load_model(task.model_class(), job.model, config, job.seed)
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model.to(device)  # type: ignore[arg-type]
-    found: dict[str, Any] = {}
-    for name in dict.fromkeys(job.statistics):
-        loader = DataLoader(examples, batch_size=job.batch_size, collate_fn=task.collator(processor))
-        shown = tqdm(loader, desc=f"collecting {name}", disable=not _distributed.is_main())
-        batches = ({key: value.to(device) for key, value in batch.items()} for batch in shown)
-        if name == "fisher":
-            labels = job.labels or ("expected" if task.labelled else "sampled")
-            found[name] = collect_fisher(model, batches, labels=labels, seed=job.seed)
-        else:
-            found[name] = collect_gram(model, batches)
+    loader = DataLoader(examples, batch_size=job.batch_size, collate_fn=task.collator(processor))
+    wanted = job.wanted()
+    found = collect(model, loader, wanted, progress=f"collecting {', '.join(one.name for one in wanted)}")
     out = opened["place"]
     model.cpu()
     with written_beside(out) as part:

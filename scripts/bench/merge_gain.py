@@ -38,7 +38,7 @@ from transformers import (
     logging,
 )
 
-from hf_compress.calibration.statistics_ import collect_fisher, collect_gram
+from hf_compress.calibration.collect import collect_fisher, collect_gram
 from hf_compress.merging.engine.in_memory import Tensors, merge_state_dicts
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.methods.linear import Linear

@@ -5,8 +5,9 @@ import torch
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from hf_compress._errors import CompressionError
+from hf_compress.calibration.collect import collect, collect_fisher, collect_gram
 from hf_compress.calibration.folder import save_statistics
-from hf_compress.calibration.statistics_ import collect_fisher, collect_gram
+from hf_compress.calibration.statistic import Statistic
 from hf_compress.checkpoints.source import open_source
 from hf_compress.merging.engine.in_memory import merge_state_dicts
 from hf_compress.merging.methods.regmean import RegMean
@@ -93,6 +94,29 @@ def test_a_gram_matrix_lies_beside_the_weight_whose_inputs_it_has(build, tmp_pat
         assert matrix.shape[0] == stored.shape[0 if conv1d else 1] and matrix.dim() == (3 if conv1d else 2)
 
 
+@pytest.mark.parametrize("name", ["vit", "gpt2", "llama"])
+def test_every_statistic_lies_beside_the_weight_it_belongs_to(name, tmp_path):
+    model = MODELS[name]()
+    modules = ["Conv1D"] if name == "gpt2" else ["Linear", *(["Conv2d"] if name == "vit" else [])]
+    found = collect(model, [batch_of(model)], list(Statistic.available()), modules=modules)
+    folders = save_statistics(model, tmp_path / "statistics", **found)
+    model.save_pretrained(tmp_path / "model")
+    checkpoint = open_source(tmp_path / "model", "model")
+    weights = {key: one.detach() for key, one in model.named_parameters()}
+    assert set(folders) == set(Statistic.available())
+    for statistic, folder in folders.items():
+        placed = open_source(Path(folder), statistic)
+        assert len(placed.infos) == len(found[statistic]) > 0
+        for key in placed.infos:
+            stored, value = checkpoint.read(key), placed.read(key)
+            owner = next(own for own, one in weights.items() if one.shape == stored.shape and torch.equal(one, stored))
+            assert torch.equal(value.reshape(found[statistic][owner].shape), found[statistic][owner])
+            if Statistic.available()[statistic].shape != "(O, I)":
+                inputs = stored.shape[0] if name == "gpt2" else stored.flatten(1).shape[1]
+                shape = [inputs] * (2 if Statistic.available()[statistic].shape == "(I, I)" else 1)
+                assert list(value.shape) == [*shape, *([1] if name == "gpt2" else [])]
+
+
 @pytest.mark.parametrize("name", ["vit", "gpt2", "moe"])
 def test_checkpoints_merge_with_their_saved_grams_like_models_in_memory(name, tmp_path):
     models, sources, folders, grams = [], {}, [], []
@@ -135,8 +159,10 @@ def test_experts_that_are_joined_in_memory_get_a_fisher_each(tmp_path):
 def test_a_name_of_another_model_and_nothing_at_all_are_refused(tmp_path):
     with pytest.raises(CompressionError, match="fisher: LlamaForCausalLM has no parameter head"):
         save_statistics(tiny_llama(), tmp_path, fisher={"head": torch.ones(2)})
-    with pytest.raises(CompressionError, match="neither fisher nor gram is given"):
+    with pytest.raises(CompressionError, match=r"no statistic is given \(known: fisher, gram, "):
         save_statistics(tiny_llama(), tmp_path)
+    with pytest.raises(CompressionError, match="unknown statistic 'hessian'"):
+        save_statistics(tiny_llama(), tmp_path, hessian={"model.norm.weight": torch.ones(32)})
 
 
 def test_statistics_replace_those_that_are_there(tmp_path):

@@ -57,6 +57,25 @@ def test_fisher_by_recipe_weighs_the_members_of_a_merge(tmp_path, call):
     AutoModelForSequenceClassification.from_pretrained(tmp_path / "out")
 
 
+def test_statistics_come_in_one_pass_and_a_statistics_own_labels_win(tmp_path, call):
+    write(tmp_path)
+    wanted = {
+        "of the job": {"statistics": ["fisher", "gram", "input_norm"], "labels": "true"},
+        "its own": {"statistics": [{"name": "fisher", "labels": "true"}], "labels": "sampled"},
+        "another": {"statistics": ["fisher"], "labels": "sampled"},
+    }
+    fishers = {}
+    for name, changes in wanted.items():
+        code, _, complaints = run(call, tmp_path, recipe(tmp_path, "a", output_dir=str(tmp_path / name), **changes))
+        assert (code, complaints) == (0, []), name
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == sorted(
+            one if isinstance(one, str) else one["name"] for one in changes["statistics"]
+        )
+        fishers[name] = load_file(tmp_path / name / "fisher" / "model.safetensors")["classifier.weight"]
+    assert torch.equal(fishers["of the job"], fishers["its own"])
+    assert not torch.equal(fishers["another"], fishers["its own"])
+
+
 def test_what_is_missing_is_said_before_anything_is_read(tmp_path, call):
     write(tmp_path)
     merge = {"job": "merge", "method": "fisher", "members": [{"model": str(tmp_path / n)} for n in "ab"], "output_dir": "x"}
@@ -76,7 +95,17 @@ def test_bad_recipes_end_with_one_sentence(tmp_path, call):
         tiny_tokenizer().save_pretrained(tmp_path / name)
     for changes, sentence in (
         ({"model": str(tmp_path / "nowhere")}, "model: there is no folder"),
-        ({"statistics": []}, "statistics is empty"),
+        ({"statistics": []}, "statistics is empty; name one or more of fisher, gram"),
+        ({"statistics": ["gramm"]}, "statistics.0: unknown statistic 'gramm'; did you mean 'gram'?"),
+        (
+            {"statistics": ["fisher", {"name": "fisher", "labels": "true"}]},
+            "the statistic fisher is named twice with different settings; keep one",
+        ),
+        ({"statistics": ["gram"], "labels": "true"}, "labels='true' is for statistics of gradients, and gram has none"),
+        (
+            {"task": "causal_lm", "statistics": [{"name": "fisher", "labels": "expected"}]},
+            "labels='expected' sums over classes",
+        ),
         ({"output_dir": str(tmp_path / "a")}, "output_dir: "),
         ({"task": "causal_lm", "labels": "expected"}, "labels='expected' sums over classes"),
         ({"data": {"path": str(tmp_path / "no.jsonl")}}, "data.path: there is no file or folder"),

@@ -212,7 +212,8 @@ def _check(method: MergeMethod, labels: tuple[str, ...], base: Tensors | None, s
     for name in method.needs:
         if name not in statistics:
             raise CompressionError(
-                f"{method.name} needs the statistic {name!r} of every member; collect_{name} measures it"
+                f"{method.name} needs the statistic {name!r} of every member; measure it with collect(model, batches,"
+                f" [{name!r}])"
             )
     for name, each in statistics.items():
         if len(each) != len(labels):

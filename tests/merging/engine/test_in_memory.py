@@ -115,7 +115,7 @@ def test_models_with_batch_norm_that_saw_other_numbers_of_batches_make_a_soup():
         (Linear(), {"a": state(0.0), "b": state(0.0, w=torch.ones(1, 3))}, r"w has the shape \(1, 3\) in b"),
         (Linear(), {}, "linear merges 1 to any number of members beside the base, and 0 are given"),
         (IsoC(), {"a": state(0.0)}, "iso_c merges task vectors; name the base model"),
-        (Fisher(), {"a": state(0.0)}, "fisher needs the statistic 'fisher' of every member; collect_fisher measures it"),
+        (Fisher(), {"a": state(0.0)}, "fisher needs the statistic 'fisher' of every member; measure it with"),
     ],
 )
 def test_members_that_do_not_fit_are_refused(method, members, message):

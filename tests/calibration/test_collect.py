@@ -4,10 +4,12 @@ from torch import nn
 from transformers import Qwen3MoeConfig, Qwen3MoeForCausalLM
 
 from hf_compress._errors import CompressionError
-from hf_compress.calibration.statistics_ import collect_fisher, collect_gram
+from hf_compress.calibration.collect import collect, collect_fisher, collect_gram
+from hf_compress.calibration.statistic import Statistic
 from hf_compress.merging.methods.regmean import RegMean
 from hf_compress.merging.operands import Operands
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_t5
+from tests.training.runs import assert_equal_bits
 
 
 class Output:
@@ -135,9 +137,9 @@ def test_an_example_without_a_label_adds_nothing():
 def test_statistics_that_are_not_finite_are_refused():
     model, batch = tiny_bert(), {"input_ids": tokens(1, 4)}
     model.bert.encoder.layer[1].output.dense.weight.data[0, 0] = float("nan")
-    with pytest.raises(CompressionError, match=r"the Fisher of .* holds NaN or infinity"):
+    with pytest.raises(CompressionError, match=r"the statistic fisher of .* holds NaN or infinity"):
         collect_fisher(model, [batch])
-    with pytest.raises(CompressionError, match=r"the gram matrix of .* holds NaN or infinity"):
+    with pytest.raises(CompressionError, match=r"the statistic gram of .* holds NaN or infinity"):
         collect_gram(model, [batch])
 
 
@@ -156,6 +158,39 @@ def test_gram_matrices_leave_padding_out_and_count_pooled_inputs_per_example():
     torch.testing.assert_close(grams["bert.pooler.dense.weight"], pooled.T @ pooled / 2)
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     assert set(grams) == {f"{name}.weight" for name in linear}
+
+
+def test_one_pass_gives_every_statistic_as_it_is_alone():
+    model = tiny_bert()
+    batch = {"input_ids": tokens(3, 6), "labels": torch.tensor([0, 1, 2])}
+    passes = []
+    hook = model.bert.embeddings.register_forward_hook(lambda *_: passes.append(1))
+    together = collect(model, iter([batch, batch]), list(Statistic.available()))
+    hook.remove()
+    assert len(passes) == 2 + 6, "each batch once for inputs, each example once for gradients"
+    assert set(together) == set(Statistic.available())
+    for name, values in together.items():
+        assert_equal_bits(values, collect(model, [batch, batch], [name])[name])
+
+
+def test_modules_limit_gradients_to_their_weights():
+    model, batch = tiny_llama(), {"input_ids": tokens(2, 6), "labels": tokens(2, 6)}
+    some = collect(model, [batch], ["fisher", "gram"], modules=["re:.*up_proj"])
+    every = collect(model, [batch], ["fisher", "gram"])
+    names = {f"model.layers.{layer}.mlp.up_proj.weight" for layer in range(2)}
+    assert set(some["fisher"]) == set(some["gram"]) == names
+    assert len(every["fisher"]) == len(list(model.named_parameters()))
+    for statistic, values in some.items():
+        assert_equal_bits(values, {name: every[statistic][name] for name in names})
+    without = collect(model, [batch], ["gram"], ignore=["re:.*up_proj"])
+    assert set(without["gram"]) == set(every["gram"]) - names
+
+
+def test_a_layer_that_no_batch_reaches_is_said_and_left_out(caplog):
+    model = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2))
+    model.forward = lambda x: model[0](x)
+    assert set(collect(model, [{"x": torch.ones(2, 4)}], ["input_norm"])["input_norm"]) == {"0.weight"}
+    assert "no input_norm for 1 layers that no batch reached, e.g. 1" in caplog.text
 
 
 def test_batches_add_up_to_one():

@@ -1,0 +1,165 @@
+"""Statistics of a model on data, all in one pass."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from hf_compress import _distributed
+from hf_compress._errors import CompressionError
+from hf_compress._modules.matching import match_modules
+from hf_compress._modules.modes import evaluation_mode
+from hf_compress._modules.names import canonical_name
+from hf_compress.calibration.gradients import ObservedGradients, trained_parameters
+from hf_compress.calibration.inputs import ObservedInputs
+from hf_compress.calibration.statistic import Labels, Statistic, statistics_of
+from hf_compress.calibration.statistics.fisher import FisherDiagonal
+from hf_compress.calibration.statistics.gram import GramMatrix
+
+logger = logging.getLogger(__name__)
+
+Collected = dict[str, dict[str, Tensor]]
+"""Statistic name -> parameter name -> tensor."""
+
+
+def collect(
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Any]],
+    needs: Sequence[str | Statistic],
+    *,
+    modules: Sequence[str] | Mapping[str, nn.Module] | None = None,
+    ignore: Sequence[str] = (),
+    progress: str = "",
+) -> Collected:
+    """Measure everything that is needed in one pass over the data.
+
+    Runs in evaluation mode; weights, modes and gradients end as they were. Statistics of inputs see each batch whole,
+    `attention_mask` and `decoder_attention_mask` (B, T) leave padding out. Statistics of gradients see one example at a
+    time. Where several processes form a group, each passes its own batches and all get what all of them saw.
+
+    Args:
+        model: a transformers model, on the device to compute on.
+        batches: keyword arguments of the model, (B, ...) tensors; moved to its device. `labels` (B,) or (B, T), -100 = no
+            label, say for gradients of token models which tokens count.
+        needs: statistics, or names of statistics, which then have their default settings.
+        modules: targets as in `pruning.targets` (class names, module names, `re:` patterns), or modules by name. None =
+            every Linear and Conv1D whose weight is not shared with an embedding; gradients then come for all
+            floating-point parameters, otherwise for the weights of these modules.
+        ignore: the syntax of targets; wins over `modules`.
+        progress: what a progress bar of the main process says; none without.
+
+    Returns:
+        Statistic name -> parameter name -> tensor of the statistic's shape. A shared parameter comes once. Layers that no
+        batch reached are left out, with a warning.
+
+    Raises:
+        CompressionError: an unknown statistic, nothing matches, there are no batches or none with what a statistic needs,
+            it is unclear which mask belongs to a layer, or a statistic is not finite.
+    """
+    statistics = statistics_of(needs)
+    chosen = _chosen(model, modules, ignore)
+    inputs = ObservedInputs(chosen, [one for one in statistics if not one.needs_gradient])
+    parameters = trained_parameters(model)
+    if modules is not None or ignore:
+        weights = {f"{name}.weight" for name in chosen}
+        parameters = {name: one for name, one in parameters.items() if name in weights}
+    gradients = [ObservedGradients(model, parameters, one) for one in statistics if one.needs_gradient]
+    device = next(model.parameters()).device
+    num_batches = 0
+    hidden = not progress or not _distributed.is_main()
+    with evaluation_mode(model):
+        for batch in tqdm(batches, desc=progress, disable=hidden, leave=False):
+            moved = {key: one.to(device) if isinstance(one, Tensor) else one for key, one in batch.items()}
+            if inputs.totals:
+                with inputs.watching(model, moved):
+                    model(**moved)
+            for each in gradients:
+                each.observe(moved)
+            num_batches += 1
+    if not sum(_distributed.gather(num_batches)):
+        raise CompressionError("batches is empty; statistics need examples")
+    for each in gradients:
+        each.close()
+    found: Collected = {}
+    for totals in (*inputs.totals, *(each.totals for each in gradients)):
+        totals.add_up(device)
+        values = totals.finish()
+        if not totals.statistic.needs_gradient:
+            _say_unreached(totals.statistic.name, [name for name in chosen if name not in values])
+            values = {f"{name}.weight": value for name, value in values.items()}
+        found[totals.statistic.name] = values
+    return found
+
+
+def collect_fisher(
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Tensor]],
+    *,
+    labels: Labels = "expected",
+    shift: bool | None = None,
+    seed: int = 0,
+) -> dict[str, Tensor]:
+    """`collect` for the Fisher alone: parameter name -> fp32 tensor of its shape.
+
+    Args:
+        model: with a head for classification or tokens.
+        batches: see `collect`.
+        labels: whose y; see `GradientStatistic`. "expected" is for classifiers only.
+        shift: token t is predicted from the tokens before t; None = for the causal language models of transformers.
+        seed: of "sampled".
+
+    Raises:
+        CompressionError: there are no examples or labels, the output has no logits, or "expected" for a token model; the
+            result is not finite.
+    """
+    return collect(model, batches, [FisherDiagonal(labels=labels, shift=shift, seed=seed)])["fisher"]
+
+
+def collect_gram(
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Tensor]],
+    modules: Sequence[str] | None = None,
+    ignore: Sequence[str] = (),
+) -> dict[str, Tensor]:
+    """`collect` for gram matrices alone: weight name -> (I, I) fp32.
+
+    Args:
+        model: see `collect`, as are the others.
+        batches: keyword arguments of the model.
+        modules: which layers.
+        ignore: which of them not.
+
+    Raises:
+        CompressionError: see `collect`.
+    """
+    return collect(model, batches, [GramMatrix()], modules=modules, ignore=ignore)["gram"]
+
+
+def _chosen(
+    model: nn.Module, modules: Sequence[str] | Mapping[str, nn.Module] | None, ignore: Sequence[str]
+) -> dict[str, nn.Module]:
+    if isinstance(modules, Mapping):
+        chosen = dict(modules)
+    else:
+        chosen = _linear_modules(model) if modules is None else match_modules(model, modules, (), "modules")
+    if ignore:
+        kept = match_modules(model, list(chosen), ignore, "modules")
+        chosen = {name: module for name, module in chosen.items() if name in kept}
+    return chosen
+
+
+def _linear_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """Linear and Conv1D by name, without those whose weight is an embedding's."""
+    embedded = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    return {
+        canonical_name(name): module
+        for name, module in model.named_modules()
+        if (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D") and id(module.weight) not in embedded
+    }
+
+
+def _say_unreached(statistic: str, names: Sequence[str]) -> None:
+    if names:
+        logger.warning("no %s for %d layers that no batch reached, e.g. %s", statistic, len(names), names[0])
