@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules.kinds import num_inputs, weight_matrix
+from hf_compress._modules.matrix import num_channels, weight_matrix
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criterion import Criterion
 
@@ -29,7 +29,7 @@ def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning, stats: Stats |
     sizes = {name: weight_matrix(module).numel() for name, module in modules.items()}
     check_statistics(modules, pruning, stats)
     for name, module in modules.items():
-        width = num_inputs(module) if pruning.pattern.along_inputs else weight_matrix(module).shape[-1]
+        width = num_channels(module) if pruning.pattern.along_inputs else weight_matrix(module).shape[-1]
         try:
             pruning.pattern.mask(torch.zeros(1, width), pruning.schedule.final)
         except CompressionError as error:

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules.kinds import as_stored, weight_matrix
 from hf_compress._modules.matching import select_modules
+from hf_compress._modules.matrix import as_stored, weight_matrix
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import Stats, check_fit
 from hf_compress.pruning.prune import compute_masks, zeros_of

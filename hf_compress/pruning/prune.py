@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import require
 from hf_compress._modules.ignored import say_unmatched
-from hf_compress._modules.kinds import as_stored, from_input_rows, input_rows, weight_matrix
 from hf_compress._modules.matching import match_modules, select_modules
+from hf_compress._modules.matrix import as_stored, channel_rows, from_channel_rows, weight_matrix
 from hf_compress._modules.plain_model import require_plain
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import Stats, check_fit, check_statistics
@@ -70,7 +70,7 @@ def _mask(pattern: Pattern, module: nn.Module, score: Tensor, sparsity: float) -
     """(O, I) -> (O, I) bool, in whichever order the pattern reads."""
     if not pattern.along_inputs:
         return pattern.mask(score, sparsity)
-    return from_input_rows(module, pattern.mask(input_rows(module, score), sparsity))
+    return from_channel_rows(module, pattern.mask(channel_rows(module, score), sparsity))
 
 
 @torch.no_grad()

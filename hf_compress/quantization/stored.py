@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
+from hf_compress._modules.module_kind import kind_of
+
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationConfig
 
@@ -57,7 +59,7 @@ def expert_patterns(model: nn.Module) -> list[str]:
         f"{name}.{key}" if name else key: parameter.detach().to("meta")
         for name, module in model.named_modules()
         for key, parameter in module.named_parameters(recurse=False)
-        if parameter.dim() == 3 and not isinstance(module, nn.modules.conv._ConvNd)
+        if parameter.dim() == 3 and kind_of(module) is None
     }
     if not packed:
         return []

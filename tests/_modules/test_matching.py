@@ -4,10 +4,8 @@ import pytest
 import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
-from transformers.pytorch_utils import Conv1D
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules.kinds import as_stored, from_input_rows, input_rows, num_inputs, weight_matrix
 from hf_compress._modules.matching import DEFAULT_IGNORE, DEFAULT_TARGETS, match_modules, select_modules
 from hf_compress._modules.names import canonical_name
 from hf_compress._modules.types import cast_weights, floating_type
@@ -131,51 +129,6 @@ def test_a_model_in_which_nothing_can_be_compressed_is_refused():
     model = nn.Sequential(torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
     with pytest.raises(CompressionError, match="0 cannot be compressed"):
         match_modules(model, ["Linear"], [], "pruning")
-
-
-MODULES = {
-    "Linear": (lambda: nn.Linear(6, 4), (4, 6)),
-    "Conv1D of transformers": (lambda: Conv1D(4, 6), (4, 6)),
-    "Conv1d": (lambda: nn.Conv1d(3, 4, 2), (4, 6)),
-    "Conv2d": (lambda: nn.Conv2d(3, 4, (2, 5)), (4, 30)),
-    "channels-last Conv2d": (lambda: nn.Conv2d(3, 4, 2).to(memory_format=torch.channels_last), (4, 12)),
-    "grouped Conv2d": (lambda: nn.Conv2d(4, 8, 3, groups=2), (8, 18)),
-    "Conv3d": (lambda: nn.Conv3d(2, 4, 2), (4, 16)),
-}
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_the_matrix_is_out_by_in_and_as_stored_is_the_way_back(name):
-    build, shape = MODULES[name]
-    module = build()
-    matrix = weight_matrix(module)
-    assert matrix.shape == shape
-    assert torch.equal(as_stored(module, matrix), module.weight)
-
-
-@pytest.mark.parametrize("name", MODULES)
-def test_input_rows_hold_the_channels_of_one_output_and_kernel_position(name):
-    module = MODULES[name][0]()
-    matrix = weight_matrix(module)
-    rows = input_rows(module, matrix)
-    assert rows.shape[-1] == num_inputs(module)
-    assert torch.equal(from_input_rows(module, rows), matrix)
-    if isinstance(module, nn.Conv2d):
-        last = module.weight.permute(0, 2, 3, 1).reshape(-1, module.weight.shape[1])  # (O, kh, kw, C)
-        assert torch.equal(rows, last)
-
-
-def test_the_matrix_of_conv1d_maps_inputs_to_outputs_like_a_linear():
-    module = Conv1D(4, 6)
-    inputs = torch.randn(5, 6, generator=torch.Generator().manual_seed(0))
-    # fp32 sums of 6 products in another order.
-    torch.testing.assert_close(inputs @ weight_matrix(module).t() + module.bias, module(inputs), atol=1e-6, rtol=1e-6)
-
-
-@pytest.mark.parametrize("module", [nn.LayerNorm(4), nn.Embedding(4, 4), nn.ConvTranspose2d(2, 4, 3), nn.ReLU()])
-def test_modules_without_such_a_matrix_are_refused(module):
-    with pytest.raises(CompressionError, match=rf"{type(module).__name__} has no \(out, in\) weight matrix"):
-        weight_matrix(module)
 
 
 def test_casting_changes_stored_tensors_and_leaves_rotary_frequencies():

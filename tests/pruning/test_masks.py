@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules.kinds import as_stored
+from hf_compress._modules.matrix import as_stored
 from hf_compress.pruning.allocations.global_ import Global
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules.kinds import weight_matrix
+from hf_compress._modules.matrix import weight_matrix
 from hf_compress.pruning.allocations.global_ import Global
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.patterns.n_m import NM

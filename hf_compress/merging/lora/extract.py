@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place
 from hf_compress._modules.matching import DEFAULT_IGNORE, match_modules
+from hf_compress._modules.module_kind import in_groups, is_transposed, kind_of, multiplying_classes
 from hf_compress.checkpoints.companions import resolve_folder
 from hf_compress.checkpoints.dequantized import dense_source
 from hf_compress.checkpoints.hashes import sha256_of
@@ -89,7 +90,7 @@ def extract_lora(
     pair = _Pair(before, after)
     layers, skipped = [], {}
     left_out = ignore if targets else (*ignore, *pair.tied())
-    modules = match_modules(pair.model, targets or pair.present(nn.Linear, "Conv1D"), left_out, "extract-adapter")
+    modules = match_modules(pair.model, targets or pair.present(multiplying_classes()), left_out, "extract-adapter")
     pair.require_rank(modules, rank)
     for name, module in modules.items():
         difference = pair.difference(f"{name}.weight")
@@ -105,7 +106,7 @@ def extract_lora(
     config = {
         "base_model_name_or_path": str(base),
         "task_type": pair.task(found.modules),
-        "fan_in_fan_out": any(type(module).__name__ == "Conv1D" for module in modules.values()),
+        "fan_in_fan_out": any(is_transposed(module) for module in modules.values()),
         "modules_to_save": list(found.modules) or None,
         "bias": "all" if found.biases else "none",
     }
@@ -143,10 +144,9 @@ class _Pair:
         heads = {name for name, _ in self.model.named_modules() if name.endswith(_HEADS.get(task or "", ()))}
         return task if heads <= set(whole) else None
 
-    def present(self, *kinds: type[nn.Module] | str) -> list[str]:
-        """Those of the classes that the model has, by name."""
+    def present(self, names: Sequence[str]) -> list[str]:
+        """Those of the classes that the model has."""
         classes = {type(module).__name__ for module in self.model.modules()}
-        names = [kind if isinstance(kind, str) else kind.__name__ for kind in kinds]
         return [name for name in names if name in classes]
 
     def tied(self) -> list[str]:
@@ -194,17 +194,17 @@ class _Pair:
 def _extract(
     name: str, module: nn.Module, difference: Tensor, rank: int | None, energy: float | None, seed: int
 ) -> NewLayer:
+    known = kind_of(module)
     kind: Kind = "matrix"
-    if isinstance(module, nn.Embedding):
+    if known is not None and not known.multiplies:
         kind = "embedding"
-    elif isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+    elif known is not None and known.has_kernel:
         kind = "convolution"
-        if module.groups > 1:
+        if in_groups(module):
             raise CompressionError(
                 f"extract-adapter: {name} is a convolution in groups, which LoRA has no factors for; ignore it"
             )
-    transposed = kind == "embedding" or type(module).__name__ == "Conv1D"
-    matrix = difference.T.contiguous() if transposed else difference.flatten(1)
+    matrix = (difference.flatten(1) if known is None else known.matrix(difference)).contiguous()
     b, a, lost = factorize(matrix, keyed_generator(seed, name), rank=rank, energy=energy)
     kernel = (matrix.shape[1],) if kind != "convolution" else tuple(difference.shape[1:])
     norm = float(torch.linalg.vector_norm(difference, dtype=torch.float64))

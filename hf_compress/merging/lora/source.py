@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._modules.module_kind import in_groups, is_transposed
 from hf_compress.checkpoints.names import ModelNames
 from hf_compress.checkpoints.renamed import RenamedSource
 from hf_compress.checkpoints.source import Source
@@ -255,7 +256,7 @@ class AdaptedSource(Source):
                 change = self._changes.setdefault(name, Change())
                 change.layer, change.rearranged = layer, parameter
         else:
-            if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) and module.groups > 1:
+            if module is not None and in_groups(module):
                 raise CompressionError(
                     f"{self.adapter.place}: {layer.module} is a convolution in {module.groups} groups, which has no single"
                     " product B @ A; leave it out of target_modules"
@@ -275,6 +276,6 @@ class AdaptedSource(Source):
         if layer.kind != "matrix":
             return layer.kind == "embedding"
         if module is not None:
-            return type(module).__name__ == "Conv1D"
+            return is_transposed(module)
         fits = self.infos[tensor].shape == (self.adapter.shape(layer.keys["b"])[0], *self.adapter.kernel(layer))
         return bool(self.adapter.config.get("fan_in_fan_out")) or not fits

@@ -1,0 +1,50 @@
+"""The (O, I) matrix inside a module that multiplies its inputs, and the ways back; what each kind does is in `kinds/`."""
+
+from torch import Tensor, nn
+
+from hf_compress._errors import CompressionError
+from hf_compress._modules.module_kind import ModuleKind, kind_of
+
+
+def weight_matrix(module: nn.Module) -> Tensor:
+    """The weight as an (O, I) matrix, to read; `as_stored` is the way back.
+
+    Raises:
+        CompressionError: the module multiplies its inputs by no such matrix.
+    """
+    return _kind(module).matrix(module.weight)  # type: ignore[arg-type]
+
+
+def as_stored(module: nn.Module, matrix: Tensor) -> Tensor:
+    """(O, I) -> the shape in which the module stores its weight: the inverse of `weight_matrix`, for masks."""
+    return _kind(module).stored(matrix, _shape(module))
+
+
+def num_channels(module: nn.Module) -> int:
+    """How many inputs lie side by side in a row of `channel_rows`: those of a Linear, the input channels of a convolution's
+    group.
+    """
+    return _kind(module).num_channels(_shape(module))
+
+
+def channel_rows(module: nn.Module, matrix: Tensor) -> Tensor:
+    """(O, I) -> (O * K, C): rows whose neighbours are neighbouring input channels; `from_channel_rows` is the way back."""
+    return _kind(module).channel_rows(matrix, _shape(module))
+
+
+def from_channel_rows(module: nn.Module, rows: Tensor) -> Tensor:
+    """(O * K, C) -> (O, I): the inverse of `channel_rows`."""
+    return _kind(module).from_channel_rows(rows, _shape(module))
+
+
+def _kind(module: nn.Module) -> ModuleKind:
+    kind = kind_of(module)
+    if kind is None or not kind.multiplies:
+        raise CompressionError(
+            f"{type(module).__name__} has no (out, in) weight matrix to compress; target Linear, Conv1D or Conv2d modules"
+        )
+    return kind
+
+
+def _shape(module: nn.Module) -> tuple[int, ...]:
+    return tuple(module.weight.shape)  # type: ignore[union-attr, arg-type]
