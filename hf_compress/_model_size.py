@@ -16,6 +16,7 @@ from hf_compress._errors import CompressionError
 
 _LIMITS = (
     (re.compile(r"num_labels"), 2**20),
+    (re.compile(r"((num|n)_)?((hidden|encoder|decoder)_)?(layers?|depths?)"), 1_000),
     (re.compile(r".*(layer|depth|block|stage).*"), 10_000),
     (re.compile(r"(.*_)?(num|n)_.*"), 2**24),
 )

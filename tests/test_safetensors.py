@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from hf_compress._errors import CompressionError
-from hf_compress._safetensors import INDEX, read_entries, weight_files
+from hf_compress._safetensors import INDEX, open_safetensors, read_entries, weight_files
 
 TENSORS = {
     "a": torch.zeros(3, 5, dtype=torch.bfloat16),
@@ -81,12 +81,23 @@ def entry(begin, end, dtype="F32", shape=None):
         ({"a": entry(0, 4), "b": entry(8, 12)}, bytes(12), "b begins behind a gap"),
         ({"a": entry(0, 4)}, bytes(5), "1 bytes behind the last tensor belong to none"),
         (b'{"a": 1, "a": 2}', b"", "a stands twice in its header"),
+        ({"a": 1}, b"", "the header says nothing usable of a"),
+        ({"a": None}, b"", "the header says nothing usable of a"),
+        ({"__metadata__": 1}, b"", "its __metadata__ is no mapping from text to text"),
+        ({"__metadata__": {"format": 1}}, b"", "its __metadata__ is no mapping from text to text"),
+        (b"\xef\xbb\xbf{}", b"", "its header is no valid JSON"),
+        ("{}".encode("utf-16"), b"", "its header is no valid JSON"),
+        (b'{"__metadata__": {"a": NaN}}', b"", "NaN stands in its header"),
+        (b"[" * 100_000, b"", "its header is no valid JSON"),
+        ({"a": entry(0, 0, shape=[0, 2**63])}, b"", "a is F32 .*, more than any file holds"),
+        ({"a": entry(0, 4, shape=[2**70])}, bytes(4), "a is F32 .*, more than any file holds"),
     ],
 )
 def test_a_damaged_header_is_refused_with_what_is_wrong(header, data, said, tmp_path):
     raw(tmp_path / "model.safetensors", header, data)
-    with pytest.raises(CompressionError, match=f"model.safetensors is damaged: {said}; write or download it again"):
-        read_entries(tmp_path)
+    for read in (lambda: read_entries(tmp_path), lambda: open_safetensors(tmp_path / "model.safetensors")):
+        with pytest.raises(CompressionError, match=f"model.safetensors is damaged: {said}; write or download it again"):
+            read()
 
 
 def test_an_index_and_its_files_must_agree(tmp_path):

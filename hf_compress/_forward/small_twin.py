@@ -17,6 +17,8 @@ from hf_compress._forward.dry_run import build
 _WEIGHTS = 2**25
 """At most this many (128 MiB in fp32), which are built and run within a second or two."""
 _LAYERS = ("num_hidden_layers", "num_layers", "encoder_layers", "decoder_layers", "num_decoder_layers")
+_DEEPEST = 64
+"""Layers of one stack; the pass through more takes longer than it tells."""
 _TOKENS = 1024
 
 
@@ -28,8 +30,8 @@ def small_twin(model: nn.Module, dtype: torch.dtype) -> tuple[Any, bool]:
         dtype: the type in which the class is asked to build it.
 
     Returns:
-        The twin, and whether it is as deep as the model: one that would be large has one layer per stack and few tokens.
-        None where that is large too, or its config does not allow it.
+        The twin, and whether it is as deep as the model: one that would be large or deep has one layer per stack, and few
+        tokens where that is large too. None where even that is large, or its config does not allow it.
     """
     for config, whole in _configs(model):
         size = _weights(model, config)
@@ -44,15 +46,20 @@ def _configs(model: nn.Module) -> Iterator[tuple[Any, bool]]:
     config: Any = getattr(model, "config", None)
     if config is None:
         return
-    yield config, True
-    for keys in (dict.fromkeys(_LAYERS, 1), {**dict.fromkeys(_LAYERS, 1), "vocab_size": _TOKENS}):
+    if not _exceeding(config, dict.fromkeys(_LAYERS, _DEEPEST)):
+        yield config, True
+    for limits in (dict.fromkeys(_LAYERS, 1), {**dict.fromkeys(_LAYERS, 1), "vocab_size": _TOKENS}):
         smaller = copy.deepcopy(config)
-        for part in (smaller, *(getattr(smaller, key, None) for key in getattr(smaller, "sub_configs", ()))):
-            for key, most in keys.items():
-                value = getattr(part, key, None)
-                if isinstance(value, int) and value > most:
-                    setattr(part, key, most)
+        for part, key in _exceeding(smaller, limits):
+            setattr(part, key, limits[key])
         yield smaller, False
+
+
+def _exceeding(config: Any, limits: dict[str, int]) -> list[tuple[Any, str]]:
+    """Configs and keys of them that are above their limit, nested configs included."""
+    parts = [config, *(getattr(config, key, None) for key in getattr(config, "sub_configs", ()))]
+    found = [(part, key, getattr(part, key, None)) for part in parts for key in limits]
+    return [(part, key) for part, key, value in found if isinstance(value, int) and value > limits[key]]
 
 
 def _weights(model: nn.Module, config: Any) -> int | None:

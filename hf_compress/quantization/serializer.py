@@ -6,6 +6,7 @@ stays what it was: it can be run, saved again (the same bytes), and saved elsewh
 """
 
 import copy
+from collections.abc import Iterable
 from typing import Any
 
 import compressed_tensors
@@ -109,11 +110,11 @@ def packed_state(model: nn.Module) -> dict[str, Tensor]:
     """The state dict with the weights of quantized modules packed, in new tensors; the model is only read."""
     state: dict[str, Tensor] = model.state_dict()
     packed: dict[int, dict[str, Tensor]] = {}
+    own = _keys_by_module(state)
     for name, module in model.named_modules(remove_duplicate=False):
         if not is_quantized(module) or module.quantization_status is QuantizationStatus.COMPRESSED:
             continue
-        own = [key for key in state if key.rpartition(".")[0] == name]
-        local = {key.rpartition(".")[2]: state.pop(key) for key in own}
+        local = {key.rpartition(".")[2]: state.pop(key) for key in own.get(name, ())}
         if id(module) not in packed:
             compressor = BaseCompressor.get_value_from_registry(module.quantization_scheme.format.value)
             packed[id(module)] = compressor.compress(local, module.quantization_scheme)
@@ -123,17 +124,25 @@ def packed_state(model: nn.Module) -> dict[str, Tensor]:
 
 def dense_state(model: nn.Module, packed: dict[str, Tensor]) -> dict[str, Tensor]:
     """A packed state dict with the weights unpacked again, without scales, as `dequantize: true` loads it."""
-    state = dict(packed)
+    state, own = dict(packed), _keys_by_module(packed)
     for name, module in model.named_modules(remove_duplicate=False):
         if not is_quantized(module):
             continue
-        local = {key.rpartition(".")[2]: state.pop(key) for key in packed if key.rpartition(".")[0] == name}
+        local = {key.rpartition(".")[2]: state.pop(key) for key in own.get(name, ())}
         compressor = BaseCompressor.get_value_from_registry(module.quantization_scheme.format.value)
         dense = compressor.decompress(local, module.quantization_scheme)
         weight: Any = module.weight
         state.update({f"{name}.{key}": value for key, value in dense.items() if key == "bias"})
         state[f"{name}.weight"] = dense["weight"].to(weight.dtype)
     return state
+
+
+def _keys_by_module(state: Iterable[str]) -> dict[str, list[str]]:
+    """Names of tensors by the module that holds them, in their order."""
+    found: dict[str, list[str]] = {}
+    for key in state:
+        found.setdefault(key.rpartition(".")[0], []).append(key)
+    return found
 
 
 def is_quantized(module: nn.Module) -> bool:

@@ -23,6 +23,16 @@ def test_a_large_one_has_one_layer_and_few_tokens():
     assert (model.config.n_layer, model.config.vocab_size) == (48, 246534)
 
 
+def test_a_deep_one_has_one_layer_however_small_it_is():
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_attention_heads": 2, "vocab_size": 64}
+    for layers, depth in ((64, 64), (65, 1)):
+        with torch.device("meta"):
+            model = BertForMaskedLM(BertConfig(num_hidden_layers=layers, **sizes))
+        twin, whole = small_twin(model, torch.float32)
+        assert (twin.config.num_hidden_layers, whole) == (depth, depth == layers)
+        assert model.config.num_hidden_layers == layers
+
+
 def test_there_is_none_of_a_layer_that_is_too_large(monkeypatch):
     monkeypatch.setattr("hf_compress._forward.small_twin._WEIGHTS", 1000)
     model = BertForMaskedLM(BertConfig(vocab_size=64, hidden_size=32, intermediate_size=64, num_attention_heads=4))

@@ -1,7 +1,10 @@
 """Quantized members, read as dense ones, against plain transformers."""
 
+import json
+
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from hf_compress._errors import CompressionError
@@ -87,3 +90,53 @@ def test_formats_and_settings_that_cannot_be_unpacked_are_refused(tmp_path):
     dense.config["quantization_config"] = settings
     with pytest.raises(CompressionError, match="no tensor is packed or has a scale"):
         dense_source(dense)
+
+
+LAYER = "model.layers.0.mlp.up_proj"
+WITHOUT = {
+    "weight_scale": "up_proj.weight_packed has no weight_scale beside it; write or download the checkpoint again",
+    "weight_shape": "up_proj.weight_packed has no weight_shape beside it; write or download the checkpoint again",
+}
+
+
+@pytest.mark.parametrize("part", WITHOUT)
+def test_a_packed_weight_without_its_companions_is_refused_by_name(part, tmp_path):
+    _quantized(tmp_path / "quantized", "W4A16")
+    file = tmp_path / "quantized" / "model.safetensors"
+    tensors = load_file(file)
+    del tensors[f"{LAYER}.{part}"]
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(CompressionError, match=WITHOUT[part]):
+        dense_source(open_source(tmp_path / "quantized", "member"))
+
+
+def _bits_as_list(group):
+    group["weights"]["num_bits"] = [4]
+
+
+def _broken_target(group):
+    group["targets"] = ["re:("]
+
+
+def _other_groups(group):
+    group["weights"]["group_size"] = 8
+
+
+DAMAGED = {
+    "a list of bits": (_bits_as_list, r"config\.json: quantization_config cannot be read: "),
+    "a target that is no pattern": (_broken_target, r"config\.json: quantization_config cannot be read: "),
+    "other groups": (_other_groups, r"scales, which are no groups of 8 as quantization_config says; write or download"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGED)
+def test_settings_that_do_not_explain_the_weights_are_one_sentence(case, tmp_path):
+    change, said = DAMAGED[case]
+    _quantized(tmp_path / "quantized", "W4A16")
+    file = tmp_path / "quantized" / "config.json"
+    config = json.loads(file.read_text())
+    change(config["quantization_config"]["config_groups"]["group_0"])
+    file.write_text(json.dumps(config))
+    with pytest.raises(CompressionError, match=said) as refusal:
+        dense_source(open_source(tmp_path / "quantized", "member"))
+    assert "\n" not in str(refusal.value)

@@ -78,7 +78,15 @@ RECIPE_MISTAKES = {
     "a number as a key": ({"training": {7: 1}}, "training: the key 7 (a whole number) given, text expected"),
     "layers beyond reason": (
         {"model.config.num_hidden_layers": 10**9},
-        "model: config: num_hidden_layers=1000000000 is more than any model has; write at most 10000",
+        "model: config: num_hidden_layers=1000000000 is more than any model has; write at most 1000",
+    ),
+    "more layers than can be tried in a moment": (
+        {"model.config.num_hidden_layers": 2000},
+        "model: config: num_hidden_layers=2000 is more than any model has; write at most 1000",
+    ),
+    "a width beyond reason": (
+        {"model.config.intermediate_size": 64 * 10**12, "pruning": {}},
+        "model: the config makes model.layers.0.mlp.gate_proj.weight 64000000000000 x 32 large; correct its sizes",
     ),
     "labels beyond reason": (
         {"model.config.num_labels": 10**12},

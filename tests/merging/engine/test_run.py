@@ -307,6 +307,22 @@ def test_a_config_that_is_none_is_named(models, tmp_path, value):
     refusal(job, tmp_path / "out", r"broken/config.json is no configuration of a model \(architectures\)")
 
 
+NESTED = {
+    "cut off": ("[" * 100_000, "is no valid JSON"),
+    "mappings": ('{"a":' * 100_000 + "1" + "}" * 100_000, "is no valid JSON|is nested more than 100 levels deep"),
+    "deep": ('{"model_type": "llama", "a": ' + "[" * 200 + "]" * 200 + "}", "is nested more than 100 levels deep"),
+}
+
+
+@pytest.mark.parametrize("case", NESTED)
+def test_a_config_that_is_nested_without_end_is_one_sentence(case, models, tmp_path):
+    text, said = NESTED[case]
+    folder = edit(models, tmp_path, lambda tensors: None)
+    (folder / "config.json").write_text(text)
+    job = Merge(members=[Member(str(models / "a")), Member(str(folder))])
+    refusal(job, tmp_path / "out", rf"broken/config\.json ({said})")
+
+
 def test_a_truncated_file_is_named(models, tmp_path):
     make("Llama", 1).save_pretrained(tmp_path / "short")
     file = tmp_path / "short" / "model.safetensors"
