@@ -31,6 +31,8 @@ class MergeMethod(Strategy, kind="merge method", package="hf_compress.merging.me
         propagates: True where NaN or infinity in any operand always reaches the result, so that looking at the result is
             enough to find it.
         needs: statistics by name, e.g. ("fisher",); the caller refuses to start without them.
+        draws: True where the result depends on the seed.
+        neutral: values of the fields at which nothing is removed from a member, of methods that remove something.
     """
 
     needs_base: ClassVar[bool] = False
@@ -39,6 +41,8 @@ class MergeMethod(Strategy, kind="merge method", package="hf_compress.merging.me
     whole: ClassVar[bool] = False
     propagates: ClassVar[bool] = False
     needs: ClassVar[tuple[str, ...]] = ()
+    draws: ClassVar[bool] = False
+    neutral: ClassVar[Mapping[str, float]] = {}
 
     def survey(self, operands: Operands) -> Any:
         """What `merge` must know of the whole tensor; None where it needs nothing.

@@ -2,6 +2,8 @@
 
 import torch
 
+from hf_compress.calibration.statistic import Statistic
+
 
 def seen(cls, dtype=torch.float32, seed=0):
     """Rows in parts of several sizes, or gradients with weights that sum to the number of examples, 3."""
@@ -22,3 +24,14 @@ def finished(statistic, observed, cut=None):
         totals.append(total)
     total = totals[0] if cut is None else statistic.add(*totals)
     return statistic.finish(total, sum(one[1] if gradient else len(one) for one in observed))
+
+
+def statistic_like(name, shape, generator):
+    """Numbers that the statistic `name` could be of a weight of a shape (O, ..., I): positive, matrices definite."""
+    kind = Statistic.available()[name].shape
+    if kind == "(O, I)":
+        return torch.rand(shape, generator=generator) + 0.5
+    if kind == "(I,)":
+        return torch.rand(shape[-1], generator=generator) + 0.5
+    rows = torch.randn(5 * shape[-1], shape[-1], generator=generator)
+    return rows.T @ rows / len(rows)

@@ -6,16 +6,15 @@ import pytest
 import torch
 
 from hf_compress._registry import dump
+from hf_compress.calibration.statistic import Statistic
 from hf_compress.merging import operands as operands_module
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 from hf_compress.recipe.build import build
+from tests.calibration.seen import statistic_like
 
 METHODS = [pytest.param(cls, id=name) for name, cls in MergeMethod.available().items()]
 LABELS = ("ada", "bob", "cyd")
-NEUTRAL = {"density": 1.0, "gamma": 0.0, "epsilon": 0.0}
-"""Values at which a method on sparsified task vectors removes nothing."""
-
 SMALL = 50
 """Elements of a chunk, so that the tensors here have several."""
 
@@ -31,15 +30,15 @@ def num_members(cls):
 
 
 def operands_for(cls, shape=(12, 11), dtype=torch.float32, seed=0, spread=0.1):
-    """Members near a base, the base only where it is needed, with positive statistics of the tensor's shape."""
-    if cls.whole and cls.needs:
-        pytest.skip("its statistics have shapes of their own")
+    """Members near a base, the base only where it is needed; statistics of inputs only where there are inputs."""
     generator = torch.Generator().manual_seed(7)
     base = torch.randn(shape, generator=generator)
     count = num_members(cls)
     tensors = tuple((base + spread * torch.randn(shape, generator=generator)).to(dtype) for _ in range(count))
     statistics = {
-        name: tuple(torch.rand(shape, generator=generator) + 0.5 for _ in range(count)) for name in sorted(cls.needs)
+        name: tuple(statistic_like(name, shape, generator) for _ in range(count))
+        for name in sorted(cls.needs)
+        if len(shape) == 2 or Statistic.available()[name].shape == "(O, I)"
     }
     return Operands(
         name="layer.weight",
@@ -59,11 +58,6 @@ def merged(method, operands, reverse=False):
     chunks = list(operands.chunks())
     parts = {chunk.offset: method.merge(chunk, survey) for chunk in (reversed(chunks) if reverse else chunks)}
     return torch.cat([parts[chunk.offset] for chunk in chunks]).reshape(operands.tensors[0].shape)
-
-
-def neutral(cls):
-    fields = {field.name for field in dataclasses.fields(cls)}
-    return cls(**{name: value for name, value in NEUTRAL.items() if name in fields})
 
 
 @pytest.mark.parametrize("cls", METHODS)
@@ -92,6 +86,14 @@ def test_the_facts_about_a_method_hold_together(cls):
     assert "weight" in cls.per_member
     fields = {field.name for field in dataclasses.fields(cls)}
     assert set(cls.per_member) - {"weight"} <= fields, "the caller fills missing values from the field of the same name"
+    assert set(cls.neutral) <= fields and set(cls.needs) <= set(Statistic.available())
+
+
+@pytest.mark.parametrize("cls", METHODS)
+def test_another_seed_gives_another_result_only_where_numbers_are_drawn(cls):
+    operands = operands_for(cls)
+    other = merged(cls(), dataclasses.replace(operands, seed=1))
+    assert torch.equal(merged(cls(), operands), other) == (not cls.draws)
 
 
 @pytest.mark.parametrize("cls", METHODS)
@@ -130,7 +132,7 @@ def test_chunks_give_the_same_as_the_whole(cls, monkeypatch):
     operands = operands_for(cls)
     result = merged(cls(), operands)
     assert torch.equal(result, merged(cls(), operands, reverse=True))
-    if not torch.equal(result, merged(cls(), dataclasses.replace(operands, seed=1))):
+    if cls.draws:
         pytest.skip("draws random numbers per chunk")
     monkeypatch.setattr(operands_module, "CHUNK", 2**18)
     # Sums over the whole tensor (a norm) may be added up in another order.
@@ -167,13 +169,13 @@ def test_merging_copies_of_one_model_gives_that_model(cls):
 
 @pytest.mark.parametrize("cls", METHODS)
 def test_where_nothing_is_removed_copies_of_one_member_give_that_member(cls):
-    if "density" not in {field.name for field in dataclasses.fields(cls)}:
+    if not cls.neutral:
         pytest.skip("removes nothing")
     operands = operands_for(cls)
     member = operands.tensors[0]
     operands = dataclasses.replace(operands, tensors=(member,) * len(operands.tensors))
     # The weights sum to 1; base + sum of rounded products.
-    torch.testing.assert_close(merged(neutral(cls), operands), member, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(merged(cls(**cls.neutral), operands), member, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("cls", METHODS)

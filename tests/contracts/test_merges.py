@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import save_file
 
 from hf_compress import CompressionError
+from hf_compress.calibration.statistic import Statistic
 from hf_compress.checkpoints.hashes import content_hash, sha256_of
 from hf_compress.checkpoints.source import open_source
 from hf_compress.merging import operands as operands_module
@@ -16,6 +17,7 @@ from hf_compress.merging.engine import engine as engine_module
 from hf_compress.merging.engine import run as merge_module
 from hf_compress.merging.engine.run import merge_checkpoints
 from hf_compress.merging.method import MergeMethod
+from tests.calibration.seen import statistic_like
 
 METHODS = [pytest.param(cls, id=name) for name, cls in MergeMethod.available().items()]
 SEVERAL_INPUTS = [each for each in METHODS if each.values[0].needs_base or each.values[0].num_members[1] != 1]
@@ -60,11 +62,9 @@ def save(folder, tensors):
 
 def write_statistics(folder, kind, seed, change=lambda tensors: None):
     generator = torch.Generator().manual_seed(seed)
-    if kind == "gram":
-        inputs = {name: torch.randn(60, 12, generator=generator) for name in SHAPES if "q.weight" in name}
-        tensors = {name: each.T @ each / 60 for name, each in inputs.items()}
-    else:
-        tensors = {name: torch.rand(shape, generator=generator) + 0.5 for name, shape in SHAPES.items()}
+    per_weight = Statistic.available()[kind].shape == "(O, I)"
+    names = [name for name in SHAPES if per_weight or "q.weight" in name]
+    tensors = {name: statistic_like(kind, SHAPES[name], generator) for name in names}
     change(tensors)
     save(folder, tensors)
 
@@ -111,7 +111,7 @@ def test_another_seed_gives_another_result_only_where_numbers_are_drawn(cls, tmp
     for seed in (0, 1):
         merge_checkpoints(dataclasses.replace(merge, seed=seed), tmp_path / f"out-{seed}")
     same = len({content_hash(open_source(tmp_path / f"out-{seed}", "out")) for seed in (0, 1)}) == 1
-    assert same == (not cls.name.startswith(("dare", "della")))
+    assert same == (not cls.draws)
     # The seed is part of the provenance, so the files differ anyway.
     assert files_of(tmp_path / "out-0") != files_of(tmp_path / "out-1")
 

@@ -15,8 +15,6 @@ ELEMENTWISE = {name: cls for name, cls in MergeMethod.available().items() if not
 def operands(cls, dtype=torch.float32, shape=(6, 7)):
     least, most = cls.num_members
     count = max(least, min(3, most or 3))
-    if cls.name == "slerp":
-        count = 2
     draw = torch.Generator().manual_seed(0)
     tensors = tuple((torch.randn(shape, generator=draw) + 0.3).to(dtype) for _ in range(count))
     base = torch.randn(shape, generator=draw).to(dtype) if cls.needs_base else None

@@ -51,6 +51,7 @@ class SparsifiedTaskVectors(MergeMethod):
     needs_base: ClassVar[bool] = True
     propagates: ClassVar[bool] = True  # they never reach it: `task_vector` refuses them before anything is removed
     per_member: ClassVar[tuple[str, ...]] = ("weight", "density")
+    neutral: ClassVar[Mapping[str, float]] = {"density": 1.0}
     elects_sign: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

@@ -37,6 +37,7 @@ class Breadcrumbs(SparsifiedTaskVectors, name="breadcrumbs"):
     gamma: float = 0.01
 
     per_member: ClassVar[tuple[str, ...]] = ("weight", "density", "gamma")
+    neutral: ClassVar[Mapping[str, float]] = {"density": 1.0, "gamma": 0.0}
     reference: ClassVar[Reference | None] = Reference(
         authors="Davari, Belilovsky",
         title="Model Breadcrumbs: scaling multi-task model merging with sparse masks",

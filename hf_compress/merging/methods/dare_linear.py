@@ -30,6 +30,7 @@ class DareLinear(SparsifiedTaskVectors, name="dare_linear"):
     density: float = 0.1
     rescale: bool = True
 
+    draws: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Yu, Yu, Yu, Huang, Li",
         title="Language models are Super Mario: absorbing abilities from homologous models as a free lunch",

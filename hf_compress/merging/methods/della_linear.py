@@ -44,6 +44,8 @@ class DellaLinear(SparsifiedTaskVectors, name="della_linear"):
 
     per_member: ClassVar[tuple[str, ...]] = ("weight", "density", "epsilon")
     whole: ClassVar[bool] = True
+    draws: ClassVar[bool] = True
+    neutral: ClassVar[Mapping[str, float]] = {"density": 1.0, "epsilon": 0.0}
     reference: ClassVar[Reference | None] = Reference(
         authors="Deep, Bhardwaj, Poria",
         title="DELLA-Merging: reducing interference in model merging through magnitude-based sampling",
