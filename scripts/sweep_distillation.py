@@ -116,7 +116,7 @@ def divergence(trainer: Any) -> float:
     batch = default_data_collator(trainer.train_dataset)
     trainer.model.eval()
     with torch.no_grad():
-        sums = trainer._distillation_step._sums_of(trainer, trainer.model, batch)[0]
+        sums = trainer._own_loss.distillation._sums_of(trainer, trainer.model, batch)[0]
     return float(sums.distilled)
 
 
@@ -193,7 +193,7 @@ def measure(kind: str, model_type: str, class_name: str) -> dict[str, Any]:
                 trainer, exact = train(CompressionTrainer, model, (2, 1), folder, exact_task_loss=True)
                 row["whole"] = deviation(exact, whole)
                 split = train(CompressionTrainer, model, (1, 2), folder, exact_task_loss=True)[1]
-                row["ours"], row["own loss"] = deviation(split, exact), trainer._own_loss is not None
+                row["ours"], row["own loss"] = deviation(split, exact), trainer._own_loss.step is not None
                 row["hands on"] = hands_on_items(trainer.model)
             except Exception as error:
                 row["why"] = f"gradient: {reason(error)}"

@@ -1,7 +1,8 @@
 """Which model may be called the best: none before pruning and quantization are complete."""
 
+import contextlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -58,13 +59,24 @@ def check_evaluations(args: Any, max_steps: int | None, num_epochs: float | None
         )
 
 
+@contextlib.contextmanager
+def best_kept(state: TrainerState) -> Iterator[None]:
+    """Whatever is judged meanwhile, the best model so far stays the best."""
+    before = state.best_metric, state.best_global_step
+    yield
+    state.best_metric, state.best_global_step = before
+
+
 class BestModelCallback(TrainerCallback):
     """Says at the start from when on a best model is known, and forgets one that was judged before it was compressed."""
 
     def __init__(self, progress: Progress) -> None:
         self.progress = progress
-        self.resumed: Mapping[str, Any] | None = None
-        """The sidecar of the checkpoint that training goes on from."""
+        self._resumed: Mapping[str, Any] | None = None
+
+    def go_on_from(self, known: Mapping[str, Any] | None) -> None:
+        """Take up a checkpoint when training begins; `known` is its sidecar, None for a plain Trainer's."""
+        self._resumed = known
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Refuses a run that can find no best model."""
@@ -84,7 +96,7 @@ class BestModelCallback(TrainerCallback):
 
     def _forget(self, state: TrainerState) -> None:
         """A best model of a plain Trainer, or of one with other settings, is denser and would never be beaten."""
-        known, self.resumed = self.resumed, None
+        known, self._resumed = self._resumed, None
         if state.best_metric is None:
             return
         if state.best_model_checkpoint is not None:

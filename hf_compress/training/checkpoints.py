@@ -61,6 +61,18 @@ def latest(args: TrainingArguments) -> str | bool:
     return True if found is None else str(found)
 
 
+def where_to_begin(resume: str | bool | None, args: TrainingArguments) -> str | bool | None:
+    """`train(resume_from_checkpoint=resume)` with the checkpoint's folder in the place of True; says what is not exact.
+
+    Raises:
+        CompressionError: see `latest`.
+    """
+    begin = latest(args) if resume is True else resume
+    if isinstance(begin, str):
+        note_inexact(begin, args)
+    return begin
+
+
 def note_inexact(checkpoint: str | Path, args: TrainingArguments) -> None:
     """Say where going on will not be exact: batches are shared out differently, or the optimizer starts anew."""
     folder = Path(checkpoint)

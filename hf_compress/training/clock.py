@@ -1,6 +1,7 @@
 """How long a run has trained, the parts before an interruption included."""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -19,9 +20,9 @@ class TrainingClock(TrainerCallback):
         self._began: float | None = None
         self._ended: float | None = None
 
-    def go_on_from(self, seconds: float | None) -> None:
-        """The next training, or none, follows so many seconds; None = unknown."""
-        self._before, self._resumed = seconds, True
+    def go_on_from(self, known: Mapping[str, Any] | None) -> None:
+        """The next training, or none, follows as many seconds as a checkpoint says; None where it says nothing."""
+        self._before, self._resumed = (known or {}).get("train_s"), True
         self._began = self._ended = None
 
     def seconds(self) -> float | None:

@@ -34,10 +34,10 @@ def finalize_model(trainer: Any, dtype: str) -> nn.Module:
         )
     check_finite(model, dtype)  # NaN where a zero should be is NaN first
     trainer.progress.check(model, trainer.state)
-    target = check_storage_type(model, trainer.quantization, dtype)
+    target = check_storage_type(model, trainer.compression.quantization, dtype)
     if target is not None:
         cast_as_loaded(model, target)
-    if trainer.quantization is not None:
+    if trainer.compression.quantization is not None:
         convert(model)
     trainer.finalized_model, trainer.finalized_dtype = model, dtype
     return model  # type: ignore[no-any-return]
@@ -60,8 +60,15 @@ def refuse_finalized(model: Any, done: bool) -> None:
         )
 
 
-def say_what_pushes_hold(trainer: Any) -> None:
-    """While it trains the model is dense, and so is what the Trainer pushes meanwhile; said once."""
+def before_training(trainer: Any) -> None:
+    """Refuse to train a finalized model; say that pushes meanwhile hold the dense one.
+
+    Raises:
+        CompressionError: the model is finalized.
+    """
+    if trainer.model_init is None:
+        done = trainer.finalized_model is not None and trainer.finalized_model is trainer.model
+        refuse_finalized(trainer.model, done)
     if trainer.compression.edits_weights and trainer.args.push_to_hub and trainer.args.hub_strategy != HubStrategy.END:
         logger.warning(
             "pushes during training (hub_strategy=%s) hold the dense weights of the moment; call finalize() and"
@@ -102,4 +109,6 @@ def after_saving(trainer: Any, folder: Path) -> None:
 
 def _is_on_the_way(trainer: Any) -> bool:
     """The weights are not yet what was asked for: quantization is never in them, zeros are when the schedule ended."""
-    return trainer.quantization is not None or (trainer.pruning is not None and not trainer.compression_is_complete())
+    return trainer.compression.quantization is not None or (
+        trainer.compression.pruning is not None and not trainer.compression_is_complete()
+    )

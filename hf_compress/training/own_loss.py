@@ -2,25 +2,79 @@
 
 from typing import Any
 
+from torch import Tensor, nn
+
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.dry_run import rehearse_distillation, rehearse_task_loss
 from hf_compress.training.exact_task_loss import ExactTaskLoss
-from hf_compress.training.first_batch import first_batch, undisturbed
+from hf_compress.training.first_batch import first_batch, obstacle, say_empty_start, undisturbed
+from hf_compress.training.student_pass import at_least_one
 
 
-def own_loss(
-    trainer: Any, distillation: DistillationStep | None, exact_task_loss: bool | None
-) -> DistillationStep | ExactTaskLoss | None:
-    """That of distillation; else the exact task loss, where the head needs it; None = the host's own.
+class OwnLoss:
+    """The loss that stands in for the host's: with a teacher, or where the head would return a mean.
 
     Args:
         trainer: made, with its model prepared.
         distillation: the step of a run with a teacher.
-        exact_task_loss: wanted, not wanted, or None: with pruning or quantization.
+        exact_task_loss: the exact task loss is wanted, not wanted, or None: with pruning or quantization.
+
+    Attributes:
+        distillation: that step, or None.
+        step: what computes the loss in training; None = the host's own.
 
     Raises:
         CompressionError: a first batch shows that distillation would fail, or the data has no label to learn from.
     """
+
+    def __init__(self, trainer: Any, distillation: DistillationStep | None, exact_task_loss: bool | None) -> None:
+        self.distillation = distillation
+        self.step = _first_step(trainer, distillation, exact_task_loss)
+        self._unread = bool(trainer.compression) and bool(obstacle(trainer))
+        self._head_takes_items = trainer.model_accepts_loss_kwargs or self.step is None
+        if self.step is not None:
+            # The loss is a sum over the items of the whole accumulated batch, so the Trainer must count them for every
+            # model, also for one whose own forward does not take their number.
+            trainer.model_accepts_loss_kwargs = True
+        if distillation is not None:
+            trainer.loss_is_scaled_for_ga = True
+
+    def follow(self, distillation: DistillationStep | None, model: nn.Module) -> None:
+        """The same for another model that `model_init` has made."""
+        self.distillation = distillation
+        if self.step is not None:
+            self.step = distillation or ExactTaskLoss(model)
+
+    def compute(
+        self, trainer: Any, model: nn.Module, inputs: dict[str, Any], num_items: Tensor | int | None
+    ) -> tuple[Tensor, Any] | None:
+        """The loss of one micro-batch and the outputs; None where the host's own is right, as in evaluations."""
+        step = self.step if trainer.model.training else None
+        computed = None if step is None else step.loss(trainer, model, inputs, num_items)
+        if computed is None and self.distillation is not None:
+            self.distillation.token_metrics.catch_up(trainer)
+        return computed
+
+    def items_for_head(self, trainer: Any, num_items: Tensor | int | None) -> Tensor | int | None:
+        """What a head is told whose own loss is taken: nothing where it would not be told without the mixin."""
+        items = num_items if self._head_takes_items else None
+        return at_least_one(items) if trainer.model.training and (trainer.compression or self.step is not None) else items
+
+    def look_at(self, batches: Any, num_items: Tensor | int | None) -> None:
+        """Says where the first step has nothing to learn from, in data that could not be looked at before."""
+        if self._unread and batches:
+            say_empty_start(num_items)
+            self._unread = False
+
+    def logs(self, trainer: Any) -> dict[str, float]:
+        """Both parts of the loss with a teacher, else nothing; begins anew."""
+        return {} if self.distillation is None else self.distillation.logs(trainer)
+
+
+def _first_step(
+    trainer: Any, distillation: DistillationStep | None, exact_task_loss: bool | None
+) -> DistillationStep | ExactTaskLoss | None:
+    """That of distillation; else the exact task loss, where the head needs it."""
     if distillation is not None:
         rehearse_distillation(trainer, distillation)
         return distillation

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
-from transformers import TrainerState
+from transformers import TrainerCallback, TrainerState
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.coverage import coverage
@@ -13,6 +13,7 @@ from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.training.callbacks import PruningCallback, QuantizationCallback
+from hf_compress.training.compression import Compression
 from hf_compress.training.free_zeros import write_free_zeros
 
 
@@ -47,6 +48,28 @@ class Progress:
     def __init__(self, pruning: PruningCallback | None, quantization: QuantizationCallback | None) -> None:
         self.pruning = pruning
         self.quantization = quantization
+
+    @classmethod
+    def of(cls, compression: Compression) -> "Progress":
+        """With the callbacks of the techniques that edit weights."""
+        return cls(
+            None if compression.pruning is None else PruningCallback(compression.pruning),
+            None if compression.quantization is None else QuantizationCallback(compression.quantization),
+        )
+
+    @property
+    def callbacks(self) -> list[TrainerCallback]:
+        """In the order in which they must run."""
+        return [part for part in (self.pruning, self.quantization) if part is not None]
+
+    @property
+    def masks(self) -> Masks | None:
+        """Those of the model in training; None before the first training, and without pruning."""
+        return None if self.pruning is None else self.pruning.masks
+
+    def logs(self) -> dict[str, float]:
+        """The sparsity of the model in training, where it is pruned."""
+        return {} if self.masks is None else {"sparsity": round(self.masks.sparsity().item(), 6)}
 
     @property
     def is_complete(self) -> bool:
@@ -87,7 +110,7 @@ class Progress:
         progress: dict[str, Any] = {}
         plain: dict[str, Any] = {"progress": progress}
         if self.pruning is not None:
-            masks = self.pruning.masks
+            masks = self.masks
             progress["pruned"] = self.pruning.reached
             progress["free_zeros"] = None if masks is None else write_free_zeros(masks.free_zeros())
             masks = masks or Masks(model, self.pruning.pruning)

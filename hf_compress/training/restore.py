@@ -73,5 +73,5 @@ def restore_finished(trainer: Any, checkpoint: Path) -> None:
         best = checkpoint.parent / Path(state.best_model_checkpoint).name  # the run's folder may have been moved
         weights = best if best.is_dir() else checkpoint
     trainer._load_from_checkpoint(str(weights))
-    trainer._clock.go_on_from((read_sidecar(checkpoint) or {}).get("train_s"))
+    trainer._clock.go_on_from(read_sidecar(checkpoint))
     trainer.state = state

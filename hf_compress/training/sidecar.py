@@ -4,9 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-from transformers import TrainerState
-
 from hf_compress import __version__
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress.pruning.prune import measure_sparsity
@@ -15,16 +12,20 @@ from hf_compress.training.compression import Compression
 SIDECAR = "compression.json"
 
 
-def sidecar(model: nn.Module, state: TrainerState, compression: Compression) -> dict[str, Any]:
-    """The sidecar's content: version, step, the techniques as a recipe would write them, the measured sparsity."""
-    pruning = compression.pruning
-    return {
+def write_sidecar(trainer: Any, folder: Path) -> None:
+    """Version, step, the techniques as a recipe would write them, the measured sparsity, and how far the run is."""
+    pruning = trainer.compression.pruning
+    data = {
         "hf_compress": __version__,
-        "step": state.global_step,
-        "max_steps": state.max_steps,
-        **compression.to_public(),
-        "sparsity": None if pruning is None else measure_sparsity(model, pruning)[""],
+        "step": trainer.state.global_step,
+        "max_steps": trainer.state.max_steps,
+        **trainer.compression.to_public(),
+        "sparsity": None if pruning is None else measure_sparsity(trainer.model, pruning)[""],
+        "processes": trainer.args.world_size,
+        "train_s": trainer.train_s(),
+        **trainer.progress.to_plain(trainer.model),
     }
+    (folder / SIDECAR).write_text(json.dumps(data, indent=2) + "\n")
 
 
 def read_sidecar(checkpoint: str | Path) -> dict[str, Any] | None:
@@ -41,13 +42,13 @@ def read_sidecar(checkpoint: str | Path) -> dict[str, Any] | None:
     return data
 
 
-def check_sidecar(known: dict[str, Any], checkpoint: str | Path, compression: Compression) -> None:
-    """Refuse to resume a checkpoint under other settings than it was trained with.
+def check_sidecar(known: dict[str, Any] | None, checkpoint: str | Path, compression: Compression) -> None:
+    """Refuse to resume a checkpoint under other settings than it was trained with; a plain Trainer's has none.
 
     Raises:
         CompressionError: naming the technique that differs.
     """
-    difference = compression.difference(known)
+    difference = None if known is None else compression.difference(known)
     if difference is not None:
         raise CompressionError(
             f"{checkpoint} was trained {difference}; resume with the same settings, or start a new output_dir"

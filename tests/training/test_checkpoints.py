@@ -67,22 +67,22 @@ def test_checkpoint_has_exactly_the_names_of_the_plain_model(tmp_path):
 def test_teacher_is_in_no_state_dict_optimizer_or_file(tmp_path):
     trainer = llama_trainer(tmp_path, {"distillation": distillation()})
     trainer.train()
-    teacher = {id(parameter) for parameter in trainer._distillation_step.teacher.model.parameters()}
+    teacher = {id(parameter) for parameter in trainer._own_loss.distillation.teacher.model.parameters()}
     assert teacher
     assert not teacher & {id(parameter) for parameter in trainer.model.parameters()}
     assert not teacher & {id(p) for group in trainer.optimizer.param_groups for p in group["params"]}
     size = sum(p.numel() for p in trainer.model.parameters())
     stored = load_file(tmp_path / "checkpoint-12" / "model.safetensors")
     assert sum(tensor.numel() for tensor in stored.values()) <= size
-    assert all(not p.requires_grad for p in trainer._distillation_step.teacher.model.parameters())
-    assert not trainer._distillation_step.teacher.model.training
+    assert all(not p.requires_grad for p in trainer._own_loss.distillation.teacher.model.parameters())
+    assert not trainer._own_loss.distillation.teacher.model.training
 
 
 def test_teacher_keeps_its_weights_while_the_student_trains(tmp_path):
     trainer = llama_trainer(tmp_path)
-    before = weights(trainer._distillation_step.teacher.model)
+    before = weights(trainer._own_loss.distillation.teacher.model)
     trainer.train()
-    after = weights(trainer._distillation_step.teacher.model)
+    after = weights(trainer._own_loss.distillation.teacher.model)
     assert all(torch.equal(before[name], after[name]) for name in before)
     assert any(not torch.equal(before[name], tensor) for name, tensor in weights(trainer.model).items())
 

@@ -19,7 +19,7 @@ def now(monkeypatch):
 def test_a_part_is_added_to_those_before_and_the_clock_stands_at_the_end(now):
     clock = TrainingClock()
     assert clock.seconds() == 0
-    clock.go_on_from(40.0)
+    clock.go_on_from({"train_s": 40.0})
     assert clock.seconds() == 40, "nothing was trained: a finished run was loaded"
     now.value = 150.0
     clock.on_train_begin(None, None, None)

@@ -68,9 +68,9 @@ class TestTheDefaultTeacher:
     @staticmethod
     def figures(make, student, teacher):
         trainer = make(student, half(teacher))
-        before = trainer._distillation_step.teacher.signal(TOKENS).logits
+        before = trainer._own_loss.distillation.teacher.signal(TOKENS).logits
         trainer.train()
-        after = trainer._distillation_step.teacher.signal(TOKENS).logits
+        after = trainer._own_loss.distillation.teacher.signal(TOKENS).logits
         assert torch.equal(before, after)
         with torch.no_grad():
             assert not torch.equal(student.eval()(**TOKENS).logits, after)
@@ -113,9 +113,9 @@ class TestTheDefaultTeacher:
             train_dataset=rows,
             distillation=half(),
         )
-        first = trainer._distillation_step
+        first = trainer._own_loss.distillation
         trainer.train()
-        assert trainer._distillation_step is not first and trainer._own_loss is trainer._distillation_step
+        assert trainer._own_loss.distillation is not first and trainer._own_loss.step is trainer._own_loss.distillation
         assert logged(trainer)[0] == 0 and logged(trainer)[1] > 0
 
     def test_a_hook_that_leads_back_to_the_student_is_refused(self, tmp_path):
@@ -162,7 +162,7 @@ class TestIdenticalWeightsGiveNoDivergence:
         student = tiny_llama(seed=0, attn_implementation="eager")
         job = {"distillation": half(str(tmp_path / "teacher"))}
         trainer = llama_trainer(tmp_path, job, model=student, max_steps=1, logging_steps=1, bf16=True)
-        assert trainer._distillation_step.teacher.model.config._attn_implementation == "eager"
+        assert trainer._own_loss.distillation.teacher.model.config._attn_implementation == "eager"
         trainer.train()
         assert logged(trainer) == [0]
 

@@ -66,7 +66,7 @@ def test_encoder_decoders_that_shift_their_labels_inside_are_distilled(tmp_path)
     plain = CompressionTrainer(
         model=whisper(), args=arguments(tmp_path, max_steps=1, logging_steps=1), train_dataset=sounds()
     )
-    plain.model.load_state_dict(trainer._distillation_step.teacher.model.state_dict())
+    plain.model.load_state_dict(trainer._own_loss.distillation.teacher.model.state_dict())
     plain.train()
     assert logged(trainer, "task_loss")[0] == pytest.approx(logged(plain, "loss")[0], rel=1e-5)
 

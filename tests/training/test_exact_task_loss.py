@@ -142,7 +142,7 @@ def test_heads_that_hand_the_number_of_items_on_keep_their_own_loss(tmp_path):
         model=tiny_llama(), args=arguments(tmp_path), train_dataset=text_rows(), pruning=pruning(), exact_task_loss=True
     )
     batch = {"input_ids": torch.tensor([[5, 6, 7]]), "labels": torch.tensor([[5, 6, 7]])}
-    assert trainer._own_loss.loss(trainer, trainer.model, batch, None) is None
+    assert trainer._own_loss.step.loss(trainer, trainer.model, batch, None) is None
 
 
 class WeighingForImageClassification(ViTForImageClassification):
@@ -165,7 +165,7 @@ def test_a_head_with_terms_of_its_own_keeps_them_and_the_log_says_so(tmp_path, c
             4,
             pruning=pruning(begin=0, end=1),
         )
-    assert trainer._own_loss is None and not trainer.model_accepts_loss_kwargs
+    assert trainer._own_loss.step is None and not trainer.model_accepts_loss_kwargs
     assert "WeighingForImageClassification keeps its own loss" in caplog.text
 
 

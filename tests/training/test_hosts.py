@@ -160,9 +160,9 @@ class TestSFT:
 def test_teacher_answers_in_eval_mode_without_gradient(tmp_path):
     trainer = llama_trainer(tmp_path, {"distillation": pure_distillation(tiny_llama(seed=1))})
     trainer.train()
-    signal = trainer._distillation_step.teacher.signal({"input_ids": torch.arange(3, 9).view(1, 6)})
+    signal = trainer._own_loss.distillation.teacher.signal({"input_ids": torch.arange(3, 9).view(1, 6)})
     assert not signal.logits.requires_grad
-    assert weights(trainer._distillation_step.teacher.model)
+    assert weights(trainer._own_loss.distillation.teacher.model)
 
 
 def test_a_batch_without_labels_is_refused(tmp_path):

@@ -101,9 +101,9 @@ def test_pushes_during_training_are_said_to_be_dense(tmp_path, caplog):
     trainer = llama_trainer(tmp_path, {"quantization": quantization()})
     trainer.args.push_to_hub = True
     with caplog.at_level(logging.WARNING):
-        finalize_module.say_what_pushes_hold(trainer)
+        finalize_module.before_training(trainer)
         trainer.args.hub_strategy = finalize_module.HubStrategy.END
-        finalize_module.say_what_pushes_hold(trainer)
+        finalize_module.before_training(trainer)
     (record,) = [record for record in caplog.records if "pushes during training" in record.message]
     assert "hub_strategy=every_save" in record.message
 

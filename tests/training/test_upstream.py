@@ -1,6 +1,8 @@
 """The signatures and the hook order of transformers that the mixin relies on."""
 
+import ast
 import inspect
+import textwrap
 
 import pytest
 import torch
@@ -34,6 +36,16 @@ def test_the_table_names_every_override():
         name for name, value in vars(CompressionMixin).items() if inspect.isfunction(value) and hasattr(Trainer, name)
     }
     assert overridden - {"__init__"} == set(SIGNATURES)
+
+
+def test_the_mixin_stays_small():
+    def lines(thing):
+        return len(inspect.getsource(thing).splitlines())
+
+    (loss,) = ast.parse(textwrap.dedent(inspect.getsource(CompressionMixin.compute_loss))).body
+    after_docstring = loss.body[1]
+    assert lines(CompressionMixin) <= 180
+    assert loss.end_lineno - after_docstring.lineno + 1 <= 10
 
 
 def test_attributes_the_loss_relies_on_exist(tmp_path):

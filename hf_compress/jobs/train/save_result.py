@@ -116,7 +116,7 @@ def save_result(
             with tempfile.TemporaryDirectory(dir=part.parent, prefix=f".{folder.name}.rows-") as place:
                 rows += _reference_rows(trainer, dense, Path(place), dtype, measure, untrained)
         _write(trainer, model, part, place=folder)
-        shares = measure_shares(model, trainer.pruning)
+        shares = measure_shares(model, trainer.compression.pruning)
         rows.append(measure.row(part, "ours", train_s=trainer.train_s() or None, **shares))
         report = Report(
             title=title or folder.name,
@@ -124,7 +124,7 @@ def save_result(
             greater_is_better=_direction(trainer, measure.metric, greater_is_better),
             rows=tuple(rows),
             setting=_setting(trainer, model, examples, compared=dense is not None),
-            reach=describe_reach(model, trainer.pruning),
+            reach=describe_reach(model, trainer.compression.pruning),
             loading=loading_advice(model),
         )
         write_documents(
@@ -176,19 +176,19 @@ def _reference_rows(
     if not (untrained and trainer.compression.edits_weights):
         return rows
     model = with_settings_of(trainer.model, dense())
-    if trainer.pruning is not None:
-        prune(model, trainer.pruning)
+    if trainer.compression.pruning is not None:
+        prune(model, trainer.compression.pruning)
     cast_weights(model, dtype)
-    if trainer.quantization is not None:
-        quantize(model, trainer.quantization)
+    if trainer.compression.quantization is not None:
+        quantize(model, trainer.compression.quantization)
     folder = place / "untrained"
     folder.mkdir()
     _write(trainer, model, folder)
-    return [*rows, measure.row(folder, "compressed without training", **measure_shares(model, trainer.pruning))]
+    return [*rows, measure.row(folder, "compressed without training", **measure_shares(model, trainer.compression.pruning))]
 
 
 def _write(trainer: Any, model: PreTrainedModel, folder: Path, place: Path | None = None) -> None:
-    if trainer.quantization is not None:
+    if trainer.compression.quantization is not None:
         write_compressed(model, folder, trainer.processing_class, place=place)
     else:
         write_dense(model, folder, trainer.processing_class, place=place)

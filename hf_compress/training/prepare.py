@@ -1,0 +1,34 @@
+"""A model before its training: the teacher is loaded, and the modules are made ready for pruning and quantization."""
+
+from typing import Any
+
+from torch import nn
+
+from hf_compress._modules.ignored import say_unmatched
+from hf_compress.pruning.masks import Masks
+from hf_compress.quantization.qat import prepare
+from hf_compress.training.distillation_step import DistillationStep
+
+
+def prepare_model(trainer: Any, model: nn.Module) -> DistillationStep | None:
+    """Teacher first (it copies the model as it is), then the modules.
+
+    Args:
+        trainer: with its compression.
+        model: the student that it will train.
+
+    Returns:
+        The step of a run with a teacher, else None.
+
+    Raises:
+        CompressionError: targets match nothing, or the teacher does not fit.
+    """
+    wanted = trainer.compression
+    step = None if wanted.distillation is None else DistillationStep(wanted.distillation, model, trainer)
+    if wanted.pruning is not None:
+        Masks(model, wanted.pruning)
+        say_unmatched(model, wanted.pruning.ignore, "pruning")
+    if wanted.quantization is not None:
+        prepare(model, wanted.quantization, enabled=False)
+        say_unmatched(model, wanted.quantization.ignore, "quantization")
+    return step
