@@ -15,6 +15,11 @@ def weight_matrix(module: nn.Module) -> Tensor:
     return _kind(module).matrix(module.weight)  # type: ignore[arg-type]
 
 
+def as_matrix(module: nn.Module, stored: Tensor) -> Tensor:
+    """Numbers in the shape in which the module stores its weight, as (O, I): the inverse of `as_stored`."""
+    return _kind(module).matrix(stored)
+
+
 def as_stored(module: nn.Module, matrix: Tensor) -> Tensor:
     """(O, I) -> the shape in which the module stores its weight: the inverse of `weight_matrix`, for masks."""
     return _kind(module).stored(matrix, _shape(module))

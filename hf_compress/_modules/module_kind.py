@@ -48,6 +48,10 @@ class ModuleKind(Strategy, kind="kind of module", package="hf_compress._modules.
         """The inverse of `channel_rows`."""
         return rows
 
+    def input_rows(self, module: nn.Module, inputs: Tensor) -> Tensor:
+        """(..., I): what the columns of the matrix are multiplied with; inputs as the module takes them."""
+        return inputs
+
 
 def kind_of(module: nn.Module) -> ModuleKind | None:
     """What kind of module it is; None for one without a matrix that the library knows."""

@@ -11,6 +11,7 @@ from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._modules.matching import match_modules
 from hf_compress._modules.modes import evaluation_mode
+from hf_compress._modules.module_kind import kind_of
 from hf_compress._modules.names import canonical_name
 from hf_compress.calibration.gradients import ObservedGradients, trained_parameters
 from hf_compress.calibration.inputs import ObservedInputs
@@ -153,11 +154,13 @@ def _chosen(
 def _linear_modules(model: nn.Module) -> dict[str, nn.Module]:
     """Linear and Conv1D by name, without those whose weight is an embedding's."""
     embedded = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    return {
-        canonical_name(name): module
-        for name, module in model.named_modules()
-        if (isinstance(module, nn.Linear) or type(module).__name__ == "Conv1D") and id(module.weight) not in embedded
-    }
+    found = {}
+    for name, module in model.named_modules():
+        kind = kind_of(module)
+        linear = kind is not None and kind.multiplies and not kind.has_kernel
+        if linear and id(module.weight) not in embedded:
+            found[canonical_name(name)] = module
+    return found
 
 
 def _say_unreached(statistic: str, names: Sequence[str]) -> None:

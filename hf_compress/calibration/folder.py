@@ -12,9 +12,9 @@ from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import make_folder, refuse_link, replace
+from hf_compress._modules.module_kind import is_transposed, kind_of
 from hf_compress._quiet import quiet
 from hf_compress._registry import unknown
-from hf_compress.calibration.input_rows import is_convolution
 from hf_compress.calibration.statistic import Statistic
 from hf_compress.checkpoints.source import open_source
 
@@ -110,7 +110,7 @@ def _placed(model: nn.Module, statistic: str, values: Mapping[str, Tensor]) -> d
             continue
         first = values[known[0]]
         apart = len(known) < len(owners) or any(not torch.equal(values[owner], first) for owner in known[1:])
-        if apart or (mark.dim() != 2 and not is_convolution(_module_of(model, known[0]))):
+        if apart or (mark.dim() != 2 and not _has_kernel(_module_of(model, known[0]))):
             logger.warning("%s holds layers with different inputs, %s; it gets no %s", name, ", ".join(owners), statistic)
             continue
         steps = mark - mark.floor() > 0
@@ -121,8 +121,13 @@ def _placed(model: nn.Module, statistic: str, values: Mapping[str, Tensor]) -> d
 
 def _inputs_last(model: nn.Module, name: str, weight: Tensor) -> Tensor:
     """A view of a layer's weight whose last dimension is the inputs."""
-    return weight.T if type(_module_of(model, name)).__name__ == "Conv1D" else weight
+    return weight.T if is_transposed(_module_of(model, name)) else weight
 
 
 def _module_of(model: nn.Module, parameter: str) -> nn.Module:
     return model.get_submodule(parameter.rpartition(".")[0])
+
+
+def _has_kernel(module: nn.Module) -> bool:
+    kind = kind_of(module)
+    return kind is not None and kind.has_kernel

@@ -6,7 +6,7 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules.kinds import weight_matrix
+from hf_compress._modules.matrix import weight_matrix
 from hf_compress.calibration.input_rows import check_rows, rows_of
 from hf_compress.calibration.inputs import ObservedInputs
 from hf_compress.calibration.statistics.gram import GramMatrix
