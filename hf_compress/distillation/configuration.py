@@ -7,6 +7,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._kinds import CheckedKinds, describe
 from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.distillation.losses.forward_kl import ForwardKL
+from hf_compress.distillation.signal import NEEDS, Need
 from hf_compress.distillation.teacher import Teacher
 from hf_compress.distillation.teachers.model import ModelTeacher
 
@@ -51,6 +52,13 @@ class Distillation(metaclass=CheckedKinds):
         object.__setattr__(self, "losses", tuple(terms))
         if not terms:
             raise CompressionError("distillation.losses is empty; name at least one, or leave distillation out")
+        for term in terms:
+            lacking = [need for need in term.loss.needs if need not in self.teacher.gives]
+            if lacking:
+                raise CompressionError(
+                    f"{term.loss.name} needs {lacking[0]} of the teacher, and teacher {self.teacher.name!r} gives"
+                    f" {', '.join(self.teacher.gives)}; take a teacher that is a model, or a loss on logits"
+                )
         total = sum(term.weight for term in terms)
         if self.task_weight is None and total > 1:
             raise CompressionError(
@@ -58,6 +66,11 @@ class Distillation(metaclass=CheckedKinds):
             )
         if self.task_weight is not None and self.task_weight < 0:
             raise CompressionError(f"task_weight={self.task_weight!r} must be 0 or more; 0 leaves the task loss out")
+
+    @property
+    def needs(self) -> tuple[Need, ...]:
+        """What the losses ask of both models."""
+        return tuple(need for need in NEEDS if any(need in term.loss.needs for term in self.losses))
 
     @property
     def effective_task_weight(self) -> float:

@@ -1,14 +1,19 @@
 """Task loss and distillation losses as one chunked sum."""
 
-from typing import NamedTuple
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress.distillation.chunked import chunked_sum
 from hf_compress.distillation.configuration import Distillation
-from hf_compress.distillation.signal import Kind, Signal
+from hf_compress.distillation.features import Positions, feature_sum
+from hf_compress.distillation.loss import FeatureLoss, RowLoss
+from hf_compress.distillation.signal import Kind, Rows, Signal
 from hf_compress.tasks.task_loss import task_loss_sum, task_rows
 
 AGREEMENT_STRIDE = 8
@@ -69,51 +74,90 @@ _MEANING: dict[Kind, str] = {
 
 def distillation_objective(
     distillation: Distillation,
-    logits: Tensor,
+    student: Signal,
     labels: Tensor,
-    signal: Signal,
+    teacher: Signal,
     kind: Kind,
     shift_labels: Tensor | None = None,
     token_metrics: bool = False,
+    projections: Mapping[int, nn.Module] = MappingProxyType({}),
+    inputs: Mapping[str, Any] = MappingProxyType({}),
 ) -> Sums:
     """The weighted sum of all terms over the valid positions of one micro-batch.
 
     Args:
         distillation: weights and losses.
-        logits: the student's, (B, T, V) or (B, V), attached to the graph.
+        student: its logits, (B, T, V) or (B, V), and what else the losses need, attached to the graph.
         labels: as the task has them.
-        signal: the teacher's answer, shaped like `logits` (with `signal.common` classes, where that is set).
+        teacher: its answer, logits shaped like the student's (with `teacher.common` classes, where that is set).
         kind: the task's loss.
         shift_labels: labels that are already shifted, where the collator made them.
         token_metrics: the student's entropy and accuracy as well.
+        projections: the trained parts of losses, by their place in `distillation.losses`.
+        inputs: the batch, for its attention mask.
 
     Raises:
-        CompressionError: the teacher's logits are shaped differently, or a loss is not defined for `kind`.
+        CompressionError: the teacher's answer is shaped differently, or a loss is not defined for `kind`.
     """
-    classes = logits.shape[-1] if signal.common is None else signal.common
-    if signal.logits.shape != (*logits.shape[:-1], classes):
-        raise CompressionError(
-            f"the teacher's logits have shape {tuple(signal.logits.shape)} and the student's {tuple(logits.shape)}; both"
-            " must see the same positions and classes"
-        )
+    assert student.logits is not None  # the task loss is computed from them
+    logits, common = student.logits, teacher.common
     rows = task_rows(logits, labels, kind, shift_labels)
-    flat = Signal(logits=signal.logits, kind=kind).flat()
+    flat = _flat(logits, teacher)
     weight = sum(term.weight for term in distillation.losses)
     task_weight = distillation.effective_task_weight
+    by_rows = [(term.weight, term.loss) for term in distillation.losses if isinstance(term.loss, RowLoss)]
 
     def chunk_loss(student: Tensor, index: Tensor) -> tuple[Tensor, ...]:
-        keep = rows.keep[index]
-        teacher = flat.rows(index)
-        shared = student if signal.common is None else student[:, :classes]  # a slice costs a copy in the backward pass
-        terms = [term.weight * term.loss(shared, teacher, keep) for term in distillation.losses]
-        distilled = sum(terms[1:], start=terms[0])
         chosen = rows.labels[index]
         task = task_loss_sum(student, chosen, kind)
+        distilled = agreed = compared = student.new_zeros(())
+        if flat is not None:
+            keep = rows.keep[index]
+            target = Rows(logits=flat[index].float(), kind=kind)
+            shared = student if common is None else student[:, :common]  # a slice costs a copy in the backward pass
+            terms = [factor * loss(shared, target, keep) for factor, loss in by_rows]
+            distilled = sum(terms[1:], start=terms[0]) if terms else distilled
+            agreed, compared = _agreement(shared, target)
         more = _token_metrics(student, chosen) if token_metrics else ()
         items = student.new_full((), chosen.numel())
-        return task_weight * task + distilled, task, distilled / weight, *_agreement(shared, teacher), items, *more
+        return task_weight * task + distilled, task, distilled / weight, agreed, compared, items, *more
 
-    return Sums(*chunked_sum(rows.logits, rows.keep, chunk_loss))
+    sums = Sums(*chunked_sum(rows.logits, rows.keep, chunk_loss))
+    inside = _inside(distillation, student, teacher, projections, Positions(inputs, logits.shape[0], rows))
+    if inside is None:
+        return sums
+    return sums._replace(total=sums.total + inside, distilled=sums.distilled + inside.detach() / weight)
+
+
+def _flat(logits: Tensor, teacher: Signal) -> Tensor | None:
+    """The teacher's logits (N, V), where losses need them."""
+    if teacher.logits is None:
+        return None
+    classes = logits.shape[-1] if teacher.common is None else teacher.common
+    if teacher.logits.shape != (*logits.shape[:-1], classes):
+        raise CompressionError(
+            f"the teacher's logits have shape {tuple(teacher.logits.shape)} and the student's {tuple(logits.shape)}; both"
+            " must see the same positions and classes"
+        )
+    return teacher.logits.reshape(-1, classes)
+
+
+def _inside(
+    distillation: Distillation,
+    student: Signal,
+    teacher: Signal,
+    projections: Mapping[int, nn.Module],
+    positions: Positions,
+) -> Tensor | None:
+    """The weighted sum of the losses on what happens inside the models; None without one."""
+    if student.logits is not None and teacher.common is not None:
+        student = replace(student, logits=student.logits[..., : teacher.common])
+    terms = [
+        term.weight * feature_sum(term.loss, projections.get(place), student, teacher, positions)
+        for place, term in enumerate(distillation.losses)
+        if isinstance(term.loss, FeatureLoss)
+    ]
+    return sum(terms[1:], start=terms[0]) if terms else None
 
 
 def task_objective(logits: Tensor, labels: Tensor, kind: Kind, shift_labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -129,16 +173,16 @@ def task_objective(logits: Tensor, labels: Tensor, kind: Kind, shift_labels: Ten
 
 
 @torch.no_grad()
-def _agreement(student: Tensor, signal: Signal) -> tuple[Tensor, Tensor]:
+def _agreement(student: Tensor, teacher: Rows) -> tuple[Tensor, Tensor]:
     """(rows or labels on which both decide alike, how many were looked at)."""
-    if signal.kind == "regression":
+    if teacher.kind == "regression":
         return student.new_zeros(()), student.new_zeros(())
-    if signal.kind == "multi_label":
-        alike = (student > 0) == (signal.logits > 0)
+    if teacher.kind == "multi_label":
+        alike = (student > 0) == (teacher.logits > 0)
     else:
         stride = AGREEMENT_STRIDE if student.numel() > LARGE_CHUNK else 1
-        student, teacher = student[::stride], signal.logits[::stride]
-        best = teacher.max(-1, keepdim=True).indices
+        student = student[::stride]
+        best = teacher.logits[::stride].max(-1, keepdim=True).indices
         alike = student.gather(-1, best).squeeze(-1) >= student.amax(-1)
     return alike.sum(dtype=torch.float32), student.new_full((), alike.numel())
 

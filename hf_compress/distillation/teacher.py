@@ -1,13 +1,13 @@
 """The contract of a teacher."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import nn
 
 from hf_compress._registry import Strategy
-from hf_compress.distillation.signal import Signal
+from hf_compress.distillation.signal import Need, Signal
 from hf_compress.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -15,7 +15,13 @@ if TYPE_CHECKING:
 
 
 class Teacher(Strategy, kind="teacher", package="hf_compress.distillation.teachers"):
-    """Where the signal comes from. The configuration is a value; `load` makes the thing that answers."""
+    """Where the signal comes from. The configuration is a value; `load` makes the thing that answers.
+
+    Attributes:
+        gives: what it can answer with; losses that need more are refused.
+    """
+
+    gives: ClassVar[tuple[Need, ...]] = ("logits",)
 
     def sources(self) -> dict[str, str]:
         """Which checkpoints it opens; a recipe's check tries each, also where the rest of the recipe is wrong.
@@ -38,13 +44,27 @@ class Teacher(Strategy, kind="teacher", package="hf_compress.distillation.teache
             CompressionError: a source is not there, or cannot teach this student.
         """
 
-    def load(self, student: nn.Module, device: torch.device, tokenizer: Any = None) -> "LoadedTeacher":
+    def config(self, student: "PretrainedConfig") -> "PretrainedConfig | None":
+        """That of the model whose hidden states and attention maps it gives; None where it gives none.
+
+        Args:
+            student: the student's.
+
+        Raises:
+            CompressionError: it cannot be read.
+        """
+        return None
+
+    def load(
+        self, student: nn.Module, device: torch.device, tokenizer: Any = None, needs: tuple[Need, ...] = ("logits",)
+    ) -> "LoadedTeacher":
         """Ready to answer, frozen, on `device`; refused where it cannot teach `student`.
 
         Args:
             student: the model before any compression; a teacher may copy it, never change it.
             device: where batches will be.
             tokenizer: the student's, where it is known; the teacher's must give the same ids.
+            needs: what its signals hold, each of `gives`.
 
         Raises:
             CompressionError: the vocabularies or label sets differ.

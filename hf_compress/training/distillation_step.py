@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress.distillation.answers import Answers, logits_of
+from hf_compress.distillation.answers import Answers
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.distillation.correspondence import tokenizer_of
 from hf_compress.distillation.objective import Sums, check_kind, distillation_objective
+from hf_compress.distillation.projections import Projections
+from hf_compress.tasks.heads import base_model
 from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.student_pass import accumulation_steps, loss_scale, router_loss, take_labels
 from hf_compress.training.token_metrics import TokenMetrics
@@ -19,7 +21,7 @@ from hf_compress.training.token_metrics import TokenMetrics
 class DistillationStep:
     """The loss of a Trainer whose student has a teacher.
 
-    Owns what distillation adds to a Trainer: the loaded teacher and the sums that are logged.
+    Owns what distillation adds to a Trainer: the loaded teacher, the losses' projections and the sums that are logged.
 
     Args:
         distillation: teacher, losses and weights.
@@ -27,16 +29,19 @@ class DistillationStep:
         trainer: whose model it is.
 
     Raises:
-        CompressionError: the student's head has no known loss, a loss is not defined for it, or the teacher does not fit.
+        CompressionError: the student's head has no known loss, a loss is not defined for it or does not fit the models, or
+            the teacher does not fit.
     """
 
     def __init__(self, distillation: Distillation, student: nn.Module, trainer: Any) -> None:
         check_kind(distillation, task_kind(student), type(student).__name__)
         self.distillation = distillation
+        self._student = Answers(student, ("logits", *(need for need in distillation.needs if need != "logits")))
+        self.projections = Projections(distillation, base_model(student).config, trainer.args.seed)
+        self.projections.modules.to(trainer.args.device)
         tokenizer = tokenizer_of(getattr(trainer, "processing_class", None))
-        self.teacher = distillation.teacher.load(student, trainer.args.device, tokenizer)
+        self.teacher = distillation.teacher.load(student, trainer.args.device, tokenizer, distillation.needs)
         self.token_metrics = TokenMetrics.of(trainer)
-        self._student = Answers(student)
         self._sums: dict[str, Tensor] = {}
         self._first_step = 0
 
@@ -95,12 +100,14 @@ class DistillationStep:
                 outputs = model(**self.token_metrics.ask_routers(inputs))
         sums = distillation_objective(
             self.distillation,
-            logits_of(outputs, f"the student ({type(student).__name__})"),
+            self._student.signal(outputs),
             labels,
             signal,
             kind,
             shift_labels,
-            token_metrics=self.token_metrics.wanted,
+            self.token_metrics.wanted,
+            self.projections,
+            inputs,
         )
         return sums, inputs, outputs
 

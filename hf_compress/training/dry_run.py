@@ -6,6 +6,7 @@ from typing import Any
 from torch import Tensor
 
 from hf_compress._errors import CompressionError, reason_of
+from hf_compress._modules.modes import evaluation_mode
 from hf_compress.distillation.independence import check_independence
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.exact_task_loss import ExactTaskLoss, same_loss
@@ -23,7 +24,7 @@ def rehearse_distillation(trainer: Any, step: DistillationStep) -> None:
     Raises:
         CompressionError: the batch, the student or the teacher does not fit, or the data has no label to learn from.
     """
-    with undisturbed(trainer.model):
+    with undisturbed(trainer.model), evaluation_mode(step.projections.modules):
         batch = first_batch(trainer)
         if batch is None:
             return

@@ -23,6 +23,7 @@ from hf_compress.training.finalize import after_saving, before_training, finaliz
 from hf_compress.training.own_loss import OwnLoss
 from hf_compress.training.prepare import prepare_model
 from hf_compress.training.progress import Progress
+from hf_compress.training.projected import TrainsProjections
 from hf_compress.training.restore import restore_weights
 from hf_compress.training.sidecar import check_sidecar, read_sidecar, write_sidecar
 
@@ -32,7 +33,7 @@ _Host: Any = object
 """The mixin stands before a Trainer class: `class MyTrainer(CompressionMixin, SFTTrainer)`."""
 
 
-class CompressionMixin(_Host):
+class CompressionMixin(TrainsProjections):
     """Adds pruning, quantization-aware training and distillation to the Trainer class it is mixed into.
 
     Args:

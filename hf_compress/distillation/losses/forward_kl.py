@@ -9,12 +9,12 @@ from torch.nn import functional
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
-from hf_compress.distillation.loss import DistillationLoss
-from hf_compress.distillation.signal import Kind, Signal
+from hf_compress.distillation.loss import RowLoss
+from hf_compress.distillation.signal import Kind, Rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class ForwardKL(DistillationLoss, name="forward_kl"):
+class ForwardKL(RowLoss, name="forward_kl"):
     """T^2 * sum_rows KL(softmax(teacher / T) || softmax(student / T)).
 
     The square keeps gradients the same size at any temperature. Independent labels have a distribution each, so for
@@ -41,22 +41,22 @@ class ForwardKL(DistillationLoss, name="forward_kl"):
         if not self.temperature > 0:
             raise CompressionError(f"temperature={self.temperature!r} must be above 0; 1 leaves the distributions alone")
 
-    def __call__(self, student: Tensor, signal: Signal, keep: Tensor) -> Tensor:
-        """Student (N, V), signal (N, V), keep (N,) -> scalar sum in nats.
+    def __call__(self, student: Tensor, teacher: Rows, keep: Tensor) -> Tensor:
+        """Student (N, V), teacher (N, V), keep (N,) -> scalar sum in nats.
 
         Raises:
             CompressionError: the vocabularies differ.
         """
-        if student.shape[-1] != signal.logits.shape[-1]:
+        if student.shape[-1] != teacher.logits.shape[-1]:
             raise CompressionError(
-                f"the student has {student.shape[-1]} classes and the teacher {signal.logits.shape[-1]}; forward_kl needs"
+                f"the student has {student.shape[-1]} classes and the teacher {teacher.logits.shape[-1]}; {self.name} needs"
                 " the same vocabulary or label set on both sides"
             )
-        student, teacher = student / self.temperature, signal.logits / self.temperature
-        if signal.kind == "multi_label":
-            divergence = _bernoulli(teacher, student).sum(-1)
+        student, target = student / self.temperature, teacher.logits / self.temperature
+        if teacher.kind == "multi_label":
+            divergence = _bernoulli(target, student).sum(-1)
         else:
-            log_student, log_teacher = torch.log_softmax(student, dim=-1), torch.log_softmax(teacher, dim=-1)
+            log_student, log_teacher = torch.log_softmax(student, dim=-1), torch.log_softmax(target, dim=-1)
             divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(-1)
         return self.temperature**2 * divergence.masked_fill(~keep, 0.0).sum()
 

@@ -7,12 +7,12 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
-from hf_compress.distillation.loss import DistillationLoss
-from hf_compress.distillation.signal import Kind, Signal
+from hf_compress.distillation.loss import RowLoss
+from hf_compress.distillation.signal import Kind, Rows
 
 
 @dataclass(frozen=True, kw_only=True)
-class MSE(DistillationLoss, name="mse"):
+class MSE(RowLoss, name="mse"):
     """sum_rows mean_classes (student - teacher)^2; for numbers and independent labels the sum over every entry.
 
     The one loss for models that predict numbers. In squared units of the logits, so choose its weight by the logged size.
@@ -29,16 +29,16 @@ class MSE(DistillationLoss, name="mse"):
         equation="1",
     )
 
-    def __call__(self, student: Tensor, signal: Signal, keep: Tensor) -> Tensor:
-        """Student (N, V), signal (N, V), keep (N,) -> scalar sum in squared units of the logits.
+    def __call__(self, student: Tensor, teacher: Rows, keep: Tensor) -> Tensor:
+        """Student (N, V), teacher (N, V), keep (N,) -> scalar sum in squared units of the logits.
 
         Raises:
             CompressionError: the numbers of classes differ.
         """
-        if student.shape[-1] != signal.logits.shape[-1]:
+        if student.shape[-1] != teacher.logits.shape[-1]:
             raise CompressionError(
-                f"the student has {student.shape[-1]} classes and the teacher {signal.logits.shape[-1]}; mse needs the same"
-                " vocabulary or label set on both sides"
+                f"the student has {student.shape[-1]} classes and the teacher {teacher.logits.shape[-1]}; {self.name} needs"
+                " the same vocabulary or label set on both sides"
             )
-        squares = (student - signal.logits).square().masked_fill(~keep.unsqueeze(-1), 0.0).sum()
-        return squares if signal.kind in ("multi_label", "regression") else squares / student.shape[-1]
+        squares = (student - teacher.logits).square().masked_fill(~keep.unsqueeze(-1), 0.0).sum()
+        return squares if teacher.kind in ("multi_label", "regression") else squares / student.shape[-1]

@@ -3,8 +3,8 @@
 import contextlib
 import inspect
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 import transformers
@@ -13,10 +13,10 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._registry import Reference
-from hf_compress.distillation.answers import Answers, logits_of
+from hf_compress.distillation.answers import Answers
 from hf_compress.distillation.correspondence import Correspondence, correspondence, tokenizer_at
 from hf_compress.distillation.frozen_copy import frozen_copy
-from hf_compress.distillation.signal import Signal
+from hf_compress.distillation.signal import NEEDS, Need, Signal
 from hf_compress.distillation.teacher import LoadedTeacher, Teacher
 from hf_compress.inputs.models import from_pretrained, new_weights
 from hf_compress.tasks.heads import base_model, predicts_tokens
@@ -41,7 +41,7 @@ _AUTO_CLASSES = (
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTeacher(Teacher, name="model"):
-    """A model that answers with its logits.
+    """A model that answers with its logits, and with its hidden states and attention maps where a loss compares them.
 
     Attributes:
         model: a folder, a Hub id, a loaded model, or None: a frozen copy of the student as it is before compression.
@@ -53,7 +53,8 @@ class ModelTeacher(Teacher, name="model"):
     model: str | PreTrainedModel | None = None
     dtype: str = "auto"
 
-    reference = Reference(
+    gives: ClassVar[tuple[Need, ...]] = NEEDS
+    reference: ClassVar[Reference | None] = Reference(
         authors="Hinton, Vinyals, Dean",
         title="Distilling the Knowledge in a Neural Network",
         year=2015,
@@ -99,7 +100,18 @@ class ModelTeacher(Teacher, name="model"):
                 f" {task.name}; name a teacher that was"
             )
 
-    def load(self, student: nn.Module, device: torch.device, tokenizer: Any = None) -> "LoadedModelTeacher":
+    def config(self, student: "PretrainedConfig") -> "PretrainedConfig":
+        """The model's own; of a copy the student's."""
+        if self.model is None:
+            return student
+        config: PretrainedConfig = (
+            from_pretrained(AutoConfig, self.model, "model") if isinstance(self.model, str) else self.model.config
+        )
+        return config
+
+    def load(
+        self, student: nn.Module, device: torch.device, tokenizer: Any = None, needs: tuple[Need, ...] = ("logits",)
+    ) -> "LoadedModelTeacher":
         """Load or copy, check, freeze, put into eval mode and move to `device`."""
         base = base_model(student)
         if self.model is None:
@@ -121,7 +133,7 @@ class ModelTeacher(Teacher, name="model"):
                 tokenizers=(tokenizer, self._tokenizer() if tokenizer is not None else None),
             )
         model.requires_grad_(False)
-        loaded = LoadedModelTeacher(model.eval().to(device), meaning, same_class=type(base_model(model)) is type(base))
+        loaded = LoadedModelTeacher(model.eval().to(device), meaning, type(base_model(model)) is type(base), needs)
         loaded.copied = loaded.model if self.model is None else None
         return loaded
 
@@ -188,12 +200,19 @@ class LoadedModelTeacher(LoadedTeacher):
         model: answers with logits.
         meaning: how its classes are brought to the student's.
         same_class: the student is of the same class, so that it takes every input the student takes.
+        needs: what its signals hold.
     """
 
-    def __init__(self, model: nn.Module, meaning: Correspondence | None = None, same_class: bool = False) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        meaning: Correspondence | None = None,
+        same_class: bool = False,
+        needs: tuple[Need, ...] = ("logits",),
+    ) -> None:
         self.model = model
         self._meaning = meaning or Correspondence()
-        self._answers = Answers(model)
+        self._answers = Answers(model, needs, "the teacher")
         parameters = inspect.signature(base_model(model).forward).parameters
         open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
         self._accepts = {*parameters, *(_PACKING if open_ended else ())}
@@ -206,9 +225,10 @@ class LoadedModelTeacher(LoadedTeacher):
             self.model.eval()
         known = {key: value for key, value in inputs.items() if self._accepts_all or key in self._accepts}
         with self._answers.settings():
-            logits = logits_of(self.model(**known), f"the teacher ({type(self.model).__name__})")
-        if self._meaning.columns is not None:
+            signal = self._answers.signal(self.model(**known))
+        logits = signal.logits
+        if logits is not None and self._meaning.columns is not None:
             logits = logits[..., list(self._meaning.columns)]
-        if self._meaning.common is not None:
+        if logits is not None and self._meaning.common is not None:
             logits = logits[..., : self._meaning.common]
-        return Signal(logits=logits, common=self._meaning.common)
+        return replace(signal, logits=logits, common=self._meaning.common)

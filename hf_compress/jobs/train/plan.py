@@ -12,6 +12,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules.ignored import say_unmatched
 from hf_compress._problems import Problem, RecipeError, problems_of
 from hf_compress.distillation.objective import check_kind as check_loss_kind
+from hf_compress.distillation.projections import check_projections
 from hf_compress.inputs.images import describe_images
 from hf_compress.inputs.labels import order_labels
 from hf_compress.inputs.models import (
@@ -220,6 +221,8 @@ class Plan:
             tokenizer = self.processor if self.task.input == "text" else None
             with self._collecting("distillation.teacher"):
                 recipe.distillation.teacher.check(self.config, tokenizer, self.task, "distillation.teacher")
+                with self._collecting("distillation.losses"):
+                    check_projections(recipe.distillation, self.config)
         if isinstance(recipe.model, str):
             with self._collecting():
                 self._check_trained(recipe.model)
