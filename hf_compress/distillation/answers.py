@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress.distillation.signal import NO_LAYERS, Layers, Need, Signal
 from hf_compress.tasks.heads import base_model
 
@@ -28,7 +28,8 @@ class Answers:
         who: how a refusal calls the model.
 
     Raises:
-        CompressionError: the model has two stacks of layers, and more than logits is asked for.
+        CompressionError: more than logits is asked for, and the model has two stacks of layers, or an attention that builds
+            no maps.
     """
 
     def __init__(self, model: nn.Module, needs: tuple[Need, ...] = ("logits",), who: str = "the student") -> None:
@@ -43,6 +44,13 @@ class Answers:
             _attend_eagerly(base_model(model), self._who)
         configs = (getattr(module, "config", None) for module in model.modules())
         self._configs = {id(config): config for config in configs if hasattr(config, "to_dict")}.values()
+        try:
+            with self.settings():
+                pass
+        except ValueError as error:
+            raise CompressionError(
+                f"{self._who} cannot return {' and '.join(inside)} ({reason_of(error)}); take losses on logits"
+            ) from error
 
     @contextlib.contextmanager
     def settings(self) -> Iterator[None]:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.training.ragged import TASKS
+from tests.training.ragged import STATES, TASKS
 from tests.training.runs import assert_equal_bits
 from tests.training.test_gradient_invariance import gradients
 
@@ -44,8 +44,8 @@ def torchrun(*arguments):
 
 
 def test_gradient_and_logged_losses_over_two_processes_equal_those_of_one(tmp_path):
-    torchrun("tests/distributed/worker.py", ",".join(TASKS), str(tmp_path))
-    for task in TASKS:
+    torchrun("tests/distributed/worker.py", ",".join([*TASKS, STATES]), str(tmp_path))
+    for task in [*TASKS, STATES]:
         logs = [json.loads((tmp_path / f"{task}.json").read_text())]
         reference = gradients(task, 8, 1, tmp_path / task, logs)
         for key in ("loss", "task_loss", "distillation_loss", "teacher_agreement"):

@@ -11,10 +11,10 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
-from hf_compress import CompressionTrainer, Distillation, ForwardKL, ModelTeacher, _distributed
+from hf_compress import CompressionTrainer, Distillation, ModelTeacher, _distributed
 from hf_compress._errors import Terminated
 from hf_compress.training.preemption import Preemption
-from tests.training.ragged import collator, examples, student_and_teacher
+from tests.training.ragged import collator, examples, losses, named_gradients, student_and_teacher
 from tests.training.runs import llama_trainer, weights
 
 
@@ -24,11 +24,12 @@ class SaveGradients(TrainerCallback):
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
         if state.is_world_process_zero:
-            torch.save({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}, self.file)
+            torch.save(named_gradients(model, self.trainer), self.file)
 
 
 def gradients(task, folder):
     student, teacher = student_and_teacher(task)
+    catcher = SaveGradients(folder / f"{task}.pt")
     trainer = CompressionTrainer(
         model=student.double(),
         args=TrainingArguments(
@@ -47,11 +48,10 @@ def gradients(task, folder):
         ),
         train_dataset=Dataset.from_list(examples(task)),
         data_collator=collator(task, student),
-        callbacks=[SaveGradients(folder / f"{task}.pt")],
-        distillation=Distillation(
-            teacher=ModelTeacher(model=teacher.double()), losses=[(0.6, ForwardKL(temperature=2.0))], task_weight=0.8
-        ),
+        callbacks=[catcher],
+        distillation=Distillation(teacher=ModelTeacher(model=teacher.double()), losses=losses(task), task_weight=0.8),
     )
+    catcher.trainer = trainer
     assert trainer.accelerator.num_processes == 2
     trainer.train()
     if trainer.is_world_process_zero():

@@ -3,15 +3,21 @@
 import torch
 from transformers import default_data_collator
 
+from hf_compress import ForwardKL
+from tests.distillation.inside import States
 from tests.tiny import tiny_bert, tiny_llama, tiny_t5, tiny_vit
 
 TASKS = ("causal_lm", "sequence_classification", "image_classification", "seq2seq")
+STATES = "causal_lm on hidden states"
+"""The first task with a teacher of another width, whose hidden states are compared through a trained part."""
 SPLITS = ((8, 1), (4, 2), (2, 4), (1, 8))
 
 
 def student_and_teacher(task):
     if task == "causal_lm":
         pair = tiny_llama(seed=0), tiny_llama(seed=1)
+    elif task == STATES:
+        pair = tiny_llama(seed=0), tiny_llama(seed=1, hidden_size=48)
     elif task == "sequence_classification":
         pair = tiny_bert(seed=0, num_labels=3), tiny_bert(seed=1, num_labels=3)
     elif task == "image_classification":
@@ -27,6 +33,27 @@ def student_and_teacher(task):
     return pair
 
 
+def losses(task):
+    inside = [(0.3, _FullPrecision())] if task == STATES else []
+    return [(0.6, ForwardKL(temperature=2.0)), *inside]
+
+
+class _FullPrecision(States):
+    """Its part in fp64, like the weights in these tests."""
+
+    name = "states_fp64"
+
+    def build(self, student, teacher):
+        return super().build(student, teacher).double()
+
+
+def named_gradients(model, trainer):
+    """Those of the model and of the losses' trained parts."""
+    parts = trainer.projections.modules if trainer is not None and trainer.projections else torch.nn.Module()
+    named = dict(torch.nn.ModuleDict({"model": model, "parts": parts}).named_parameters())
+    return {name: p.grad.clone() for name, p in named.items() if p.grad is not None}
+
+
 def examples(task):
     generator = torch.Generator().manual_seed(3)
 
@@ -34,7 +61,7 @@ def examples(task):
         return torch.randint(3, 60, (length,), generator=generator).tolist()
 
     lengths = [3, 9, 5, 12, 2, 7, 4, 10]
-    if task == "causal_lm":
+    if task in ("causal_lm", STATES):
         rows = []
         for number, length in enumerate(lengths):
             tokens = ids(length)

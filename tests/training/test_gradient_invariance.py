@@ -5,18 +5,18 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
-from hf_compress import CompressionTrainer, Distillation, ForwardKL, ModelTeacher
-from tests.training.ragged import SPLITS, TASKS, collator, examples, student_and_teacher
+from hf_compress import CompressionTrainer, Distillation, ModelTeacher
+from tests.training.ragged import SPLITS, STATES, TASKS, collator, examples, losses, named_gradients, student_and_teacher
 
 
 class CatchGradients(TrainerCallback):
     """Copies the gradients as the optimizer would see them."""
 
     def __init__(self):
-        self.gradients = None
+        self.gradients = self.trainer = None
 
     def on_pre_optimizer_step(self, args, state, control, model=None, **kwargs):
-        self.gradients = {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+        self.gradients = named_gradients(model, self.trainer)
 
 
 def gradients(task, batch_size, accumulation, folder, logs=None):
@@ -44,17 +44,16 @@ def gradients(task, batch_size, accumulation, folder, logs=None):
         train_dataset=Dataset.from_list(examples(task)),
         data_collator=collator(task, student),
         callbacks=[catcher],
-        distillation=Distillation(
-            teacher=ModelTeacher(model=teacher), losses=[(0.6, ForwardKL(temperature=2.0))], task_weight=0.8
-        ),
+        distillation=Distillation(teacher=ModelTeacher(model=teacher), losses=losses(task), task_weight=0.8),
     )
+    catcher.trainer = trainer
     trainer.train()
     if logs is not None:
         logs.append(trainer.state.log_history[0])
     return catcher.gradients
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", [*TASKS, STATES])
 def test_gradient_is_the_same_however_eight_ragged_examples_are_split(task, tmp_path):
     reference = gradients(task, 8, 1, tmp_path)
     assert sum(float(g.abs().sum()) for g in reference.values()) > 0
@@ -92,4 +91,4 @@ def test_gradient_equals_an_independent_dense_computation(task, tmp_path):
     for name, parameter in student.named_parameters():
         if parameter.grad is None:
             continue
-        torch.testing.assert_close(measured[name], parameter.grad, rtol=1e-4, atol=1e-7)
+        torch.testing.assert_close(measured[f"model.{name}"], parameter.grad, rtol=1e-4, atol=1e-7)
