@@ -29,9 +29,6 @@ from hf_compress.training.sidecar import check_sidecar, read_sidecar, write_side
 
 logger = logging.getLogger(__name__)
 
-_Host: Any = object
-"""The mixin stands before a Trainer class: `class MyTrainer(CompressionMixin, SFTTrainer)`."""
-
 
 class CompressionMixin(TrainsProjections):
     """Adds pruning, quantization-aware training and distillation to the Trainer class it is mixed into.

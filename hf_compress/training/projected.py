@@ -10,22 +10,23 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_compress._errors import CompressionError
 from hf_compress.distillation.projections import Projections
-from hf_compress.training.own_loss import OwnLoss
+from hf_compress.training.distillation_step import DistillationStep
 
 logger = logging.getLogger(__name__)
 
 _Host: Any = object
+"""The mixin stands before a Trainer class: `class MyTrainer(CompressionMixin, SFTTrainer)`."""
 
 
 class TrainsProjections(_Host):
     """The part of the mixin for `projections`; without any everything is the host's."""
 
-    _own_loss: OwnLoss | None = None
+    _own_loss: Any = None
 
     @property
     def projections(self) -> Projections | None:
         """The trained parts of the distillation's losses, in no model and in no result; None without a teacher."""
-        step = None if self._own_loss is None else self._own_loss.distillation
+        step: DistillationStep | None = getattr(self._own_loss, "distillation", None)
         return None if step is None else step.projections
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> torch.optim.Optimizer:
