@@ -1,11 +1,36 @@
 """Folders of the user's machine, and what files that are there to be published call them."""
 
+import contextlib
 import re
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
+from hf_compress._errors import CompressionError
+
 _OF_THIS_MACHINE = re.compile(r"(~[\w.-]*)?[/\\]|[A-Za-z]:[\\/]|(.*[/\\])?\.\.([/\\]|$)")
+
+
+def expand(path: str, key: str) -> Path:
+    """A path with `~` resolved, as TrainingArguments resolves it for checkpoints.
+
+    Args:
+        path: as the recipe says it.
+        key: what a refusal names.
+
+    Raises:
+        CompressionError: it starts with the home of a user who does not exist, or no path can look like that.
+    """
+    try:
+        expanded = Path(path).expanduser()
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            expanded.stat()  # exists() would hide a null byte
+    except RuntimeError as error:
+        raise CompressionError(f"{key}: {path} starts with the home of a user who does not exist; write it out") from error
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise CompressionError(f"{key}: {path[:80]!r} cannot be looked up: {reason}") from error
+    return expanded
 
 
 def local_folder(path: str) -> Path | None:
@@ -15,14 +40,6 @@ def local_folder(path: str) -> Path | None:
         return folder if folder.is_dir() else None
     except (OSError, ValueError, RuntimeError):  # too long, a null byte, the home of nobody
         return None
-
-
-def is_local_file(path: str) -> bool:
-    """Whether a path means a file."""
-    try:
-        return Path(path).expanduser().is_file()
-    except (OSError, ValueError, RuntimeError):
-        return False
 
 
 def absolute(folder: Path) -> Path:

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress._paths import is_local_file, local_folder
-from hf_compress.checkpoints.companion_names import OTHERS, TOKENIZER, download_patterns, named_files, names_code
+from hf_compress._paths import local_folder
+from hf_compress.checkpoints.companion_names import OTHERS, TOKENIZER, named_files, names_code
 from hf_compress.checkpoints.source import read_settings
 from hf_compress.checkpoints.special_floats import encode_floats
 
@@ -132,27 +132,3 @@ def write_config(config: dict[str, Any], changes: dict[str, Any], dtype: str | N
         merged["dtype"] = dtype
     (out / "config.json").write_text(json.dumps(encode_floats(merged), indent=2) + "\n")
     return merged
-
-
-def resolve_folder(model: str, label: str) -> Path:
-    """A local folder as it is; a Hub id as a snapshot of its weights, configs and tokenizer files.
-
-    Raises:
-        CompressionError: there is neither.
-    """
-    folder = local_folder(model)
-    if folder is not None:
-        return folder
-    if is_local_file(model):
-        raise CompressionError(f"{label}: {model} is a file; name the folder that holds it")
-    if model.startswith((".", "/", "~")) or model.count("/") > 1:
-        raise CompressionError(
-            f"{label}: there is no folder {model[:200]!r}; name a folder written by save_pretrained, or a Hub id"
-        )
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(model, allow_patterns=download_patterns()))
-    except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
-        reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise CompressionError(f"{label}: {model!r} is no local folder, and the Hub could not give it: {reason}") from error

@@ -31,7 +31,7 @@ def known(source: Source) -> bool:
     return source.config.get("model_type") in CONFIG_MAPPING
 
 
-def load_config(source: Source) -> "PreTrainedConfig":
+def config_of(source: Source) -> "PreTrainedConfig":
     """The source's config as transformers' object.
 
     Raises:
@@ -65,7 +65,7 @@ def vocabulary_size(source: Source) -> int | None:
     if not known(source):
         size = source.config.get("vocab_size", (source.config.get("text_config") or {}).get("vocab_size"))
         return size if type(size) is int else None
-    config = load_config(source)
+    config = config_of(source)
     return config.get_text_config().vocab_size if vocabulary_path(config) is not None else None
 
 
@@ -78,7 +78,7 @@ def sized_tensors(source: Source, setting: Setting) -> dict[str, int]:
         CompressionError: the architecture is unknown, config.json names no class and there are tensors of a head,
             or a tensor follows the setting in two dimensions.
     """
-    config = load_config(source)
+    config = config_of(source)
     if setting == "vocab_size" and vocabulary_path(config) is None:
         return {}
     larger = copy.deepcopy(config)

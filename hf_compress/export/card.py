@@ -4,6 +4,7 @@ from typing import Any
 
 from hf_compress._runtimes import RUNTIMES
 from hf_compress._yaml import write_yaml
+from hf_compress.checkpoints.location import is_hub_id
 
 _PIPELINES = {
     "causal_lm": "text-generation",
@@ -43,7 +44,7 @@ def render_card(manifest: dict[str, Any], table: str) -> str:
     methods = manifest["methods"]
     relation = "quantized" if any(method["kind"] == "scheme" for method in methods) else "finetune"
     base = manifest["base_model"]
-    hub = None if base is None or base.startswith((".", "/", "~")) else base  # the Hub refuses cards that name a folder
+    hub = base if base is not None and is_hub_id(base) else None  # the Hub refuses cards that name a folder
     front = ModelCardData(
         library_name="transformers",
         pipeline_tag=_pipeline(manifest),

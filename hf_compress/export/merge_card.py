@@ -3,6 +3,7 @@
 from typing import Any
 
 from hf_compress._yaml import write_yaml
+from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.merging.engine.run import report_lines
 
 
@@ -18,7 +19,7 @@ def render_merge_card(manifest: dict[str, Any]) -> str:
     models = [job["base"]] if job["base"] else []
     models += [member["model"] for member in job["members"]]
     # The Hub refuses cards that name a folder.
-    published = sorted({model for model in models if not model.startswith((".", "/", "~")) and model.count("/") <= 1})
+    published = sorted({model for model in models if is_hub_id(model)})
     front = ModelCardData(
         library_name="transformers",
         base_model=published or None,

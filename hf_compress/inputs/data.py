@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
+from hf_compress._paths import expand
 from hf_compress._registry import unknown
-from hf_compress.inputs.paths import expand
+from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.inputs.sections import Data
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ _BUILTIN = "builtin:"
 
 def is_local(path: str) -> bool:
     """True for what can only be a file or folder: it exists, is written like a path, or has a data file's ending."""
-    return expand(path, "data.path").exists() or path.startswith((".", "/", "~")) or Path(path).suffix in _FORMATS
+    return expand(path, "data.path").exists() or not is_hub_id(path) or Path(path).suffix in _FORMATS
 
 
 def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:

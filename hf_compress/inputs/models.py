@@ -1,22 +1,15 @@
-"""Models, tokenizers and image processors from a folder, the Hub, or fresh."""
+"""A recipe's model: its config, its weights, which of them are new, and its shapes without memory."""
 
 import copy
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._model_size import bounded_modules, check_shapes
-from hf_compress._problems import Problem, RecipeError
-from hf_compress._registry import unknown
-from hf_compress.inputs.paths import expand
-from hf_compress.inputs.sections import FreshModel, FreshTokenizer
+from hf_compress.inputs.pretrained import from_pretrained
+from hf_compress.inputs.sections import FreshModel
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
-
-END_OF_TEXT = "<|endoftext|>"
-END_OF_TEXT_ID = 0
-"""Of a fresh tokenizer: special tokens come before the bytes."""
 
 
 def load_config(model: str | FreshModel, changes: dict[str, Any]) -> "PretrainedConfig":
@@ -37,38 +30,6 @@ def load_config(model: str | FreshModel, changes: dict[str, Any]) -> "Pretrained
         return AutoConfig.for_model(**model.config, **changes)
     except Exception as error:  # each architecture refuses in its own way
         raise CompressionError(f"model.config: {reason_of(error)}") from error
-
-
-def check_keys(model: FreshModel, decided: Iterable[str]) -> None:
-    """Refuse an unknown architecture, keys that its config does not have, and keys that are not the recipe's to set.
-
-    Args:
-        model: a config.
-        decided: the keys that follow from data and tokenizer.
-
-    Raises:
-        RecipeError: with every key at once.
-    """
-    from transformers import CONFIG_MAPPING, AutoConfig
-
-    fields = dict(model.config)
-    model_type = fields.pop("model_type")
-    if model_type not in CONFIG_MAPPING:
-        message = unknown("architecture", model_type, CONFIG_MAPPING).split(" (known")[0]
-        raise RecipeError([Problem(path="model.config.model_type", message=message)])
-    try:
-        known = set(AutoConfig.for_model(model_type).to_dict()) | {"vocab_size", "num_labels"}
-    except Exception as error:  # architectures made of others have no config of their own
-        message = f"{model_type} has no default config to start from: {reason_of(error)}"
-        raise RecipeError([Problem(path="model.config.model_type", message=message)]) from error
-    messages = {
-        key: unknown(f"key of a {model_type} config", str(key), known).split(" (known:")[0]
-        for key in fields
-        if key not in known
-    }
-    messages |= {key: "the data and tokenizer decide this; leave it out" for key in decided if key in fields}
-    if messages:
-        raise RecipeError([Problem(path=f"model.config.{key}", message=text) for key, text in messages.items()])
 
 
 def require_architecture(auto_class: Any, config: "PretrainedConfig", key: str) -> None:
@@ -163,101 +124,3 @@ def num_positions(model: "PreTrainedModel") -> int | None:
         if name.endswith("position_embeddings") and isinstance(module, nn.Embedding) and module.padding_idx is not None:
             limit = module.num_embeddings - module.padding_idx - 1
     return limit if limit is not None and limit > 0 else None  # XLNet says -1 for no limit
-
-
-def load_tokenizer(model: str) -> Any:
-    """The tokenizer of a folder or Hub id, with a padding token.
-
-    Raises:
-        CompressionError: there is none, or it has no vocabulary or no token to pad with.
-    """
-    from transformers import AutoTokenizer
-
-    folder = expand(model, "tokenizer")
-    if folder.is_dir() and not any(file for part in ("token", "vocab", ".model") for file in folder.glob(f"*{part}*")):
-        raise CompressionError(
-            f"tokenizer: the folder {model} holds none; save it there with save_pretrained, or name another"
-        )
-    tokenizer = from_pretrained(AutoTokenizer, model, "tokenizer")
-    if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):
-        raise CompressionError(
-            f"tokenizer: {model} holds no vocabulary; save the tokenizer there, or name another with `tokenizer:`"
-        )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
-    if tokenizer.pad_token is None:
-        raise CompressionError(
-            f"tokenizer: that of {model} has neither a padding nor an end token; add one and save it again"
-        )
-    return tokenizer
-
-
-def train_tokenizer(fresh: FreshTokenizer, texts: Iterable[str]) -> Any:
-    """A byte-level BPE tokenizer trained on `texts`; the same texts give the same tokenizer."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-
-    backend = Tokenizer(models.BPE())
-    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    backend.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=fresh.vocab_size,
-        special_tokens=[END_OF_TEXT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    backend.train_from_iterator(texts, trainer)
-    return wrap_tokenizer(backend)
-
-
-def wrap_tokenizer(backend: Any) -> Any:
-    """A trained backend as transformers uses it; one special token starts, ends and pads."""
-    from transformers import PreTrainedTokenizerFast
-
-    return PreTrainedTokenizerFast(
-        tokenizer_object=backend, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT, pad_token=END_OF_TEXT
-    )
-
-
-def load_image_processor(model: str | FreshModel, config: "PretrainedConfig") -> Any:
-    """The image processor of a model; for a fresh one the architecture's default at the config's image size."""
-    from transformers import AutoImageProcessor
-
-    if isinstance(model, str):
-        return from_pretrained(AutoImageProcessor, model, "model", backend="pil")
-    from transformers import IMAGE_PROCESSOR_MAPPING
-
-    classes: Any = IMAGE_PROCESSOR_MAPPING.get(type(config), None) or {}
-    cls = classes.get("pil")
-    if cls is None:
-        raise CompressionError(
-            f"model.config.model_type: {config.model_type} has no image processor, so it reads no images"
-        )
-    size = getattr(config, "image_size", None)
-    if size is None:
-        return cls()
-    height, width = (size, size) if isinstance(size, int) else size
-    return cls(size={"height": height, "width": width})
-
-
-def from_pretrained(auto_class: Any, name: str, key: str, **arguments: Any) -> Any:
-    """`auto_class.from_pretrained`, refused in one sentence; code in checkpoints is never run.
-
-    Args:
-        auto_class: an Auto class of transformers.
-        name: a folder or Hub id.
-        key: what the refusal names.
-        **arguments: passed on.
-
-    Raises:
-        CompressionError: there is nothing by that name, or it does not load.
-    """
-    path = expand(name, key)
-    if path.is_file():
-        raise CompressionError(f"{key}: {name} is a file; name the folder that holds it")
-    if not path.is_dir() and (name.startswith((".", "/", "~")) or name.count("/") > 1 or not name):
-        raise CompressionError(f"{key}: there is no folder {name!r}; name a folder written by save_pretrained, or a Hub id")
-    try:
-        return auto_class.from_pretrained(str(path) if path.is_dir() else name, trust_remote_code=False, **arguments)
-    except Exception as error:  # files, formats and the Hub client each raise their own kind
-        where = "" if path.is_dir() else " is no local folder and"
-        raise CompressionError(f"{key}: {name}{where} cannot be loaded: {reason_of(error)}") from error

@@ -10,22 +10,16 @@ import torch
 from torch.utils.data import DataLoader
 
 from hf_compress._errors import CompressionError
-from hf_compress._folders import written_beside
+from hf_compress._folders import free_place, written_beside
 from hf_compress.calibration.collect import collect
 from hf_compress.calibration.folder import save_statistics
 from hf_compress.calibration.statistic import GradientStatistic, Labels, Statistic, statistics_of
 from hf_compress.calibration.statistics.fisher import FisherDiagonal
 from hf_compress.inputs.labels import order_labels
-from hf_compress.inputs.models import (
-    load_image_processor,
-    load_model,
-    load_tokenizer,
-    new_weights,
-    num_positions,
-    skeleton,
-)
-from hf_compress.inputs.paths import check_output_dir, expand
+from hf_compress.inputs.models import load_model, new_weights, num_positions, skeleton
+from hf_compress.inputs.processors import load_image_processor
 from hf_compress.inputs.sections import Data
+from hf_compress.inputs.tokenizers import load_tokenizer
 from hf_compress.recipe.recipe import Recipe
 from hf_compress.tasks.fit import check_kind, check_length, check_vocabulary
 from hf_compress.tasks.opened import open_data, open_model
@@ -83,8 +77,7 @@ def expected_of_classes(task: str, labels: Labels | None, statistics: Sequence[S
 
 def place(output_dir: str) -> Path:
     """Where the statistics will be."""
-    check_output_dir(output_dir)
-    return expand(output_dir, "output_dir")
+    return free_place(output_dir, "output_dir")
 
 
 def rows(data: Data, task: str = "", seed: int = 0) -> tuple[dict[str, "Dataset"], list[str]]:

@@ -1,14 +1,16 @@
 """The difference of two models as a LoRA adapter."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import free_place
 from hf_compress._modules.matching import DEFAULT_IGNORE
-from hf_compress.checkpoints.companions import resolve_folder
+from hf_compress._paths import expand
 from hf_compress.checkpoints.dequantized import dense_source
+from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.checkpoints.source import Source, open_source
-from hf_compress.inputs.paths import check_output_dir, expand
 from hf_compress.merging.lora.factors import check_size
 from hf_compress.recipe.recipe import Recipe
 
@@ -30,9 +32,9 @@ def after(tuned: str) -> Source:
     return dense_source(open_source(resolve_folder(tuned, "tuned"), "tuned"))
 
 
-def place(output_dir: str) -> None:
+def place(output_dir: str) -> Path:
     """Where the result will be."""
-    check_output_dir(output_dir)
+    return free_place(output_dir, "output_dir")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import free_place
+from hf_compress._paths import expand
 from hf_compress._problems import RecipeError, problems_in
-from hf_compress.checkpoints.companions import resolve_folder
-from hf_compress.inputs.paths import check_output_dir, expand
+from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.merging.lora.adapter import Adapter
 from hf_compress.merging.lora.factors import check_size
 from hf_compress.recipe.recipe import Recipe
@@ -44,9 +46,9 @@ def _open(adapter: str, found: list[Adapter]) -> None:
     found.append(Adapter(resolve_folder(adapter, "adapter")))
 
 
-def place(output_dir: str) -> None:
+def place(output_dir: str) -> Path:
     """Where the result will be."""
-    check_output_dir(output_dir)
+    return free_place(output_dir, "output_dir")
 
 
 @dataclass(frozen=True, kw_only=True)

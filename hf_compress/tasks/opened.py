@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from hf_compress._errors import CompressionError
 from hf_compress._problems import RecipeError, problems_in
 from hf_compress.inputs.data import load_splits, require_column
+from hf_compress.inputs.fresh import check_keys
 from hf_compress.inputs.labels import label_names
-from hf_compress.inputs.models import check_keys, from_pretrained, load_config, require_architecture
+from hf_compress.inputs.models import load_config, require_architecture
+from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.inputs.sections import Data, FreshModel
 from hf_compress.tasks.task import Task
 

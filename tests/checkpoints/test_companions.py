@@ -14,7 +14,6 @@ from hf_compress.checkpoints.companions import (
     companions,
     copy_companions,
     most_frequent_chat_template,
-    resolve_folder,
     write_chat_template,
 )
 
@@ -111,13 +110,6 @@ def test_every_file_that_a_tokenizer_class_of_transformers_names_is_copied(tmp_p
     assert {file.name for file in companions(folder)} == {file.name for file in folder.iterdir()}
     (folder / "qformer_tokenizer" / "model.safetensors").write_text("")
     assert folder / "qformer_tokenizer" not in companions(folder)
-
-
-@pytest.mark.parametrize("name", ["x" * 5000, "./" + "x" * 5000, "a\0b", "~nobody/x"])
-def test_a_name_that_no_folder_can_have_is_a_sentence(name):
-    with pytest.raises(CompressionError, match="^m: ") as refusal:
-        resolve_folder(name, "m")
-    assert len(str(refusal.value)) < 12_000
 
 
 MODULES = {"no list": "3", "no JSON": "[{", "no path": "[{}]", "a number": '[{"path": 3}]', "deep": "[" * 5000}

@@ -6,7 +6,7 @@ from datasets import Dataset, Features, Image
 from transformers import ViTConfig
 
 from hf_compress.inputs.images import describe_images
-from hf_compress.inputs.models import load_image_processor
+from hf_compress.inputs.processors import load_image_processor
 from hf_compress.inputs.sections import FreshModel
 
 

@@ -1,25 +1,12 @@
 """Configs, tokenizers and weights as a recipe asks for them."""
 
-import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, LlamaConfig
 
-from hf_compress._errors import CompressionError
 from hf_compress._modules.types import cast_weights
-from hf_compress._problems import RecipeError
-from hf_compress.inputs.models import (
-    check_keys,
-    load_config,
-    load_image_processor,
-    load_model,
-    load_tokenizer,
-    new_weights,
-    num_positions,
-    skeleton,
-    train_tokenizer,
-)
-from hf_compress.inputs.sections import FreshModel, FreshTokenizer
-from tests.small import LLAMA, text_rows, write_model
+from hf_compress.inputs.models import load_config, load_model, new_weights, num_positions, skeleton
+from hf_compress.inputs.sections import FreshModel
+from tests.small import LLAMA, write_model
 from tests.tiny import tiny_gpt2, tiny_llama, tiny_vit
 
 FRESH = FreshModel(config=LLAMA)
@@ -50,16 +37,6 @@ def test_a_cast_of_one_model_does_not_round_the_weights_of_the_next():
     assert config.to_dict() == before
 
 
-def test_every_wrong_key_is_named_at_once():
-    with pytest.raises(RecipeError) as refusal:
-        check_keys(FreshModel(config={**LLAMA, "hiden_size": 1, "vocab_size": 9, "heads": 2}), ["vocab_size"])
-    assert [problem.path for problem in refusal.value.problems] == [
-        "model.config.hiden_size",
-        "model.config.heads",
-        "model.config.vocab_size",
-    ]
-
-
 def test_new_weights_are_those_the_checkpoint_does_not_have(tmp_path):
     folder = str(write_model(tmp_path / "model"))
     assert new_weights(AutoModelForCausalLM, folder, "model") == []
@@ -77,24 +54,3 @@ def test_a_skeleton_has_the_shapes_and_no_memory():
 def test_positions_are_counted_as_the_architecture_uses_them():
     assert num_positions(tiny_llama()) == 64 == num_positions(tiny_gpt2())
     assert num_positions(tiny_vit()) is None
-
-
-def test_a_trained_tokenizer_reads_any_text_and_is_the_same_every_time():
-    texts = [row["text"] for row in text_rows()]
-    first, again = (train_tokenizer(FreshTokenizer(vocab_size=300), texts) for _ in range(2))
-    assert len(first) == 300 and first.get_vocab() == again.get_vocab()
-    for text in (texts[0], "größe ✓\n\ttab", " leading"):
-        assert first.decode(first(text)["input_ids"]) == text
-    assert first.eos_token_id == first.pad_token_id == 0
-
-
-def test_the_image_processor_of_fresh_weights_makes_the_models_size():
-    processor = load_image_processor(FreshModel(config={"model_type": "vit"}), tiny_vit().config)
-    assert processor(torch.zeros(3, 20, 30), return_tensors="pt")["pixel_values"].shape == (1, 3, 8, 8)
-    with pytest.raises(CompressionError, match="llama has no image processor"):
-        load_image_processor(FRESH, tiny_llama().config)
-
-
-def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
-    with pytest.raises(CompressionError, match="tokenizer: the folder .* holds none"):
-        load_tokenizer(str(write_model(tmp_path / "model", tokenizer=False)))

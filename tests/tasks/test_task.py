@@ -8,7 +8,8 @@ from transformers import GPT2Tokenizer
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.data import load_splits
-from hf_compress.inputs.models import END_OF_TEXT, load_image_processor, train_tokenizer
+from hf_compress.inputs.fresh import END_OF_TEXT, train_tokenizer
+from hf_compress.inputs.processors import load_image_processor
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.jobs.train.settings import Dense
 from hf_compress.tasks.task import TASKS

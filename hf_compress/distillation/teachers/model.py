@@ -18,7 +18,8 @@ from hf_compress.distillation.correspondence import Correspondence, corresponden
 from hf_compress.distillation.frozen_copy import frozen_copy
 from hf_compress.distillation.signal import NEEDS, Need, Signal
 from hf_compress.distillation.teacher import LoadedTeacher, Teacher
-from hf_compress.inputs.models import from_pretrained, new_weights
+from hf_compress.inputs.models import new_weights
+from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.tasks.heads import base_model, predicts_tokens
 from hf_compress.tasks.opened import open_teacher
 from hf_compress.tasks.task import Task

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import free_place
+from hf_compress._paths import expand
 from hf_compress._problems import Problem, RecipeError, problems_in, problems_of
 from hf_compress._secrets import refuse_secrets
-from hf_compress.checkpoints.companions import resolve_folder
+from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.checkpoints.source import open_source
-from hf_compress.inputs.paths import check_output_dir, expand
 from hf_compress.merging.configuration import BASE, Member, Merge
 from hf_compress.merging.lora.adapter import Adapter
 from hf_compress.merging.mergekit.read import Imported, import_mergekit
@@ -33,8 +34,7 @@ def fields_fit(method: MergeMethod, members: Any, base: Any, slices: Any, **othe
 
 def place(output_dir: str) -> Path:
     """Where the result will be."""
-    check_output_dir(output_dir)
-    return expand(output_dir, "output_dir")
+    return free_place(output_dir, "output_dir")
 
 
 def computes(device: str) -> None:

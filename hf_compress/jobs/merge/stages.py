@@ -10,9 +10,9 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place
+from hf_compress._paths import expand
 from hf_compress._problems import Problem, RecipeError, problems_in
 from hf_compress._registry import dump
-from hf_compress.inputs.paths import expand
 from hf_compress.jobs.merge.recipe import MergeModels, job_of, load_merge
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.mergekit.nodes import Node, read_documents

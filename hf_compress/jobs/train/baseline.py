@@ -3,7 +3,6 @@
 import copy
 import logging
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -11,6 +10,8 @@ from transformers import PreTrainedModel
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._modules.plain_model import is_adapted, is_quantized
+from hf_compress._paths import local_folder
+from hf_compress.checkpoints.location import is_hub_id
 
 logger = logging.getLogger(__name__)
 
@@ -73,4 +74,4 @@ def with_settings_of(trained: PreTrainedModel, model: PreTrainedModel) -> PreTra
 def origin_of(baseline: str | PreTrainedModel | None) -> str | None:
     """The dense model's Hub id; folders of the user's machine are nobody's business."""
     name = baseline if isinstance(baseline, str) else None
-    return None if name is None or Path(name).expanduser().exists() else name
+    return name if name is not None and is_hub_id(name) and local_folder(name) is None else None

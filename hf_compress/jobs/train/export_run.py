@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress.inputs.paths import expand
+from hf_compress._paths import expand
 from hf_compress.jobs.train.run_folder import RECIPE
 from hf_compress.recipe.recipe import Recipe
 

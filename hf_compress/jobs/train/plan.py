@@ -13,20 +13,13 @@ from hf_compress._modules.ignored import say_unmatched
 from hf_compress._problems import Problem, RecipeError, problems_of
 from hf_compress.distillation.objective import check_kind as check_loss_kind
 from hf_compress.distillation.projections import check_projections
+from hf_compress.inputs.fresh import END_OF_TEXT_ID, train_tokenizer, wrap_tokenizer
 from hf_compress.inputs.images import describe_images
 from hf_compress.inputs.labels import order_labels
-from hf_compress.inputs.models import (
-    END_OF_TEXT_ID,
-    load_config,
-    load_image_processor,
-    load_tokenizer,
-    new_weights,
-    num_positions,
-    skeleton,
-    train_tokenizer,
-    wrap_tokenizer,
-)
+from hf_compress.inputs.models import load_config, new_weights, num_positions, skeleton
+from hf_compress.inputs.processors import load_image_processor
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
+from hf_compress.inputs.tokenizers import load_tokenizer
 from hf_compress.jobs.train.checks import check_schedules
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.pruning.masks import Masks

@@ -10,6 +10,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._folders import remove, written_beside
 from hf_compress._modules.types import cast_weights
 from hf_compress._runtimes import describe_storage
+from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.shares import describe_reach, measure_shares
 from hf_compress.evaluation.size import measure_size
@@ -148,7 +149,7 @@ def _base_model(recipe: TrainSettings) -> str | None:
     """Where the weights came from; a folder is written so that nobody takes it for a Hub id."""
     if not isinstance(recipe.model, str):
         return None
-    local = Path(recipe.model).is_dir() and not recipe.model.startswith((".", "/", "~"))
+    local = Path(recipe.model).is_dir() and is_hub_id(recipe.model)
     return f"./{recipe.model}" if local else recipe.model
 
 

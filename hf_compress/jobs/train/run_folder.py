@@ -18,7 +18,7 @@ from hf_compress._folders import (
     try_place,
     writable_part,
 )
-from hf_compress.inputs.paths import expand
+from hf_compress._paths import expand
 from hf_compress.jobs.train.changes import in_words, result_part, trained_part
 from hf_compress.recipe.recipe import Recipe
 from hf_compress.recipe.yaml_text import parse_yaml

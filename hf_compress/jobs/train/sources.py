@@ -6,11 +6,11 @@ For a recipe that is wrong elsewhere this completes the refusal; a right one is 
 from functools import partial
 from typing import Any
 
+from hf_compress._paths import expand
 from hf_compress._problems import RecipeError, problems_in
 from hf_compress.distillation.configuration import Distillation
-from hf_compress.inputs.models import load_tokenizer
-from hf_compress.inputs.paths import expand
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
+from hf_compress.inputs.tokenizers import load_tokenizer
 from hf_compress.jobs.train.checks import Training, check_whole_training
 from hf_compress.jobs.train.run_folder import check_place
 from hf_compress.recipe.checks import Opener

@@ -13,10 +13,11 @@ import torch
 from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
-from hf_compress.checkpoints.companions import companions, most_frequent_chat_template, resolve_folder, write_config
+from hf_compress.checkpoints.companions import companions, most_frequent_chat_template, write_config
 from hf_compress.checkpoints.dequantized import DequantizedSource, dense_source
 from hf_compress.checkpoints.hashes import input_hashes, sha256_of
 from hf_compress.checkpoints.loads import LoadBack, verify_loads
+from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.checkpoints.source import Source, open_source, read_settings
 from hf_compress.checkpoints.tied import tied_tensors
 from hf_compress.checkpoints.writer import Layout, lay_out, parse_size

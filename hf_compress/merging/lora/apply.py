@@ -11,10 +11,11 @@ from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
 from hf_compress._units import format_bytes
 from hf_compress.checkpoints.companion_names import left_behind
-from hf_compress.checkpoints.companions import companions, copy_companions, resolve_folder, write_config
+from hf_compress.checkpoints.companions import companions, copy_companions, write_config
 from hf_compress.checkpoints.dequantized import dense_source
 from hf_compress.checkpoints.hashes import sha256_of
 from hf_compress.checkpoints.loads import verify_loads
+from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.checkpoints.source import open_source
 from hf_compress.checkpoints.writer import ShardFile, lay_out, parse_size
 from hf_compress.merging.lora.adapter import Adapter

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place
-from hf_compress.checkpoints.companions import resolve_folder
 from hf_compress.checkpoints.hashes import sha256_of
+from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.merging.lora.adapter import Adapter, LoraLayer
 from hf_compress.merging.lora.factors import check_size, truncate
 from hf_compress.merging.lora.write import AdapterType, LoraResult, NewLayer, write_adapter

@@ -13,9 +13,9 @@ from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place
 from hf_compress._modules.matching import DEFAULT_IGNORE, match_modules
 from hf_compress._modules.module_kind import in_groups, is_transposed, kind_of, multiplying_classes
-from hf_compress.checkpoints.companions import resolve_folder
 from hf_compress.checkpoints.dequantized import dense_source
 from hf_compress.checkpoints.hashes import sha256_of
+from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.checkpoints.names import ModelNames
 from hf_compress.checkpoints.source import Source, open_source
 from hf_compress.merging.lora.check import verify_peft_loads

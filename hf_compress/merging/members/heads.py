@@ -12,7 +12,7 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
-from hf_compress.checkpoints.sized_tensors import known, load_config, sized_tensors
+from hf_compress.checkpoints.sized_tensors import config_of, known, sized_tensors
 from hf_compress.checkpoints.source import Source, TensorInfo
 from hf_compress.merging.advice import way_out
 from hf_compress.merging.configuration import BASE, Heads
@@ -149,7 +149,7 @@ def resolve_heads(
 
 def _id2label(source: Source) -> list[str]:
     """The names of the labels in the order of the head's rows."""
-    names = (load_config(source).id2label if known(source) else source.config.get("id2label")) or {}
+    names = (config_of(source).id2label if known(source) else source.config.get("id2label")) or {}
     return [str(name) for _, name in sorted((int(index), name) for index, name in names.items())]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hf_compress._errors import CompressionError
 from hf_compress._quiet import quiet
 from hf_compress.checkpoints.companion_names import has_vocabulary
-from hf_compress.merging.members.tokenizers import load_tokenizer
+from hf_compress.merging.members.tokenizers import tokenizer_in
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -72,7 +72,7 @@ def verify_readers(
 def _tokenizer(folder: Path) -> Reader | None:
     try:
         with quiet():
-            loaded = load_tokenizer(folder) if has_vocabulary(folder) else None
+            loaded = tokenizer_in(folder) if has_vocabulary(folder) else None
     except CompressionError as error:
         return Reader(problem=str(error).partition(" cannot be loaded: ")[2] or str(error))
     return None if loaded is None else _described(loaded)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 
-def load_tokenizer(folder: Path) -> "PreTrainedTokenizerBase | None":
+def tokenizer_in(folder: Path) -> "PreTrainedTokenizerBase | None":
     """The tokenizer in the folder, or None where there is none.
 
     Raises:
@@ -163,6 +163,6 @@ def _reload(tokenizer: "PreTrainedTokenizerBase", data: dict[str, Any] | None) -
         tokenizer.save_pretrained(folder)
         if data is not None:
             (Path(folder) / "tokenizer.json").write_text(json.dumps(data, ensure_ascii=False))
-        copied = load_tokenizer(Path(folder))
+        copied = tokenizer_in(Path(folder))
     assert copied is not None
     return copied

@@ -12,12 +12,12 @@ from torch import Tensor
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.checkpoints.companion_names import vocabulary_files
-from hf_compress.checkpoints.sized_tensors import load_config, sized_tensors, vocabulary_path, vocabulary_size
+from hf_compress.checkpoints.sized_tensors import config_of, sized_tensors, vocabulary_path, vocabulary_size
 from hf_compress.checkpoints.source import Source
 from hf_compress.checkpoints.token_ids import move_token_ids
 from hf_compress.merging.configuration import BASE, Tokenizer
 from hf_compress.merging.members.aligned import AlignedSource, RowTable
-from hf_compress.merging.members.tokenizers import load_tokenizer, union, with_tokens
+from hf_compress.merging.members.tokenizers import tokenizer_in, union, with_tokens
 from hf_compress.merging.method import Compat
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def _load_all(
     setting: Tokenizer | None,
 ) -> tuple[list["PreTrainedTokenizerBase | None"], list[str]]:
     """The tokenizers, and the labels of those that borrow the base's."""
-    found = [load_tokenizer(folders[source.label]) if source.label in folders else None for source in sources]
+    found = [tokenizer_in(folders[source.label]) if source.label in folders else None for source in sources]
     if found[0] is None and (setting is not None or any(tokenizer is not None for tokenizer in found)):
         if setting is None and len(set(sizes)) == 1:
             _check_owners(sources, found, sizes)
@@ -282,7 +282,7 @@ def _new_config(
     """The source's config.json with the result's size and ids."""
     config = move_token_ids(copy.deepcopy(source.config), moved, tokenizer, f"{source.place}/config.json")
     owner = config
-    for key in vocabulary_path(load_config(source)) or ():
+    for key in vocabulary_path(config_of(source)) or ():
         owner = owner.setdefault(key, {})
     owner["vocab_size"] = num_rows
     return config

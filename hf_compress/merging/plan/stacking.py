@@ -11,7 +11,7 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress.checkpoints.layers import Place, locate
-from hf_compress.checkpoints.sized_tensors import known, load_config
+from hf_compress.checkpoints.sized_tensors import config_of, known
 from hf_compress.checkpoints.source import Source
 from hf_compress.merging.configuration import BASE, Merge
 
@@ -70,7 +70,7 @@ def config_by_layer(source: Source) -> dict[str, Any]:
     """config.json of a source, with the lists that its class derives."""
     if not known(source):
         return source.config
-    derived = load_config(source).to_dict()
+    derived = config_of(source).to_dict()
     config = _with_derived(source.config, derived)
     if isinstance(config.get("text_config"), dict):
         config["text_config"] = _with_derived(config["text_config"], derived.get("text_config") or {})

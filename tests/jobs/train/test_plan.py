@@ -4,7 +4,7 @@ import pytest
 
 from hf_compress import Recipe
 from hf_compress._problems import Problem, RecipeError, problems_of
-from hf_compress.inputs.models import END_OF_TEXT_ID
+from hf_compress.inputs.fresh import END_OF_TEXT_ID
 from hf_compress.jobs.train.plan import Plan
 from tests.command_line import tree
 from tests.small import DROP, pretrained, recipe, text_rows, write_jsonl, write_model

@@ -7,7 +7,7 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from hf_compress._errors import CompressionError
-from hf_compress.merging.members.tokenizers import kind, load_tokenizer, union
+from hf_compress.merging.members.tokenizers import kind, tokenizer_in, union
 from tests.merging.checkpoints import bpe_tokenizer, word_tokenizer
 
 
@@ -53,7 +53,7 @@ def test_an_added_token_of_the_first_keeps_its_id_when_pieces_are_appended(tmp_p
     first = bpe_tokenizer("ab", [("a", "b")], added=["<x>"])
     both = union({"base": first, "other": bpe_tokenizer("abc", [("b", "c")])})
     both.save_pretrained(tmp_path)
-    reloaded = load_tokenizer(tmp_path)
+    reloaded = tokenizer_in(tmp_path)
     assert reloaded.get_vocab() == both.get_vocab()
     assert reloaded.get_vocab()["<x>"] == first.get_vocab()["<x>"] == 7
     assert reloaded("ab<x>")["input_ids"] == first("ab<x>")["input_ids"]
@@ -117,13 +117,13 @@ def test_another_normalization_is_said(caplog):
 
 
 def test_a_folder_without_a_tokenizer_has_none(tmp_path):
-    assert load_tokenizer(tmp_path) is None
+    assert tokenizer_in(tmp_path) is None
 
 
 def test_damaged_files_are_refused_with_their_folder(tmp_path):
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(CompressionError, match="cannot be loaded"):
-        load_tokenizer(tmp_path)
+        tokenizer_in(tmp_path)
 
 
 def test_code_of_a_tokenizer_is_not_run_whatever_the_user_would_answer(tmp_path, monkeypatch):
@@ -134,5 +134,5 @@ def test_code_of_a_tokenizer_is_not_run_whatever_the_user_would_answer(tmp_path,
     (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
     monkeypatch.setattr("builtins.input", lambda *_: "y")
     with pytest.raises(CompressionError, match="cannot be loaded"):
-        load_tokenizer(tmp_path)
+        tokenizer_in(tmp_path)
     assert not (tmp_path / "ran").exists()
