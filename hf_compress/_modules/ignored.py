@@ -8,12 +8,13 @@ from torch import nn
 from hf_compress import _distributed
 from hf_compress._modules.matching import DEFAULT_IGNORE
 from hf_compress._modules.names import canonical_name
+from hf_compress._once import log_once
 
 logger = logging.getLogger(__name__)
 
 
 def say_unmatched(model: nn.Module, ignore: Sequence[str], setting: str) -> None:
-    """Log the names in `ignore` that match no module, but for the default ones, which are many architectures' heads.
+    """Log, once in a run, the names in `ignore` that match no module; the default ones are many architectures' heads.
 
     Args:
         model: searched with `named_modules`.
@@ -27,4 +28,6 @@ def say_unmatched(model: nn.Module, ignore: Sequence[str], setting: str) -> None
     modules = {canonical_name(name): module for name, module in model.named_modules() if name}
     for pattern in ignore:
         if pattern not in DEFAULT_IGNORE and not any(is_match(name, module, pattern) for name, module in modules.items()):
-            logger.warning("%s.ignore: %r matches no module, so it keeps nothing dense", setting, pattern)
+            log_once(
+                logger, logging.WARNING, "%s.ignore: %r matches no module, so it keeps nothing dense", setting, pattern
+            )

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from hf_compress._once import log_once
+
 logger = logging.getLogger(__name__)
 
 
@@ -35,7 +37,8 @@ def _is_rounded(own: Tensor, exact: Tensor) -> bool:
 def in_place_of(model: nn.Module, buffers: Mapping[str, Tensor]) -> Iterator[None]:
     """The model with other values in its buffers, which the log names, and its own again afterwards."""
     for name in list(buffers)[:1]:
-        logger.warning("%s of the model in memory was rounded by a cast; loading computes it anew, and more exactly", name)
+        message = "%s of the model in memory was rounded by a cast; loading computes it anew, and more exactly"
+        log_once(logger, logging.WARNING, message, name)
     own = dict(model.named_buffers())
     kept = {name: own[name].data for name in buffers}
     try:

@@ -13,6 +13,7 @@ from hf_compress._modules.ignored import say_unmatched
 from hf_compress._modules.matching import match_modules, select_modules
 from hf_compress._modules.matrix import as_stored, channel_rows, from_channel_rows, weight_matrix
 from hf_compress._modules.plain_model import require_plain
+from hf_compress._once import log_once
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import Stats, check_fit, check_statistics
 from hf_compress.pruning.pattern import Pattern
@@ -95,7 +96,7 @@ def prune(model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> dic
     modules = selection.modules
     say_unmatched(model, pruning.ignore, "pruning")
     for name, reason in selection.left_out.items():
-        logger.warning("pruning leaves out %s: %s", name, reason)
+        log_once(logger, logging.WARNING, "pruning leaves out %s: %s", name, reason)
     check_fit(modules, pruning, stats)
     masks = compute_masks(modules, pruning, pruning.schedule.final, stats, held=zeros_of(modules))
     for name, module in modules.items():

@@ -14,6 +14,7 @@ from hf_compress._modules.coverage import Coverage, coverage
 from hf_compress._modules.finite import check_finite
 from hf_compress._modules.matching import Selection, select_modules
 from hf_compress._modules.names import canonical_name
+from hf_compress._once import log_once
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_input, fake_quantize_weight, weight_qparams
 from hf_compress.quantization.rehearsal import loadable_layout
@@ -153,14 +154,14 @@ def quantized_coverage(model: nn.Module) -> Coverage:
 
 
 def announce(model: nn.Module) -> None:
-    """Log how much of the model is quantized, as a warning where it is less than half, and what loading it asks for."""
+    """Log, once in a run, how much is quantized, as a warning where it is less than half, and what loading it asks for."""
     if not _distributed.is_main():
         return
     found = quantized_coverage(model)
-    logger.log(logging.INFO if found.share >= 0.5 else logging.WARNING, "%s", found.sentence("quantized"))
+    log_once(logger, logging.INFO if found.share >= 0.5 else logging.WARNING, found.sentence("quantized"))
     advice = loading_advice(model)
     if advice:
-        logger.warning("%s", advice)
+        log_once(logger, logging.WARNING, advice)
 
 
 def loading_advice(model: nn.Module) -> str:

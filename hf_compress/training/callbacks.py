@@ -12,6 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_compress._modules.coverage import coverage
+from hf_compress._once import log_once
 from hf_compress._units import resolve_point
 from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning
@@ -108,7 +109,7 @@ def _announce(masks: Masks, model: nn.Module, held: int, step: int | None, asked
     total, final = masks.num_weights(), masks.pruning.schedule.final
     logger.info("pruning %s", coverage(model, masks.modules).sentence("covers"))
     for name, reason in masks.left_out.items():
-        logger.warning("pruning leaves out %s: %s", name, reason)
+        log_once(logger, logging.WARNING, "pruning leaves out %s: %s", name, reason)
     possible = masks.fewest_zeros(final) / total
     if isinstance(masks.pruning.allocation, Uniform) and abs(final - possible) > 1e-3:
         logger.warning("sparsity %.4f is the nearest to %g that layers of these sizes can have", possible, final)

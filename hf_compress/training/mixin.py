@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from hf_compress._modules.kept_weights import weights_kept
+from hf_compress._once import saying_once
 from hf_compress._secrets import left_out
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
@@ -60,6 +61,7 @@ class CompressionMixin(TrainsProjections):
         self.finalized_dtype = "auto"
         self._own_loss: Any = None
         self._resumes = False
+        self.said: set[str] = set()
         refuse_finalized(kwargs.get("model", args[0] if args else None), done=False)
         if self.compression:
             check_arguments(kwargs["args"] if "args" in kwargs else next(iter(args[1:2]), None))
@@ -88,7 +90,8 @@ class CompressionMixin(TrainsProjections):
         before_training(self)
         resume_from_checkpoint = where_to_begin(resume_from_checkpoint, self.args)
         self._resumes = isinstance(resume_from_checkpoint, str)
-        return super().train(resume_from_checkpoint, *args, **kwargs)
+        with saying_once(self.said):
+            return super().train(resume_from_checkpoint, *args, **kwargs)
 
     def get_batch_samples(self, *args: Any, **kwargs: Any) -> Any:
         """None behind the last step, where a resumed Trainer would train one more; says what it cannot skip."""

@@ -5,6 +5,7 @@ from typing import Any
 from torch import nn
 
 from hf_compress._modules.ignored import say_unmatched
+from hf_compress._once import saying_once
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import prepare
 from hf_compress.training.distillation_step import DistillationStep
@@ -27,8 +28,9 @@ def prepare_model(trainer: Any, model: nn.Module) -> DistillationStep | None:
     step = None if wanted.distillation is None else DistillationStep(wanted.distillation, model, trainer)
     if wanted.pruning is not None:
         Masks(model, wanted.pruning)
-        say_unmatched(model, wanted.pruning.ignore, "pruning")
     if wanted.quantization is not None:
         prepare(model, wanted.quantization, enabled=False)
-        say_unmatched(model, wanted.quantization.ignore, "quantization")
+    with saying_once(trainer.said):
+        for name, technique in wanted:
+            say_unmatched(model, getattr(technique, "ignore", ()), name)
     return step

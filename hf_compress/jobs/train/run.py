@@ -12,6 +12,7 @@ from hf_compress import _distributed
 from hf_compress._disk import disk_errors
 from hf_compress._errors import CompressionError
 from hf_compress._folders import remove, written_beside
+from hf_compress._once import saying_once
 from hf_compress._problems import RecipeError
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report
@@ -60,6 +61,7 @@ class Result:
         )
 
 
+@saying_once()
 def run_train(recipe: TrainSettings, resume: bool, only_export: bool = False) -> Result:
     """Train dense (where asked), train compressed, export, measure, report.
 

@@ -14,6 +14,7 @@ from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
 from hf_compress._modules.types import cast_weights
+from hf_compress._once import saying_once
 from hf_compress._registry import dump
 from hf_compress._runtimes import describe_storage
 from hf_compress.evaluation.rows import Report, Row
@@ -111,7 +112,7 @@ def save_result(
     _distributed.leave()
     measure = Measure(trainer, model, examples, metric)
     rows: list[Row] = []
-    with written_beside(folder) as part:
+    with saying_once(trainer.said), written_beside(folder) as part:
         if dense is not None:
             with tempfile.TemporaryDirectory(dir=part.parent, prefix=f".{folder.name}.rows-") as place:
                 rows += _reference_rows(trainer, dense, Path(place), dtype, measure, untrained)

@@ -1,5 +1,8 @@
 """A run that is interrupted anywhere goes on and ends with the same bytes."""
 
+import logging
+import shutil
+
 import pytest
 
 from hf_compress import CompressionError, Recipe
@@ -56,6 +59,21 @@ STAGES = {
     "while the result is written": (documents, "write_manifest", 1),
     "after the report": (documents, "render_card", 1),
 }
+
+
+def test_what_is_wrong_in_every_stage_is_said_once(tmp_path, caplog):
+    write_jsonl(tmp_path / "train.jsonl", text_rows())
+    slips = {f"{technique}.ignore": ["re:.*down_prj", "re:.*lm_head"] for technique in ("pruning", "quantization")}
+    job = Recipe.from_plain(recipe(tmp_path, slips))
+    for _ in range(2):
+        caplog.clear()
+        with caplog.at_level(logging.INFO):
+            assert len(job.run().report.rows) == 3  # written and loaded back four times
+        for setting in ("pruning", "quantization"):
+            assert caplog.text.count(f"{setting}.ignore: 're:.*down_prj' matches no module") == 1
+        assert caplog.text.count("quantized 14 of 15 Linear") == 1
+        assert caplog.text.count("pruning covers 14 of 15 Linear") == 1
+        shutil.rmtree(tmp_path / "out")
 
 
 def test_no_published_file_says_where_anything_lies(straight):

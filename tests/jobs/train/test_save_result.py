@@ -1,5 +1,6 @@
 """A run written in Python ends with the folder that a recipe's run would have left."""
 
+import dataclasses
 import json
 import math
 
@@ -95,6 +96,25 @@ def test_the_card_renders_from_the_manifest_and_is_read_by_the_hub(run):
     assert manifest["recipe"]["pruning"]["schedule"]["final"] == 0.5
     assert manifest["recipe"]["training"]["learning_rate"] == 0.01
     assert str(folder.parent) not in json.dumps(manifest) + text
+
+
+def test_names_to_ignore_that_match_nothing_are_said_once_for_trainer_and_result(tmp_path, caplog):
+    slip = ["re:.*down_prj", "re:.*lm_head"]
+    with caplog.at_level("INFO"):
+        start = tiny_llama(seed=1)
+        trainer = llama_trainer(
+            tmp_path / "checkpoints",
+            jobs={
+                "pruning": dataclasses.replace(pruning(), ignore=slip),
+                "quantization": Quantization(scheme="W8A8", ignore=slip),
+            },
+            model=start,
+            save_strategy="no",
+        )
+        trainer.train()
+        save_result(trainer, tmp_path / "result", examples=text_rows(count=4), baseline=tiny_llama(seed=1))
+    for setting in ("pruning", "quantization"):
+        assert caplog.text.count(f"{setting}.ignore: 're:.*down_prj' matches no module") == 1
 
 
 def test_without_a_dense_model_the_report_says_so(tmp_path, caplog):
