@@ -82,13 +82,8 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
 
     modules = {canonical_name(name): module for name, module in model.named_modules() if name}
     for pattern in (*targets, *ignore):
-        try:
-            re.compile(pattern.removeprefix("re:") if pattern.startswith("re:") else "")
-        except re.error as error:
-            raise CompressionError(f"{setting}: {pattern!r} is no regular expression: {error}") from error
-    for target in targets:
-        if not any(is_match(name, module, target) for name, module in modules.items()):
-            raise CompressionError(f"{setting}.targets: {target!r} matches no module; {_inventory(modules)}")
+        _check_pattern(pattern, setting)
+    require_matches(model, targets, f"{setting}.targets")
     matched = {name: module for name, module in modules.items() if is_match(name, module, targets, ignore)}
     if not matched:
         raise CompressionError(
@@ -105,6 +100,33 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
         if reason := _obstacle(module, tied):
             left_out[name] = reason
     return Selection(modules=matched, left_out={}).without(left_out, targets, setting)
+
+
+def require_matches(model: nn.Module, targets: Sequence[str], setting: str) -> None:
+    """Refuse a target that matches no module.
+
+    Args:
+        model: searched with `named_modules`.
+        targets: class names, module names or `re:` patterns.
+        setting: how the error names them, e.g. "pruning.targets".
+
+    Raises:
+        CompressionError: with what the model has.
+    """
+    from compressed_tensors.utils.match import is_match
+
+    modules = {canonical_name(name): module for name, module in model.named_modules() if name}
+    for target in targets:
+        _check_pattern(target, setting.removesuffix(".targets"))
+        if not any(is_match(name, module, target) for name, module in modules.items()):
+            raise CompressionError(f"{setting}: {target!r} matches no module; {_inventory(modules)}")
+
+
+def _check_pattern(pattern: str, setting: str) -> None:
+    try:
+        re.compile(pattern.removeprefix("re:") if pattern.startswith("re:") else "")
+    except re.error as error:
+        raise CompressionError(f"{setting}: {pattern!r} is no regular expression: {error}") from error
 
 
 def _obstacle(module: nn.Module, tied: Sequence[str]) -> str:

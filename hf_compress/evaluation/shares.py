@@ -8,7 +8,7 @@ from hf_compress._modules.coverage import Coverage, coverage
 from hf_compress._modules.matching import select_modules
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.prune import measure_sparsity
-from hf_compress.quantization.qat import quantized_coverage
+from hf_compress.quantization.reach import quantized_coverage, quantized_sentence
 
 
 def measure_shares(model: nn.Module, pruning: Pruning | None) -> dict[str, Any]:
@@ -29,9 +29,12 @@ def measure_shares(model: nn.Module, pruning: Pruning | None) -> dict[str, Any]:
 
 
 def describe_reach(model: nn.Module, pruning: Pruning | None) -> tuple[str, ...]:
-    """A sentence for pruning and one for quantization: how much each reached, what it left, and what it had to."""
-    reached = {"pruned": _pruned(model, pruning), "quantized": _quantized(model)}
-    return tuple(found.sentence(verb) for verb, found in reached.items() if found is not None)
+    """A sentence for pruning and one for quantization: how much each reached, what it left, and what it had to;
+    of quantization also in which schemes, where there are several.
+    """
+    pruned = _pruned(model, pruning)
+    sentences = ("" if pruned is None else pruned.sentence("pruned"), quantized_sentence(model))
+    return tuple(sentence for sentence in sentences if sentence)
 
 
 def _pruned(model: nn.Module, pruning: Pruning | None) -> Coverage | None:

@@ -4,20 +4,26 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._modules.matrix import weight_matrix
 from hf_compress.checkpoints.architecture import model_class
 from hf_compress.checkpoints.dequantized import DequantizedSource
 from hf_compress.export.compressed_tensors import save_compressed
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
+from hf_compress.quantization.fitting import check_model
+from hf_compress.quantization.groups import Group, assigned
 from hf_compress.quantization.ptq import quantize
-from hf_compress.quantization.qat import check_model, loading_advice
+from hf_compress.quantization.reach import loading_advice
 from hf_compress.quantization.scheme import Scheme, scheme_of
+
+if TYPE_CHECKING:
+    from compressed_tensors.quantization import QuantizationScheme
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +31,7 @@ class Requantized:
     """What requantizing did to the weights.
 
     Attributes:
-        scheme: the name of the scheme.
+        scheme: the name of the scheme, or of several.
         layers: module -> |Q(W) - W| / |W| (Frobenius), W the merged weight.
         overall: the same over all quantized weights together.
         members: label -> the rounding error its own quantization is expected to have, |Q(V) - V| / |V| for its unknown
@@ -57,7 +63,7 @@ def quantization_of(config: Mapping[str, Any]) -> Quantization:
         config: config.json as plain data.
 
     Raises:
-        CompressionError: it is not quantized, mixes schemes, or uses one that this library does not write.
+        CompressionError: it is not quantized, or uses a scheme that this library does not write.
     """
     from compressed_tensors.quantization import QuantizationConfig
 
@@ -70,18 +76,22 @@ def quantization_of(config: Mapping[str, Any]) -> Quantization:
     ignore = tuple(settings.ignore or ())
     # A group of which everything is ignored quantizes nothing: the export marks dense experts by one, and writes it again.
     groups = [group for group in settings.config_groups.values() if not set(group.targets) <= set(ignore)]
-    if len(groups) != 1:
+    if not groups:
         raise CompressionError(
-            f"quantization_config has {len(groups)} groups, and one scheme for the whole model is supported; quantize the"
+            "quantization_config has no group that quantizes anything, so there is no scheme to take over; quantize the"
             " merged model with quantize() and a scheme of your choice"
         )
-    group = groups[0]
-    assert group.weights is not None
+    taken = tuple(Group(scheme=_known(group), targets=tuple(group.targets)) for group in groups)
+    return Quantization(groups=taken, ignore=ignore)
+
+
+def _known(group: "QuantizationScheme") -> Scheme:
     scheme = scheme_of(group)
     if scheme is not None:
-        return Quantization(scheme=scheme, targets=tuple(group.targets), ignore=ignore)
+        return scheme
+    how = "" if group.weights is None else f"{group.weights.num_bits}-bit {group.weights.type}, {group.weights.strategy}"
     raise CompressionError(
-        f"the members' scheme ({group.weights.num_bits}-bit {group.weights.type}, {group.weights.strategy}) is none of"
+        f"the members' scheme ({how or 'no weights'}) is none of"
         f" {', '.join(Scheme.available())}; quantize the merged model with quantize() and one of these"
     )
 
@@ -104,16 +114,17 @@ def requantize(
         raise CompressionError(f"{out} exists already; remove it or choose another folder")
     quantization = quantization_of(config)
     model = _load(Path(folder))
-    args = quantization.scheme.to_compressed_tensors(quantization.targets).weights
-    assert args is not None
     errors: dict[str, tuple[float, float]] = {}
-    for name, module in check_model(model, quantization).modules.items():
-        weight: Tensor = module.weight.data  # type: ignore[assignment, union-attr]
+    modules = check_model(model, quantization).modules
+    for name, place in assigned(modules, quantization.parts).items():
+        args = quantization.parts[place].scheme.to_compressed_tensors([]).weights
+        assert args is not None
+        weight = weight_matrix(modules[name]).data
         errors[name] = _square(fake_quantize_weight(weight, args) - weight), _square(weight)
     quantize(model, quantization)
     save_compressed(model, out, _processor(Path(folder)))  # type: ignore[arg-type]
     return Requantized(
-        scheme=quantization.scheme.name,
+        scheme=" and ".join(scheme.name for scheme in quantization.schemes),
         layers={name: _relative(*pair) for name, pair in errors.items()},
         overall=_relative(sum(error for error, _ in errors.values()), sum(size for _, size in errors.values())),
         members={label: expected_error(source) for label, source in (members or {}).items()},

@@ -6,7 +6,8 @@ from hf_compress._kinds import require
 from hf_compress._modules.ignored import say_unmatched
 from hf_compress._modules.plain_model import require_plain
 from hf_compress.quantization.configuration import Quantization
-from hf_compress.quantization.qat import announce, convert, prepare
+from hf_compress.quantization.qat import convert, prepare
+from hf_compress.quantization.reach import announce
 
 
 def quantize(model: nn.Module, quantization: Quantization) -> list[str]:

@@ -8,7 +8,7 @@ otherwise than they were stored, and tensors that would come back random.
 import contextlib
 import copy
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -29,75 +29,82 @@ class Layout:
     """How a quantized model is stored so that transformers loads it.
 
     Attributes:
-        scheme: as compressed-tensors takes it.
+        schemes: module -> its scheme as compressed-tensors takes it.
         dense_on_load: whether its config tells transformers to unpack the weights while loading, not in the first forward.
     """
 
-    scheme: "QuantizationScheme"
+    schemes: Mapping[str, "QuantizationScheme"]
     dense_on_load: bool
 
 
-def loadable_layout(model: nn.Module, names: Iterable[str], quantization: Quantization) -> Layout:
-    """How to store the model in its scheme so that transformers loads it for this architecture.
+def loadable_layout(model: nn.Module, schemes: Mapping[str, "QuantizationScheme"], quantization: Quantization) -> Layout:
+    """How to store the model in its schemes so that transformers loads it for this architecture.
 
     Where only weights are quantized, unpacking while loading computes the same numbers, and it loads architectures whose
     weight initialisation wants a `weight` in every module (T5, Wav2Vec2, ModernBERT, ...). It also lets encoder-decoders
-    generate: `generate` calls the encoder before the forward that would unpack it.
+    generate: `generate` calls the encoder before the forward that would unpack it. Transformers then unpacks every module
+    by one and the same group, so several schemes in one model are unpacked in the first forward always.
 
     Args:
         model: dense or on the meta device; one that is no transformers model is not tried.
-        names: the modules to quantize.
-        quantization: the job.
+        schemes: the modules to quantize by name, each with its scheme.
+        quantization: the job, for the refusal.
 
     Raises:
         CompressionError: no layout loads; the sentence names the schemes that do.
     """
-    names = list(names)
-    problem, layout = _first_that_loads(model, names, quantization.scheme, quantization.targets)
+    problem, layout = _first_that_loads(model, schemes)
     if layout is not None:
         return layout
-    others = [kind for kind in Scheme.available() if kind != quantization.scheme.name and _loads(model, names, kind)]
+    used = [scheme.name for scheme in quantization.schemes]
+    others = [kind for kind in Scheme.available() if [kind] != used and _loads(model, schemes, kind)]
     config: Any = model.config
     raise CompressionError(
-        f"quantization: transformers would not load {config.model_type} with scheme {quantization.scheme.name} ({problem});"
+        f"quantization: transformers would not load {config.model_type} with scheme {' and '.join(used)} ({problem});"
         + (f" take {' or '.join(others)}" if others else " prune or distil this model instead")
     )
 
 
-def _first_that_loads(
-    model: nn.Module, names: list[str], scheme: Scheme, targets: Sequence[str]
-) -> tuple[str, Layout | None]:
+def _first_that_loads(model: nn.Module, schemes: Mapping[str, "QuantizationScheme"]) -> tuple[str, Layout | None]:
     """The layout, or what goes wrong with the usual one."""
-    plain = Layout(scheme=scheme.to_compressed_tensors(targets), dense_on_load=False)
+    plain = Layout(schemes=schemes, dense_on_load=False)
     layouts = [plain]
-    if plain.scheme.input_activations is None:
+    if not _is_mixed(schemes) and all(scheme.input_activations is None for scheme in schemes.values()):
         dense = replace(plain, dense_on_load=True)
         couple = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
         layouts = [dense, plain] if couple else [plain, dense]
     problem = ""
     for layout in layouts:
-        found = problem_of(model, names, layout)
+        found = problem_of(model, layout)
         if not found:
             return "", layout
         problem = problem or found
     return problem, None
 
 
-def _loads(model: nn.Module, names: list[str], kind: str) -> bool:
+def _is_mixed(schemes: Mapping[str, "QuantizationScheme"]) -> bool:
+    """More than one way of storing numbers, whatever the groups target."""
+    distinct = {id(scheme): scheme.model_dump(exclude={"targets", "format"}) for scheme in schemes.values()}
+    return any(one != next(iter(distinct.values())) for one in distinct.values())
+
+
+def _loads(model: nn.Module, names: Iterable[str], kind: str) -> bool:
     """Whether another scheme would do, with groups as small as needed."""
     with contextlib.suppress(CompressionError):
-        return _first_that_loads(model, names, Scheme.create(kind).finest(), ["Linear"])[1] is not None
+        scheme = Scheme.create(kind).finest().to_compressed_tensors(["Linear"])
+        return _first_that_loads(model, dict.fromkeys(names, scheme))[1] is not None
     return False
 
 
-def problem_of(model: nn.Module, names: Iterable[str], layout: Layout) -> str:
+def problem_of(model: nn.Module, layout: Layout) -> str:
     """What goes wrong when the quantized model is loaded; empty where nothing does or the model cannot be tried."""
     from compressed_tensors.offload import as_single_threaded
     from compressed_tensors.quantization import QuantizationStatus, initialize_module_for_quantization
     from transformers import PreTrainedModel
     from transformers.core_model_loading import revert_weight_conversion
 
-    from hf_compress.quantization.serializer import DENSE_ON_LOAD, packed_state, quantization_settings
+    from hf_compress.quantization.reach import DENSE_ON_LOAD
+    from hf_compress.quantization.serializer import packed_state, quantization_settings
 
     if not isinstance(model, PreTrainedModel):
         return ""
@@ -107,9 +114,9 @@ def problem_of(model: nn.Module, names: Iterable[str], layout: Layout) -> str:
     # compressed-tensors draws bars, and would share the work among the processes of a training.
     with quiet(), contextlib.redirect_stderr(io.StringIO()), as_single_threaded(), random_state_kept():
         try:
-            for name in names:
+            for name, scheme in layout.schemes.items():
                 module = twin.get_submodule(name)
-                initialize_module_for_quantization(module, copy.deepcopy(layout.scheme), force_zero_point=False)
+                initialize_module_for_quantization(module, copy.deepcopy(scheme), force_zero_point=False)
                 module.quantization_status = QuantizationStatus.FROZEN  # type: ignore[assignment]
         except AttributeError:  # modules of the model that its config does not make
             return ""

@@ -17,10 +17,8 @@ from transformers import CompressedTensorsConfig, PreTrainedConfig, PreTrainedMo
 from transformers.quantizers.base import HfQuantizer
 
 from hf_compress._errors import CompressionError
+from hf_compress.quantization.reach import DENSE_ON_LOAD
 from hf_compress.quantization.stored import complete_config
-
-DENSE_ON_LOAD = "unpacked_when_loaded"
-"""Attribute of a model whose config tells transformers to unpack the weights while it loads, not in the first forward."""
 
 
 class Serializer(HfQuantizer):

@@ -13,8 +13,7 @@ from hf_compress._modules.names import model_name
 from hf_compress._modules.types import cast_as_loaded, check_dtype
 from hf_compress._quiet import quiet
 from hf_compress.quantization.configuration import Quantization
-from hf_compress.quantization.qat import check_model
-from hf_compress.quantization.rehearsal import loadable_layout
+from hf_compress.quantization.fitting import fit
 
 
 def check_storage_type(model: nn.Module, quantization: Quantization | None, dtype: str) -> torch.dtype | None:
@@ -33,7 +32,7 @@ def check_storage_type(model: nn.Module, quantization: Quantization | None, dtyp
         return target
     with random_state_kept():
         reason = _packed_refusal(model, target)
-    if reason and not loadable_layout(model, check_model(model, quantization).modules, quantization).dense_on_load:
+    if reason and not fit(model, quantization)[1].dense_on_load:
         raise CompressionError(
             f"{model_name(model)} does not run quantized with weights stored in {dtype} ({reason}); store them in float32"
         )

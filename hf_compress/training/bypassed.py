@@ -11,7 +11,9 @@ from hf_compress import _distributed
 from hf_compress._modules.matching import Selection
 from hf_compress._modules.names import canonical_name
 from hf_compress.quantization.configuration import Quantization
-from hf_compress.quantization.qat import BYPASSED, FakeQuantizedLinear, keep_dense
+from hf_compress.quantization.fitting import BYPASSED
+from hf_compress.quantization.qat import keep_dense
+from hf_compress.quantization.quantizable import FakeQuantized
 
 logger = logging.getLogger(__name__)
 
@@ -20,7 +22,7 @@ class BypassWatch:
     """Leaves modules out whose weight gets a gradient in the first step although their forward never ran.
 
     Such a gradient says that the architecture computes with the weight by itself, so fake quantization never reached it:
-    up to here the module was trained as the plain Linear that it becomes, and nothing about the step changes. A module
+    up to here the module was trained as the plain module that it becomes, and nothing about the step changes. A module
     without a gradient and without a call (an expert that no token chose, a tower of another modality) stays prepared; it
     is quantized whenever it is called.
     """
@@ -34,9 +36,7 @@ class BypassWatch:
     def begin(self, model: nn.Module) -> None:
         """Watch every prepared module until the first optimizer step."""
         self._modules = {
-            canonical_name(name): module
-            for name, module in model.named_modules()
-            if isinstance(module, FakeQuantizedLinear)
+            canonical_name(name): module for name, module in model.named_modules() if isinstance(module, FakeQuantized)
         }
         self._called.clear()
         for name, module in self._modules.items():
@@ -55,7 +55,7 @@ class BypassWatch:
         self._handles = []
         silent = [name for name, called in zip(self._modules, self._anywhere(), strict=True) if not called]
         bypassed = {name: BYPASSED for name in silent if _has_gradient(self._modules[name])}
-        Selection(modules=self._modules, left_out={}).without(bypassed, self._quantization.targets, "quantization")
+        Selection(modules=self._modules, left_out={}).without(bypassed, self._quantization.every_target, "quantization")
         for name in bypassed:
             keep_dense(self._modules[name], BYPASSED)
         if bypassed and _distributed.is_main():

@@ -18,7 +18,8 @@ from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.configuration import Quantization
-from hf_compress.quantization.qat import announce, is_enabled, set_enabled
+from hf_compress.quantization.qat import is_enabled, set_enabled
+from hf_compress.quantization.reach import announce
 from hf_compress.training.bypassed import BypassWatch
 from hf_compress.training.free_zeros import read_free_zeros
 from hf_compress.training.sidecar import SIDECAR

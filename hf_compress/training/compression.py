@@ -91,7 +91,9 @@ def _strategies(value: Any) -> Iterator[Strategy]:
     """A strategy, and those in the fields of a dataclass."""
     if isinstance(value, Strategy):
         yield value
-    if isinstance(value, list | tuple):
+    elif isinstance(value, Quantization):  # of `scheme` and `groups` only one is meant
+        yield from value.schemes
+    elif isinstance(value, list | tuple):
         for item in value:
             yield from _strategies(item)
     elif dataclasses.is_dataclass(value):

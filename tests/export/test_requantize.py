@@ -22,9 +22,11 @@ from hf_compress.checkpoints.source import open_source
 from hf_compress.export.compressed_tensors import save_compressed
 from hf_compress.export.requantize import expected_error, quantization_of, requantize
 from hf_compress.quantization.configuration import Quantization
+from hf_compress.quantization.groups import Group
 from hf_compress.quantization.ptq import quantize
 from hf_compress.quantization.qat import prepare
 from hf_compress.quantization.scheme import Scheme
+from hf_compress.quantization.schemes.presets import W4A16
 from tests.tiny import tiny_llama, tiny_t5, tiny_tokenizer
 
 SCHEMES = {name: 16 if name in ("W4A16", "W8A16", "W4A8") else None for name in Scheme.available()}
@@ -161,12 +163,30 @@ def test_the_card_of_merged_encoder_decoders_says_what_generating_asks(tmp_path,
     assert ("call model(...) once before generate()." in card) == said
 
 
-def test_two_schemes_in_one_model_are_refused(tmp_path):
+def test_several_groups_are_taken_over_and_those_that_are_ignored_left_out(tmp_path):
     _member(tmp_path / "one", "W8A8", 0)
     config = json.loads((tmp_path / "one" / "config.json").read_text())
     groups = config["quantization_config"]["config_groups"]
-    groups["group_1"] = {**groups["group_0"], "targets": ["re:.*down_proj"]}
-    with pytest.raises(CompressionError, match="has 2 groups, and one scheme for the whole model is supported"):
+    groups["group_1"] = {**groups["group_0"], "targets": ["re:.*down_proj"], "input_activations": None}
+    with pytest.raises(CompressionError, match=r"scheme \(8-bit int, channel\) is none of FP8_DYNAMIC, W4A16, W4A8"):
         quantization_of(config)
     config["quantization_config"]["ignore"].append("re:.*down_proj")
     assert quantization_of(config).scheme == Scheme.create("W8A8")
+    config["quantization_config"]["ignore"].append("Linear")
+    with pytest.raises(CompressionError, match="no group that quantizes anything, so there is no scheme to take over"):
+        quantization_of(config)
+
+
+def test_members_with_several_schemes_are_merged_and_quantized_again_in_the_same(tmp_path):
+    groups = [Group(scheme="W8A8", targets=["re:.*down_proj"]), Group(scheme=W4A16(group_size=16), targets=["Linear"])]
+    for seed, label in enumerate(("one", "two")):
+        model = tiny_llama(seed=seed)
+        quantize(model, Quantization(groups=groups))
+        save_compressed(model, tmp_path / label)
+    result = merge(Merge(members=[Member(str(tmp_path / label), name=label) for label in ("one", "two")]), tmp_path / "out")
+    stored = [json.loads((tmp_path / label / "config.json").read_text()) for label in ("one", "out")]
+    assert quantization_of(stored[0]) == quantization_of(stored[1])
+    assert set(quantization_of(stored[0]).schemes) == {group.scheme for group in groups}
+    assert result.reports["requantized"]["scheme"] == "W4A16 and W8A8"
+    errors = result.reports["requantized"]["members_expected_error"]
+    assert errors.keys() == {"one", "two"} and all(0.01 < error < 0.2 for error in errors.values())

@@ -11,7 +11,8 @@ from hf_compress import Quantization, quantize, save_compressed
 from hf_compress._errors import CompressionError
 from hf_compress._forward.probe import probe_inputs
 from hf_compress._modules.types import cast_weights
-from hf_compress.quantization.qat import left_dense, prepare, quantized_coverage
+from hf_compress.quantization.qat import prepare
+from hf_compress.quantization.reach import left_dense, quantized_coverage
 from hf_compress.quantization.scheme import Scheme
 
 SMALL = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
@@ -190,9 +191,9 @@ def test_a_refusal_names_the_schemes_that_load(monkeypatch):
 
     real = rehearsal.problem_of
 
-    def fails(model, names, layout):
-        weights = layout.scheme.weights
-        return "no" if weights.num_bits == 4 else real(model, names, layout)
+    def fails(model, layout):
+        weights = next(iter(layout.schemes.values())).weights
+        return "no" if weights.num_bits == 4 else real(model, layout)
 
     monkeypatch.setattr(rehearsal, "problem_of", fails)
     message = r"would not load bert with scheme W4A16 \(no\); take FP8_DYNAMIC or W8A16 or W8A8$"

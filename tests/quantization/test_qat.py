@@ -10,7 +10,9 @@ from torch.nn import functional
 from hf_compress._errors import CompressionError
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
-from hf_compress.quantization.qat import FakeQuantizedLinear, check_model, convert, prepare, set_enabled
+from hf_compress.quantization.fitting import check_model
+from hf_compress.quantization.modules.linear import FakeQuantizedLinear
+from hf_compress.quantization.qat import convert, prepare, set_enabled
 from hf_compress.quantization.schemes.presets import W4A16
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama
 

@@ -7,7 +7,8 @@ import torch
 import transformers as t
 
 from hf_compress import CompressionError, Quantization, quantize, save_compressed
-from hf_compress.quantization.qat import left_dense, prepare
+from hf_compress.quantization.qat import prepare
+from hf_compress.quantization.reach import left_dense
 from hf_compress.quantization.routers import ROUTES
 from tests.tiny import tiny_llama
 

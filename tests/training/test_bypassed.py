@@ -11,7 +11,9 @@ from transformers import PretrainedConfig, PreTrainedModel, TrainingArguments
 
 from hf_compress import CompressionTrainer, Quantization
 from hf_compress._errors import CompressionError
-from hf_compress.quantization.qat import BYPASSED, FakeQuantizedLinear, left_dense
+from hf_compress.quantization.fitting import BYPASSED
+from hf_compress.quantization.modules.linear import FakeQuantizedLinear
+from hf_compress.quantization.reach import left_dense
 
 
 class Opaque(PreTrainedModel):

@@ -23,7 +23,7 @@ from hf_compress.inputs.tokenizers import load_tokenizer
 from hf_compress.jobs.train.checks import check_schedules
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.pruning.masks import Masks
-from hf_compress.quantization.qat import check_model
+from hf_compress.quantization.fitting import check_model
 from hf_compress.quantization.storage_type import check_storage_type
 from hf_compress.tasks.fit import check_kind, check_length, check_vocabulary
 from hf_compress.tasks.opened import open_data, open_model

@@ -22,7 +22,7 @@ from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.pruning.prune import prune
 from hf_compress.quantization.ptq import quantize
-from hf_compress.quantization.qat import loading_advice
+from hf_compress.quantization.reach import loading_advice
 
 if TYPE_CHECKING:
     from hf_compress.jobs.train.plan import Plan

@@ -26,7 +26,7 @@ from hf_compress.jobs.train.documents import describe_machine, describe_methods,
 from hf_compress.jobs.train.measure import Measure
 from hf_compress.pruning.prune import prune
 from hf_compress.quantization.ptq import quantize
-from hf_compress.quantization.qat import loading_advice
+from hf_compress.quantization.reach import loading_advice
 from hf_compress.training.mixin import CompressionMixin
 
 logger = logging.getLogger(__name__)

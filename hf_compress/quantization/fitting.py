@@ -1,0 +1,86 @@
+"""Which modules of a model a quantization reaches, refused before training where one cannot be or could not be loaded."""
+
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from hf_compress._errors import CompressionError
+from hf_compress._forward.dry_run import dry_run
+from hf_compress._modules.matching import Selection, require_matches, select_modules
+from hf_compress._modules.module_kind import kind_of
+from hf_compress.quantization.configuration import Quantization
+from hf_compress.quantization.groups import assigned
+from hf_compress.quantization.quantizable import FakeQuantized, quantizable, quantizable_classes
+from hf_compress.quantization.rehearsal import Layout, loadable_layout
+from hf_compress.quantization.routers import routers
+
+if TYPE_CHECKING:
+    from compressed_tensors.quantization import QuantizationScheme
+
+BYPASSED = "the architecture reads its weight by itself instead of calling it"
+"""Why a module stays dense whose forward never runs: training would not see it quantized, and the export would round it."""
+
+
+def check_model(model: nn.Module, quantization: Quantization) -> Selection:
+    """The modules `quantization` names, refused where one cannot be quantized or the result could not be loaded.
+
+    Returns:
+        The modules, and what was left out although its class was named: tied and computed weights, routers, subclasses with
+        a forward of their own, and modules that a dry run shows to be bypassed.
+
+    Raises:
+        CompressionError: nothing matches, a module that was named cannot be quantized, a module is in two groups, a group
+            has no module, the group size does not divide the inputs of a module, or transformers would not load the scheme
+            for this architecture.
+    """
+    return fit(model, quantization)[0]
+
+
+def fit(model: nn.Module, quantization: Quantization) -> tuple[Selection, Layout]:
+    """The same, and how the result is stored."""
+    selection = _chosen(model, quantization)
+    places = assigned(selection.modules, quantization.parts)
+    stored = [group.scheme.to_compressed_tensors(group.targets) for group in quantization.parts]
+    schemes = {name: stored[place] for name, place in places.items()}
+    for name, place in places.items():
+        _check_fit(name, selection.modules[name], stored[place], quantization, place)
+    return selection, loadable_layout(model, schemes, quantization)
+
+
+def _chosen(model: nn.Module, quantization: Quantization) -> Selection:
+    """What is named and can be trained quantized."""
+    targets = quantization.every_target
+    for place, group in enumerate(quantization.groups):
+        require_matches(model, group.targets, f"quantization.groups.{place}.targets")
+    selection = select_modules(model, targets, quantization.ignore, "quantization")
+    selection = selection.without(routers(model, selection.modules, targets), targets, "quantization")
+    special = {
+        name: f"it is a {type(module).__name__}, and only plain {quantizable_classes()} modules can be quantized"
+        for name, module in selection.modules.items()
+        if quantizable(module) is None
+    }
+    selection = selection.without(special, targets, "quantization")
+    fresh = {name: module for name, module in selection.modules.items() if not isinstance(module, FakeQuantized)}
+    seen = dry_run(model, fresh) if fresh else None
+    bypassed = {name: BYPASSED for name in fresh if seen is not None and name in seen.bypassed}
+    return selection.without(bypassed, targets, "quantization")
+
+
+def _check_fit(name: str, module: nn.Module, stored: "QuantizationScheme", quantization: Quantization, place: int) -> None:
+    """Refuse a module that does not fit its scheme."""
+    kind, known = quantizable(module), kind_of(module)
+    assert kind is not None and known is not None
+    obstacle = kind.obstacle(module, stored)
+    if obstacle:
+        raise CompressionError(f"quantization: {name} cannot be quantized: {obstacle}")
+    group_size = None if stored.weights is None else stored.weights.group_size
+    width = known.matrix(module.weight).shape[-1]  # type: ignore[arg-type]
+    if not group_size or width % group_size == 0:
+        return
+    key = f"groups.{place}.scheme.group_size" if quantization.groups else "scheme.group_size"
+    fits = [size for size in (128, 64, 32, 16) if width % size == 0]
+    open_ = quantization.parts[place].scheme.finest() != quantization.parts[place].scheme
+    raise CompressionError(
+        f"quantization: group_size={group_size} does not divide the {width} inputs of {name}; "
+        + (f"set {key} to {fits[0]}" if fits and open_ else f"add '{name}' to quantization.ignore")
+    )
