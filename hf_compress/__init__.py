@@ -24,9 +24,11 @@ _HOMES = {
     "DellaLinear": "hf_compress.merging.methods.della_linear",
     "Distillation": "hf_compress.distillation.configuration",
     "EMA": "hf_compress.training.averaging.ema",
+    "FP8_DYNAMIC": "hf_compress.quantization.schemes.presets",
     "Fisher": "hf_compress.merging.methods.fisher",
     "ForwardKL": "hf_compress.distillation.losses.forward_kl",
     "Global": "hf_compress.pruning.allocations.global_",
+    "Group": "hf_compress.quantization.groups",
     "Heads": "hf_compress.merging.configuration",
     "IsoC": "hf_compress.merging.methods.iso_c",
     "Karcher": "hf_compress.merging.methods.karcher",
@@ -62,6 +64,9 @@ _HOMES = {
     "Uniform": "hf_compress.pruning.allocations.uniform",
     "Unstructured": "hf_compress.pruning.patterns.unstructured",
     "W4A16": "hf_compress.quantization.schemes.presets",
+    "W4A8": "hf_compress.quantization.schemes.presets",
+    "W8A16": "hf_compress.quantization.schemes.presets",
+    "W8A8": "hf_compress.quantization.schemes.presets",
     "WeightedLoss": "hf_compress.distillation.configuration",
     "WiseFT": "hf_compress.merging.methods.wise_ft",
     "adamerging": "hf_compress.merging.search.adamerging",
@@ -144,8 +149,9 @@ if TYPE_CHECKING:
     from hf_compress.pruning.schedules.cubic import Cubic
     from hf_compress.pruning.schedules.linear import LinearRamp
     from hf_compress.quantization.configuration import Quantization
+    from hf_compress.quantization.groups import Group
     from hf_compress.quantization.ptq import quantize
-    from hf_compress.quantization.schemes.presets import W4A16
+    from hf_compress.quantization.schemes.presets import FP8_DYNAMIC, W4A8, W4A16, W8A8, W8A16
     from hf_compress.recipe.recipe import Recipe
     from hf_compress.training.averaging.batch_norm import update_batch_norm
     from hf_compress.training.averaging.ema import EMA

@@ -20,7 +20,7 @@ HOSTS = ("training", "evaluation", "export")
 VALUES = {
     "calibration": ("statistic", "statistics"),
     "pruning": ("criterion", "criteria", "pattern", "patterns", "schedule", "schedules", "allocation", "allocations"),
-    "quantization": ("scheme", "schemes"),
+    "quantization": ("scheme", "schemes", "fake_quantize", "quantizable", "modules"),
     "distillation": ("loss", "losses", "signal"),
     "merging": ("method", "methods", "operands", "mathematics"),
 }
