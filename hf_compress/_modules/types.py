@@ -87,7 +87,7 @@ def floating_type(dtype: str) -> torch.dtype:
         raise CompressionError(f"dtype={dtype} is a type, and its name is expected; write dtype={str(dtype)[6:]!r}")
     target = getattr(torch, dtype, None) if isinstance(dtype, str) else None
     if not isinstance(target, torch.dtype) or not target.is_floating_point or target.itemsize < 2:
-        raise CompressionError(f"dtype={dtype!r} is no floating torch type; write auto, bfloat16, float16 or float32")
+        raise CompressionError(f"dtype={dtype!r} is not a floating torch type; write auto, bfloat16, float16 or float32")
     return target
 
 

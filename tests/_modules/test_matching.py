@@ -182,13 +182,13 @@ def test_auto_casts_nothing():
 
 @pytest.mark.parametrize("dtype", ["int8", "nonsense", "nn", "bf16"])
 def test_casting_to_what_is_no_floating_type_is_refused(dtype):
-    with pytest.raises(CompressionError, match=f"dtype='{dtype}' is no floating torch type"):
+    with pytest.raises(CompressionError, match=f"dtype='{dtype}' is not a floating torch type"):
         cast_weights(tiny_llama(), dtype)
 
 
 @pytest.mark.parametrize(
     ("dtype", "message"),
-    [(torch.bfloat16, "dtype=torch.bfloat16 is a type.*write dtype='bfloat16'"), (None, "dtype=None is no floating")],
+    [(torch.bfloat16, "dtype=torch.bfloat16 is a type.*write dtype='bfloat16'"), (None, "dtype=None is not a floating")],
 )
 def test_a_type_in_place_of_its_name_is_refused_with_the_name(dtype, message):
     with pytest.raises(CompressionError, match=message):
@@ -196,7 +196,7 @@ def test_a_type_in_place_of_its_name_is_refused_with_the_name(dtype, message):
 
 
 def test_eight_bits_are_no_type_to_store_a_model_in():
-    with pytest.raises(CompressionError, match="dtype='float8_e4m3fn' is no floating torch type"):
+    with pytest.raises(CompressionError, match="dtype='float8_e4m3fn' is not a floating torch type"):
         floating_type("float8_e4m3fn")
 
 

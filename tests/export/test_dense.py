@@ -43,7 +43,7 @@ def test_a_quantized_model_is_refused_and_nothing_is_written(how, tmp_path):
 
 
 def test_an_unknown_type_is_refused_and_nothing_is_written(tmp_path):
-    with pytest.raises(CompressionError, match="dtype='int8' is no floating torch type"):
+    with pytest.raises(CompressionError, match="dtype='int8' is not a floating torch type"):
         save_dense(tiny_llama(), tmp_path / "model", dtype="int8")
     assert list(tmp_path.iterdir()) == []
 

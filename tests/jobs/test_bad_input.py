@@ -117,7 +117,7 @@ RECIPE_MISTAKES = {
     ),
     "teacher type": (
         {"distillation.teacher": {"name": "model", "dtype": "int8"}},
-        "distillation.teacher: dtype='int8' is no floating torch type",
+        "distillation.teacher: dtype='int8' is not a floating torch type",
     ),
     "temperature": (
         {"distillation.losses": [{"weight": 0.5, "loss": {"name": "forward_kl", "temperature": 0}}]},

@@ -1,6 +1,5 @@
 """A whole model as the teacher."""
 
-import contextlib
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -9,19 +8,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 import transformers
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel
+from transformers import AutoConfig, PreTrainedModel
 
 from hf_compress._errors import CompressionError, reason_of
+from hf_compress._modules.types import floating_type
 from hf_compress._registry import Reference
 from hf_compress.distillation.answers import Answers
 from hf_compress.distillation.correspondence import Correspondence, correspondence, tokenizer_at
 from hf_compress.distillation.frozen_copy import frozen_copy
 from hf_compress.distillation.signal import NEEDS, Need, Signal
 from hf_compress.distillation.teacher import LoadedTeacher, Teacher
-from hf_compress.inputs.models import new_weights
+from hf_compress.distillation.teacher_checks import check_checkpoint
 from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.tasks.heads import base_model, predicts_tokens
-from hf_compress.tasks.opened import open_teacher
 from hf_compress.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -63,11 +62,8 @@ class ModelTeacher(Teacher, name="model"):
     )
 
     def __post_init__(self) -> None:
-        dtype = getattr(torch, self.dtype, None)
-        if self.dtype != "auto" and not (isinstance(dtype, torch.dtype) and dtype.is_floating_point):
-            raise CompressionError(
-                f"dtype={self.dtype!r} is no floating torch type; write auto, bfloat16, float16 or float32"
-            )
+        if self.dtype != "auto":
+            floating_type(self.dtype)
 
     def to_plain(self, full: bool) -> Any:
         """For dumps: a model in memory is named by where it came from."""
@@ -82,24 +78,9 @@ class ModelTeacher(Teacher, name="model"):
         return {"model": self.model} if isinstance(self.model, str) else {}
 
     def check(self, student: "PretrainedConfig", tokenizer: Any, task: Task, key: str) -> None:
-        """A checkpoint: config, tokenizer where it has one, and whether it was trained for the task."""
-        if not isinstance(self.model, str):
-            return
-        key = f"{key}.model"
-        config, own = open_teacher(self.model, task, key), None
-        if tokenizer is not None:
-            with contextlib.suppress(CompressionError):  # a teacher without a tokenizer is judged by its config alone
-                own = from_pretrained(AutoTokenizer, self.model, key)
-        try:
-            correspondence(student, config, predicts_tokens=not task.labelled, tokenizers=(tokenizer, own))
-        except CompressionError as error:
-            raise CompressionError(f"{key}: {error}") from error
-        missing = new_weights(task.model_class(), self.model, key)
-        if missing:
-            raise CompressionError(
-                f"{key}: {self.model} has no {missing[0]} ({len(missing)} tensors are missing), so it was not trained for"
-                f" {task.name}; name a teacher that was"
-            )
+        """A checkpoint's; a copy and a model in memory are checked when they are loaded."""
+        for field, model in self.sources().items():
+            check_checkpoint(model, student, tokenizer, task, f"{key}.{field}")
 
     def config(self, student: "PretrainedConfig") -> "PretrainedConfig":
         """The model's own; of a copy the student's."""
