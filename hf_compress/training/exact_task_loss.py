@@ -2,7 +2,8 @@
 
 The Trainer hands every head with **kwargs that number and then divides by nothing. Heads that compute their loss themselves
 (BERT, T5, Whisper, multi-label and regression heads of every architecture) return the mean of the micro-batch all the same,
-so their gradient is too large by the accumulation steps, which moves clipping and the log (transformers#47688).
+so their gradient is too large by the accumulation steps, which moves clipping and the log (transformers#47688). Mixtures of
+experts divide the loss of their tokens and add the load-balancing loss whole, once per micro-batch.
 """
 
 import ast
@@ -36,6 +37,13 @@ def hands_on_items(model: nn.Module) -> bool:
         if isinstance(call, ast.Call) and getattr(call.func, "attr", "") == "loss_function":
             return any(one.arg is None or one.arg == "num_items_in_batch" for one in call.keywords)
     return False
+
+
+def _adds_router_loss(model: nn.Module) -> bool:
+    """Whether the head adds the load-balancing loss of a mixture of experts."""
+    config: Any = getattr(base_model(model), "config", None)
+    text = config.get_text_config() if hasattr(config, "get_text_config") else config
+    return bool(getattr(text, "output_router_logits", False) and getattr(text, "router_aux_loss_coef", 0))
 
 
 def same_loss(measured: Tensor, wanted: Tensor, dtype: torch.dtype) -> bool:
@@ -82,7 +90,7 @@ class ExactTaskLoss:
         self, trainer: Any, model: nn.Module, inputs: dict[str, Any], num_items: Tensor | int | None
     ) -> tuple[Tensor, Any] | None:
         """The loss of one micro-batch and the outputs; None where the head's own loss is right."""
-        kind = self._kind(trainer.model, inputs.get("labels"))
+        kind = self._kind(trainer, inputs.get("labels"))
         if kind is None:
             return None
         total, items, outputs = self._total(trainer, model, inputs, kind)
@@ -95,7 +103,7 @@ class ExactTaskLoss:
 
         Some heads weigh classes, smooth labels or add terms of their own; theirs stays.
         """
-        kind = self._kind(trainer.model, batch.get("labels"))
+        kind = self._kind(trainer, batch.get("labels"))
         if kind is None:
             return True
         total, items, outputs = self._total(trainer, trainer.model, batch, kind)
@@ -104,11 +112,12 @@ class ExactTaskLoss:
         measured = total / items.clamp(min=1) + router_loss(trainer, outputs, 1)
         return same_loss(measured, wanted, outputs.logits.dtype)
 
-    def _kind(self, student: nn.Module, labels: Any) -> Kind | None:
+    def _kind(self, trainer: Any, labels: Any) -> Kind | None:
         if not isinstance(labels, Tensor):
             return None
-        kind = task_kind(student, labels)
-        return None if self.hands_on and kind not in ("multi_label", "regression") else kind
+        kind = task_kind(trainer.model, labels)
+        adds_whole = trainer.args.gradient_accumulation_steps > 1 and _adds_router_loss(trainer.model)
+        return None if self.hands_on and kind not in ("multi_label", "regression") and not adds_whole else kind
 
     def _total(self, trainer: Any, model: nn.Module, inputs: dict[str, Any], kind: Kind) -> tuple[Tensor, Tensor, Any]:
         """(sum of the task losses, items, outputs)."""

@@ -1,5 +1,6 @@
 """Pruning and quantization without a teacher: a gradient that does not grow with the accumulation steps."""
 
+import dataclasses
 import logging
 
 import pytest
@@ -10,8 +11,16 @@ from transformers import (
     BertForMaskedLM,
     BertForMultipleChoice,
     BertForTokenClassification,
+    GPT2Config,
+    GPT2ForSequenceClassification,
+    MixtralConfig,
+    MixtralForCausalLM,
+    ResNetConfig,
+    ResNetForImageClassification,
     Trainer,
     ViTForImageClassification,
+    Wav2Vec2Config,
+    Wav2Vec2ForSequenceClassification,
     set_seed,
 )
 
@@ -20,6 +29,7 @@ from hf_compress.training.exact_task_loss import hands_on_items
 from tests.tiny import tiny_bart, tiny_bert, tiny_gpt2, tiny_llama, tiny_t5, tiny_vit
 from tests.training.ragged import SPLITS, collator, examples, pad_batch
 from tests.training.runs import arguments, pruning, text_rows
+from tests.training.test_dry_run import sounds, whisper
 from tests.training.test_gradient_invariance import CatchGradients
 
 
@@ -37,7 +47,45 @@ def multi_hot(number, row):
     return [float(number % 2), 1.0, 0.0]
 
 
+def gpt2():
+    """Of its matrices only the score is a Linear, so a job names its Conv1D."""
+    set_seed(0)
+    sizes = {"vocab_size": 64, "n_embd": 32, "n_layer": 1, "n_head": 4, "n_positions": 16}
+    return GPT2ForSequenceClassification(GPT2Config(**sizes, num_labels=3, pad_token_id=0))
+
+
+def wav2vec2():
+    set_seed(0)
+    sizes = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}
+    convolutions = {"conv_dim": (16, 16), "conv_kernel": (10, 3), "conv_stride": (5, 2), "num_feat_extract_layers": 2}
+    positions = {"num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "mask_time_prob": 0.0, "layerdrop": 0.0}
+    return Wav2Vec2ForSequenceClassification(Wav2Vec2Config(**sizes, **convolutions, **positions, num_labels=3))
+
+
+def resnet():
+    """Its statistics stay, which a batch would otherwise decide."""
+    set_seed(0)
+    config = ResNetConfig(embedding_size=8, hidden_sizes=[8, 8], depths=[1, 1], layer_type="basic", num_labels=3)
+    model = ResNetForImageClassification(config)
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.eval().train = lambda mode=True, module=module: module
+    return model
+
+
+def mixtral():
+    """With a load-balancing loss that is a tenth of the whole."""
+    set_seed(0)
+    sizes = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 32, "num_hidden_layers": 1, "num_local_experts": 4}
+    routers = {"output_router_logits": True, "router_aux_loss_coef": 0.2, "pad_token_id": 0}
+    return MixtralForCausalLM(MixtralConfig(**sizes, **routers, num_attention_heads=4, num_key_value_heads=2))
+
+
 HEADS = {
+    "GPT-2 one label": (gpt2, "sequence_classification", None),
+    "Wav2Vec2 one label": (wav2vec2, "sound", None),
+    "Whisper": (whisper, "speech", None),
+    "ResNet one label": (resnet, "image_classification", None),
     "BERT masked LM": (lambda: bert(BertForMaskedLM, tie_word_embeddings=False), "causal_lm", None),
     "BERT token classes": (
         lambda: bert(BertForTokenClassification, num_labels=3),
@@ -61,6 +109,17 @@ HEADS = {
 }
 
 
+TARGETS = {"GPT-2 one label": ("Conv1D",), "ResNet one label": ("Conv2d",)}
+
+
+def waves():
+    generator = torch.Generator().manual_seed(0)
+    return [{"input_values": torch.randn(400, generator=generator).tolist(), "labels": number % 3} for number in range(8)]
+
+
+ROWS = {"sound": waves, "speech": lambda: sounds().to_list()}
+
+
 def gradients(build, task, label, folder, batch_size, accumulation, cls=CompressionTrainer, collate=None, **jobs):
     model = build()
     for module in model.modules():  # dropout would draw differently for every split
@@ -69,7 +128,7 @@ def gradients(build, task, label, folder, batch_size, accumulation, cls=Compress
         for name in ("dropout", "activation_dropout"):
             if isinstance(getattr(module, name, None), float):
                 setattr(module, name, 0.0)
-    rows = examples(task)
+    rows = ROWS[task]() if task in ROWS else examples(task)
     if label is not None:
         rows = with_labels(rows, label)
     catcher = CatchGradients()
@@ -95,7 +154,7 @@ def gradients(build, task, label, folder, batch_size, accumulation, cls=Compress
 
 
 def _collator(task, model):
-    if task == "image_classification":
+    if task == "image_classification" or task in ROWS:
         return None
 
     def padded(features):
@@ -107,19 +166,36 @@ def _collator(task, model):
     return padded
 
 
-TWINS = ("BERT token classes", "BERT labels", "BART")
+TWINS = ("BERT token classes", "BERT labels", "BART", "GPT-2 one label", "Wav2Vec2 one label", "ResNet one label")
 """Their kinds of rows are tried with another head as well."""
 
 
 @pytest.mark.parametrize("head", [pytest.param(name, marks=[pytest.mark.slow] * (name in TWINS)) for name in HEADS])
 def test_the_gradient_is_the_same_however_the_batch_is_split(head, tmp_path):
-    jobs = {"pruning": pruning(begin=0, end=1)}
+    jobs = {"pruning": dataclasses.replace(pruning(begin=0, end=1), targets=TARGETS.get(head, ("Linear",)))}
     reference, _ = gradients(*HEADS[head], tmp_path, *SPLITS[0], **jobs)
     for split in (SPLITS[1], SPLITS[3]):
         measured, _ = gradients(*HEADS[head], tmp_path, *split, **jobs)
         assert float((measured - reference).norm() / reference.norm()) < 1e-6
     stock, _ = gradients(*HEADS[head], tmp_path, *SPLITS[0], cls=Trainer)
     assert float((reference - stock).norm() / stock.norm()) < 1e-5  # one micro-batch: the head is right
+
+
+@pytest.mark.parametrize("split", [(8, 1), (2, 4), (1, 8)])
+def test_the_load_balancing_loss_of_a_mixture_is_its_mean_over_the_micro_batches(split, tmp_path):
+    """By hand: tokens by the items of the whole batch, routers by the number of micro-batches."""
+    measured, trainer = gradients(mixtral, "causal_lm", None, tmp_path, *split, pruning=pruning(begin=0, end=1))
+    model, rows, (size, count) = mixtral().train(), examples("causal_lm"), split
+    items = sum(label != -100 for row in rows for label in row["labels"][1:])
+    for number in range(count):
+        batch = pad_batch(rows[number * size : (number + 1) * size])
+        outputs = model(**batch)
+        labels = batch["labels"][:, 1:].reshape(-1)
+        logits = outputs.logits[:, :-1].reshape(-1, 64)
+        tokens = torch.nn.functional.cross_entropy(logits, labels, reduction="sum")
+        (tokens / items + 0.2 * outputs.aux_loss / count).backward()
+    wanted = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+    assert float((measured - wanted).norm() / wanted.norm()) < 1e-5
 
 
 def test_without_a_technique_the_trainer_is_the_plain_one_unless_it_is_asked(tmp_path):
