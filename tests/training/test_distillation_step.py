@@ -17,9 +17,10 @@ from hf_compress import (
     Distillation,
     ForwardKL,
     ModelTeacher,
+    Quantization,
 )
 from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
-from tests.training.runs import arguments, llama_trainer
+from tests.training.runs import arguments, llama_trainer, pruning, text_rows
 
 TOKENS = {"input_ids": torch.arange(3, 15).view(1, 12)}
 
@@ -83,6 +84,21 @@ class TestTheDefaultTeacher:
         copied = self.figures(make, tiny_llama(seed=0), None)
         assert len(copied) == 6 and copied[0] == 0 and min(copied[1:]) > 1e-4
         assert copied == self.figures(make, tiny_llama(seed=0), tiny_llama(seed=0))
+
+    @pytest.mark.parametrize("how", ["pruning", "quantization"])
+    def test_alone_it_teaches_a_student_that_is_compressed_under_sft(self, how, tmp_path):
+        """The whole loss is the distance that compression made: 0 would train nothing."""
+
+        def run(teacher):
+            jobs = {"pruning": pruning(every=1)} if how == "pruning" else {"quantization": Quantization(scheme="W8A8")}
+            job = Distillation(teacher=ModelTeacher(model=teacher), losses=[(1.0, ForwardKL())], task_weight=0.0)
+            trainer = sft(tmp_path, tiny_llama(seed=0), distillation=job, **jobs)
+            trainer.train()
+            return logged(trainer), logged(trainer, "grad_norm")
+
+        losses, norms = run(None)
+        assert max(losses) > 1e-3 and max(norms) > 1e-2
+        assert (losses, norms) == run(tiny_llama(seed=0))
 
     @pytest.mark.parametrize("how", ["torch.compile", "wrapped forward", "accelerate hook"])
     def test_under_a_replaced_forward_it_does_not_follow_the_student(self, how, tmp_path):
@@ -300,6 +316,20 @@ class TestLogs:
 
 
 class TestRefusedHosts:
+    def test_a_teacher_with_another_tokenizer_of_equal_size_is_no_teacher(self, tmp_path):
+        tiny_llama(seed=1).save_pretrained(tmp_path / "teacher")
+        tokenizer = tiny_tokenizer()
+        tokenizer.add_tokens(["another"])
+        tokenizer.save_pretrained(tmp_path / "teacher")
+        with pytest.raises(CompressionError, match="the teacher's tokenizer is another one than the student's: 'another'"):
+            CompressionTrainer(
+                model=tiny_llama(seed=0),
+                args=arguments(tmp_path / "run"),
+                train_dataset=text_rows(),
+                processing_class=tiny_tokenizer(),
+                distillation=half(str(tmp_path / "teacher")),
+            )
+
     def test_a_loss_of_the_hosts_own_is_not_dropped(self, tmp_path):
         class Weighted(Trainer):
             def compute_loss(self, *args, **kwargs):

@@ -1,5 +1,6 @@
 """A run that is interrupted anywhere goes on and ends with the same bytes."""
 
+import json
 import logging
 import shutil
 
@@ -84,6 +85,25 @@ def test_no_published_file_says_where_anything_lies(straight):
     assert "- data: ./train.jsonl (" in (folder / "out" / "compressed" / "README.md").read_text(encoding="utf-8")
     for name in ("compression.json", "config.json", "generation_config.json"):
         assert str(folder) not in (folder / "out" / "checkpoint-4" / name).read_text(encoding="utf-8")
+
+
+def test_the_loss_of_the_dense_stage_does_not_grow_with_the_accumulation_steps(tmp_path, monkeypatch):
+    """The classifier of a Llama returns the mean of a micro-batch, however many there are."""
+
+    def logged(size, count):
+        folder = tmp_path / f"{size}x{count}"
+        folder.mkdir()
+        write_jsonl(folder / "train.jsonl", text_rows())
+        split = {"per_device_train_batch_size": size, "gradient_accumulation_steps": count}
+        dense = {"training": {"max_steps": 1, "logging_steps": 1, "save_steps": 1, **split}}
+        with monkeypatch.context() as patch:
+            kill(patch, train_run, "write_dense")
+            with pytest.raises(Killed):
+                Recipe.from_plain(recipe(folder, {"task": "sequence_classification", "dense": dense})).run()
+        state = json.loads((folder / "out" / "dense-training" / "checkpoint-1" / "trainer_state.json").read_text())
+        return [state["log_history"][0][key] for key in ("loss", "grad_norm")]
+
+    assert logged(1, 4) == pytest.approx(logged(4, 1), rel=1e-4)
 
 
 @pytest.mark.parametrize("stage", STAGES)
