@@ -184,7 +184,7 @@ def test_the_gradient_is_the_same_however_the_batch_is_split(head, tmp_path):
 @pytest.mark.parametrize("split", [(8, 1), (2, 4), (1, 8)])
 def test_the_load_balancing_loss_of_a_mixture_is_its_mean_over_the_micro_batches(split, tmp_path):
     """By hand: tokens by the items of the whole batch, routers by the number of micro-batches."""
-    measured, trainer = gradients(mixtral, "causal_lm", None, tmp_path, *split, pruning=pruning(begin=0, end=1))
+    measured, _ = gradients(mixtral, "causal_lm", None, tmp_path, *split, pruning=pruning(begin=0, end=1))
     model, rows, (size, count) = mixtral().train(), examples("causal_lm"), split
     items = sum(label != -100 for row in rows for label in row["labels"][1:])
     for number in range(count):
