@@ -18,6 +18,7 @@ slow: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m slow
 
 style: $(VENV)/.installed-dev
+	$(BIN)/python scripts/public_names.py
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
