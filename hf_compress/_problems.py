@@ -58,3 +58,14 @@ class RecipeError(CompressionError):
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
         super().__init__("\n".join(str(problem) for problem in problems))
+
+
+def check_all(*checks: Callable[[], Any]) -> None:
+    """Run every check, whatever the others say.
+
+    Raises:
+        RecipeError: with everything that was refused, none of it twice.
+    """
+    problems = list(dict.fromkeys(problems_in(*checks)))
+    if problems:
+        raise RecipeError(problems)

@@ -100,8 +100,8 @@ def recipe(folder, changes=None):
         "job": "train",
         "model": {"config": dict(LLAMA)},
         "tokenizer": {"vocab_size": 300},
-        "task": "causal_lm",
-        "data": {"path": str(folder / "train.jsonl"), "length": 16},
+        "task": {"name": "causal_lm", "length": 16},
+        "data": {"path": str(folder / "train.jsonl")},
         "dense": {"training": {"max_steps": 2}},
         "pruning": {"schedule": {"name": "cubic", "final": 0.5, "begin": "0%", "end": "50%", "every": 1}},
         "quantization": {"scheme": {"name": "W4A16", "group_size": 32}, "begin": "50%"},
@@ -117,6 +117,8 @@ def recipe(folder, changes=None):
         *parents, last = path.split(".")
         place = data
         for part in parents:
+            if isinstance(place.get(part), str):  # a strategy's bare name
+                place[part] = {"name": place[part]}
             place = place.setdefault(part, {})
         if value is DROP:
             del place[last]

@@ -16,8 +16,8 @@ model:
   config: {{model_type: llama, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 4,
             num_key_value_heads: 2, max_position_embeddings: 64}}
 tokenizer: {{vocab_size: 400}}
-task: causal_lm
-data: {{path: {folder}/train.jsonl, length: 32}}
+task: {{name: causal_lm, length: 32}}
+data: {{path: {folder}/train.jsonl}}
 dense: {{training: {{max_steps: 10}}}}
 pruning: {{schedule: {{name: cubic, final: 0.5, end: 50%, every: 1}}}}
 quantization: {{scheme: {{name: W4A16, group_size: 32}}, begin: 50%}}
@@ -47,7 +47,7 @@ def call(monkeypatch, capsys, *arguments):
 MISTAKES = {
     "unknown key": ("bogus=1", "bogus: unknown key 'bogus'"),
     "unknown strategy": ("pruning.criterion=magnitud", "did you mean 'magnitude'"),
-    "wrong type": ("data.length=long", "data.length: 'long' (text) given, a whole number expected"),
+    "wrong type": ("task.length=long", "task.length: 'long' (text) given, a whole number expected"),
     "no layer": ("pruning.targets=[Conv2d]", "'Conv2d' matches no module"),
     "sparsity 1": ("pruning.schedule.final=1.0", "is not a sparsity"),
     "negative sparsity": ("pruning.schedule.final=-0.1", "is not a sparsity"),
@@ -55,12 +55,12 @@ MISTAKES = {
     "late schedule": ("pruning.schedule.end=9", "ends at step 9, but training has 8 steps"),
     "late quantization": ("quantization.begin=8", "begins at step 8, but training has 8 steps"),
     "missing data": ("data.path=nowhere.jsonl", "there is no file or folder nowhere.jsonl"),
-    "missing column": ("data.text=words", "unknown column"),
+    "missing column": ("task.text=words", "unknown column"),
     "group size": ("quantization.scheme.group_size=64", "does not divide the 32 inputs"),
     "model type": ("model.config.model_type=lama", "lama"),
     "config key": ("model.config.hiden_size=3", "did you mean 'hidden_size'"),
     "heads": ("model.config.hidden_size=33", "hidden size (33) is not a multiple"),
-    "long blocks": ("data.length=65", "more than the model's 64 positions"),
+    "long blocks": ("task.length=65", "more than the model's 64 positions"),
     "teacher": ("distillation.teacher={name: model, model: ./nowhere}", "nowhere"),
     "training key": ("training.max_step=3", "did you mean 'max_steps'"),
     "no dense": ("dense=null", "fresh weights must be trained"),
@@ -100,12 +100,18 @@ def test_a_schedule_that_only_the_data_shows_to_be_too_long_is_refused(recipe, m
 
 
 def test_check_names_all_mistakes_at_once_with_their_paths(recipe, monkeypatch, capsys):
-    changes = ["task=causal_lmm", "data.length=long", "pruning.schedule.final=1.5", "quantization.scheme=W4A17", "bogus=1"]
+    changes = [
+        "task=causal_lmm",
+        "data.max_train=long",
+        "pruning.schedule.final=1.5",
+        "quantization.scheme=W4A17",
+        "bogus=1",
+    ]
     arguments = [part for change in changes for part in ("--set", change)]
     code, _, complaints = call(monkeypatch, capsys, "check", recipe, *arguments)
     assert code == 2
     paths = [line.split(": ")[1] for line in complaints]
-    assert {"task", "data.length", "pruning.schedule", "quantization.scheme", "bogus"} <= set(paths)
+    assert {"task", "data.max_train", "pruning.schedule", "quantization.scheme", "bogus"} <= set(paths)
 
 
 def test_a_folder_of_another_run_or_of_something_else_is_left_alone(recipe, monkeypatch, capsys):

@@ -5,27 +5,8 @@ from typing import Any
 from hf_compress._runtimes import RUNTIMES
 from hf_compress._yaml import write_yaml
 from hf_compress.checkpoints.location import is_hub_id
-
-_PIPELINES = {
-    "causal_lm": "text-generation",
-    "sequence_classification": "text-classification",
-    "image_classification": "image-classification",
-}
-"""The Hub's name of a task."""
-_HEADS = {
-    "ForCausalLM": "text-generation",
-    "LMHeadModel": "text-generation",
-    "ForMaskedLM": "fill-mask",
-    "ForSequenceClassification": "text-classification",
-    "ForTokenClassification": "token-classification",
-    "ForQuestionAnswering": "question-answering",
-    "ForImageClassification": "image-classification",
-    "ForAudioClassification": "audio-classification",
-    "ForVideoClassification": "video-classification",
-    "ForCTC": "automatic-speech-recognition",
-    "ForSpeechSeq2Seq": "automatic-speech-recognition",
-}
-"""The same by the ending of a model's class, for runs without a task's name."""
+from hf_compress.tasks.heads import head_of_class
+from hf_compress.tasks.task import Task
 
 
 def render_card(manifest: dict[str, Any], table: str) -> str:
@@ -106,8 +87,13 @@ Made on {manifest["created"]} with {versions}.
 def _pipeline(manifest: dict[str, Any]) -> str | None:
     """The Hub's task, which decides the widget; None where the model's class does not say one."""
     if manifest["task"] is not None:
-        return _PIPELINES[manifest["task"]]
-    return next((tag for ending, tag in _HEADS.items() if manifest["classes"]["model"].endswith(ending)), None)
+        return _task(manifest).head.pipeline
+    head = head_of_class(manifest["classes"]["model"])
+    return None if head is None else head.pipeline
+
+
+def _task(manifest: dict[str, Any]) -> type[Task]:
+    return Task.available()[manifest["task"]]
 
 
 def _quality(report: dict[str, Any]) -> str:
@@ -123,13 +109,11 @@ def _quality(report: dict[str, Any]) -> str:
 
 def _usage(manifest: dict[str, Any]) -> str:
     """Three lines that load the folder the card lies in."""
-    classes = {
-        "causal_lm": ("AutoModelForCausalLM", "AutoTokenizer"),
-        "sequence_classification": ("AutoModelForSequenceClassification", "AutoTokenizer"),
-        "image_classification": ("AutoModelForImageClassification", "AutoImageProcessor"),
-    }
-    known = manifest.get("classes") or {}
-    model, processor = classes.get(manifest["task"]) or (known["model"], known["processor"])
+    if manifest["task"] is not None:
+        task = _task(manifest)
+        model, processor = task.head.auto_class, task.processor_class
+    else:
+        model, processor = manifest["classes"]["model"], manifest["classes"]["processor"]
     here = '"<this repository or folder>"'
     lines = [
         f"from transformers import {', '.join(filter(None, (model, processor)))}\n",

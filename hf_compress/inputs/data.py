@@ -68,24 +68,6 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
     return {name: splits[name] for name in SPLITS}
 
 
-def require_column(splits: dict[str, "Dataset"], column: str, key: str, path: str) -> None:
-    """Refuse data without a column, naming those it has, or with rows in which it is empty.
-
-    Raises:
-        CompressionError: at `data.<key>`.
-    """
-    for name, split in splits.items():
-        if column not in split.column_names:
-            raise CompressionError(
-                f"data.{key}: {unknown(f'column of the {name} split of {path}', column, split.column_names)}"
-            )
-        empty = split.data.column(column).null_count
-        if empty:
-            raise CompressionError(
-                f"data.{key}: column {column!r} of the {name} split of {path} is empty (null) in {empty} rows; remove them"
-            )
-
-
 def _load_builtin(name: str) -> dict[str, "Dataset"]:
     from datasets import Dataset
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from hf_compress import _distributed
 from hf_compress._errors import reason_of
 from hf_compress._problems import Problem, RecipeError
 from hf_compress._registry import unknown
@@ -69,3 +70,16 @@ def wrap_tokenizer(backend: Any) -> Any:
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, eos_token=END_OF_TEXT, bos_token=END_OF_TEXT, pad_token=END_OF_TEXT
     )
+
+
+def train_on_main(fresh: FreshTokenizer, texts: Iterable[str]) -> Any:
+    """The same where several processes run: one trains, all get its tokenizer."""
+    if _distributed.world_size() == 1:
+        return train_tokenizer(fresh, texts)
+    from accelerate.utils import broadcast_object_list
+    from tokenizers import Tokenizer
+
+    trained = train_tokenizer(fresh, texts) if _distributed.is_main() else None
+    text = [trained.backend_tokenizer.to_str() if trained is not None else None]
+    broadcast_object_list(text, from_process=0)
+    return trained if trained is not None else wrap_tokenizer(Tokenizer.from_str(str(text[0])))

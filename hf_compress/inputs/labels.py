@@ -3,7 +3,6 @@
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
-from hf_compress.inputs.sections import Data
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -11,41 +10,38 @@ if TYPE_CHECKING:
     Splits = dict[str, Dataset]
 
 
-def label_names(splits: "Splits", data: Data) -> list[str]:
+def label_names(splits: "Splits", column: str, max_train: int | None = None) -> list[str]:
     """The labels in the order in which the data numbers them; text is sorted, bare numbers are LABEL_0, LABEL_1, ...
+
+    Args:
+        splits: raw rows by split.
+        column: with one label in a row.
+        max_train: at most so many rows are in training, which a refusal then says.
 
     Raises:
         CompressionError: labels are neither named classes nor whole numbers from 0 nor text, a number is left out, rows are
             unlabelled (-1), evaluation has a new label, or there is only one.
     """
-    from datasets import ClassLabel, Value
-
-    feature = splits["train"].features[data.label]
-    for name, split in splits.items():
-        if not isinstance(split.features[data.label], ClassLabel | Value):
-            raise CompressionError(
-                f"data.label: column {data.label!r} of the {name} split holds {split.features[data.label]}; a row has one"
-                " label, which is text, a class name or a whole number from 0"
-            )
-    found = {name: set(split.unique(data.label)) for name, split in splits.items()}
+    feature = splits["train"].features[column]
+    found = {name: set(split.unique(column)) for name, split in splits.items()}
     values = found["train"]
     if any(not isinstance(value, int | str) or isinstance(value, bool) for value in set().union(*found.values())):
         raise CompressionError(
-            f"data.label: column {data.label!r} holds {feature}; labels are text, class names or whole numbers from 0"
+            f"task.label: column {column!r} holds {feature}; labels are text, class names or whole numbers from 0"
         )
     for name, members in found.items():
         below = sorted(value for value in members if isinstance(value, int) and value < 0)
         if below:
             raise CompressionError(
-                f"data.label: the {name} split has rows with the label {below[0]}, which means unlabelled or is a mistake;"
+                f"task.label: the {name} split has rows with the label {below[0]}, which means unlabelled or is a mistake;"
                 " remove those rows, labels count from 0"
             )
     if hasattr(feature, "names"):
         names = list(feature.names)
         for name, split in splits.items():
-            if list(getattr(split.features[data.label], "names", ())) != names:
+            if list(getattr(split.features[column], "names", ())) != names:
                 raise CompressionError(
-                    f"data.label: the {name} split numbers its labels in another way than training; write both with the"
+                    f"task.label: the {name} split numbers its labels in another way than training; write both with the"
                     " same class names in the same order"
                 )
     else:
@@ -53,21 +49,21 @@ def label_names(splits: "Splits", data: Data) -> list[str]:
             new = sorted(found[name] - values, key=str)
             if new:
                 raise CompressionError(
-                    f"data.label: the {name} split has the label {new[0]!r}, which training has not; add such rows to the"
-                    " training data" + _maybe_cut_off(data)
+                    f"task.label: the {name} split has the label {new[0]!r}, which training has not; add such rows to the"
+                    " training data" + _maybe_cut_off(max_train)
                 )
         if all(isinstance(value, int) for value in values):
             absent = sorted(set(range(max(values) + 1)) - values)
             if absent:
                 raise CompressionError(
-                    f"data.label: labels go up to {max(values)} and {absent[0]} never occurs in training; number them from"
-                    " 0 without gaps, or store them as text" + _maybe_cut_off(data)
+                    f"task.label: labels go up to {max(values)} and {absent[0]} never occurs in training; number them from"
+                    " 0 without gaps, or store them as text" + _maybe_cut_off(max_train)
                 )
             names = unnamed_labels(len(values))
         else:
             names = sorted(values)
     if len(names) < 2:
-        raise CompressionError(f"data.label: column {data.label!r} has one label only ({names[0]}); two or more are needed")
+        raise CompressionError(f"task.label: column {column!r} has one label only ({names[0]}); two or more are needed")
     return names
 
 
@@ -76,14 +72,14 @@ def unnamed_labels(num_labels: int) -> list[str]:
     return [f"LABEL_{index}" for index in range(num_labels)]
 
 
-def _maybe_cut_off(data: Data) -> str:
-    return "" if data.max_train is None else f" (data.max_train={data.max_train} leaves rows out; a larger one may help)"
+def _maybe_cut_off(max_train: int | None) -> str:
+    return "" if max_train is None else f" (data.max_train={max_train} leaves rows out; a larger one may help)"
 
 
-def label_ids(splits: "Splits", data: Data, names: list[str]) -> dict[Any, int]:
+def label_ids(splits: "Splits", column: str, names: list[str]) -> dict[Any, int]:
     """Label value -> id, where the label `names[i]` has the id i; numbers that `names` does not have are ids already."""
-    own = label_names(splits, data)
-    by_name = isinstance(splits["train"].unique(data.label)[0], str)
+    own = label_names(splits, column)
+    by_name = isinstance(splits["train"].unique(column)[0], str)
     return {name if by_name else value: names.index(name) if name in names else value for value, name in enumerate(own)}
 
 

@@ -19,10 +19,6 @@ class Data:
     Attributes:
         path: `builtin:pydoc`, a local file or folder (parquet, jsonl, csv, txt), or a Hub data set id.
         name: the configuration of a Hub data set.
-        text: the column with text.
-        image: the column with images.
-        label: the column with labels.
-        length: tokens per example: blocks for causal_lm, truncation for classification.
         validation_share: share of the training rows that becomes a missing validation or test split.
         max_train: use at most so many training rows (documents, before tokenization); None = all.
         max_eval: the same for validation and test.
@@ -30,10 +26,6 @@ class Data:
 
     path: str
     name: str | None = None
-    text: str = "text"
-    image: str = "image"
-    label: str = "label"
-    length: int = 512
     validation_share: float = 0.05
     max_train: int | None = None
     max_eval: int | None = None
@@ -41,11 +33,17 @@ class Data:
     def __post_init__(self) -> None:
         if not self.path:
             raise CompressionError("path is empty; name a file, a folder, a Hub data set or builtin:pydoc")
-        _positive(self.length, "length")
         _positive(self.max_train, "max_train")
         _positive(self.max_eval, "max_eval")
         if not 0 < self.validation_share < 0.5:
             raise CompressionError(f"validation_share={self.validation_share} must lie between 0 and 0.5")
+
+    @classmethod
+    def refused_key(cls, key: str, value: Any) -> str | None:
+        """What is said about keys that stand elsewhere; None for any other."""
+        if key not in ("text", "image", "label", "length"):
+            return None
+        return f"columns and length belong to the task now; write task: {{name: ..., {key}: {value}}}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
@@ -15,19 +15,10 @@ from hf_compress.calibration.collect import collect
 from hf_compress.calibration.folder import save_statistics
 from hf_compress.calibration.statistic import GradientStatistic, Labels, Statistic, statistics_of
 from hf_compress.calibration.statistics.fisher import FisherDiagonal
-from hf_compress.inputs.labels import order_labels
-from hf_compress.inputs.models import load_model, new_weights, num_positions, skeleton
-from hf_compress.inputs.processors import load_image_processor
 from hf_compress.inputs.sections import Data
-from hf_compress.inputs.tokenizers import load_tokenizer
 from hf_compress.recipe.recipe import Recipe
-from hf_compress.tasks.fit import check_kind, check_length, check_vocabulary
-from hf_compress.tasks.opened import open_data, open_model
-from hf_compress.tasks.task import TASKS
-
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PretrainedConfig
+from hf_compress.tasks.opened import Opened, open_inputs
+from hf_compress.tasks.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +59,13 @@ def a_batch(batch_size: int) -> None:
         raise CompressionError(f"batch_size={batch_size} must be 1 or more")
 
 
-def expected_of_classes(task: str, labels: Labels | None, statistics: Sequence[Statistic] = ()) -> None:
+def expected_of_classes(task: Task, labels: Labels | None, statistics: Sequence[Statistic] = ()) -> None:
     """Only what has classes has an expectation over them."""
     given = {labels, *(one.labels for one in statistics if isinstance(one, GradientStatistic))}
-    if task == "causal_lm" and "expected" in given:
-        raise CompressionError("labels='expected' sums over classes, and causal_lm has none; write sampled or true")
+    if task.head.rows != "single_label" and "expected" in given:
+        raise CompressionError(
+            f"labels='expected' sums over classes of a whole row, and {task.name} has none; write sampled or true"
+        )
 
 
 def place(output_dir: str) -> Path:
@@ -80,55 +73,9 @@ def place(output_dir: str) -> Path:
     return free_place(output_dir, "output_dir")
 
 
-def rows(data: Data, task: str = "", seed: int = 0) -> tuple[dict[str, "Dataset"], list[str]]:
-    """The splits and the names of their labels."""
-    return open_data(data, TASKS.get(task), seed)
-
-
-def config(model: str, task: str = "") -> "PretrainedConfig":
-    """The model's config."""
-    return open_model(model, TASKS.get(task))
-
-
-def trained(config: "PretrainedConfig", model: str, task: str) -> None:
-    """The model has all weights of its task."""
-    missing = new_weights(TASKS[task].model_class(), model, "model", config)
-    if missing:
-        raise CompressionError(
-            f"model: {model} has no {missing[0]} ({len(missing)} tensors are missing), so it was not trained for"
-            f" {task}; name a model that was"
-        )
-
-
-def processor(config: "PretrainedConfig", model: str, task: str) -> Any:
-    """Tokenizer or image processor of the model."""
-    return load_image_processor(model, config) if TASKS[task].input == "image" else load_tokenizer(model)
-
-
-def fits(config: "PretrainedConfig", processor: Any, data: Data, task: str) -> None:
-    """Model, task and tokens fit together."""
-    kind = TASKS[task]
-    check_kind(kind, config)
-    check_length(kind, data.length, num_positions(skeleton(kind.model_class(), config)))
-    check_vocabulary(kind, processor, config)
-
-
-def examples(
-    fits: None,
-    trained: None,
-    rows: tuple[dict[str, "Dataset"], list[str]],
-    processor: Any,
-    config: "PretrainedConfig",
-    data: Data,
-    model: str,
-    task: str,
-) -> "Dataset":
-    """The training rows as the model takes them, labels in the model's order."""
-    splits, labels = rows
-    kind = TASKS[task]
-    if labels:
-        labels = order_labels(labels, config, model, kind.model_class(), trained_anew=False)
-    return kind.prepare(splits, processor, data, labels)["train"]
+def inputs(model: str | None = None, data: Data | None = None, task: Task | None = None, seed: int = 0) -> Opened:
+    """Model and training rows, found to fit together."""
+    return open_inputs(model, data, task, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,7 +84,7 @@ class CollectStatistics(Recipe, name="collect-statistics"):
 
     Attributes:
         model: a folder or Hub id.
-        task: a row of the task table.
+        task: what the model is for, with the columns it reads.
         data: where examples come from; `max_train` says how many rows.
         statistics: what to collect, e.g. fisher (one example at a time, a backward pass per class or token model) and gram.
         labels: whose y gradients are taken at: "expected" over the classes (classifiers), "sampled" from the model, or
@@ -148,7 +95,7 @@ class CollectStatistics(Recipe, name="collect-statistics"):
     """
 
     model: str
-    task: Literal["causal_lm", "sequence_classification", "image_classification"]
+    task: Task
     data: Data
     statistics: tuple[Statistic, ...] = (FisherDiagonal(),)
     labels: Labels | None = None
@@ -157,7 +104,7 @@ class CollectStatistics(Recipe, name="collect-statistics"):
     seed: int = 0
 
     checks = (some_statistics, labels_of_gradients, a_batch, expected_of_classes)
-    opens = (place, rows, config, trained, processor, fits, examples)
+    opens = (place, inputs)
 
     def wanted(self) -> list[Statistic]:
         """The statistics, each once, with the labels and the seed of the job where they have none of their own."""
@@ -179,18 +126,17 @@ def run_statistics(job: CollectStatistics) -> CollectedStatistics:
     Raises:
         RecipeError: data, model or folder cannot be used.
     """
-    opened = job.open()
-    config, processor, examples = opened["config"], opened["processor"], opened["examples"]
-    task = TASKS[job.task]
-    model = load_model(task.model_class(), job.model, config, job.seed)
+    found = job.open()
+    out, opened = found["place"], found["inputs"]
+    examples = opened.examples["train"]
+    model = opened.load_model(job.seed)
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model.to(device)  # type: ignore[arg-type]
-    loader = DataLoader(examples, batch_size=job.batch_size, collate_fn=task.collator(processor))
+    loader = DataLoader(examples, batch_size=job.batch_size, collate_fn=opened.task.collator(opened.processor))
     wanted = job.wanted()
-    found = collect(model, loader, wanted, progress=f"collecting {', '.join(one.name for one in wanted)}")
-    out = opened["place"]
+    collected = collect(model, loader, wanted, progress=f"collecting {', '.join(one.name for one in wanted)}")
     model.cpu()
     with written_beside(out) as part:
-        folders = save_statistics(model, part, **found)
+        folders = save_statistics(model, part, **collected)
         names = {name: str(out / Path(folder).name) for name, folder in folders.items()}
     return CollectedStatistics(folders=names, num_examples=len(examples))

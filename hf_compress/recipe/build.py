@@ -150,13 +150,12 @@ def _build_strategy(wanted: type[Strategy], value: Any, path: str, problems: lis
     """A bare string is a name with defaults; a mapping is `name` and arguments."""
     if isinstance(value, str):
         value = {"name": value}
+    strategies = wanted.available()
     if not isinstance(value, dict):
-        return _refuse(
-            path, problems, f"{describe(value)} given, the name of a {wanted.kind} expected, or a mapping with `name`"
-        )
+        expected = f"the name of a {wanted.kind} expected, or a mapping with `name` (known: {', '.join(strategies)})"
+        return _refuse(path, problems, f"{describe(value)} given, {expected}")
     arguments = dict(value)
     name = arguments.pop("name", None)
-    strategies = wanted.available()
     if not isinstance(name, str):
         return _refuse(path, problems, f"a {wanted.kind} needs a `name` (known: {', '.join(strategies)})")
     if name not in strategies:
@@ -194,7 +193,8 @@ def build_fields(cls: Any, value: dict[str, Any], path: str, problems: list[Prob
     arguments: dict[str, Any] = {}
     for key, item in value.items():
         if key not in fields:
-            problems.append(Problem(path=f"{prefix}{key}", message=unknown("key", str(key), fields)))
+            elsewhere = cls.refused_key(key, item) if hasattr(cls, "refused_key") else None
+            problems.append(Problem(path=f"{prefix}{key}", message=elsewhere or unknown("key", str(key), fields)))
             continue
         arguments[key] = build(hints[key], item, f"{prefix}{key}", problems)
     for key, field in fields.items():

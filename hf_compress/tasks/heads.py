@@ -1,9 +1,122 @@
 """What a transformers head does with its logits, read from the class: one answer for everybody who computes a loss."""
 
 import inspect
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
+
+from hf_compress.distillation.signal import Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """One kind of output head.
+
+    Attributes:
+        name: what transformers calls its loss, and how its classes' names end: "ForCausalLM".
+        auto_class: the Auto class that loads it, by name.
+        rows: what one row of its logits is; None where no loss over rows is known.
+        predicts_tokens: the classes are the vocabulary, and not labels.
+        pipeline: the Hub's name of its task; None where it may be one of several.
+        peft: PEFT's name of its task; None where PEFT has none.
+        endings: other endings of class names.
+    """
+
+    name: str
+    auto_class: str
+    rows: Kind | None
+    predicts_tokens: bool = False
+    pipeline: str | None = None
+    peft: str | None = None
+    endings: tuple[str, ...] = ()
+
+
+CAUSAL_LM = Head(
+    name="ForCausalLM",
+    auto_class="AutoModelForCausalLM",
+    rows="shifted_tokens",
+    predicts_tokens=True,
+    pipeline="text-generation",
+    peft="CAUSAL_LM",
+    endings=("LMHeadModel",),
+)
+SEQUENCE_CLASSIFICATION = Head(
+    name="ForSequenceClassification",
+    auto_class="AutoModelForSequenceClassification",
+    rows="single_label",
+    pipeline="text-classification",
+    peft="SEQ_CLS",
+)
+IMAGE_CLASSIFICATION = Head(
+    name="ForImageClassification",
+    auto_class="AutoModelForImageClassification",
+    rows="single_label",
+    pipeline="image-classification",
+)
+HEADS = (
+    CAUSAL_LM,
+    Head(
+        name="ForMaskedLM",
+        auto_class="AutoModelForMaskedLM",
+        rows="tokens",
+        predicts_tokens=True,
+        pipeline="fill-mask",
+    ),
+    Head(
+        name="ForConditionalGeneration",
+        auto_class="AutoModelForSeq2SeqLM",
+        rows="shifted_tokens",
+        predicts_tokens=True,
+    ),
+    Head(
+        name="ForSpeechSeq2Seq",
+        auto_class="AutoModelForSpeechSeq2Seq",
+        rows="shifted_tokens",
+        predicts_tokens=True,
+        pipeline="automatic-speech-recognition",
+    ),
+    SEQUENCE_CLASSIFICATION,
+    Head(
+        name="ForTokenClassification",
+        auto_class="AutoModelForTokenClassification",
+        rows="tokens",
+        pipeline="token-classification",
+        peft="TOKEN_CLS",
+    ),
+    IMAGE_CLASSIFICATION,
+    Head(
+        name="ForVideoClassification",
+        auto_class="AutoModelForVideoClassification",
+        rows="single_label",
+        pipeline="video-classification",
+    ),
+    Head(
+        name="ForAudioClassification",
+        auto_class="AutoModelForAudioClassification",
+        rows="single_label",
+        pipeline="audio-classification",
+    ),
+    Head(
+        name="ForQuestionAnswering",
+        auto_class="AutoModelForQuestionAnswering",
+        rows=None,
+        pipeline="question-answering",
+        peft="QUESTION_ANS",
+    ),
+    Head(name="ForCTC", auto_class="AutoModelForCTC", rows=None, pipeline="automatic-speech-recognition"),
+)
+"""Those that transformers has; a task with another brings its own `Head`."""
+
+
+def head_named(name: str | None) -> Head | None:
+    """The head whose loss transformers calls `name`."""
+    return next((head for head in HEADS if head.name == name), None)
+
+
+def head_of_class(name: str) -> Head | None:
+    """The head of a model's class, by the ending of its name; None where the name does not say."""
+    return next((head for head in HEADS if name.endswith((head.name, *head.endings))), None)
 
 
 def base_model(model: nn.Module) -> Any:
@@ -46,9 +159,11 @@ def shifts_labels(model: nn.Module) -> bool:
     """Whether the logits at t are for the label at t + 1, as in every causal language model and no encoder-decoder."""
     if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
         return False
-    return loss_type(model) in ("ForCausalLM", "ForConditionalGeneration")
+    head = head_named(loss_type(model))
+    return head is not None and head.rows == "shifted_tokens"
 
 
 def predicts_tokens(model: nn.Module) -> bool:
     """Whether the classes are the vocabulary, and not labels."""
-    return loss_type(model) in ("ForCausalLM", "ForConditionalGeneration", "ForMaskedLM")
+    head = head_named(loss_type(model))
+    return head is not None and head.predicts_tokens

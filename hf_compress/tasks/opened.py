@@ -1,45 +1,224 @@
-"""What a recipe names outside itself, opened for its task; each without the sections it does not need."""
+"""What a recipe names outside itself, opened for its task: the one beginning of every job that works on data."""
 
-from typing import TYPE_CHECKING
+import contextlib
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import RecipeError, problems_in
-from hf_compress.inputs.data import load_splits, require_column
-from hf_compress.inputs.fresh import check_keys
-from hf_compress.inputs.labels import label_names
-from hf_compress.inputs.models import load_config, require_architecture
+from hf_compress._problems import Problem, RecipeError, check_all, problems_of
+from hf_compress.inputs.data import load_splits
+from hf_compress.inputs.fresh import check_keys, train_on_main
+from hf_compress.inputs.labels import order_labels
+from hf_compress.inputs.models import load_config, load_model, new_weights, require_architecture, skeleton
 from hf_compress.inputs.pretrained import from_pretrained
-from hf_compress.inputs.sections import Data, FreshModel
-from hf_compress.tasks.task import Task
+from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
+from hf_compress.inputs.tokenizers import load_tokenizer
+from hf_compress.tasks.task import Splits, Task
 
 if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PretrainedConfig
+    from transformers import PretrainedConfig, PreTrainedModel
+
+logger = logging.getLogger(__name__)
 
 
-def open_data(data: Data, task: Task | None, seed: int) -> tuple[dict[str, "Dataset"], list[str]]:
+UNTRAINED = (
+    "model: {model} has no {tensor} ({number} tensors are missing), so it was not trained for {task}; name a model that was"
+)
+"""What a job says that takes only models that do their task already."""
+
+
+class Found:
+    """Problems, collected where they arise.
+
+    Args:
+        problems: a list to add to.
+    """
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+
+    @contextlib.contextmanager
+    def collecting(self, path: str = "") -> Iterator[None]:
+        """A refusal becomes a problem, at `path` unless it says its own, and what comes behind the block still runs."""
+        try:
+            yield
+        except CompressionError as error:
+            self.problems.extend(replace(item, path=item.path or path) for item in problems_of(error))
+
+    def refuse(self) -> None:
+        """Raise what was found.
+
+        Raises:
+            RecipeError: if there is anything.
+        """
+        if self.problems:
+            raise RecipeError(self.problems)
+
+
+@dataclass
+class Opened:
+    """Model, data and task of a recipe, opened and found to fit together.
+
+    Attributes:
+        task: as the recipe has it.
+        model: a folder, a Hub id or a config.
+        raw: the splits as loaded.
+        base: the model's config before data and processor have a say; None where the model was refused.
+        processor: what makes inputs of rows; None for a tokenizer that is yet to be trained.
+        config: the model's config for this task and data.
+        labels: their names in the order of their ids; empty without labels.
+        skeleton: the model without memory.
+        facts: about the data, for reports.
+        examples: the splits as the model takes them, where they were asked for.
+    """
+
+    task: Task = field(init=False)
+    model: str | FreshModel = field(init=False)
+    raw: Splits = field(default_factory=dict)
+    base: "PretrainedConfig | None" = None
+    processor: Any = None
+    config: "PretrainedConfig | None" = None
+    labels: list[str] = field(default_factory=list)
+    skeleton: "PreTrainedModel | None" = None
+    facts: dict[str, str] = field(default_factory=dict)
+    examples: Splits = field(default_factory=dict)
+
+    def load_model(self, seed: int, source: str | None = None) -> "PreTrainedModel":
+        """The model in fp32.
+
+        Args:
+            seed: of fresh weights.
+            source: the folder of another checkpoint with this config.
+
+        Raises:
+            CompressionError: the weights do not fit.
+        """
+        assert self.config is not None
+        return load_model(self.task.model_class(), source or self.model, self.config, seed)
+
+    def fit(
+        self,
+        found: Found,
+        base: "PretrainedConfig",
+        tokenizer: str | FreshTokenizer | None,
+        trained_anew: bool,
+        untrained: str,
+    ) -> None:
+        """Make the config, and see whether model, task and processor fit together; see `open_inputs`."""
+        model, task = self.model, self.task
+        with found.collecting():
+            changes = task.config_changes(model, base, self.processor, tokenizer)
+            if self.labels:
+                if isinstance(model, str):
+                    self.labels = order_labels(self.labels, base, model, task.model_class(), trained_anew)
+                changes["id2label"] = dict(enumerate(self.labels))
+                changes["label2id"] = {name: index for index, name in enumerate(self.labels)}
+            self.config = load_config(model, changes)
+        if self.config is None:
+            return
+        with found.collecting():
+            self.skeleton = skeleton(task.model_class(), self.config)
+            task.check_model(self.skeleton)
+        with found.collecting():
+            task.check_config(self.config, self.processor)
+        if isinstance(model, str):
+            with found.collecting():
+                missing = new_weights(task.model_class(), model, "model", self.config)
+                if missing and not trained_anew:
+                    raise CompressionError(
+                        untrained.format(model=model, tensor=missing[0], number=len(missing), task=task.name)
+                    )
+
+
+def open_inputs(
+    model: str | FreshModel | None,
+    data: Data | None,
+    task: Task | None,
+    tokenizer: str | FreshTokenizer | None = None,
+    *,
+    seed: int = 0,
+    fit: bool = True,
+    examples: bool = True,
+    trained_anew: bool = False,
+    untrained: str = UNTRAINED,
+    saved_tokenizer: Path | None = None,
+    problems: list[Problem] | None = None,
+) -> Opened:
+    """Open everything and see that it fits together; nothing is written, no weight is read.
+
+    What is None was refused elsewhere: the others are then opened each by itself, so that a refusal is complete.
+
+    Args:
+        model: a folder, a Hub id or a config for fresh weights.
+        data: where rows come from.
+        task: what becomes of them; without one, columns are not looked at.
+        tokenizer: instead of the model's.
+        seed: of splits that are cut, and of rows that are left out.
+        fit: also see that they fit together.
+        examples: also train a fresh tokenizer and prepare the examples.
+        trained_anew: the job trains the head first, so it may be new or mean other labels.
+        untrained: the refusal of a checkpoint without a head; {model}, {tensor}, {number} and {task} are filled in.
+        saved_tokenizer: one that was trained before, in place of a fresh one.
+        problems: added to, in place of an exception; what could be opened is returned then.
+
+    Raises:
+        RecipeError: with everything that was refused.
+    """
+    found = Found([] if problems is None else problems)
+    before = len(found.problems)
+    opened = Opened()
+    with found.collecting():
+        if data is not None:
+            opened.raw, opened.labels = open_data(data, task, seed)
+    with found.collecting():
+        if model is not None:
+            opened.base = open_model(model, task)
+    with found.collecting():
+        # Also where the model itself was refused.
+        if isinstance(tokenizer, str) and (task is None or task.takes_tokenizer):
+            opened.processor = load_tokenizer(tokenizer)
+    if fit and task is not None and model is not None:
+        opened.task, opened.model = task, model
+        with found.collecting():
+            if isinstance(tokenizer, FreshTokenizer) and saved_tokenizer is not None:
+                opened.processor = load_tokenizer(str(saved_tokenizer))
+            elif isinstance(tokenizer, FreshTokenizer):
+                if examples and opened.raw:
+                    opened.processor = train_on_main(tokenizer, task.texts(opened.raw["train"]))
+            elif tokenizer is None and opened.base is not None:
+                opened.processor = task.load_processor(model, opened.base)
+        if opened.base is not None:
+            opened.fit(found, opened.base, tokenizer, trained_anew, untrained)
+        if len(found.problems) == before:
+            opened.facts = task.describe(opened.raw, opened.processor)
+            for name, fact in opened.facts.items():
+                logger.info("%s: %s", name, fact)
+            if examples:
+                with found.collecting():
+                    opened.examples = task.examples(opened.raw, opened.processor, opened.labels)
+    if problems is None:
+        found.refuse()
+    return opened
+
+
+def open_data(data: Data, task: Task | None, seed: int) -> tuple[Splits, list[str]]:
     """The raw splits and the names of their labels; without a task the columns are not looked at.
 
     Raises:
         CompressionError: the data cannot be had, or lacks what the task reads.
     """
     splits = load_splits(data, seed)
-    if task is None:
-        return splits, []
     labels: list[str] = []
-
-    def name_labels() -> None:
-        require_column(splits, data.label, "label", data.path)
-        labels.extend(label_names(splits, data))
-
-    problems = problems_in(lambda: task.check_input(splits, data), *([name_labels] if task.labelled else []))
-    if problems:
-        raise RecipeError(problems)
+    if task is not None:
+        check_all(lambda: task.check_data(splits, data), lambda: labels.extend(task.labels(splits, data)))
     return splits, labels
 
 
 def open_model(model: str | FreshModel, task: Task | None) -> "PretrainedConfig":
-    """The config as the checkpoint or the recipe says it, before data and tokenizer have a say.
+    """The config as the checkpoint or the recipe says it, before data and processor have a say.
 
     Raises:
         CompressionError: the model is not there, has unknown keys, is quantized already, or no model for the task.

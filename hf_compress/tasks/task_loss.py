@@ -14,20 +14,9 @@ from torch.nn import functional
 
 from hf_compress._errors import CompressionError
 from hf_compress.distillation.signal import Kind
-from hf_compress.tasks.heads import loss_type, shifts_labels
+from hf_compress.tasks.heads import HEADS, head_named, loss_type, shifts_labels
 
 IGNORED = -100
-
-_KINDS: dict[str, Kind] = {
-    "ForCausalLM": "shifted_tokens",
-    "ForConditionalGeneration": "shifted_tokens",
-    "ForMaskedLM": "tokens",
-    "ForTokenClassification": "tokens",
-    "ForSequenceClassification": "single_label",
-    "ForImageClassification": "single_label",
-    "ForVideoClassification": "single_label",
-    "ForAudioClassification": "single_label",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,11 +44,12 @@ def task_kind(model: nn.Module, labels: Tensor | None = None) -> Kind:
     Raises:
         CompressionError: the head is of a kind that distillation does not know.
     """
-    kind = _KINDS.get(str(loss_type(model)))
+    head = head_named(loss_type(model))
+    kind = None if head is None else head.rows
     if kind is None:
         raise CompressionError(
             f"distillation knows no task loss for {type(model).__name__}; it knows models for "
-            + ", ".join(sorted(name.removeprefix("For") for name in _KINDS))
+            + ", ".join(sorted(head.name.removeprefix("For") for head in HEADS if head.rows is not None))
             + "; where the head is one of them by another name, say so: model.loss_type = 'ForCausalLM'"
         )
     config: Any = model.config

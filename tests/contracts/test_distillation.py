@@ -11,7 +11,7 @@ from hf_compress.distillation.objective import check_kind, distillation_objectiv
 from hf_compress.distillation.projections import Projections
 from hf_compress.distillation.signal import KINDS, Layers, Rows, Signal
 from hf_compress.distillation.teacher import Teacher
-from hf_compress.tasks.task import TASKS
+from hf_compress.tasks.builtin.causal_lm import CausalLM
 from tests.contracts.members import example
 from tests.distillation.inside import Maps, States, WholeLogits, random
 from tests.tiny import tiny_llama
@@ -253,7 +253,7 @@ def test_a_teacher_is_frozen_and_shares_nothing_with_the_student(teacher):
 def test_a_teacher_names_what_it_opens_and_checks_it(teacher):
     sources = teacher.sources()
     assert all(isinstance(key, str) and isinstance(place, str) for key, place in sources.items())
-    student, task = tiny_llama().config, TASKS["causal_lm"]
+    student, task = tiny_llama().config, CausalLM()
     teacher.check(student, None, task, "distillation.teacher")
     assert (teacher.config(student) is None) == (teacher.gives == ("logits",))
     if sources:

@@ -36,7 +36,7 @@ def run(plain):
 def test_a_text_classifier_gets_a_head_and_the_labels_of_the_data(tmp_path):
     write_jsonl(tmp_path / "train.jsonl", text_rows(80))
     bert = write_model(tmp_path / "bert", tiny_bert().bert)
-    changes = {"task": "sequence_classification", "data.label": "name", "dense": {"training": {"max_steps": 2}}}
+    changes = {"task.name": "sequence_classification", "task.label": "name", "dense": {"training": {"max_steps": 2}}}
     changes |= {"pruning.ignore": ["classifier"], "quantization.ignore": ["classifier"]}
     folder, metrics, test = run(recipe(tmp_path, {**pretrained(bert), **changes}))
 

@@ -29,7 +29,7 @@ def starts(folder):
     make_adapter(tiny_llama(), folder / "adapter", target_modules=["q_proj", "v_proj"])
     yield recipe(folder)
     yield recipe(folder, pretrained(first))
-    labelled = {"task": "sequence_classification", "data.label": "label", "dense": {}}
+    labelled = {"task.name": "sequence_classification", "task.label": "label", "dense": {}}
     yield recipe(folder, pretrained(folder / "bert", labelled))
     yield recipe(folder, {**VIT_RECIPE, "data.path": str(folder / "images.parquet")})
     member = [
@@ -48,11 +48,11 @@ def starts(folder):
     yield {"job": "extract-adapter", "base": str(first), "tuned": str(second), "output_dir": str(folder / "e"), "rank": 4}
     adapters = [str(folder / "adapter")] * 2
     yield {"job": "merge-adapters", "adapters": adapters, "output_dir": str(folder / "a")}
-    data = {"path": str(folder / "train.jsonl"), "length": 16}
+    data = {"path": str(folder / "train.jsonl")}
     yield {
         "job": "collect-statistics",
         "model": str(first),
-        "task": "causal_lm",
+        "task": {"name": "causal_lm", "length": 16},
         "data": data,
         "output_dir": str(folder / "s"),
     }

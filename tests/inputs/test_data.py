@@ -3,10 +3,9 @@
 import json
 
 import pytest
-from datasets import Dataset
 
 from hf_compress._errors import CompressionError
-from hf_compress.inputs.data import is_local, load_splits, require_column
+from hf_compress.inputs.data import is_local, load_splits
 from hf_compress.inputs.sections import Data
 from tests.small import text_rows, write_jsonl
 
@@ -80,13 +79,3 @@ def test_what_is_local_is_never_asked_of_the_hub(tmp_path, monkeypatch):
     (tmp_path / "stanfordnlp" / "sst2").mkdir(parents=True)
     local = ["./x", "/x", "~/x", "x.jsonl", "stanfordnlp/sst2"]
     assert [is_local(path) for path in [*local, "nobody/nothing", "imdb"]] == [True] * 5 + [False] * 2
-
-
-def test_a_column_that_is_missing_or_has_nulls_is_refused():
-    split = Dataset.from_dict({"text": ["a", None]})
-    with pytest.raises(
-        CompressionError, match=r"data\.label: unknown column of the test split of here 'txt'; did you mean"
-    ):
-        require_column({"test": split}, "txt", "label", "here")
-    with pytest.raises(CompressionError, match=r"data\.text: column 'text' .* is empty \(null\) in 1 rows"):
-        require_column({"test": split}, "text", "text", "here")

@@ -6,9 +6,6 @@ from transformers import AutoModelForSequenceClassification, BertConfig
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.labels import label_ids, label_names, order_labels
-from hf_compress.inputs.sections import Data
-
-DATA = Data(path="here")
 
 
 def splits(values, names=None):
@@ -37,20 +34,20 @@ CASES = {
 @pytest.mark.parametrize("case", CASES)
 def test_names_and_ids_by_hand(case):
     values, names, expected, ids = CASES[case]
-    assert label_names(splits(values, names), DATA) == expected
-    assert label_ids(splits(values, names), DATA, expected) == ids
+    assert label_names(splits(values, names), "label") == expected
+    assert label_ids(splits(values, names), "label", expected) == ids
 
 
 def test_a_trained_classifiers_order_wins_and_ids_follow():
     names = order(["cold", "warm"], ["Warm", "Cold"])
     assert names == ["warm", "cold"]
-    assert label_ids(splits(["cold", "warm"]), DATA, names) == {"warm": 0, "cold": 1}
+    assert label_ids(splits(["cold", "warm"]), "label", names) == {"warm": 0, "cold": 1}
 
 
 def test_unnamed_labels_take_the_classifiers_names():
     assert order(["LABEL_0", "LABEL_1"], ["bad", "good"]) == ["bad", "good"]
     assert order(["bad", "good"], ["LABEL_0", "LABEL_1"]) == ["bad", "good"]
-    assert label_ids(splits([0, 1]), DATA, ["bad", "good"]) == {0: 0, 1: 1}
+    assert label_ids(splits([0, 1]), "label", ["bad", "good"]) == {0: 0, 1: 1}
 
 
 def test_a_model_without_a_classifier_has_no_order():

@@ -10,7 +10,7 @@ from hf_compress.jobs.train.settings import Dense
 
 def test_defaults_are_those_of_the_documentation():
     data = Data(path="here")
-    assert (data.text, data.image, data.label, data.length, data.validation_share) == ("text", "image", "label", 512, 0.05)
+    assert (data.name, data.max_train, data.max_eval, data.validation_share) == (None, None, None, 0.05)
     assert FreshTokenizer().vocab_size == 4096 and Evaluation() == Evaluation(batch_size=16, untrained=True)
 
 

@@ -42,9 +42,9 @@ RECIPE_MISTAKES = {
     "unknown job": ({"job": "trian"}, "job: unknown job 'trian'; did you mean 'train'?"),
     "job as a list": ({"job": ["train"]}, "job: is missing (known: "),
     "missing task": ({"task": DROP}, "task: is missing"),
-    "unknown task": ({"task": "causal_ml"}, "task: unknown value 'causal_ml'; did you mean 'causal_lm'?"),
-    "empty task": ({"task": None}, "task: nothing given, one of causal_lm, sequence_classification"),
-    "task as a list": ({"task": ["causal_lm"]}, "task: a list given, one of causal_lm"),
+    "unknown task": ({"task": "causal_ml"}, "task: unknown task 'causal_ml'; did you mean 'causal_lm'?"),
+    "empty task": ({"task": None}, "given, the name of a task expected, or a mapping with `name` (known: causal_lm, image"),
+    "task as a list": ({"task": ["causal_lm"]}, "task: a list given, the name of a task expected"),
     # kinds of values
     "data as text": ({"data": "train.jsonl"}, "data: 'train.jsonl' (text) given, a mapping with path, "),
     "data as a list": ({"data": [{"path": "x"}]}, "data: a list given, a mapping with path, "),
@@ -65,8 +65,8 @@ RECIPE_MISTAKES = {
     ),
     "targets as text": ({"pruning.targets": "Linear"}, "pruning.targets: 'Linear' (text) given, a list expected: [Linear]"),
     "targets empty": ({"pruning.targets": []}, "pruning: pruning.targets is empty; name what to prune"),
-    "length as text": ({"data.length": "long"}, "data.length: 'long' (text) given, a whole number expected"),
-    "text as a number": ({"data.text": 5}, "data.text: 5 (a whole number) given, text expected"),
+    "length as text": ({"task.length": "long"}, "task.length: 'long' (text) given, a whole number expected"),
+    "text as a number": ({"task.text": 5}, "task.text: 5 (a whole number) given, text expected"),
     "group size as text": (
         {"quantization.scheme": {"name": "W4A16", "group_size": "32"}},
         "quantization.scheme.group_size: '32' (text) given, a whole number expected",
@@ -253,8 +253,13 @@ RECIPE_MISTAKES = {
     "output_dir as a number": ({"training.output_dir": 5}, "training.output_dir: 5 (a whole number) given, text expected"),
     # data section
     "path empty": ({"data.path": ""}, "data: path is empty; name a file, a folder, a Hub data set or builtin:pydoc"),
-    "length 0": ({"data.length": 0}, "data: length=0 must be 1 or more"),
-    "length 1": ({"data.length": 1}, "data.length: 1 is too short: the first token of a block predicts the second"),
+    "length of the data": (
+        {"data.length": 512},
+        "data.length: columns and length belong to the task now; write task: {name: ..., length: 512}",
+    ),
+    "column of the data": ({"data.text": "txt"}, "write task: {name: ..., text: txt}"),
+    "length 0": ({"task.length": 0}, "task: length=0 must be 1 or more"),
+    "length 1": ({"task.length": 1}, "task: length=1 is too short: the first token of a block predicts the second"),
     "share": ({"data.validation_share": 0.9}, "data: validation_share=0.9 must lie between 0 and 0.5"),
     "max_train 0": ({"data.max_train": 0}, "data: max_train=0 must be 1 or more"),
     "evaluation batch 0": ({"evaluation": {"batch_size": 0}}, "evaluation: batch_size=0 must be 1 or more"),
@@ -334,7 +339,7 @@ FRESH_MISTAKES = {
         "model: the config makes no llama model: 'gellu' is missing or unknown there",
     ),
     "config vocabulary": ({"model.config.vocab_size": 100}, "model.config.vocab_size: the data and tokenizer decide this"),
-    "length beyond positions": ({"data.length": 65}, "data.length: 65 tokens are more than the model's 64 positions"),
+    "length beyond positions": ({"task.length": 65}, "task.length: 65 tokens are more than the model's 64 positions"),
     "teacher path": (
         {"distillation.teacher": {"name": "model", "model": "./nowhere"}},
         "distillation.teacher.model: there is no folder './nowhere'",
@@ -349,7 +354,7 @@ FRESH_MISTAKES = {
         {"data.path": "nobody/nothing"},
         "data.path: 'nobody/nothing' is no local file or folder, and the Hub data set could not be loaded",
     ),
-    "column": ({"data.text": "txt"}, "data.text: unknown column of the train split of "),
+    "column": ({"task.text": "txt"}, "task.text: unknown column of the train split of "),
     "name of a file": ({"data.name": "plain"}, "data.name: 'plain' is for Hub data sets"),
     "pruning ends after the epochs": (
         {"training.max_steps": DROP, "training.num_train_epochs": 1, "pruning.schedule.end": 500},
@@ -487,8 +492,8 @@ def test_mistakes_of_every_kind_are_named_at_once(refused, call, tmp_path):
 
 SOURCES = {
     "data file": ({"data.path": "nowhere.jsonl"}, "data.path"),
-    "column": ({"data.text": "txt"}, "data.text"),
-    "label": ({"task": "sequence_classification", "data.label": "lable"}, "data.label"),
+    "column": ({"task.text": "txt"}, "task.text"),
+    "label": ({"task.name": "sequence_classification", "task.label": "lable"}, "task.label"),
     "architecture": ({"model.config.model_type": "lama"}, "model.config.model_type"),
     "config value": ({"model.config.num_attention_heads": 3}, "model.config"),
     "model folder": (pretrained("./nowhere"), "model"),
@@ -511,14 +516,14 @@ def test_a_mistake_elsewhere_hides_no_mistake_in_what_a_section_names(source, el
 
 
 def test_without_a_task_the_data_is_opened_and_its_columns_are_not_judged(refused):
-    assert [complaint.split(": ")[0] for complaint in refused({"task": "causal_ml", "data.text": "txt"})] == ["task"]
+    assert [complaint.split(": ")[0] for complaint in refused({"task": "causal_ml", "task.text": "txt"})] == ["task"]
     complaints = refused({"task": "causal_ml", "data.path": "nowhere.jsonl", "model.config.model_type": "lama"})
     assert [complaint.split(": ")[0] for complaint in complaints] == ["task", "data.path", "model.config.model_type"]
 
 
 def test_a_wrong_seed_does_not_keep_the_data_from_being_opened(refused):
-    complaints = refused({"training.seed": -1, "data.text": "txt"})
-    assert [complaint.split(": ")[0] for complaint in complaints] == ["training.seed", "data.text"]
+    complaints = refused({"training.seed": -1, "task.text": "txt"})
+    assert [complaint.split(": ")[0] for complaint in complaints] == ["training.seed", "task.text"]
 
 
 def test_a_refused_folder_hides_no_mistake_in_data_and_model(refused, tmp_path):
@@ -538,21 +543,21 @@ def test_reading_a_recipe_from_python_opens_no_data(tmp_path):
 
 
 def test_mistakes_between_sections_are_named_together(refused):
-    changes = {"dense": DROP, "tokenizer": DROP, "training.max_steps": 0, "export": {"format": "dense"}, "data.length": 1}
+    changes = {"dense": DROP, "tokenizer": DROP, "training.max_steps": 0, "export": {"format": "dense"}}
     paths = [complaint.split(": ")[0] for complaint in refused(changes)]
-    assert sorted(paths) == ["data.length", "dense", "export.format", "tokenizer", "training.max_steps"]
+    assert sorted(paths) == ["dense", "export.format", "tokenizer", "training.max_steps"]
 
 
 def test_mistakes_in_data_model_and_targets_are_named_together(refused):
     changes = {
         "data.path": "nowhere.jsonl",
-        "data.length": 100,
+        "task.length": 100,
         "pruning.targets": ["Conv2d"],
         "quantization.scheme": "W4A16",
     }
     changes["training.report_to"] = "foo"
     paths = [complaint.split(": ")[0] for complaint in refused(changes)]
-    assert paths == ["training", "data.path", "pruning.targets", "quantization", "data.length"]
+    assert paths == ["training", "data.path", "task.length", "pruning.targets", "quantization"]
 
 
 # Data files
@@ -686,35 +691,35 @@ def labelled(values):
 BAD_LABELS = {
     "a gap": (
         labelled([0, 1, 3] * 10),
-        "data.label: labels go up to 3 and 2 never occurs in training; number them from 0 without gaps",
+        "task.label: labels go up to 3 and 2 never occurs in training; number them from 0 without gaps",
     ),
-    "from one": (labelled([1, 2] * 15), "data.label: labels go up to 2 and 0 never occurs in training"),
+    "from one": (labelled([1, 2] * 15), "task.label: labels go up to 2 and 0 never occurs in training"),
     "unlabelled": (labelled([0, 1] * 15 + [-1] * 9), "has rows with the label -1, which means unlabelled or is a mistake"),
     "fractions": (
         labelled([0.0, 1.0] * 15),
-        "data.label: column 'label' holds Value('float64'); labels are text, class names or whole numbers",
+        "task.label: column 'label' holds Value('float64'); labels are text, class names or whole numbers",
     ),
-    "true and false": (labelled([True, False] * 15), "data.label: column 'label' holds Value('bool')"),
+    "true and false": (labelled([True, False] * 15), "task.label: column 'label' holds Value('bool')"),
     "lists": (
         labelled([[1.0, 0.0], [0.0, 1.0]] * 15),
-        "data.label: column 'label' of the train split holds List(Value('float64')); a row has one label, which is",
+        "data.jsonl holds List(Value('float64')); a row has one label, which is",
     ),
     "lists of names": (labelled([["a", "b"], ["c"]] * 15), "holds List(Value('string')); a row has one label"),
     "mappings": (labelled([{"a": 1}, {"a": 2}] * 15), "; a row has one label, which is text, a class name or a whole"),
-    "a null": (labelled([0, 1] * 15 + [None]), "data.label: column 'label' of the train split of "),
-    "one label": (labelled(["good"] * 30), "data.label: column 'label' has one label only (good); two or more are needed"),
-    "no column": ([{"text": "a"}] * 9, "data.label: unknown column of the train split"),
+    "a null": (labelled([0, 1] * 15 + [None]), "task.label: column 'label' of the train split of "),
+    "one label": (labelled(["good"] * 30), "task.label: column 'label' has one label only (good); two or more are needed"),
+    "no column": ([{"text": "a"}] * 9, "task.label: unknown column of the train split"),
 }
-CLASSIFY = {"task": "sequence_classification"}
+CLASSIFY = {"task.name": "sequence_classification"}
 
 
 def test_every_wrong_column_is_named(refused, call, tmp_path):
     gap = write_jsonl(tmp_path / "gap.jsonl", labelled([0, 2] * 9))
-    changes = {**CLASSIFY, "data.text": "txt", "data.label": "lable"}
-    expected = ["data.text: unknown column of the train split", "data.label: unknown column of the train split"]
+    changes = {**CLASSIFY, "task.text": "txt", "task.label": "lable"}
+    expected = ["task.text: unknown column of the train split", "task.label: unknown column of the train split"]
     for complaints in (refused(changes), call("check", tmp_path / "recipe.yaml")[2]):
         assert [line[: len(start)] for line, start in zip(complaints, expected, strict=True)] == expected
-    complaints = refused({**CLASSIFY, "data.text": "txt", "data.path": str(gap)})
+    complaints = refused({**CLASSIFY, "task.text": "txt", "data.path": str(gap)})
     assert len(complaints) == 2 and "labels go up to 2 and 1 never occurs" in complaints[1]
 
 
@@ -754,7 +759,7 @@ IMAGES = {"task": "image_classification", "tokenizer": DROP, "model": {"config":
 IMAGE_MISTAKES = {
     "tokenizer": ({"tokenizer": {"vocab_size": 300}}, "tokenizer: image_classification reads no text; leave it out"),
     "channels": ({"model": {"config": {**VIT, "num_channels": 1}}}, "model: num_channels=1, and images are read as RGB"),
-    "column": ({"data.image": "img"}, "data.image: unknown column of the train split"),
+    "column": ({"task.image": "img"}, "task.image: unknown column of the train split"),
     "removed column": (
         {"training.remove_unused_columns": True},
         "training.remove_unused_columns: true would remove the images",
@@ -906,7 +911,7 @@ def test_a_classifier_of_another_number_of_labels_is_refused(refused, tmp_path):
 
 def test_a_classifier_of_other_labels_is_refused(refused, tmp_path):
     folder = write_model(tmp_path / "model", llama_classifier(["good", "bad"]))
-    complaints = refused(pretrained(folder, {**CLASSIFY, "data.label": "name"}))
+    complaints = refused(pretrained(folder, {**CLASSIFY, "task.label": "name"}))
     assert len(complaints) == 1
     assert "classifies good, bad and the data cold, warm, so an id has two meanings" in complaints[0]
 
@@ -922,8 +927,8 @@ def test_positions_that_padding_takes_do_not_count(refused, tmp_path):
         num_labels=2,
     )
     folder = write_model(tmp_path / "model", RobertaForSequenceClassification(config))
-    complaints = refused(pretrained(folder, {**CLASSIFY, "data.length": 19}))
-    assert complaints == ["data.length: 19 tokens are more than the model's 18 positions"]
+    complaints = refused(pretrained(folder, {**CLASSIFY, "task.length": 19}))
+    assert complaints == ["task.length: 19 tokens are more than the model's 18 positions"]
 
 
 # Teachers
@@ -1096,9 +1101,9 @@ BAD_OVERRIDES = {
     "empty part": ("a..b=5", "is no assignment; write a.b=value"),
     "into a number": ("training.max_steps.x=5", "--set: 'training.max_steps.x=5': training.max_steps is 4, not a mapping"),
     "no such item": ("distillation.losses.0.weight=1", "the recipe has no list distillation.losses; write the list first"),
-    "broken value": ("data.length=[1", "--set 'data.length=[1' is no valid YAML"),
+    "broken value": ("task.length=[1", "--set 'task.length=[1' is no valid YAML"),
     "unknown key": ("trainig.seed=5", "trainig: unknown key 'trainig'; did you mean 'training'?"),
-    "unknown value": ("task=causal_ml", "task: unknown value 'causal_ml'"),
+    "unknown value": ("task=causal_ml", "task: unknown task 'causal_ml'"),
 }
 
 

@@ -19,8 +19,8 @@ def recipe(folder, name, **changes):
     return {
         "job": "collect-statistics",
         "model": str(folder / name),
-        "task": "sequence_classification",
-        "data": {"path": str(folder / "train.jsonl"), "length": 16, "max_train": 12},
+        "task": {"name": "sequence_classification", "length": 16},
+        "data": {"path": str(folder / "train.jsonl"), "max_train": 12},
         "statistics": ["fisher", "gram"],
         "output_dir": str(folder / f"{name}-statistics"),
         **changes,
@@ -107,14 +107,17 @@ def test_bad_recipes_end_with_one_sentence(tmp_path, call):
             "labels='expected' sums over classes",
         ),
         ({"output_dir": str(tmp_path / "a")}, "output_dir: "),
-        ({"task": "causal_lm", "labels": "expected"}, "labels='expected' sums over classes"),
+        ({"task": {"name": "causal_lm", "length": 16}, "labels": "expected"}, "labels='expected' sums over classes"),
         ({"data": {"path": str(tmp_path / "no.jsonl")}}, "data.path: there is no file or folder"),
         (
-            {"data": {"path": str(tmp_path / "train.jsonl"), "length": 65}},
-            "data.length: 65 tokens are more than the model's 64",
+            {"task": {"name": "sequence_classification", "length": 65}},
+            "task.length: 65 tokens are more than the model's 64",
         ),
         ({"model": str(tmp_path / "small")}, f"tokenizer: it has {len(tiny_tokenizer())} entries and the model only 20"),
-        ({"model": str(tmp_path / "encoder"), "task": "causal_lm"}, "model: bert is an encoder that sees the tokens"),
+        (
+            {"model": str(tmp_path / "encoder"), "task": {"name": "causal_lm", "length": 16}},
+            "model: bert is an encoder that sees the tokens",
+        ),
     ):
         for command in ("run", "check"):
             code, _, complaints = run(call, tmp_path, recipe(tmp_path, "a", **changes), command)

@@ -18,7 +18,7 @@ VARIANTS = {
     },
     "sections of defaults": {"dense": {}, "pruning": {}, "quantization": {}, "distillation": {}, "evaluation": {}},
     "teacher": {"distillation.teacher": {"name": "model", "model": "some/teacher", "dtype": "bfloat16"}},
-    "words that look like numbers": {"data.text": "010", "data.name": "no", "training.run_name": "1e-5"},
+    "words that look like numbers": {"task.text": "010", "data.name": "no", "training.run_name": "1e-5"},
     "one job": {"pruning": DROP, "distillation": DROP},
 }
 

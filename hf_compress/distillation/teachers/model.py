@@ -20,23 +20,11 @@ from hf_compress.distillation.signal import NEEDS, Need, Signal
 from hf_compress.distillation.teacher import LoadedTeacher, Teacher
 from hf_compress.distillation.teacher_checks import check_checkpoint
 from hf_compress.inputs.pretrained import from_pretrained
-from hf_compress.tasks.heads import base_model, predicts_tokens
+from hf_compress.tasks.heads import HEADS, base_model, predicts_tokens
 from hf_compress.tasks.task import Task
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
-
-_AUTO_CLASSES = (
-    "AutoModelForCausalLM",
-    "AutoModelForMaskedLM",
-    "AutoModelForSeq2SeqLM",
-    "AutoModelForSpeechSeq2Seq",
-    "AutoModelForSequenceClassification",
-    "AutoModelForTokenClassification",
-    "AutoModelForImageClassification",
-    "AutoModelForVideoClassification",
-    "AutoModelForAudioClassification",
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,8 +140,8 @@ def _auto_class(student: Any, config: Any) -> Any:
     Raises:
         ValueError: there is none.
     """
-    for name in _AUTO_CLASSES:
-        auto = getattr(transformers, name)
+    for head in HEADS:
+        auto = getattr(transformers, head.auto_class)
         classes = auto._model_mapping.get(type(student.config), ())
         if type(student) in (classes if isinstance(classes, tuple | list) else (classes,)):
             if type(config) in auto._model_mapping:

@@ -7,18 +7,16 @@ from collections.abc import Callable
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import Problem, problems_in
-from hf_compress._registry import unknown
+from hf_compress._problems import Problem
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.export.configuration import Export
-from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
-from hf_compress.jobs.train.settings import Dense, TrainSettings
+from hf_compress.inputs.sections import FreshModel, FreshTokenizer
+from hf_compress.jobs.train.settings import Dense, TrainSettings, with_defaults
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import lacking
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.checks import Check
-from hf_compress.tasks.fit import check_length
-from hf_compress.tasks.task import TASKS
+from hf_compress.tasks.task import Task
 from hf_compress.training.arguments import check_training, check_values
 
 Training = dict[str, Any]
@@ -53,36 +51,24 @@ def _dense_values(dense: Dense | None) -> list[Problem]:
     return [] if dense is None else check_values(dense.training, "dense.training")
 
 
-def _dense_training(task: str, training: Training, dense: Dense | None) -> list[Problem]:
+def _dense_training(task: Task, training: Training, dense: Dense | None) -> list[Problem]:
     """The dense stage's whole mapping, where each of its two halves is right."""
     if dense is None or check_whole_training(training) or _dense_values(dense):
         return []
-    return check_training({**TASKS[task].training_mapping(training), **dense.stage(training)}, "dense.training")
+    return check_training({**with_defaults(task, training), **dense.stage(training)}, "dense.training")
 
 
-def _length(task: str, data: Data) -> list[Problem]:
-    return problems_in(lambda: check_length(TASKS[task], data.length, None))
-
-
-def _training_for_task(task: str, training: Training) -> list[Problem]:
+def _training_for_task(task: Task, training: Training) -> list[Problem]:
     return _for_task(task, training, "training")
 
 
-def _dense_for_task(task: str, dense: Dense | None) -> list[Problem]:
+def _dense_for_task(task: Task, dense: Dense | None) -> list[Problem]:
     return [] if dense is None else _for_task(task, dense.training, "dense.training")
 
 
-def _for_task(name: str, training: Training, path: str) -> list[Problem]:
+def _for_task(task: Task, training: Training, path: str) -> list[Problem]:
     """Values that another task would take."""
-    task, found = TASKS[name], []
-    metric = training.get("metric_for_best_model")
-    if isinstance(metric, str) and metric.removeprefix("eval_") not in task.metrics:
-        message = unknown(f"metric of {name}", metric, task.metrics)
-        found.append(Problem(path=f"{path}.metric_for_best_model", message=message))
-    if task.input == "image" and training.get("remove_unused_columns") is True:
-        message = "true would remove the images before they are read; leave it out"
-        found.append(Problem(path=f"{path}.remove_unused_columns", message=message))
-    return found
+    return [Problem(path=f"{path}.{key}", message=message) for key, message in task.refused_training(training).items()]
 
 
 def _anything(
@@ -102,14 +88,14 @@ def _format(export: Export, quantization: Quantization | None) -> list[Problem]:
     return [Problem(path="export.format", message=message)] if message else []
 
 
-def _tokenizer_for_task(task: str, tokenizer: str | FreshTokenizer | None) -> list[Problem]:
-    if tokenizer is None or TASKS[task].input == "text":
+def _tokenizer_for_task(task: Task, tokenizer: str | FreshTokenizer | None) -> list[Problem]:
+    if tokenizer is None or task.takes_tokenizer:
         return []
-    return [Problem(path="tokenizer", message=f"{task} reads no text; leave it out")]
+    return [Problem(path="tokenizer", message=f"{task.name} reads no text; leave it out")]
 
 
-def _tokenizer_of_fresh(task: str, model: str | FreshModel, tokenizer: str | FreshTokenizer | None) -> list[Problem]:
-    if not isinstance(model, FreshModel) or tokenizer is not None or TASKS[task].input != "text":
+def _tokenizer_of_fresh(task: Task, model: str | FreshModel, tokenizer: str | FreshTokenizer | None) -> list[Problem]:
+    if not isinstance(model, FreshModel) or tokenizer is not None or not task.takes_tokenizer:
         return []
     return [Problem(path="tokenizer", message="is missing: fresh weights have none; write vocab_size: 4096")]
 
@@ -154,7 +140,6 @@ CHECKS: tuple[Check, ...] = (
     check_whole_training,
     _dense_values,
     _dense_training,
-    _length,
     _training_for_task,
     _dense_for_task,
     _anything,

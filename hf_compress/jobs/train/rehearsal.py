@@ -2,7 +2,6 @@
 
 import contextlib
 import logging
-from typing import TYPE_CHECKING
 
 import torch
 
@@ -12,18 +11,16 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import remove
 from hf_compress._modules.types import cast_weights
 from hf_compress.export.dense import write_dense
-from hf_compress.inputs.models import load_model
 from hf_compress.jobs.train.results import write_model
 from hf_compress.jobs.train.run_folder import RunFolder
+from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.quantization.ptq import quantize
-
-if TYPE_CHECKING:
-    from hf_compress.jobs.train.plan import Plan
+from hf_compress.tasks.opened import Opened
 
 logger = logging.getLogger(__name__)
 
 
-def rehearse(plan: "Plan", folder: RunFolder, device: torch.device) -> None:
+def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: torch.device) -> None:
     """Write the untrained model as the trained one will be written, load it back and measure one batch.
 
     Costs one export with its load-back, one more loading and one batch of the test split. What fails here would fail after
@@ -31,7 +28,8 @@ def rehearse(plan: "Plan", folder: RunFolder, device: torch.device) -> None:
     unpacked.
 
     Args:
-        plan: the run's.
+        recipe: the run's.
+        opened: its model, data and task.
         folder: the run's; a temporary folder in it is used and removed.
         device: where the result will be measured.
 
@@ -39,24 +37,23 @@ def rehearse(plan: "Plan", folder: RunFolder, device: torch.device) -> None:
         CompressionError: a step fails, with its reason.
     """
     part = folder.rows / "rehearsal"
-    recipe = plan.recipe
-    source = str(folder.dense) if folder.dense.exists() else recipe.model
+    trained = str(folder.dense) if folder.dense.exists() else None
     try:
         with disk_errors(folder.path):
             remove(folder.rows)
             part.mkdir(parents=True)
-            model = load_model(plan.task.model_class(), source, plan.config, plan.args.seed)
+            model = opened.load_model(recipe.seed, trained)
             if recipe.quantization is None or _distributed.world_size() > 1:
-                write_dense(model, part, plan.processor, recipe.export.dtype, place=folder.compressed)
+                write_dense(model, part, opened.processor, recipe.export.dtype, place=folder.compressed)
             else:
                 cast_weights(model, recipe.export.dtype)
                 quantize(model, recipe.quantization)
-                write_model(plan, model, part, place=folder.compressed)
+                write_model(recipe, model, part, opened.processor, place=folder.compressed)
             del model
-            loaded = plan.task.model_class().from_pretrained(part, trust_remote_code=False).to(device)
-            test = plan.examples["test"]
+            loaded = opened.task.model_class().from_pretrained(part, trust_remote_code=False).to(device)
+            test = opened.examples["test"]
             batch = test.select(range(min(len(test), recipe.evaluation.batch_size)))
-            plan.task.evaluate(loaded, batch, plan.processor, recipe.evaluation.batch_size, "rehearsing the export")
+            opened.task.evaluate(loaded, batch, opened.processor, recipe.evaluation.batch_size, "rehearsing the export")
     except (DiskError, OSError):
         raise
     except CompressionError as error:

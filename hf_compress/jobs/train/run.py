@@ -17,13 +17,13 @@ from hf_compress._problems import RecipeError
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report
 from hf_compress.export.dense import write_dense
-from hf_compress.inputs.models import load_model
 from hf_compress.inputs.sections import FreshTokenizer
 from hf_compress.jobs.train.plan import Plan
 from hf_compress.jobs.train.rehearsal import rehearse
 from hf_compress.jobs.train.results import publish_folder, read_report
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
+from hf_compress.tasks.opened import Opened
 from hf_compress.training.arguments import build_training
 from hf_compress.training.checkpoints import is_finished, last_whole_checkpoint
 from hf_compress.training.compression import NOTHING, Compression
@@ -115,10 +115,10 @@ def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
     if _distributed.is_main():
         trained = last_whole_checkpoint(folder.path, plan.args, needs_optimizer=True)
         if trained is None or not is_finished(trained):
-            rehearse(plan, folder, plan.args.device)
+            rehearse(recipe, plan.opened, folder, plan.args.device)
         folder.open()
         if isinstance(recipe.tokenizer, FreshTokenizer) and saved is None:
-            _save_tokenizer(plan.processor, folder.tokenizer)
+            _save_tokenizer(plan.opened.processor, folder.tokenizer)
     _distributed.barrier()
     dense, dense_s = _dense_stage(plan, folder)
     trainer = _compression_stage(plan, folder, dense)
@@ -127,7 +127,17 @@ def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
     device = trainer.args.device
     if not _leave_process_group():
         return Result(folder=folder.compressed, report=None)
-    report = publish_folder(plan, folder, dense, model, device, dense_s=dense_s, train_s=trainer.train_s())
+    report = publish_folder(
+        recipe,
+        plan.opened,
+        folder,
+        dense,
+        model,
+        device,
+        steps=plan.steps_in_words(),
+        dense_s=dense_s,
+        train_s=trainer.train_s(),
+    )
     return Result(folder=folder.compressed, report=report)
 
 
@@ -136,15 +146,15 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(part)
 
 
-def _trainer(plan: Plan, model: Any, args: Any, compression: Compression = NOTHING) -> CompressionTrainer:
+def _trainer(opened: Opened, model: Any, args: Any, compression: Compression = NOTHING) -> CompressionTrainer:
     return CompressionTrainer(
         model=model,
         args=args,
-        train_dataset=plan.examples["train"],
-        eval_dataset=plan.examples["validation"],
-        data_collator=plan.task.collator(plan.processor),
-        processing_class=plan.processor,
-        compute_metrics=plan.task.compute_metrics(),
+        train_dataset=opened.examples["train"],
+        eval_dataset=opened.examples["validation"],
+        data_collator=opened.task.collator(opened.processor),
+        processing_class=opened.processor,
+        compute_metrics=opened.task.compute_metrics(),
         callbacks=[_OwnSteps()],
         exact_task_loss=True,  # also in the dense stage, whose gradient would be multiplied like any other
         **dict(compression),
@@ -186,12 +196,12 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
         return str(folder.dense), seconds
     logger.info("training the dense model")
     args = build_training(recipe.training_mapping(dense=True))
-    model = load_model(plan.task.model_class(), recipe.model, plan.config, args.seed)
-    trainer = _trainer(plan, model, args)
+    model = plan.opened.load_model(args.seed)
+    trainer = _trainer(plan.opened, model, args)
     _train(trainer, folder.dense_training)
     if _distributed.is_main():
         with written_beside(folder.dense) as part:
-            write_dense(model, part, plan.processor)
+            write_dense(model, part, plan.opened.processor)
             trained = {"train_runtime": trainer.train_s(), "global_step": trainer.state.global_step}
             (part / _TRAINED).write_text(json.dumps(trained) + "\n", encoding="utf-8")
         remove(folder.dense_training)
@@ -212,8 +222,8 @@ def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> Compression
     """The trained student inside its trainer."""
     recipe = plan.recipe
     logger.info("training the compressed model")
-    model = load_model(plan.task.model_class(), dense, plan.config, plan.args.seed)
-    trainer = _trainer(plan, model, plan.args, recipe.compression)
+    model = plan.opened.load_model(plan.args.seed, dense)
+    trainer = _trainer(plan.opened, model, plan.args, recipe.compression)
     _train(trainer, folder.path)
     return trainer
 

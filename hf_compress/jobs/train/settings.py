@@ -1,7 +1,7 @@
 """The train recipe as a value, which everybody reads; the job that it asks for is in `recipe.py`."""
 
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._secrets import refuse_secrets
@@ -12,7 +12,7 @@ from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.recipe import Recipe
-from hf_compress.tasks.task import TASKS
+from hf_compress.tasks.task import Task
 from hf_compress.training.compression import Compression
 
 
@@ -43,7 +43,7 @@ class TrainSettings(Recipe):
         title: how reports and cards call the result; by default the last part of output_dir.
         model: a folder, a Hub id, or `config:` for fresh weights.
         tokenizer: a folder or Hub id, or `vocab_size:` for a fresh one; by default the model's.
-        task: a row of the task table.
+        task: what the model is for, with the columns it reads.
         data: where examples come from.
         dense: train the dense model first.
         pruning: what to prune, how much, when.
@@ -57,7 +57,7 @@ class TrainSettings(Recipe):
     title: str | None = None
     model: str | FreshModel
     tokenizer: str | FreshTokenizer | None = None
-    task: Literal["causal_lm", "sequence_classification", "image_classification"]
+    task: Task
     data: Data
     dense: Dense | None = None
     pruning: Pruning | None = None
@@ -82,11 +82,27 @@ class TrainSettings(Recipe):
         return str(self.training["output_dir"])
 
     @property
+    def seed(self) -> int:
+        """Of everything that is drawn."""
+        from transformers import TrainingArguments
+
+        return int(self.training.get("seed", TrainingArguments.seed))
+
+    @property
     def display_name(self) -> str:
         """The title, or the folder's name."""
         return self.title or self.output_dir.rstrip("/").rsplit("/", 1)[-1]
 
     def training_mapping(self, dense: bool = False) -> dict[str, Any]:
         """TrainingArguments with the task's defaults; for the dense stage with its own values and folder."""
-        mapping = TASKS[self.task].training_mapping(self.training)
+        mapping = with_defaults(self.task, self.training)
         return {**mapping, **self.dense.stage(self.training)} if dense and self.dense is not None else mapping
+
+
+def with_defaults(task: Task, training: dict[str, Any]) -> dict[str, Any]:
+    """TrainingArguments with what the task and this machine need unless the recipe says otherwise."""
+    import torch
+
+    # Pinned memory without an accelerator is a warning on every data loader.
+    pin = {} if torch.accelerator.is_available() else {"dataloader_pin_memory": False}
+    return {**pin, **task.training_defaults, **training}

@@ -10,53 +10,46 @@ from hf_compress._paths import expand
 from hf_compress._problems import RecipeError, problems_in
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
-from hf_compress.inputs.tokenizers import load_tokenizer
 from hf_compress.jobs.train.checks import Training, check_whole_training
 from hf_compress.jobs.train.run_folder import check_place
+from hf_compress.jobs.train.settings import with_defaults
 from hf_compress.recipe.checks import Opener
-from hf_compress.tasks.opened import open_data, open_model, open_teacher
-from hf_compress.tasks.task import TASKS
+from hf_compress.tasks.opened import open_inputs, open_teacher
+from hf_compress.tasks.task import Task
 from hf_compress.training.arguments import check_trainer, check_values
 from hf_compress.training.compression import Compression
 
 
-def trainer(task: str, training: Training, **others: Any) -> None:
+def trainer(task: Task, training: Training, **others: Any) -> None:
     """What the Trainer refuses on this machine, where the training's values are right."""
     if not training or check_whole_training(training):
         return
-    problems = check_trainer(TASKS[task].training_mapping(training), "training", Compression.among(others))
+    problems = check_trainer(with_defaults(task, training), "training", Compression.among(others))
     if problems:
         raise RecipeError(problems)
 
 
-def splits(data: Data, task: str = "", training: Training | None = None) -> Any:
-    """The rows; without a task the columns are not looked at."""
+def inputs(
+    model: str | FreshModel | None = None,
+    data: Data | None = None,
+    task: Task | None = None,
+    tokenizer: str | FreshTokenizer | None = None,
+    training: Training | None = None,
+) -> None:
+    """Model, data and tokenizer, each by itself."""
     from transformers import TrainingArguments
 
     seed = (training or {}).get("seed", TrainingArguments.seed)
     if check_values({"seed": seed}, "training"):
         seed = TrainingArguments.seed
-    return open_data(data, TASKS.get(task), seed)
+    open_inputs(model, data, task, tokenizer, seed=seed, fit=False)
 
 
-def config(model: str | FreshModel, task: str = "") -> Any:
-    """The model's config."""
-    return open_model(model, TASKS.get(task))
-
-
-def processor(tokenizer: str | FreshTokenizer | None, task: str = "") -> Any:
-    """The tokenizer that the recipe names."""
-    known = TASKS.get(task)
-    if isinstance(tokenizer, str) and (known is None or known.input == "text"):
-        return load_tokenizer(tokenizer)
-    return None
-
-
-def teachers(distillation: Distillation | None, task: str = "") -> None:
+def teachers(distillation: Distillation | None, task: Task | None = None) -> None:
     """The configs of what a teacher names."""
     named = {} if distillation is None else distillation.teacher.sources()
     problems = problems_in(
-        *(partial(open_teacher, path, TASKS.get(task), f"distillation.teacher.{key}") for key, path in named.items())
+        *(partial(open_teacher, path, task, f"distillation.teacher.{key}") for key, path in named.items())
     )
     if problems:
         raise RecipeError(problems)
@@ -69,4 +62,4 @@ def folder(training: Training) -> None:
         check_place(expand(place, "training.output_dir"))
 
 
-OPENS: tuple[Opener, ...] = (trainer, splits, config, processor, teachers, folder)
+OPENS: tuple[Opener, ...] = (trainer, inputs, teachers, folder)

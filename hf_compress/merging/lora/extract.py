@@ -23,15 +23,8 @@ from hf_compress.merging.lora.factors import check_size, factorize, keyed_genera
 from hf_compress.merging.lora.rest import Rest, find_rest
 from hf_compress.merging.lora.write import AdapterType, Kind, LoraResult, NewLayer, write_adapter
 from hf_compress.merging.members.common_names import unify
+from hf_compress.tasks.heads import head_of_class
 
-_TASKS = {
-    "ForCausalLM": "CAUSAL_LM",
-    "LMHeadModel": "CAUSAL_LM",
-    "ForSequenceClassification": "SEQ_CLS",
-    "ForTokenClassification": "TOKEN_CLS",
-    "ForQuestionAnswering": "QUESTION_ANS",
-}
-"""End of a class name -> PEFT's name of the task."""
 _HEADS = {
     "SEQ_CLS": ("classifier", "score"),
     "TOKEN_CLS": ("classifier", "score"),
@@ -140,7 +133,8 @@ class _Pair:
 
     def task(self, whole: Sequence[str]) -> str | None:
         """PEFT's name of what the class is for; None where PEFT would look for a head that is not saved whole."""
-        task = next((task for end, task in _TASKS.items() if type(self.model).__name__.endswith(end)), None)
+        head = head_of_class(type(self.model).__name__)
+        task = None if head is None else head.peft
         heads = {name for name, _ in self.model.named_modules() if name.endswith(_HEADS.get(task or "", ()))}
         return task if heads <= set(whole) else None
 

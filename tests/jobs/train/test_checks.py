@@ -8,6 +8,7 @@ from hf_compress.inputs.sections import Data, FreshModel
 from hf_compress.jobs.train.checks import CHECKS
 from hf_compress.jobs.train.settings import Dense
 from hf_compress.recipe.checks import find_problems
+from hf_compress.tasks.builtin.causal_lm import CausalLM
 from tests.pruning.needy import Needy
 
 FRESH = FreshModel(config={"model_type": "llama"})
@@ -15,7 +16,7 @@ RIGHT = {
     "title": None,
     "model": FRESH,
     "tokenizer": "a/tokenizer",
-    "task": "causal_lm",
+    "task": CausalLM(),
     "data": Data(path="here"),
     "dense": Dense(),
     "pruning": Pruning(),
@@ -28,7 +29,10 @@ MISTAKES = {
     "dense": ({"dense": None}, {"model", "dense"}),
     "tokenizer": ({"tokenizer": None}, {"model", "tokenizer", "task"}),
     "export.format": ({"export": Export(format="dense")}, {"export", "quantization"}),
-    "data.length": ({"data": Data(path="here", length=1)}, {"data", "task"}),
+    "training.metric_for_best_model": (
+        {"training": {"output_dir": "out", "max_steps": 100, "metric_for_best_model": "f1"}},
+        {"training", "task"},
+    ),
     "training.output_dir": ({"training": {}}, {"training"}),
     "pruning.criterion": ({"pruning": Pruning(criterion=Needy())}, {"pruning"}),
     "quantization.begin": ({"quantization": Quantization(begin=100)}, {"quantization", "training"}),

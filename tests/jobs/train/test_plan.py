@@ -18,17 +18,17 @@ def plan(tmp_path, changes=None, **options):
 
 def test_a_fresh_model_fits_its_tokenizer_and_nothing_is_written(tmp_path):
     made = plan(tmp_path)
-    assert made.config.vocab_size == len(made.processor) == 300
-    assert made.config.eos_token_id == made.processor.eos_token_id
+    assert made.opened.config.vocab_size == len(made.opened.processor) == 300
+    assert made.opened.config.eos_token_id == made.opened.processor.eos_token_id
     assert (made.steps, made.dense_steps) == (4, 2)
-    assert all(len(row) == 16 for split in made.examples.values() for row in split["input_ids"])
+    assert all(len(row) == 16 for split in made.opened.examples.values() for row in split["input_ids"])
     assert tree(tmp_path) == ["train.jsonl"]
 
 
 def test_without_examples_the_same_config_comes_out(tmp_path):
     fast, full = plan(tmp_path, with_examples=False), plan(tmp_path)
-    assert fast.examples == {} and fast.processor is None
-    assert fast.config.vocab_size == full.config.vocab_size
+    assert fast.opened.examples == {} and fast.opened.processor is None
+    assert fast.opened.config.vocab_size == full.opened.config.vocab_size
 
 
 FRESH = {
@@ -45,27 +45,27 @@ FRESH = {
 @pytest.mark.parametrize("architecture", FRESH)
 def test_check_takes_the_fresh_models_that_run_takes(architecture, tmp_path):
     config = {"model_type": architecture, **FRESH[architecture]} if FRESH[architecture] else None
-    changes = {"task": "sequence_classification", "pruning": DROP, "quantization": DROP}
+    changes = {"task.name": "sequence_classification", "pruning": DROP, "quantization": DROP}
     changes["export.dtype"] = "float32"  # XLNet does not run in 16 bits
     changes |= {} if config is None else {"model": {"config": config}}
     full, fast = plan(tmp_path, changes), plan(tmp_path, changes, with_examples=False)
     for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"):
-        assert getattr(fast.config, key, None) == getattr(full.config, key, None), key
-    assert full.processor.pad_token_id == END_OF_TEXT_ID
+        assert getattr(fast.opened.config, key, None) == getattr(full.opened.config, key, None), key
+    assert full.opened.processor.pad_token_id == END_OF_TEXT_ID
 
 
 def test_a_checkpoint_keeps_its_config_and_gets_the_labels(tmp_path):
     folder = write_model(tmp_path / "model", tiny_llama(pad_token_id=None))
-    changes = {"task": "sequence_classification", "data.label": "name", "dense": {}}
+    changes = {"task.name": "sequence_classification", "task.label": "name", "dense": {}}
     made = plan(tmp_path, {**pretrained(folder), **changes})
-    assert made.config.id2label == {0: "cold", 1: "warm"} and made.config.hidden_size == 32
-    assert made.config.pad_token_id == made.processor.pad_token_id  # it had none to pad with
+    assert made.opened.config.id2label == {0: "cold", 1: "warm"} and made.opened.config.hidden_size == 32
+    assert made.opened.config.pad_token_id == made.opened.processor.pad_token_id  # it had none to pad with
 
 
 def test_every_problem_is_in_one_refusal(tmp_path):
     with pytest.raises(RecipeError) as refusal:
-        plan(tmp_path, {"data.text": "txt", "quantization.targets": ["Linar"]})
-    assert [problem.path for problem in refusal.value.problems] == ["data.text", "quantization.targets"]
+        plan(tmp_path, {"task.text": "txt", "quantization.targets": ["Linar"]})
+    assert [problem.path for problem in refusal.value.problems] == ["task.text", "quantization.targets"]
     assert len(str(refusal.value).splitlines()) == 2
 
 
@@ -74,7 +74,7 @@ DEBERTA |= {"num_attention_heads": 4, "relative_attention": True, "pos_att_type"
 CTRL = {"model_type": "ctrl", "n_embd": 32, "n_layer": 1, "n_head": 4, "dff": 64, "n_positions": 64}
 SIXTEEN_BITS = {
     "deberta": (
-        {"task": "sequence_classification", "model": {"config": DEBERTA}},
+        {"task.name": "sequence_classification", "model": {"config": DEBERTA}},
         "deberta does not run with weights stored in bfloat16",
     ),
     "ctrl": (
@@ -92,7 +92,7 @@ def test_a_fresh_model_that_does_not_run_in_the_default_storage_type_is_refused_
     (problem,) = refusal.value.problems
     assert problem.path == "export.dtype"
     assert problem.message.startswith(words) and problem.message.endswith("; store them in float32")
-    assert plan(tmp_path, {**changes, "export.dtype": "float32"}, with_examples=False).problems == []
+    assert plan(tmp_path, {**changes, "export.dtype": "float32"}, with_examples=False).found.problems == []
 
 
 def test_a_refusal_says_its_path_or_has_none():

@@ -22,7 +22,7 @@ RESNET = {
     "training.max_steps": 2,
 }
 DEBERTA = {
-    "task": "sequence_classification",
+    "task.name": "sequence_classification",
     "tokenizer": {"vocab_size": 300},
     "model": {
         "config": {
@@ -35,12 +35,14 @@ DEBERTA = {
             "pos_att_type": ["p2c", "c2p"],
         }
     },
-    "data.length": 32,
+    "task.length": 32,
 }
 
 
 def images(tmp_path, changes=None):
-    data = {"data.path": str(write_images(tmp_path / "data.parquet")), "data.length": DROP}
+    data = {
+        "data.path": str(write_images(tmp_path / "data.parquet")),
+    }
     return Recipe.from_plain(recipe(tmp_path, {**RESNET, **data, **(changes or {})}))
 
 
@@ -97,6 +99,6 @@ def test_the_rehearsal_reads_one_batch_and_leaves_nothing(tmp_path, monkeypatch)
     monkeypatch.setattr(Task, "evaluate", count)
     job = images(tmp_path, {"evaluation.batch_size": 2, "data.validation_share": 0.3})
     plan = Plan.make(job, with_examples=True)
-    rehearse(plan, RunFolder(job), plan.args.device)
-    assert seen == [2] and len(plan.examples["test"]) > 2
+    rehearse(job, plan.opened, RunFolder(job), plan.args.device)
+    assert seen == [2] and len(plan.opened.examples["test"]) > 2
     assert not (tmp_path / "out" / ".rows").exists()

@@ -135,7 +135,7 @@ def test_a_changed_frequency_of_logs_holds_from_then_on(tmp_path, monkeypatch):
     [
         ("training.learning_rate", 1e-3, "training.learning_rate is set here and not there"),
         ("training.max_steps", 5, "training.max_steps is 4 there and 5 here"),
-        ("data.length", 8, "data.length is 16 there and 8 here"),
+        ("task.length", 8, "task.length is 16 there and 8 here"),
         ("dense.training.seed", 3, "dense.training.seed is set here and not there"),
     ],
 )

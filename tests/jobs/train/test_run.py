@@ -56,7 +56,7 @@ STAGES = {
     "before the compression": (train_run, "_compression_stage", 1),
     "in the compression": (CompressionTrainer, "training_step", 2 + 3),
     "after the compression": (CompressionTrainer, "finalize", 1),
-    "while rows are measured": (results, "_untrained_row", 1),
+    "while rows are measured": (results, "quantize", 1),
     "while the result is written": (documents, "write_manifest", 1),
     "after the report": (documents, "render_card", 1),
 }

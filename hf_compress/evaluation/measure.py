@@ -1,0 +1,31 @@
+"""A written checkpoint as a row of the report."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_compress.evaluation.rows import Row
+from hf_compress.evaluation.size import measure_size
+from hf_compress.tasks.opened import Opened
+
+
+def measure_folder(
+    opened: Opened, folder: Path, name: str, *, batch_size: int, device: torch.device, split: str = "test", **facts: Any
+) -> Row:
+    """Load a checkpoint with plain transformers and measure it by its task.
+
+    Args:
+        opened: task, processor and examples.
+        folder: the checkpoint.
+        name: of the row.
+        batch_size: examples at once.
+        device: where to run.
+        split: which examples.
+        **facts: other fields of the row.
+    """
+    task = opened.task
+    model = task.model_class().from_pretrained(folder, trust_remote_code=False).to(device)
+    metrics = task.evaluate(model, opened.examples[split], opened.processor, batch_size, f"measuring {name}")
+    size = measure_size(folder)
+    return Row(name=name, metrics=metrics, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"], **facts)

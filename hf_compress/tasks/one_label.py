@@ -1,0 +1,55 @@
+"""What tasks share whose rows have one label each."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from hf_compress.inputs.columns import Column
+from hf_compress.inputs.labels import label_names
+from hf_compress.inputs.sections import Data
+from hf_compress.tasks.task import Splits, Task
+
+
+@dataclass(frozen=True, kw_only=True)
+class OneLabel(Task):
+    """A task that chooses one of several labels for every row; stands before the class that reads the input.
+
+    Attributes:
+        label: the column with labels: class names, text, or whole numbers from 0 without gaps.
+    """
+
+    metric: ClassVar[str] = "accuracy"
+    metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "macro_f1")
+    greater_is_better: ClassVar[bool] = True
+
+    label: str = "label"
+
+    @property
+    def decided(self) -> tuple[str, ...]:
+        """The labels are the data's."""
+        return (*super().decided, "id2label", "label2id")
+
+    def columns(self) -> tuple[Column, ...]:
+        """Labels, behind the input."""
+        from datasets import ClassLabel
+
+        return (*super().columns(), Column(key="label", name=self.label, feature=ClassLabel(names=["a", "b"])))
+
+    def labels(self, splits: Splits, data: Data) -> list[str]:
+        """Those of the column."""
+        for column in self.columns():
+            if column.key == "label":
+                column.check(splits, data.path)
+        return label_names(splits, self.label, data.max_train)
+
+    def compute_metrics(self) -> Any:
+        """Accuracy and F1."""
+        from hf_compress.tasks.metrics.classification import trainer_metrics
+
+        return trainer_metrics
+
+    def measure(self, model: Any, batches: Iterable[Mapping[str, Any]], description: str) -> dict[str, float]:
+        """Accuracy, F1 and nll."""
+        from hf_compress.tasks.metrics.classification import classify
+
+        return classify(model, batches, description)

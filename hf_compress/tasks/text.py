@@ -1,0 +1,85 @@
+"""What tasks on text share: a column of text, a length, a tokenizer."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hf_compress._errors import CompressionError
+from hf_compress.inputs.columns import Column
+from hf_compress.inputs.fresh import END_OF_TEXT_ID
+from hf_compress.inputs.models import num_positions
+from hf_compress.inputs.sections import FreshModel, FreshTokenizer
+from hf_compress.inputs.tokenizers import load_tokenizer
+from hf_compress.tasks.task import Task, check_count
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_SPECIAL = ("bos", "eos", "pad")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTask(Task):
+    """A task whose models read tokens.
+
+    Attributes:
+        text: the column with text.
+        length: tokens per example at most.
+    """
+
+    processor_class: ClassVar[str] = "AutoTokenizer"
+    takes_tokenizer: ClassVar[bool] = True
+
+    text: str = "text"
+    length: int = 512
+
+    def __post_init__(self) -> None:
+        check_count(self.length, "length")
+
+    @property
+    def decided(self) -> tuple[str, ...]:
+        """The vocabulary is the tokenizer's."""
+        return ("vocab_size", *(f"{kind}_token_id" for kind in _SPECIAL), *super().decided)
+
+    def columns(self) -> tuple[Column, ...]:
+        """Text."""
+        from datasets import Value
+
+        return (Column(key="text", name=self.text, feature=Value("string")),)
+
+    def texts(self, split: "Dataset") -> Iterable[str]:
+        """The column."""
+        return split[self.text]
+
+    def load_processor(self, model: str | FreshModel, config: "PretrainedConfig") -> Any:
+        """The model's tokenizer."""
+        assert isinstance(model, str), model  # fresh weights without a tokenizer are refused before
+        return load_tokenizer(model)
+
+    def config_changes(
+        self, model: str | FreshModel, config: "PretrainedConfig", processor: Any, tokenizer: str | FreshTokenizer | None
+    ) -> dict[str, Any]:
+        """The vocabulary of fresh weights."""
+        if not isinstance(model, FreshModel):
+            return {}
+        if processor is not None:
+            ids = {f"{kind}_token_id": getattr(processor, f"{kind}_token_id") for kind in _SPECIAL}
+            return {"vocab_size": len(processor), **ids}
+        if isinstance(tokenizer, FreshTokenizer):
+            return {"vocab_size": tokenizer.vocab_size, **{f"{kind}_token_id": END_OF_TEXT_ID for kind in _SPECIAL}}
+        return {}  # the tokenizer was refused
+
+    def check_config(self, config: "PretrainedConfig", processor: Any) -> None:
+        """Refuse a tokenizer that has more entries than the model."""
+        size = getattr(config.get_text_config(), "vocab_size", None)
+        if processor is not None and size is not None and len(processor) > size:
+            raise CompressionError(
+                f"tokenizer: it has {len(processor)} entries and the model only {size}; take the model's own tokenizer"
+            )
+
+    def check_model(self, model: "PreTrainedModel") -> None:
+        """Refuse texts longer than the model's positions."""
+        limit = num_positions(model)
+        if limit is not None and self.length > limit:
+            raise CompressionError(f"task.length: {self.length} tokens are more than the model's {limit} positions")

@@ -1,0 +1,29 @@
+"""A train recipe as a value."""
+
+from hf_compress import Recipe
+from hf_compress.jobs.train.settings import Dense, with_defaults
+from hf_compress.tasks.builtin.image_classification import ImageClassification
+from tests.small import VIT_RECIPE, recipe
+
+
+def test_the_dense_stage_has_its_own_values_and_folder():
+    given, dense = {"output_dir": "out", "seed": 1, "max_steps": 5}, Dense(training={"max_steps": 9})
+    mapping = with_defaults(ImageClassification(), given)
+    assert given.items() <= mapping.items()
+    mapping |= dense.stage(given)
+    assert (mapping["output_dir"], mapping["seed"], mapping["max_steps"]) == ("out/dense-training", 1, 9)
+    assert mapping["remove_unused_columns"] is False
+
+
+def test_the_seed_is_that_of_the_training(tmp_path):
+    assert Recipe.from_plain(recipe(tmp_path)).seed == 42
+    assert Recipe.from_plain(recipe(tmp_path, {"training.seed": 3})).seed == 3
+
+
+def test_a_task_is_written_as_short_as_it_is(tmp_path):
+    assert Recipe.from_plain(recipe(tmp_path)).to_plain()["task"] == {"name": "causal_lm", "length": 16}
+    assert Recipe.from_plain(recipe(tmp_path, VIT_RECIPE)).to_plain()["task"] == "image_classification"
+    full = Recipe.from_plain(recipe(tmp_path, {"task": {"name": "sequence_classification"}, "dense": {}})).to_plain(
+        full=True
+    )
+    assert full["task"] == {"name": "sequence_classification", "text": "text", "length": 512, "label": "label"}
