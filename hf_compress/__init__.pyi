@@ -79,6 +79,7 @@ from hf_compress.pruning.schedules.constant import Constant as Constant
 from hf_compress.pruning.schedules.cubic import Cubic as Cubic
 from hf_compress.pruning.schedules.linear import LinearRamp as LinearRamp
 from hf_compress.quantization.configuration import Quantization as Quantization
+from hf_compress.quantization.groups import Group as Group
 from hf_compress.quantization.ptq import quantize as quantize
 from hf_compress.quantization.schemes.presets import FP8_DYNAMIC as FP8_DYNAMIC
 from hf_compress.quantization.schemes.presets import W4A16 as W4A16
