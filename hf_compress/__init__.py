@@ -9,7 +9,7 @@ from typing import Any
 
 from hf_compress._public import homes
 
-__version__ = "0.1.0"
+from hf_compress._version import __version__
 
 
 def __getattr__(name: str) -> Any:

@@ -10,10 +10,11 @@ from typing import Annotated, Any
 
 import typer
 
-from hf_compress import __version__, _distributed
+from hf_compress import _distributed
 from hf_compress._disk import DiskError
 from hf_compress._errors import CompressionError, Terminated
 from hf_compress._secrets import hide_secrets
+from hf_compress._version import __version__
 
 app = typer.Typer(
     name="hf-compress",

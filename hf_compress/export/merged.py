@@ -1,8 +1,5 @@
 """Merging with everything a published checkpoint needs: weights, config, tokenizer, manifest, card."""
 
-import datetime
-import importlib.metadata
-import platform
 import shutil
 from pathlib import Path
 from typing import Any
@@ -10,7 +7,6 @@ from typing import Any
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._folders import remove
 from hf_compress._kinds import require
@@ -18,7 +14,7 @@ from hf_compress._registry import dump
 from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.checkpoints.architecture import model_class
-from hf_compress.export.manifest import write_manifest
+from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.export.merge_card import render_merge_card
 from hf_compress.export.requantize import has_processor, quantization_of, requantize
 from hf_compress.merging.configuration import Merge
@@ -50,8 +46,8 @@ def merge(
             # The result is the caller's as well: what happened here belongs into its reports.
             result.reports["requantized"] = _requantize(folder, result)
         manifest = merge_manifest(result, title or out.name, weights_bytes(folder), has_processor(folder))
-        write_manifest(manifest, folder)
-        (folder / "README.md").write_text(render_merge_card(manifest), encoding="utf-8")
+        manifest.write(folder)
+        (folder / "README.md").write_text(render_merge_card(manifest.to_plain()), encoding="utf-8")
 
     return merge_checkpoints(job, out, device=device, threads=threads, begin=check_merge_job, finish=finish)
 
@@ -109,8 +105,8 @@ def _requantize(folder: Path, result: MergeResult) -> dict[str, Any]:
     return done.to_plain(full=False)
 
 
-def merge_manifest(result: MergeResult, title: str, num_bytes: int, processor: bool = False) -> dict[str, Any]:
-    """`compression.json` of a merge: parameters, inputs with their hashes, where every tensor went, versions."""
+def merge_manifest(result: MergeResult, title: str, num_bytes: int, processor: bool = False) -> Manifest:
+    """What a merge says of itself: parameters, inputs with their hashes, where every tensor went, versions."""
     reasons: dict[str, int] = {}
     for task in result.account.tasks.values():
         if task.reason:
@@ -120,12 +116,8 @@ def merge_manifest(result: MergeResult, title: str, num_bytes: int, processor: b
         reasons[f"left out ({reason})"] = reasons.get(f"left out ({reason})", 0) + 1
     method = result.merge.method
     reference = method.reference
-    return {
-        "format": 1,
-        "kind": "merge",
-        "name": title,
+    facts = {
         "merge": dump(result.merge, full=True),
-        "recipe": {"job": "merge", "method": dump(method), **dump(result.merge)},
         "architecture": result.architecture,
         "processor": processor,
         "method": {"name": method.name, "reference": None if reference is None else str(reference)},
@@ -134,10 +126,6 @@ def merge_manifest(result: MergeResult, title: str, num_bytes: int, processor: b
         "size": format_bytes(num_bytes),
         "load_back": result.loads,
         "reports": result.reports,
-        "created": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "versions": {
-            "hf_compress": __version__,
-            "python": platform.python_version(),
-            **{name: importlib.metadata.version(name) for name in ("torch", "transformers", "safetensors")},
-        },
     }
+    recipe = {"job": "merge", "method": dump(method), **dump(result.merge)}
+    return Manifest(kind="merge", name=title, recipe=recipe, facts=facts)

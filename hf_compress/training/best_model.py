@@ -10,7 +10,7 @@ from transformers.trainer_utils import IntervalStrategy, SaveStrategy
 
 from hf_compress._errors import CompressionError
 from hf_compress.training.progress import Progress
-from hf_compress.training.sidecar import read_sidecar
+from hf_compress.training.sidecar import read_facts
 
 logger = logging.getLogger(__name__)
 
@@ -100,7 +100,7 @@ class BestModelCallback(TrainerCallback):
         if state.best_metric is None:
             return
         if state.best_model_checkpoint is not None:
-            known = read_sidecar(state.best_model_checkpoint)
+            known = read_facts(state.best_model_checkpoint)
         if not self.progress.was_complete(known):
             logger.warning(
                 "forgot the best model so far (%s, metric %g): it was judged before it was compressed",

@@ -14,6 +14,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 from hf_compress._modules.coverage import coverage
 from hf_compress._once import log_once
 from hf_compress._units import resolve_point
+from hf_compress.checkpoints.manifest import MANIFEST
 from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
@@ -22,7 +23,6 @@ from hf_compress.quantization.qat import is_enabled, set_enabled
 from hf_compress.quantization.reach import announce
 from hf_compress.training.bypassed import BypassWatch
 from hf_compress.training.free_zeros import read_free_zeros
-from hf_compress.training.sidecar import SIDECAR
 
 logger = logging.getLogger(__name__)
 
@@ -181,6 +181,6 @@ class SidecarCallback(TrainerCallback):
 
     def on_push_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         folder = Path(str(args.output_dir))
-        written, pushed = folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / SIDECAR, folder / SIDECAR
+        written, pushed = folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / MANIFEST, folder / MANIFEST
         if written.is_file() and (not pushed.is_file() or pushed.stat().st_mtime_ns < written.stat().st_mtime_ns):
             shutil.copy(written, pushed)

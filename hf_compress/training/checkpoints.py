@@ -9,7 +9,7 @@ from typing import Any
 from transformers import TrainingArguments
 
 from hf_compress._errors import CompressionError
-from hf_compress.training.sidecar import read_sidecar
+from hf_compress.training.sidecar import read_facts
 
 logger = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ def note_inexact(checkpoint: str | Path, args: TrainingArguments) -> None:
             " one",
             checkpoint,
         )
-    known = (read_sidecar(checkpoint) or {}).get("processes", args.world_size)
+    known = (read_facts(checkpoint) or {}).get("processes", args.world_size)
     if known != args.world_size:
         logger.warning(
             "%s was written by %s processes and this run has %s: it goes on, with other batches and random numbers than an"
@@ -109,7 +109,7 @@ def _why_not(checkpoint: Path, args: TrainingArguments | None, needs_optimizer: 
     """What keeps a run from going on from it, None where nothing does."""
     try:
         read_state(checkpoint)
-        known = (read_sidecar(checkpoint) or {}).get("processes")
+        known = (read_facts(checkpoint) or {}).get("processes")
     except (OSError, ValueError):
         return "was not written to its end and is left out"
     if not (checkpoint / "optimizer.pt").is_file():

@@ -166,7 +166,7 @@ class CompressionMixin(TrainsProjections):
         known = read_sidecar(resume_from_checkpoint)
         check_sidecar(known, resume_from_checkpoint, self.compression)
         for part in (self._clock, self.progress, self._best_model):
-            part.go_on_from(known)
+            part.go_on_from(None if known is None else known.facts)
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         restore_weights(self.model if model is None else model, resume_from_checkpoint)
 

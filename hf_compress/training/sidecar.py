@@ -1,54 +1,57 @@
 """`compression.json` in a checkpoint: what was being done to the model, and how far it was."""
 
-import json
 from pathlib import Path
 from typing import Any
 
-from hf_compress import __version__
-from hf_compress._errors import CompressionError, reason_of
+from hf_compress._errors import CompressionError
+from hf_compress.checkpoints.manifest import CHECKPOINT, MANIFEST, Manifest
 from hf_compress.pruning.prune import measure_sparsity
 from hf_compress.training.compression import Compression
 
-SIDECAR = "compression.json"
-
 
 def write_sidecar(trainer: Any, folder: Path) -> None:
-    """Version, step, the techniques as a recipe would write them, the measured sparsity, and how far the run is."""
+    """The manifest of an unfinished run: the techniques as a recipe would write them, and how far they are."""
     pruning = trainer.compression.pruning
-    data = {
-        "hf_compress": __version__,
+    facts = {
         "step": trainer.state.global_step,
         "max_steps": trainer.state.max_steps,
-        **trainer.compression.to_public(),
         "sparsity": None if pruning is None else measure_sparsity(trainer.model, pruning)[""],
         "processes": trainer.args.world_size,
         "train_s": trainer.train_s(),
         **trainer.progress.to_plain(trainer.model),
     }
-    (folder / SIDECAR).write_text(json.dumps(data, indent=2) + "\n")
+    Manifest(kind=CHECKPOINT, recipe=trainer.compression.to_public(), facts=facts).write(folder)
 
 
-def read_sidecar(checkpoint: str | Path) -> dict[str, Any] | None:
-    """The sidecar of a checkpoint, or None where there is none (a checkpoint of a plain Trainer)."""
-    file = Path(checkpoint) / SIDECAR
-    if not file.is_file():
+def read_sidecar(checkpoint: str | Path) -> Manifest | None:
+    """The sidecar of a checkpoint, or None where there is none (a checkpoint of a plain Trainer).
+
+    Raises:
+        CompressionError: it is damaged, or it is that of a result.
+    """
+    if not (Path(checkpoint) / MANIFEST).is_file():
         return None
-    try:
-        data: Any = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
-        raise CompressionError(f"{file} is damaged ({reason_of(error)}); resume from an earlier checkpoint") from error
-    if not isinstance(data, dict):
-        raise CompressionError(f"{file} is damaged (it holds no mapping); resume from an earlier checkpoint")
-    return data
+    known = Manifest.read(checkpoint, "resume from an earlier checkpoint")
+    if known.kind != CHECKPOINT:
+        raise CompressionError(
+            f"{checkpoint} is the result of a {known.kind} job and not a checkpoint of a training; name a checkpoint-<step>"
+        )
+    return known
 
 
-def check_sidecar(known: dict[str, Any] | None, checkpoint: str | Path, compression: Compression) -> None:
+def read_facts(checkpoint: str | Path) -> dict[str, Any] | None:
+    """How far the run of a checkpoint was, or None for that of a plain Trainer."""
+    known = read_sidecar(checkpoint)
+    return None if known is None else known.facts
+
+
+def check_sidecar(known: Manifest | None, checkpoint: str | Path, compression: Compression) -> None:
     """Refuse to resume a checkpoint under other settings than it was trained with; a plain Trainer's has none.
 
     Raises:
         CompressionError: naming the technique that differs.
     """
-    difference = None if known is None else compression.difference(known)
+    difference = None if known is None else compression.difference(known.recipe)
     if difference is not None:
         raise CompressionError(
             f"{checkpoint} was trained {difference}; resume with the same settings, or start a new output_dir"

@@ -5,10 +5,10 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
+from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.export.card import render_card
-from hf_compress.export.manifest import build_manifest
 from hf_compress.recipe.yaml_text import parse_yaml
 
 ROWS = (
@@ -29,7 +29,9 @@ def card(**changes):
         "methods": QUANTIZED,
         "report": REPORT.to_plain(),
     }
-    return render_card(build_manifest(**{**content, **changes}), table(REPORT))
+    content |= changes
+    common = {key: content.pop(key) for key in ("name", "recipe")}
+    return render_card(Manifest(kind="train", **common, facts=content).to_plain(), table(REPORT))
 
 
 def test_the_front_matter_by_hand():

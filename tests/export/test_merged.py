@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_compress import CompressionError, Member, Merge, Pruning, Quantization, merge, prune, quantize, save_compressed
-from hf_compress.export.manifest import read_manifest
+from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.merging.configuration import Heads, LayerRange, Slice, Sparsity, Tokenizer
 from hf_compress.merging.engine.rehearsal import check_merge_inputs
 from hf_compress.merging.method import MergeMethod
@@ -127,7 +127,7 @@ def test_pruned_members_lose_zeros_and_a_policy_restores_them(tmp_path):
     job = Merge(members=members(tmp_path, "a", "b"), sparsity=Sparsity(policy="prune"))
     zeros = merge(job, tmp_path / "pruned").reports["zeros"]
     assert all(row["result"] == 0.5 for name, row in zeros["tensors"].items() if "proj" in name)
-    assert read_manifest(tmp_path / "pruned")["reports"]["zeros"] == zeros
+    assert Manifest.read(tmp_path / "pruned").facts["reports"]["zeros"] == zeros
     assert "zeros: a 0.4" in (tmp_path / "pruned" / "README.md").read_text()  # the embedding's padding row counts too
 
 

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
-from hf_compress import NM, CompressionError, Constant, Distillation, ForwardKL, ModelTeacher, Pruning
+from hf_compress import NM, CompressionError, Constant, Distillation, ForwardKL, ModelTeacher, Pruning, __version__
+from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.pruning.masks import Masks
 from hf_compress.training.sidecar import read_sidecar
 from tests.tiny import tiny_llama
@@ -90,11 +91,12 @@ def test_teacher_keeps_its_weights_while_the_student_trains(tmp_path):
 def test_sidecar_says_what_was_done_and_how_far(tmp_path):
     llama_trainer(tmp_path, everything()).train()
     sidecar = json.loads((tmp_path / "checkpoint-6" / "compression.json").read_text())
+    assert sidecar["kind"] == "checkpoint" and sidecar["versions"]["hf_compress"] == __version__
     assert sidecar["step"] == 6 and sidecar["max_steps"] == 12
     assert sidecar["sparsity"] == pytest.approx(0.5, abs=1e-3)
-    assert sidecar["pruning"]["schedule"]["final"] == 0.5
-    assert sidecar["quantization"]["scheme"]["name"] == "W4A16"
-    assert sidecar["distillation"]["losses"][0]["loss"]["temperature"] == 2.0
+    assert sidecar["recipe"]["pruning"]["schedule"]["final"] == 0.5
+    assert sidecar["recipe"]["quantization"]["scheme"]["name"] == "W4A16"
+    assert sidecar["recipe"]["distillation"]["losses"][0]["loss"]["temperature"] == 2.0
 
 
 def test_a_token_of_the_hub_is_in_no_file_and_still_there_to_push_with(tmp_path):
@@ -120,7 +122,7 @@ def test_a_sidecar_names_a_teacher_and_not_where_it_lies(tmp_path):
     tiny_llama(1).save_pretrained(tmp_path / "home" / "teacher")
     llama_trainer(tmp_path / "run", taught_by(tmp_path / "home" / "teacher"), max_steps=3).train()
     text = (tmp_path / "run" / "checkpoint-3" / "compression.json").read_text(encoding="utf-8")
-    assert json.loads(text)["distillation"]["teacher"]["model"] == "./teacher" and str(tmp_path) not in text
+    assert json.loads(text)["recipe"]["distillation"]["teacher"]["model"] == "./teacher" and str(tmp_path) not in text
     # The folder may move; another teacher is another run.
     (tmp_path / "home").rename(tmp_path / "moved")
     moved = taught_by(tmp_path / "moved" / "teacher")
@@ -161,3 +163,11 @@ def test_a_damaged_sidecar_is_a_sentence(content, tmp_path):
     (tmp_path / "compression.json").write_bytes(content)
     with pytest.raises(CompressionError, match="compression.json is damaged .*; resume from an earlier checkpoint"):
         read_sidecar(tmp_path)
+
+
+def test_a_result_is_not_a_checkpoint_to_go_on_from(tmp_path):
+    llama_trainer(tmp_path, max_steps=3).train()
+    place = tmp_path / "checkpoint-3"
+    Manifest(kind="train", recipe=Manifest.read(place).recipe).write(place)
+    with pytest.raises(CompressionError, match="checkpoint-3 is the result of a train job and not a checkpoint"):
+        llama_trainer(tmp_path, max_steps=6).train(resume_from_checkpoint=str(place))

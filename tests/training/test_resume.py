@@ -1,6 +1,7 @@
 """A straight run and an interrupted, resumed run end with the same bits."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 import torch
@@ -20,6 +21,9 @@ from tests.training.runs import (
     vit_trainer,
     weights,
 )
+
+OLD = Path(__file__).parents[1] / "checkpoints" / "old_manifests"
+"""compression.json of step 6 of `everything`, as older versions wrote it."""
 
 
 class StopAt(TrainerCallback):
@@ -120,3 +124,20 @@ def test_model_init_gives_the_same_run_as_a_model(tmp_path):
     )
     made.train()
     assert_equal_bits(weights(given.model), weights(made.model))
+
+
+@pytest.mark.parametrize("file", sorted(OLD.iterdir()), ids=lambda file: file.stem)
+def test_a_checkpoint_of_an_older_version_goes_on_with_the_same_bits(file, tmp_path):
+    straight = llama_trainer(tmp_path / "straight")
+    straight.train()
+    llama_trainer(tmp_path / "resumed", callbacks=[StopAt(6)]).train()
+    # The checkpoints of step 6 are alike but for this file.
+    shutil.copy(file, tmp_path / "resumed" / "checkpoint-6" / "compression.json")
+    resumed = llama_trainer(tmp_path / "resumed")
+    resumed.train(resume_from_checkpoint=True)
+    assert_equal_bits(weights(straight.model), weights(resumed.model))
+    assert resumed.compression_is_complete()
+    with pytest.raises(CompressionError, match="was trained with quantization=.* and this run has quantization="):
+        llama_trainer(tmp_path / "resumed", everything() | {"quantization": quantization(begin="70%")}).train(
+            resume_from_checkpoint=str(tmp_path / "resumed" / "checkpoint-6")
+        )

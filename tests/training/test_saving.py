@@ -42,7 +42,7 @@ def test_the_trainer_saves_and_pushes_the_compressed_checkpoint(tmp_path, monkey
     config = json.loads((tmp_path / "theirs" / "config.json").read_text())
     assert config == json.loads((tmp_path / "ours" / "config.json").read_text())
     assert config["quantization_config"]["quant_method"] == "compressed-tensors"
-    assert json.loads((tmp_path / "theirs" / "compression.json").read_text())["quantization"]
+    assert json.loads((tmp_path / "theirs" / "compression.json").read_text())["recipe"]["quantization"]
     assert torch.equal(logits(AutoModelForCausalLM.from_pretrained(tmp_path / "theirs")), expected)
     # push_to_hub writes output_dir by the same call and uploads it.
     monkeypatch.setattr("transformers.trainer.hf_api", lambda: HubStandIn())

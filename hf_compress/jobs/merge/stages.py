@@ -13,6 +13,7 @@ from hf_compress._folders import check_place
 from hf_compress._paths import expand
 from hf_compress._problems import Problem, RecipeError, problems_in
 from hf_compress._registry import dump
+from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.jobs.merge.recipe import MergeModels, job_of, load_merge
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.mergekit.nodes import Node, read_documents
@@ -185,17 +186,16 @@ def _is_made(stage: Stage) -> bool:
     Raises:
         CompressionError: it is there from others.
     """
-    from hf_compress.export.manifest import read_manifest
     from hf_compress.merging.engine.opened import Job
 
     folder = Path(stage.job.output_dir)
     if not folder.exists() or stage.name is None:
         return False
     try:
-        manifest = read_manifest(folder)
+        known = Manifest.read(folder).facts
     except CompressionError:
-        manifest = {}
-    made = {key: manifest.get(key) for key in ("merge", "inputs")}
+        known = {}
+    made = {key: known.get(key) for key in ("merge", "inputs")}
     if made["merge"] is not None:
         job = Job(stage.job.plain(), 1)
         if made == json.loads(json.dumps({"merge": dump(job.public.merge, full=True), "inputs": job.hashes})):

@@ -2,8 +2,6 @@
 
 import contextlib
 import dataclasses
-import datetime
-import importlib.metadata
 import os
 import platform
 from pathlib import Path
@@ -12,15 +10,25 @@ from typing import Any
 import torch
 
 from hf_compress._paths import in_public, public_names
+from hf_compress._provenance import today, versions
+from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.write import write
 from hf_compress.export.card import render_card
-from hf_compress.export.manifest import build_manifest, write_manifest
 from hf_compress.training.compression import Compression
 
 
-def write_documents(report: Report, folder: Path, **facts: Any) -> None:
+def write_documents(
+    report: Report,
+    folder: Path,
+    *,
+    recipe: dict[str, Any],
+    base_model: str | None,
+    task: str | None,
+    methods: list[dict[str, Any]],
+    classes: dict[str, str | None] | None = None,
+) -> None:
     """report.json, report.md, report.png, compression.json and README.md into `folder`.
 
     They are there to be published, so they say `./name` where the recipe has a path of this machine.
@@ -28,14 +36,25 @@ def write_documents(report: Report, folder: Path, **facts: Any) -> None:
     Args:
         report: the rows.
         folder: that of the checkpoint.
-        **facts: what `build_manifest` asks for beside the name and the report.
+        recipe: the canonical recipe.
+        base_model: where the weights came from; None for fresh ones.
+        task: the task's name; None for a run that has none.
+        methods: what was done, each with kind, name and reference.
+        classes: where there is no task, the classes of transformers that load `model` and `processor` (None without one).
     """
-    names = public_names([facts["recipe"], facts["base_model"]])
-    report, facts = dataclasses.replace(report, setting=in_public(report.setting, names)), in_public(facts, names)
+    names = public_names([recipe, base_model])
+    report = dataclasses.replace(report, setting=in_public(report.setting, names))
+    facts = {
+        "task": task,
+        **({} if classes is None else {"classes": classes}),
+        "base_model": base_model,
+        "methods": methods,
+    }
+    facts = {**in_public(facts, names), "report": report.to_plain()}
+    manifest = Manifest(kind="train", name=report.title, recipe=in_public(recipe, names), facts=facts)
     write(report, folder)
-    manifest = build_manifest(name=report.title, report=report.to_plain(), **facts)
-    write_manifest(manifest, folder)
-    (folder / "README.md").write_text(render_card(manifest, table(report)), encoding="utf-8")
+    manifest.write(folder)
+    (folder / "README.md").write_text(render_card(manifest.to_plain(), table(report)), encoding="utf-8")
 
 
 def describe_methods(compression: Compression) -> list[dict[str, Any]]:
@@ -49,14 +68,9 @@ def describe_methods(compression: Compression) -> list[dict[str, Any]]:
 def describe_machine(device: torch.device) -> dict[str, str]:
     """Machine, versions and date, for a report's setting."""
     machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()}, {os.cpu_count()} cores"
-    versions = ", ".join(
-        f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "compressed-tensors")
-    )
-    return {
-        "machine": machine,
-        "versions": f"Python {platform.python_version()}, {versions}",
-        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-    }
+    known = versions()
+    packages = ", ".join(f"{name} {known[name]}" for name in ("torch", "transformers", "compressed-tensors"))
+    return {"machine": machine, "versions": f"Python {known['python']}, {packages}", "date": today()}
 
 
 def _processor() -> str:

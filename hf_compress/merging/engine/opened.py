@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 
-from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
+from hf_compress._version import __version__
 from hf_compress.checkpoints.companions import companions, most_frequent_chat_template, write_config
 from hf_compress.checkpoints.dequantized import DequantizedSource, dense_source
 from hf_compress.checkpoints.hashes import input_hashes, sha256_of

@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from hf_compress import __version__
 from hf_compress._disk import require_space
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
 from hf_compress._units import format_bytes
+from hf_compress._version import __version__
 from hf_compress.checkpoints.companion_names import left_behind
 from hf_compress.checkpoints.companions import companions, copy_companions, write_config
 from hf_compress.checkpoints.dequantized import dense_source

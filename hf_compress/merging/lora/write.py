@@ -12,9 +12,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from hf_compress import __version__
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
+from hf_compress._version import __version__
 from hf_compress.checkpoints.source import TensorInfo
 from hf_compress.checkpoints.writer import ShardFile, lay_out
 from hf_compress.merging.lora.adapter import PREFIX, WEIGHTS

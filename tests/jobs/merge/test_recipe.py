@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 
 from hf_compress import Recipe
 from hf_compress._yaml import write_yaml
-from hf_compress.export.manifest import read_manifest
+from hf_compress.checkpoints.manifest import Manifest
 from tests.command_line import tree
 from tests.merging.zoo import make
 
@@ -38,8 +38,8 @@ def test_merge_writes_a_checkpoint_a_manifest_and_a_card(models, call):
     assert (code, complaints) == (0, [])
     assert "loads as GPT2LMHeadModel: nothing missing, nothing unexpected" in out
     assert out.splitlines()[-1] == f"model and card  {models / 'out'}"
-    manifest = read_manifest(models / "out")
-    assert manifest["kind"] == "merge" and manifest["merge"]["method"] == {"name": "slerp", "t": 0.25, "compat": "paper"}
+    manifest = Manifest.read(models / "out")
+    assert manifest.kind == "merge" and manifest.facts["merge"]["method"] == {"name": "slerp", "t": 0.25, "compat": "paper"}
     card = ModelCard.load(models / "out" / "README.md")
     assert card.data.tags == ["hf_compress", "merge", "slerp"]
     assert card.data.base_model is None  # local folders are not named to the Hub

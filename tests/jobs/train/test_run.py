@@ -57,7 +57,7 @@ STAGES = {
     "in the compression": (CompressionTrainer, "training_step", 2 + 3),
     "after the compression": (CompressionTrainer, "finalize", 1),
     "while rows are measured": (results, "quantize", 1),
-    "while the result is written": (documents, "write_manifest", 1),
+    "while the result is written": (documents, "write", 1),
     "after the report": (documents, "render_card", 1),
 }
 

@@ -26,9 +26,9 @@ from hf_compress import (
     quantize,
     save_result,
 )
+from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.report import table
 from hf_compress.export.card import render_card
-from hf_compress.export.manifest import read_manifest
 from tests.tiny import tiny_bert, tiny_llama, tiny_t5, tiny_tokenizer
 from tests.training.runs import arguments, llama_trainer, pruning, text_rows
 
@@ -87,7 +87,7 @@ def test_sparsity_size_and_time_are_measured(run):
 
 def test_the_card_renders_from_the_manifest_and_is_read_by_the_hub(run):
     folder, report, _, _ = run
-    manifest = read_manifest(folder)
+    manifest = Manifest.read(folder).to_plain()
     text = (folder / "README.md").read_text()
     assert text == render_card(manifest, table(report))
     data = ModelCard(text).data.to_dict()
