@@ -8,8 +8,7 @@ import importlib
 from typing import Any
 
 from hf_compress._public import homes
-
-from hf_compress._version import __version__
+from hf_compress._version import __version__ as __version__
 
 
 def __getattr__(name: str) -> Any:
