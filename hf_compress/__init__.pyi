@@ -87,6 +87,9 @@ from hf_compress.quantization.schemes.presets import W4A8 as W4A8
 from hf_compress.quantization.schemes.presets import W8A16 as W8A16
 from hf_compress.quantization.schemes.presets import W8A8 as W8A8
 from hf_compress.recipe.recipe import Recipe as Recipe
+from hf_compress.tasks.builtin.causal_lm import CausalLM as CausalLM
+from hf_compress.tasks.builtin.image_classification import ImageClassification as ImageClassification
+from hf_compress.tasks.builtin.sequence_classification import SequenceClassification as SequenceClassification
 from hf_compress.training.averaging.batch_norm import update_batch_norm as update_batch_norm
 from hf_compress.training.averaging.ema import EMA as EMA
 from hf_compress.training.averaging.snapshots import Snapshots as Snapshots

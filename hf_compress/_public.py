@@ -59,8 +59,11 @@ STRATEGIES = (
     "pruning.patterns",
     "pruning.schedules",
     "quantization.schemes",
+    "tasks.builtin",
 )
 """Packages whose strategies are public; a test holds them against the registries."""
+INTERNAL = ("quantization.modules",)
+"""Packages whose strategies nobody names: a model's modules choose them."""
 
 
 @functools.cache

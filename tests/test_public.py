@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 import hf_compress
-from hf_compress._public import homes
+from hf_compress._public import INTERNAL, homes
 from tests.test_architecture import FILES, kinds, name_of
 
 ROOT = Path(__file__).parents[1]
@@ -24,8 +24,8 @@ def test_every_public_name_is_there():
 def test_every_built_in_strategy_is_public():
     for kind in kinds():
         for strategy in kind.available().values():
-            private = any(part.startswith("_") for part in strategy.__module__.split("."))
-            if strategy.__module__.startswith("hf_compress.") and not private:
+            package = strategy.__module__.removeprefix("hf_compress.").rpartition(".")[0]
+            if strategy.__module__.startswith("hf_compress.") and not package.startswith("_") and package not in INTERNAL:
                 assert getattr(hf_compress, strategy.__name__) is strategy
 
 
