@@ -12,13 +12,42 @@ function's name, and those behind it ask for it by that name, so nothing is open
 import dataclasses
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import Problem, problems_of
+from hf_compress._kinds import CheckedKinds
+from hf_compress._problems import Problem, RecipeError, problems_of
 
 Check = Callable[..., list[Problem] | None]
 Opener = Callable[..., Any]
+
+
+class Checked(metaclass=CheckedKinds):
+    """A frozen dataclass that refuses every mistake in its fields when it is made, and opens what they name.
+
+    Attributes:
+        checks: what can be wrong inside and between fields; those of the classes that it inherits from come first.
+        opens: what opens the data, models and folders that fields name, in order.
+    """
+
+    checks: ClassVar[tuple[Check, ...]] = ()
+    opens: ClassVar[tuple[Opener, ...]] = ()
+
+    def __post_init__(self) -> None:
+        problems = find_problems(checks_of(type(self))[0], fields_of(self))
+        if problems:
+            raise RecipeError(problems)
+
+    def open(self) -> dict[str, Any]:
+        """What the fields name, opened; by the names of the functions in `opens`.
+
+        Raises:
+            RecipeError: with every problem at once.
+        """
+        opened, problems = open_parts(checks_of(type(self))[1], fields_of(self))
+        if problems:
+            raise RecipeError(problems)
+        return opened
 
 
 def find_problems(checks: Iterable[Check], parts: Mapping[str, Any]) -> list[Problem]:

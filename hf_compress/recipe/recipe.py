@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, Self
 
 from hf_compress._errors import CompressionError
 from hf_compress._problems import Problem, RecipeError, problems_in, problems_of
@@ -14,27 +14,17 @@ from hf_compress._registry import Strategy, dump, unknown
 from hf_compress._secrets import refuse_secrets
 from hf_compress._yaml import write_yaml
 from hf_compress.recipe.build import build_fields
-from hf_compress.recipe.checks import Check, Opener, checks_of, fields_of, find_problems, open_parts
+from hf_compress.recipe.checks import Checked, checks_of, find_problems, open_parts
 from hf_compress.recipe.foreign import foreign_kind, is_mergekit
 from hf_compress.recipe.yaml_text import read_recipe
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe(Strategy, kind="job", package="hf_compress.jobs"):
-    """One job as a value. Subclasses are the jobs; their fields are the keys of the YAML.
+class Recipe(Strategy, Checked, kind="job", package="hf_compress.jobs"):
+    """One job as a value. Subclasses are the jobs; their fields are the keys of the YAML, and they say what can be wrong.
 
-    Attributes:
-        checks: what can be wrong inside and between fields; those of the classes that a job inherits from come first.
-        opens: what opens the data, models and folders that fields name, in order; see `hf_compress.recipe.checks`.
+    See `hf_compress.recipe.checks` for `checks` and `opens`.
     """
-
-    checks: ClassVar[tuple[Check, ...]] = ()
-    opens: ClassVar[tuple[Opener, ...]] = ()
-
-    def __post_init__(self) -> None:
-        problems = find_problems(checks_of(type(self))[0], fields_of(self))
-        if problems:
-            raise RecipeError(problems)
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = (), *, sources: bool = False) -> Self:
@@ -116,17 +106,6 @@ class Recipe(Strategy, kind="job", package="hf_compress.jobs"):
     def run(self, resume: bool = False) -> Any:
         """Do the job."""
         raise TypeError(f"{type(self).__name__} defines no run()")
-
-    def open(self) -> dict[str, Any]:
-        """What the fields name, opened; by the names of the functions in `opens`.
-
-        Raises:
-            RecipeError: with every problem at once.
-        """
-        opened, problems = open_parts(checks_of(type(self))[1], fields_of(self))
-        if problems:
-            raise RecipeError(problems)
-        return opened
 
     def preflight(self) -> list[Problem]:
         """What is wrong with the recipe against the files and models it names, found without training or writing."""

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Any
 
 from hf_compress._paths import expand
-from hf_compress._problems import RecipeError, problems_in
+from hf_compress._problems import RecipeError, check_all
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.jobs.train.checks import Training, check_whole_training
@@ -48,11 +48,7 @@ def inputs(
 def teachers(distillation: Distillation | None, task: Task | None = None) -> None:
     """The configs of what a teacher names."""
     named = {} if distillation is None else distillation.teacher.sources()
-    problems = problems_in(
-        *(partial(open_teacher, path, task, f"distillation.teacher.{key}") for key, path in named.items())
-    )
-    if problems:
-        raise RecipeError(problems)
+    check_all(*(partial(open_teacher, path, task, f"distillation.teacher.{key}") for key, path in named.items()))
 
 
 def folder(training: Training) -> None:

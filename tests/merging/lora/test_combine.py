@@ -182,7 +182,7 @@ def test_adapters_that_do_not_fit_together_are_refused(tmp_path):
         merge_adapters([one, dora], tmp_path / "out")
     with pytest.raises(CompressionError, match="rank=9 is more than these adapters have: their sum has rank 8 at most"):
         merge_adapters([one, one], tmp_path / "out", rank=9)
-    with pytest.raises(CompressionError, match="1 weights for 2 adapters"):
+    with pytest.raises(CompressionError, match="weights has 1 numbers for 2 adapters"):
         merge_adapters([one, one], tmp_path / "out", weights=[1.0])
     with pytest.raises(CompressionError, match=r"energy=1.5 lies outside \(0, 1\]"):
         merge_adapters([one, one], tmp_path / "out", energy=1.5)
