@@ -23,7 +23,13 @@ from hf_compress.merging.engine.run import MergeResult, merge_checkpoints
 
 
 def merge(
-    job: Merge, out: str | Path, *, device: str = "cpu", threads: int | None = None, title: str | None = None
+    job: Merge,
+    out: str | Path,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    title: str | None = None,
+    opened: Job | None = None,
 ) -> MergeResult:
     """Merge models into a new folder that is ready to be published.
 
@@ -34,6 +40,7 @@ def merge(
         device: where to compute ("cpu", "cuda").
         threads: tensors at once; the result does not depend on it.
         title: of the card; by default the folder's name.
+        opened: see `merge_checkpoints`.
 
     Raises:
         CompressionError: inputs that do not fit together, a full disk, NaN; nothing that looks whole is left.
@@ -49,7 +56,7 @@ def merge(
         manifest.write(folder)
         (folder / "README.md").write_text(render_merge_card(manifest.to_plain()), encoding="utf-8")
 
-    return merge_checkpoints(job, out, device=device, threads=threads, begin=check_merge_job, finish=finish)
+    return merge_checkpoints(job, out, device=device, threads=threads, opened=opened, begin=check_merge_job, finish=finish)
 
 
 def check_merge_job(job: Job) -> None:

@@ -122,3 +122,12 @@ def test_bad_recipes_end_with_one_sentence(tmp_path, call):
         for command in ("run", "check"):
             code, _, complaints = run(call, tmp_path, recipe(tmp_path, "a", **changes), command)
             assert code == 2 and complaints[0].startswith(sentence), (sentence, complaints)
+
+
+def test_three_mistakes_come_in_one_go(tmp_path, call):
+    wrong = {"model": str(tmp_path / "nowhere"), "data": {"path": str(tmp_path / "no.jsonl")}, "batch_size": 0}
+    expected = ["batch_size=0 must be 1 or more", "data.path: there is no file or folder", "model: there is no folder"]
+    for command in ("run", "check"):
+        code, out, complaints = run(call, tmp_path, recipe(tmp_path, "a", **wrong), command)
+        assert (code, out, len(complaints)) == (2, "", 3)
+        assert all(any(line.startswith(start) for line in complaints) for start in expected), complaints

@@ -50,3 +50,15 @@ def test_round_trip():
     data = {"job": "merge-adapters", "adapters": ["a", "b"], "output_dir": "c", "weights": [1.0, 0.5], "rank": 4}
     recipe = Recipe.from_plain(data)
     assert Recipe.from_plain(recipe.to_plain()) == recipe == Recipe.from_plain(recipe.to_plain(full=True))
+
+
+def test_every_mistake_comes_in_one_go(folder, call):
+    recipe = {
+        "job": "merge-adapters",
+        "adapters": [str(folder / "nowhere"), str(folder / "neither")],
+        "output_dir": str(folder / "a"),
+        "energy": 2.0,
+    }
+    code, _, complaints = run(call, folder, recipe)
+    assert code == 2 and len(complaints) == 4
+    assert [line.partition(" ")[0] for line in complaints] == ["energy=2.0", "adapter:", "adapter:", "output_dir:"]

@@ -4,19 +4,15 @@ import dataclasses
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import free_place
 from hf_compress._paths import expand
-from hf_compress._problems import Problem, RecipeError, problems_in, problems_of
+from hf_compress._problems import Problem, RecipeError, problems_of
 from hf_compress._secrets import refuse_secrets
-from hf_compress.checkpoints.location import resolve_folder
-from hf_compress.checkpoints.source import open_source
-from hf_compress.merging.configuration import BASE, Member, Merge
-from hf_compress.merging.lora.adapter import Adapter
+from hf_compress.merging.configuration import Member, Merge
 from hf_compress.merging.mergekit.read import Imported, import_mergekit
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.plan.checks import check_merge
@@ -24,12 +20,16 @@ from hf_compress.recipe.foreign import foreign_kind, is_mergekit
 from hf_compress.recipe.recipe import Recipe
 from hf_compress.recipe.yaml_text import read_recipe
 
+if TYPE_CHECKING:
+    from hf_compress.merging.engine.opened import Job
+
 logger = logging.getLogger(__name__)
 
 
 def fields_fit(method: MergeMethod, members: Any, base: Any, slices: Any, **others: Any) -> list[Problem]:
     """What `check_merge` finds, where what it looks at is right."""
-    return problems_of(CompressionError("\n".join(check_merge(_merge(method, members, base, slices, others)))))
+    sentences = check_merge(_merge({"method": method, "members": members, "base": base, "slices": slices, **others}))
+    return problems_of(CompressionError("\n".join(sentences)))
 
 
 def place(output_dir: str) -> Path:
@@ -44,37 +44,25 @@ def computes(device: str) -> None:
     check_device(device)
 
 
-def inputs(members: Sequence[Member], base: str | None = None, base_adapter: str | None = None) -> None:
-    """Every model and adapter, each by itself."""
-    models = {member.label: member.model for member in members} | ({BASE: base} if base else {})
-    adapters = [(member.label, member.adapter) for member in members] + [(BASE, base_adapter)]
-    problems = problems_in(
-        *(partial(_open_model, model, label) for label, model in models.items()),
-        *(partial(_open_adapter, adapter, label) for label, adapter in adapters if adapter is not None),
-    )
-    if problems:
-        raise RecipeError(problems)
-
-
-def rehearsed(
-    inputs: None, output_dir: str, method: MergeMethod, members: Any, base: Any, slices: Any, **others: Any
-) -> Any:
-    """The merge as it would be, loaded without its weights; where its fields fit together."""
+def opened(
+    members: Sequence[Member], base: str | None = None, base_adapter: str | None = None, **others: Any
+) -> "Job | None":
+    """The merge with its inputs open, found to fit together; where its fields do not, each input by itself."""
     from hf_compress.export.merged import check_merge_job
+    from hf_compress.merging.engine.inputs import open_inputs
     from hf_compress.merging.engine.rehearsal import check_merge_inputs
 
-    merge = _merge(method, members, base, slices, others)
-    if check_merge(merge):
+    parts = {"members": members, "base": base, "base_adapter": base_adapter, **others}
+    if {item.name for item in dataclasses.fields(MergeModels)} - parts.keys() or check_merge(_merge(parts)):
+        open_inputs(members, base, base_adapter)
         return None
-    job = check_merge_inputs(merge, expand(output_dir, "output_dir"))
-    check_merge_job(job)
-    return job
+    found = check_merge_inputs(_merge(parts), expand(parts["output_dir"], "output_dir"))
+    check_merge_job(found)
+    return found
 
 
-def _merge(method: MergeMethod, members: Any, base: Any, slices: Any, others: dict[str, Any]) -> Merge:
-    names = {item.name for item in dataclasses.fields(Merge)}
-    known = {"method": method, "members": members, "base": base, "slices": slices, **others}
-    return Merge(**{name: value for name, value in known.items() if name in names})
+def _merge(parts: dict[str, Any]) -> Merge:
+    return Merge(**{item.name: parts[item.name] for item in dataclasses.fields(Merge) if item.name in parts})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +80,7 @@ class MergeModels(Recipe, Merge, name="merge"):
     device: str = "cpu"
 
     checks = (fields_fit,)
-    opens = (place, computes, inputs, rehearsed)
+    opens = (place, computes, opened)
 
     def run(self, resume: bool = False, *, device: str | None = None, threads: int | None = None) -> Any:
         """Merge.
@@ -104,17 +92,9 @@ class MergeModels(Recipe, Merge, name="merge"):
         """
         from hf_compress.export.merged import merge
 
-        return merge(
-            self, expand(self.output_dir, "output_dir"), device=device or self.device, threads=threads, title=self.title
-        )
-
-
-def _open_model(model: str, label: str) -> None:
-    open_source(resolve_folder(model, label), label)
-
-
-def _open_adapter(adapter: str, label: str) -> None:
-    Adapter(resolve_folder(adapter, label))
+        found = self.open()
+        device = device or self.device
+        return merge(self, found["place"], device=device, threads=threads, title=self.title, opened=found["opened"])
 
 
 def job_of(imported: Imported, out: Path) -> MergeModels:

@@ -17,14 +17,13 @@ from hf_compress.checkpoints.companions import companions, most_frequent_chat_te
 from hf_compress.checkpoints.dequantized import DequantizedSource, dense_source
 from hf_compress.checkpoints.hashes import input_hashes, sha256_of
 from hf_compress.checkpoints.loads import LoadBack, verify_loads
-from hf_compress.checkpoints.location import resolve_folder
-from hf_compress.checkpoints.source import Source, open_source, read_settings
+from hf_compress.checkpoints.source import Source, read_settings
 from hf_compress.checkpoints.tied import tied_tensors
 from hf_compress.checkpoints.writer import Layout, lay_out, parse_size
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.engine.engine import TensorRecipe
+from hf_compress.merging.engine.inputs import open_inputs
 from hf_compress.merging.engine.zeros import SparsityPolicy
-from hf_compress.merging.lora.adapter import Adapter
 from hf_compress.merging.lora.scale import CONFIG as ADAPTER_CONFIG
 from hf_compress.merging.lora.source import AdaptedSource
 from hf_compress.merging.members.agreement import check_model_types
@@ -73,9 +72,8 @@ class Job:
             raise CompressionError("\n".join(problems))
         self.public = publish(plain)
         self.merge, self.threads = self.public.job, threads
-        self.folders: dict[str, Path] = {}
-        self.sources: dict[str, Source] = {}
-        self._open()
+        self._opened = open_inputs(self.merge.members, self.merge.base, self.merge.base_adapter)
+        self.folders, self.sources = self._opened.folders, dict(self._opened.sources)
         self._inputs = dict(self.sources)
         self.chat_template = self._chat_template()
         self.quantized: dict[str, DequantizedSource] = {}
@@ -117,19 +115,6 @@ class Job:
             return {}
         return self.vocabulary.move(read_settings(file), str(file))
 
-    def _open(self) -> None:
-        """All models, so that the refusal names every one that cannot be had."""
-        base = [] if self.merge.base is None else [(BASE, self.merge.base)]
-        problems = []
-        for label, model in base + [(member.label, member.model) for member in self.merge.members]:
-            try:
-                self.folders[label] = resolve_folder(model, label)
-                self.sources[label] = open_source(self.folders[label], label)
-            except CompressionError as error:
-                problems.append(str(error))
-        if problems:
-            raise CompressionError("\n".join(problems))
-
     def _unpack(self) -> None:
         for label, source in self.sources.items():
             dense = dense_source(source)
@@ -139,12 +124,9 @@ class Job:
                 self.sources[label] = dense
 
     def _apply_adapters(self) -> None:
-        adapters = {BASE: self.merge.base_adapter, **{member.label: member.adapter for member in self.merge.members}}
-        for label, adapter in adapters.items():
-            if adapter is not None:
-                folder = resolve_folder(adapter, label)
-                self._beside.append(folder)
-                self._inputs[label] = self.sources[label] = AdaptedSource(self.sources[label], Adapter(folder))
+        for label, adapter in self._opened.adapters.items():
+            self._beside.append(Path(adapter.place))
+            self._inputs[label] = self.sources[label] = AdaptedSource(self.sources[label], adapter)
 
     def _join_text(self) -> None:
         """Text models become parts of what has a text model inside, whose tokenizer and processors the result then has."""
@@ -159,7 +141,7 @@ class Job:
         for member in self.merge.members:
             for name, folder in member.statistics.items():
                 label = f"{member.label} ({name})"
-                source = self.names.like(member.label, open_source(resolve_folder(folder, label), label))
+                source = self.names.like(member.label, self._opened.statistics[name][member.label])
                 self._beside.append(Path(source.place))
                 if not set(source.infos) & set(self.sources[member.label].infos):
                     raise CompressionError(

@@ -4,6 +4,7 @@ import logging
 import tempfile
 from pathlib import Path
 
+from hf_compress._disk import disk_errors
 from hf_compress._folders import check_outside
 from hf_compress.checkpoints.loads import LoadBack, write_headers
 from hf_compress.merging.configuration import Merge
@@ -11,6 +12,8 @@ from hf_compress.merging.engine.beside import write_beside
 from hf_compress.merging.engine.opened import Job
 
 logger = logging.getLogger(__name__)
+
+AGAIN = "run the same merge again, it goes on"
 
 
 def check_merge_inputs(merge: Merge, out: Path, threads: int = 1) -> Job:
@@ -22,12 +25,13 @@ def check_merge_inputs(merge: Merge, out: Path, threads: int = 1) -> Job:
         threads: of the job.
 
     Raises:
-        CompressionError: with every problem.
+        CompressionError: with every problem; a full disk.
     """
-    job = Job(merge, threads)
-    check_outside(out, job.inputs())
-    job.rehearsed = rehearse(job, out)
-    return job
+    with disk_errors(out, AGAIN, every=True):
+        job = Job(merge, threads)
+        check_outside(out, job.inputs())
+        job.rehearsed = rehearse(job, out)
+        return job
 
 
 def rehearse(job: Job, out: Path) -> LoadBack:

@@ -19,7 +19,7 @@ from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine.beside import write_beside
 from hf_compress.merging.engine.engine import Engine, available_threads, check_device
 from hf_compress.merging.engine.opened import Job
-from hf_compress.merging.engine.rehearsal import check_merge_inputs
+from hf_compress.merging.engine.rehearsal import AGAIN, check_merge_inputs
 from hf_compress.merging.plan.account import Account
 
 logger = logging.getLogger(__name__)
@@ -27,7 +27,6 @@ logger = logging.getLogger(__name__)
 _JOURNAL = ".merge-journal.json"
 _BESIDE = f"{_JOURNAL}.part"
 """The journal while it is written."""
-_AGAIN = "run the same merge again, it goes on"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,6 +109,7 @@ def merge_checkpoints(
     *,
     device: str = "cpu",
     threads: int | None = None,
+    opened: Job | None = None,
     begin: Begin | None = None,
     finish: Finish | None = None,
 ) -> MergeResult:
@@ -123,6 +123,7 @@ def merge_checkpoints(
         out: the new folder; must not exist.
         device: where to compute.
         threads: tensors at once; the result does not depend on it.
+        opened: what `check_merge_inputs` found of the same merge, where that was asked.
         begin: see `Begin`.
         finish: see `Finish`.
 
@@ -135,8 +136,9 @@ def merge_checkpoints(
     if threads is not None and threads < 1:
         raise CompressionError(f"threads={threads} computes nothing; use 1 or more, or leave it out for all cores")
     part = part_of(out)
-    with disk_errors(out, _AGAIN, every=True):
-        job = check_merge_inputs(merge, out, threads or available_threads())
+    with disk_errors(out, AGAIN, every=True):
+        job = opened or check_merge_inputs(merge, out)
+        job.threads = threads or available_threads()
         if begin is not None:
             begin(job)
         layout = job.layout(job.metadata())

@@ -127,7 +127,29 @@ def test_where_no_folder_can_be_made_nothing_is_read_before_it_is_said(place, mo
     before = tree(models)
     file = config(models)
     code, out, (complaint,) = call("merge", file, place)
-    assert (code, out) == (2, "") and complaint.endswith(("name another folder", "name another place"))
+    assert (code, out) == (2, "") and complaint.startswith("output_dir: ")
+    assert complaint.endswith(("name another folder", "name another place"))
     code, _, (checked,) = call("merge", file, place, "--check")
-    assert code == 2 and checked == f"output_dir: {complaint}"
+    assert code == 2 and checked == complaint
     assert sorted({*tree(models)} - {"merge.yaml"}) == before
+
+
+def test_mistakes_of_fields_models_adapters_statistics_and_folder_come_in_one_go(models, call):
+    members = [
+        {"model": "./nowhere", "name": "x", "weight": "much"},
+        {"model": str(models / "a"), "adapter": "./no-adapter", "name": "y", "statistics": {"fisher": "./no-statistics"}},
+    ]
+    file = config(models, method="fisher", members=members, seed="no", output_dir=str(models / "b"), job="merge")
+    code, _, complaints = call("run", file)
+    assert code == 2 and [line.partition(":")[0] for line in complaints] == ["members.0.weight", "seed", "output_dir"]
+    members[0]["weight"] = 1.0
+    file = config(models, method="linear", members=members, output_dir=str(models / "b"), job="merge")
+    for command in ("run", "check"):
+        code, _, complaints = call(command, file)
+        assert code == 2 and [line.partition(":")[0] for line in complaints] == [
+            "unknown members.1.statistics",
+            "output_dir",
+            "x",
+            "y",
+            "y (fisher)",
+        ]
