@@ -1,4 +1,4 @@
-"""Twelve architectures of scripts/sweep_architectures.py: each is exact, left dense and named, or one sentence."""
+"""Thirteen architectures of scripts/sweep_architectures.py: each is exact, left dense and named, or one sentence."""
 
 import copy
 import json
@@ -54,6 +54,7 @@ MODELS = {
     "ModernBERT": lambda: t.ModernBertForSequenceClassification(
         t.ModernBertConfig(**TEXT, cls_token_id=3, sep_token_id=4, num_labels=3)
     ),
+    "Wav2Vec2": lambda: t.Wav2Vec2ForSequenceClassification(t.Wav2Vec2Config(**SMALL, **SPEECH)),
     "WavLM": lambda: t.WavLMForSequenceClassification(t.WavLMConfig(**SMALL, **SPEECH)),
     "SigLIP": lambda: t.SiglipForImageClassification(t.SiglipConfig(vision_config=VISION, text_config=TEXT)),
     "DINOv2": lambda: t.Dinov2ForImageClassification(t.Dinov2Config(**VISION)),
@@ -97,6 +98,7 @@ EXACT = {
     ("Nemotron-H", "W8A16"): {},
     ("T5", "W4A16"): {},
     ("ModernBERT", "W4A16"): {},
+    ("Wav2Vec2", "W4A16"): {},
     ("WavLM", "W8A8"): {f"wavlm.encoder.layers.0.attention.{key}_proj": READ for key in ("k", "v", "q", "out")},
     ("SigLIP", "W4A16"): {"vision_model.head.attention.out_proj": READ},
     ("Mamba", "FP8_DYNAMIC"): {"backbone.layers.0.mixer.dt_proj": READ},

@@ -1,19 +1,22 @@
-"""A run that is interrupted anywhere goes on and ends with the same bytes."""
+"""What a run leaves; one that is interrupted anywhere goes on and ends with the same bytes."""
 
 import json
 import logging
 import shutil
 
 import pytest
+import torch
+from transformers import AutoModelForCausalLM
 
 from hf_compress import CompressionError, Recipe
+from hf_compress._yaml import write_yaml
 from hf_compress.jobs.train import documents, results
 from hf_compress.jobs.train import run as train_run
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.training.arguments import build_training
 from hf_compress.training.trainer import CompressionTrainer
 from tests.command_line import tree
-from tests.small import recipe, text_rows, write_jsonl
+from tests.small import DROP, recipe, text_rows, write_jsonl
 
 LEFT = ["checkpoint-2", "checkpoint-4", "compressed", "dense", "recipe.yaml", "tokenizer"]
 
@@ -104,6 +107,32 @@ def test_the_loss_of_the_dense_stage_does_not_grow_with_the_accumulation_steps(t
         return [state["log_history"][0][key] for key in ("loss", "grad_norm")]
 
     assert logged(1, 4) == pytest.approx(logged(4, 1), rel=1e-4)
+
+
+MIXTURE = {"model_type": "mixtral", "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+MIXTURE |= {"num_attention_heads": 4, "num_key_value_heads": 2, "num_local_experts": 4, "max_position_embeddings": 64}
+MAMBA = {"model_type": "mamba", "hidden_size": 32, "state_size": 8, "num_hidden_layers": 1}
+ARCHITECTURES = {
+    "mixtral": (MIXTURE, "left: MixtralExperts"),
+    "mamba": (MAMBA, "left out: backbone.layers.0.mixer.dt_proj (the architecture reads its weight by itself"),
+}
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_an_architecture_of_which_a_part_stays_dense_ends_with_a_checkpoint_that_loads_and_says_so(name, call, tmp_path):
+    config, left = ARCHITECTURES[name]
+    write_jsonl(tmp_path / "train.jsonl", text_rows())
+    changes = {"model": {"config": config}, "distillation": DROP, "pruning": DROP, "evaluation.untrained": False}
+    changes |= {"quantization": {"scheme": {"name": "W4A16", "group_size": 16}}, "training.max_steps": 2}
+    file = tmp_path / "recipe.yaml"
+    file.write_text(write_yaml(recipe(tmp_path, changes)))
+    assert call("check", file)[::2] == (0, [])
+    assert call("run", file)[::2] == (0, [])
+    result = tmp_path / "out" / "compressed"
+    assert left in (result / "README.md").read_text() and left in (result / "report.md").read_text()
+    model, info = AutoModelForCausalLM.from_pretrained(result, output_loading_info=True)
+    assert not info["missing_keys"] and not info["unexpected_keys"]
+    assert model(input_ids=torch.arange(3, 11)[None]).logits.isfinite().all()
 
 
 @pytest.mark.parametrize("stage", STAGES)

@@ -49,6 +49,17 @@ def test_a_pruned_model_stays_pruned_when_asked(tmp_path):
     assert "kept at 0" in kept.summary()
 
 
+def test_files_of_the_tokenizer_go_along(tmp_path):
+    model = tiny.tiny_llama()
+    base = save(model, tmp_path / "base")
+    names = ("source.spm", "target.spm", "bpe.codes", "tekken.json")
+    for name in names:
+        (base / name).write_text(f"that of {name}")
+    adapter = make_adapter(model, tmp_path / "adapter", target_modules=ATTENTION)
+    apply_adapters(base, [adapter], tmp_path / "out")
+    assert [(tmp_path / "out" / name).read_text() for name in names] == [f"that of {name}" for name in names]
+
+
 def test_refusals_leave_nothing_behind(tmp_path):
     base = save(tiny.tiny_llama(), tmp_path / "base")
     other = make_adapter(tiny.tiny_llama(hidden_size=16), tmp_path / "other", target_modules=ATTENTION)
