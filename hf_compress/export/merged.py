@@ -15,7 +15,7 @@ from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.checkpoints.architecture import model_class
 from hf_compress.checkpoints.manifest import Manifest
-from hf_compress.export.merge_card import render_merge_card
+from hf_compress.export.card.render import render_card
 from hf_compress.export.requantize import has_processor, quantization_of, requantize
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine.opened import Job
@@ -54,7 +54,7 @@ def merge(
             result.reports["requantized"] = _requantize(folder, result)
         manifest = merge_manifest(result, title or out.name, weights_bytes(folder), has_processor(folder))
         manifest.write(folder)
-        (folder / "README.md").write_text(render_merge_card(manifest.to_plain()), encoding="utf-8")
+        (folder / "README.md").write_text(render_card(manifest), encoding="utf-8")
 
     return merge_checkpoints(job, out, device=device, threads=threads, opened=opened, begin=check_merge_job, finish=finish)
 

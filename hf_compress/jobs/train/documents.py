@@ -15,7 +15,7 @@ from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.write import write
-from hf_compress.export.card import render_card
+from hf_compress.export.card.render import render_card
 from hf_compress.training.compression import Compression
 
 
@@ -54,7 +54,7 @@ def write_documents(
     manifest = Manifest(kind="train", name=report.title, recipe=in_public(recipe, names), facts=facts)
     write(report, folder)
     manifest.write(folder)
-    (folder / "README.md").write_text(render_card(manifest.to_plain(), table(report)), encoding="utf-8")
+    (folder / "README.md").write_text(render_card(manifest, table(report)), encoding="utf-8")
 
 
 def describe_methods(compression: Compression) -> list[dict[str, Any]]:

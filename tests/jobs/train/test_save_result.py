@@ -28,7 +28,7 @@ from hf_compress import (
 )
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.report import table
-from hf_compress.export.card import render_card
+from hf_compress.export.card.render import render_card
 from tests.tiny import tiny_bert, tiny_llama, tiny_t5, tiny_tokenizer
 from tests.training.runs import arguments, llama_trainer, pruning, text_rows
 
@@ -87,15 +87,15 @@ def test_sparsity_size_and_time_are_measured(run):
 
 def test_the_card_renders_from_the_manifest_and_is_read_by_the_hub(run):
     folder, report, _, _ = run
-    manifest = Manifest.read(folder).to_plain()
+    manifest = Manifest.read(folder)
     text = (folder / "README.md").read_text()
     assert text == render_card(manifest, table(report))
     data = ModelCard(text).data.to_dict()
     assert data["pipeline_tag"] == "text-generation" and "base_model" not in data
     assert "from transformers import LlamaForCausalLM\n" in text
-    assert manifest["recipe"]["pruning"]["schedule"]["final"] == 0.5
-    assert manifest["recipe"]["training"]["learning_rate"] == 0.01
-    assert str(folder.parent) not in json.dumps(manifest) + text
+    assert manifest.recipe["pruning"]["schedule"]["final"] == 0.5
+    assert manifest.recipe["training"]["learning_rate"] == 0.01
+    assert str(folder.parent) not in json.dumps(manifest.to_plain()) + text
 
 
 def test_names_to_ignore_that_match_nothing_are_said_once_for_trainer_and_result(tmp_path, caplog):

@@ -1,0 +1,56 @@
+"""A card from its manifest alone."""
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import unknown
+from hf_compress.checkpoints.location import is_hub_id
+from hf_compress.checkpoints.manifest import Manifest
+from hf_compress.export.card import merge, train
+from hf_compress.export.card.sections import recipe
+
+_KINDS = {"merge": (merge.front, merge.blocks), "train": (train.front, train.blocks)}
+"""Kind of manifest -> its front matter and its text, without the title and the recipe."""
+
+
+def render_card(manifest: Manifest, table: str = "") -> str:
+    """README.md for the Hub.
+
+    Args:
+        manifest: of a result.
+        table: its report's table in markdown, where it has a report.
+
+    Returns:
+        YAML front matter (license is the user's to add) and a text that says what was done and how to load it.
+
+    Raises:
+        CompressionError: results of this kind have no card, or the manifest lacks a fact that the card says.
+    """
+    if manifest.kind not in _KINDS:
+        raise CompressionError(unknown("kind of result for a card", manifest.kind, _KINDS))
+    front, blocks = _KINDS[manifest.kind]
+    text = [_front_matter(**front(manifest)), f"# {manifest.name}", *blocks(manifest, table), recipe(manifest)]
+    return "\n\n".join(text) + "\n"
+
+
+def _front_matter(
+    tags: list[str], bases: list[str], relation: str, pipeline: str | None = None, several: bool = False
+) -> str:
+    """What the Hub reads.
+
+    Args:
+        tags: beside that of this library.
+        bases: what the weights were made from; folders are left out, because the Hub refuses cards that name one.
+        relation: to the bases.
+        pipeline: the Hub's name of the task; None where it is not known.
+        several: there may be more than one base.
+    """
+    from huggingface_hub import ModelCardData
+
+    published = sorted({base for base in bases if is_hub_id(base)})
+    front = ModelCardData(
+        library_name="transformers",
+        pipeline_tag=pipeline,
+        base_model=(published if several else published[0]) if published else None,
+        base_model_relation=relation if published else None,
+        tags=["hf_compress", *tags],
+    )
+    return f"---\n{front.to_yaml()}\n---"

@@ -1,0 +1,79 @@
+"""The card of one model, trained smaller."""
+
+from typing import Any
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import unknown
+from hf_compress._runtimes import RUNTIMES
+from hf_compress.checkpoints.manifest import Manifest
+from hf_compress.export.card.sections import bullets, loading_code, made, minded, named, section
+from hf_compress.tasks.heads import head_of_class
+from hf_compress.tasks.task import Task
+
+
+def front(manifest: Manifest) -> dict[str, Any]:
+    """For the Hub."""
+    methods, base = manifest.fact("methods"), manifest.fact("base_model")
+    return {
+        "pipeline": _pipeline(manifest),
+        "bases": [base] if base else [],
+        "relation": "quantized" if any(method["kind"] == "scheme" for method in methods) else "finetune",
+        "tags": sorted({method["name"] for method in methods}),
+    }
+
+
+def blocks(manifest: Manifest, table: str) -> list[str]:
+    """What it is, how to load it, what was done and how it was measured."""
+    report, base = manifest.fact("report"), manifest.fact("base_model")
+    # A run written in Python knows a model in memory and not where it came from.
+    fresh = "It starts from fresh weights that the same run trained. " if manifest.fact("task") else ""
+    source = f"It starts from `{base}`. " if base else fresh
+    done = [f"- {method['kind']}: {named(method)}" for method in manifest.fact("methods")]
+    done += [f"- reach: {sentence}" for sentence in report.get("reach", ())]
+    needs = [
+        "Quantized weights need the package `compressed-tensors` beside transformers; hf_compress itself is not needed.",
+        RUNTIMES,
+        *minded(report.get("loading")),
+    ]
+    return [
+        f"A compressed model. {source}{_quality(report)}",
+        table,
+        f"![{report['metric']} against size](report.png)",
+        section("Use", loading_code(_classes(manifest)), "\n".join(needs)),
+        section("What was done", "\n".join(done)),
+        section("Measured on", bullets(report["setting"]), made(manifest)),
+    ]
+
+
+def _task(manifest: Manifest) -> type[Task]:
+    known = Task.available()
+    if manifest.fact("task") not in known:
+        raise CompressionError(unknown("task", manifest.fact("task"), known))
+    return known[manifest.fact("task")]
+
+
+def _pipeline(manifest: Manifest) -> str | None:
+    """The Hub's task, which decides the widget; None where the model's class does not say one."""
+    if manifest.fact("task") is not None:
+        return _task(manifest).head.pipeline
+    head = head_of_class(manifest.fact("classes")["model"])
+    return None if head is None else head.pipeline
+
+
+def _classes(manifest: Manifest) -> dict[str, str | None]:
+    """What loads the model, and its processor where it has one."""
+    if manifest.fact("task") is None:
+        return {name: manifest.fact("classes")[name] for name in ("model", "processor")}
+    task = _task(manifest)
+    return {"model": task.head.auto_class, "processor": task.processor_class}
+
+
+def _quality(report: dict[str, Any]) -> str:
+    """The result's metric and size, beside the dense model's where one was measured."""
+    metric = report["metric"]
+    name, ours, dense = metric.replace("_", " "), report["rows"][-1], report["rows"][0]
+    value = f"Test {name}: {ours['metrics'][metric]:.4g}"
+    if dense is ours:
+        return f"{value}; no dense model was measured beside it."
+    share = ours["file_bytes"] / dense["file_bytes"]
+    return f"{value}, dense: {dense['metrics'][metric]:.4g}; {share:.2f}x the dense size on disk."
