@@ -27,7 +27,7 @@ _BEFORE_LAYERS = re.compile(_BEFORE)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
+class LayerPlace:
     """Where one tensor sits.
 
     Attributes:
@@ -65,7 +65,7 @@ def comes_before(name: str) -> bool:
     return _BEFORE_LAYERS.search(name) is not None
 
 
-def locate(names: Iterable[str]) -> dict[str, Place]:
+def locate(names: Iterable[str]) -> dict[str, LayerPlace]:
     """The place of every tensor of one checkpoint.
 
     Args:
@@ -88,11 +88,11 @@ def locate(names: Iterable[str]) -> dict[str, Place]:
     places = {}
     for name, key in keys.items():
         if key is None:
-            places[name] = Place(stack="", layer=None, depth=0.0 if comes_before(name) else 1.0)
+            places[name] = LayerPlace(stack="", layer=None, depth=0.0 if comes_before(name) else 1.0)
             continue
         layer = numbering[key.stack][key.numbers]
         depth = layer / last[key.stack] if last[key.stack] else 1.0
-        places[name] = Place(stack=key.stack, layer=layer, depth=depth, rest=key.rest, staged=staged[key.stack])
+        places[name] = LayerPlace(stack=key.stack, layer=layer, depth=depth, rest=key.rest, staged=staged[key.stack])
     return places
 
 

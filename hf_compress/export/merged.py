@@ -18,8 +18,9 @@ from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.export.card.render import render_card
 from hf_compress.export.requantize import has_processor, quantization_of, requantize
 from hf_compress.merging.configuration import Merge
-from hf_compress.merging.engine.opened import Job
-from hf_compress.merging.engine.run import MergeResult, merge_checkpoints
+from hf_compress.merging.engine.opened import OpenedMerge
+from hf_compress.merging.engine.result import MergeResult
+from hf_compress.merging.engine.run import merge_checkpoints
 
 
 def merge(
@@ -29,7 +30,7 @@ def merge(
     device: str = "cpu",
     threads: int | None = None,
     title: str | None = None,
-    opened: Job | None = None,
+    opened: OpenedMerge | None = None,
 ) -> MergeResult:
     """Merge models into a new folder that is ready to be published.
 
@@ -56,10 +57,12 @@ def merge(
         manifest.write(folder)
         (folder / "README.md").write_text(render_card(manifest), encoding="utf-8")
 
-    return merge_checkpoints(job, out, device=device, threads=threads, opened=opened, begin=check_merge_job, finish=finish)
+    return merge_checkpoints(
+        job, out, device=device, threads=threads, opened=opened, begin=check_requantizing, finish=finish
+    )
 
 
-def check_merge_job(job: Job) -> None:
+def check_requantizing(job: OpenedMerge) -> None:
     """Refuse what could only be found out at the end: a result that cannot be quantized again.
 
     Raises:

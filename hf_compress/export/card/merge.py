@@ -4,7 +4,7 @@ from typing import Any
 
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.export.card.sections import bullets, loading_code, made, minded, named, section
-from hf_compress.merging.engine.run import report_lines
+from hf_compress.merging.engine.result import report_lines
 
 
 def front(manifest: Manifest) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from hf_compress.recipe.recipe import Recipe
 from hf_compress.recipe.yaml_text import read_recipe
 
 if TYPE_CHECKING:
-    from hf_compress.merging.engine.opened import Job
+    from hf_compress.merging.engine.opened import OpenedMerge
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +46,9 @@ def computes(device: str) -> None:
 
 def opened(
     members: Sequence[Member], base: str | None = None, base_adapter: str | None = None, **others: Any
-) -> "Job | None":
+) -> "OpenedMerge | None":
     """The merge with its inputs open, found to fit together; where its fields do not, each input by itself."""
-    from hf_compress.export.merged import check_merge_job
+    from hf_compress.export.merged import check_requantizing
     from hf_compress.merging.engine.inputs import open_inputs
     from hf_compress.merging.engine.rehearsal import check_merge_inputs
 
@@ -57,7 +57,7 @@ def opened(
         open_inputs(members, base, base_adapter)
         return None
     found = check_merge_inputs(_merge(parts), expand(parts["output_dir"], "output_dir"))
-    check_merge_job(found)
+    check_requantizing(found)
     return found
 
 

@@ -186,7 +186,7 @@ def _is_made(stage: Stage) -> bool:
     Raises:
         CompressionError: it is there from others.
     """
-    from hf_compress.merging.engine.opened import Job
+    from hf_compress.merging.engine.opened import OpenedMerge
 
     folder = Path(stage.job.output_dir)
     if not folder.exists() or stage.name is None:
@@ -197,7 +197,7 @@ def _is_made(stage: Stage) -> bool:
         known = {}
     made = {key: known.get(key) for key in ("merge", "inputs")}
     if made["merge"] is not None:
-        job = Job(stage.job.plain(), 1)
+        job = OpenedMerge(stage.job.plain(), 1)
         if made == json.loads(json.dumps({"merge": dump(job.public.merge, full=True), "inputs": job.hashes})):
             return True
     raise CompressionError(f"{folder} is there, and not what {stage.name} makes of its inputs now; remove it")

@@ -10,7 +10,7 @@ from hf_compress.checkpoints.companion_names import left_behind
 from hf_compress.checkpoints.companions import companions, copy_companions, write_chat_template
 from hf_compress.checkpoints.loads import LoadBack
 from hf_compress.checkpoints.writer import Layout
-from hf_compress.merging.engine.opened import GENERATION, Job
+from hf_compress.merging.engine.opened import GENERATION, OpenedMerge
 from hf_compress.merging.members.readers import verify_readers
 
 logger = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Beside:
         return {name: text for name, text in found.items() if text}
 
 
-def write_beside(job: Job, layout: Layout, folder: Path, place: Path | None = None) -> Beside:
+def write_beside(job: OpenedMerge, layout: Layout, folder: Path, place: Path | None = None) -> Beside:
     """Write index, config, tokenizer, processors and settings into the folder that holds the weights, and load all of it.
 
     Args:

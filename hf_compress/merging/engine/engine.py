@@ -5,7 +5,6 @@ import contextlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -17,26 +16,13 @@ from hf_compress._errors import CompressionError
 from hf_compress.checkpoints.source import Source
 from hf_compress.checkpoints.writer import Layout, Shard, ShardFile
 from hf_compress.merging.configuration import BASE
-from hf_compress.merging.engine.zeros import SparsityPolicy, TensorZeros, count_zeros
-from hf_compress.merging.method import MergeMethod
+from hf_compress.merging.engine.zeros import TensorZeros, ZerosPolicy, count_zeros
 from hf_compress.merging.operands import CHUNK, Operands
-from hf_compress.merging.plan.account import Account, Location, Task
+from hf_compress.merging.plan.account import Account, Location, TensorTask
+from hf_compress.merging.plan.parameters import Parameters
 
 _VARIANCES = "running_var"
 """What BatchNorm calls its variances; task vectors can carry them below 0."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorRecipe:
-    """How one tensor is merged: the method with this tensor's parameters.
-
-    Attributes:
-        method: its fields already replaced for this tensor.
-        values: per-member parameters by name, one number per member that has the tensor.
-    """
-
-    method: MergeMethod
-    values: Mapping[str, tuple[float, ...]]
 
 
 def available_threads() -> int:
@@ -74,7 +60,7 @@ class Engine:
     Args:
         sources: by label.
         account: the plan.
-        recipe_of: tensor name -> how it is merged.
+        parameters_of: tensor name -> how it is merged.
         sparsity: what happens to zeros of pruned inputs, or None.
         seed: of random methods.
         statistics: by statistic name, then label: sources of what the method needs.
@@ -87,14 +73,14 @@ class Engine:
         *,
         sources: Mapping[str, Source],
         account: Account,
-        recipe_of: Callable[[str], TensorRecipe],
-        sparsity: SparsityPolicy | None = None,
+        parameters_of: Callable[[str], Parameters],
+        sparsity: ZerosPolicy | None = None,
         seed: int = 0,
         statistics: Mapping[str, Mapping[str, Source]] | None = None,
         device: str = "cpu",
         threads: int | None = None,
     ) -> None:
-        self.sources, self.account, self.recipe_of, self.seed = sources, account, recipe_of, seed
+        self.sources, self.account, self.parameters_of, self.seed = sources, account, parameters_of, seed
         self.sparsity, self.statistics = sparsity, statistics or {}
         self.device = torch.device(device)
         self.threads = threads or available_threads()
@@ -157,24 +143,24 @@ class Engine:
         file.close()
         done(file.shard.file)
 
-    def _run(self, task: Task, file: ShardFile, bar: tqdm) -> None:
+    def _run(self, task: TensorTask, file: ShardFile, bar: tqdm) -> None:
         for start, values in self.compute(task):
             if self._stop.is_set():
                 return
             file.write(task.name, start, values)
             bar.update(values.numel() * values.element_size())
 
-    def compute(self, task: Task) -> Iterator[tuple[int, Tensor]]:
+    def compute(self, task: TensorTask) -> Iterator[tuple[int, Tensor]]:
         """The stored values of one tensor: (first element, values), in order."""
         if task.action == "copy":
             yield from self._copied(task)
             return
-        recipe = self.recipe_of(task.name)
-        operands = self._operands(task, recipe)
+        parameters = self.parameters_of(task.name)
+        operands = self._operands(task, parameters)
         zeros = None
         if self.sparsity is not None and (task.base is not None or self.sparsity.setting.policy != "base"):
             zeros = self.sparsity.survey(task.name, operands.tensors, operands.base, operands.members)
-        parts = self._merged(task, recipe, operands, zeros)
+        parts = self._merged(task, parameters, operands, zeros)
         if self.sparsity is None or zeros is None or not zeros.pruned:
             yield from parts
         elif self.sparsity.needs_whole(zeros):
@@ -188,10 +174,10 @@ class Engine:
             self.sparsity.note(zeros, count)
 
     def _merged(
-        self, task: Task, recipe: TensorRecipe, operands: Operands, zeros: TensorZeros | None
+        self, task: TensorTask, parameters: Parameters, operands: Operands, zeros: TensorZeros | None
     ) -> Iterator[tuple[int, Tensor]]:
         """Merged, checked and cast, part by part."""
-        method = recipe.method
+        method = parameters.method
         with self._naming_files(task, operands):
             survey = method.survey(operands)
         for part in (operands,) if method.whole else operands.chunks():
@@ -216,12 +202,12 @@ class Engine:
                 )
             yield part.offset, stored
 
-    def _copied(self, task: Task) -> Iterator[tuple[int, Tensor]]:
+    def _copied(self, task: TensorTask) -> Iterator[tuple[int, Tensor]]:
         flat = self._read(task.sources[0]).reshape(-1)
         for start in range(0, max(flat.numel(), 1), CHUNK):
             yield start, flat[start : start + CHUNK].to(task.info.dtype)
 
-    def _operands(self, task: Task, recipe: TensorRecipe) -> Operands:
+    def _operands(self, task: TensorTask, parameters: Parameters) -> Operands:
         labels = tuple(label for label, _ in task.sources)
         statistics = {}
         for need, by_label in self.statistics.items():
@@ -233,7 +219,7 @@ class Engine:
             members=labels,
             tensors=tuple(self._read(place, task.convert) for place in task.sources),
             base=None if task.base is None else self._read(task.base, task.convert),
-            values=recipe.values,
+            values=parameters.values,
             statistics=statistics,
             seed=self.seed,
             num_elements=task.num_elements,
@@ -244,7 +230,7 @@ class Engine:
         return self.sources[place[0]].read(place[1]).to(dtype=dtype)
 
     @contextlib.contextmanager
-    def _naming_files(self, task: Task, operands: Operands) -> Iterator[None]:
+    def _naming_files(self, task: TensorTask, operands: Operands) -> Iterator[None]:
         """A method that stumbles over NaN knows no files."""
         try:
             yield
@@ -252,7 +238,7 @@ class Engine:
             self._check_finite(task, operands)
             raise
 
-    def _check_finite(self, task: Task, operands: Operands) -> None:
+    def _check_finite(self, task: TensorTask, operands: Operands) -> None:
         """A sum is finite only if every term is; it reads the chunk once, while it comes into the cache anyway."""
         places = [*task.sources, *([task.base] if task.base else [])]
         tensors = [*operands.tensors, *([operands.base] if operands.base is not None else [])]

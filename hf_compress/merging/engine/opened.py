@@ -21,9 +21,8 @@ from hf_compress.checkpoints.source import Source, read_settings
 from hf_compress.checkpoints.tied import tied_tensors
 from hf_compress.checkpoints.writer import Layout, lay_out, parse_size
 from hf_compress.merging.configuration import BASE, Merge
-from hf_compress.merging.engine.engine import TensorRecipe
 from hf_compress.merging.engine.inputs import open_inputs
-from hf_compress.merging.engine.zeros import SparsityPolicy
+from hf_compress.merging.engine.zeros import ZerosPolicy
 from hf_compress.merging.lora.scale import CONFIG as ADAPTER_CONFIG
 from hf_compress.merging.lora.source import AdaptedSource
 from hf_compress.merging.members.agreement import check_model_types
@@ -43,7 +42,7 @@ logger = logging.getLogger(__name__)
 GENERATION = "generation_config.json"
 
 
-class Job:
+class OpenedMerge:
     """What `merge_checkpoints` streams.
 
     Attributes:
@@ -97,7 +96,7 @@ class Job:
             self.merge, self.sources, mapping, tied, self.heads.copied, self.names.lent, self.names.ignored
         )
         self._parameters = self._resolve(merged_from or {})
-        self.sparsity = SparsityPolicy(self.merge.sparsity, members)
+        self.sparsity = ZerosPolicy(self.merge.sparsity, members)
         self.statistics = self._open_statistics()
         self.rehearsed: LoadBack | None = None
 
@@ -181,10 +180,9 @@ class Job:
             logger.warning("%s%s: %s", names[0], f" and {len(names) - 1} more" if len(names) > 1 else "", reason)
         return found
 
-    def recipe_of(self, name: str) -> TensorRecipe:
+    def parameters_of(self, name: str) -> Parameters:
         """How the tensor `name` is merged."""
-        found = self._parameters[name]
-        return TensorRecipe(method=found.method, values=found.values)
+        return self._parameters[name]
 
     @functools.cached_property
     def hashes(self) -> dict[str, dict[str, str]]:

@@ -9,14 +9,14 @@ from hf_compress._folders import check_outside
 from hf_compress.checkpoints.loads import LoadBack, write_headers
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine.beside import write_beside
-from hf_compress.merging.engine.opened import Job
+from hf_compress.merging.engine.opened import OpenedMerge
 
 logger = logging.getLogger(__name__)
 
 AGAIN = "run the same merge again, it goes on"
 
 
-def check_merge_inputs(merge: Merge, out: Path, threads: int = 1) -> Job:
+def check_merge_inputs(merge: Merge, out: Path, threads: int = 1) -> OpenedMerge:
     """Open every input, account for every tensor and see that the result would load, without writing it.
 
     Args:
@@ -28,13 +28,13 @@ def check_merge_inputs(merge: Merge, out: Path, threads: int = 1) -> Job:
         CompressionError: with every problem; a full disk.
     """
     with disk_errors(out, AGAIN, every=True):
-        job = Job(merge, threads)
+        job = OpenedMerge(merge, threads)
         check_outside(out, job.inputs())
         job.rehearsed = rehearse(job, out)
         return job
 
 
-def rehearse(job: Job, out: Path) -> LoadBack:
+def rehearse(job: OpenedMerge, out: Path) -> LoadBack:
     """Refuse a result that would not load: a tensor left out that the architecture needs, a config that does not fit.
 
     Files are made that have the headers of the result, and holes where its weights will be.

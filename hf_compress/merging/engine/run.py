@@ -4,102 +4,36 @@ import json
 import logging
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from hf_compress._disk import DiskError, disk_errors, require_space
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, clear, held, part_of
-from hf_compress._units import format_bytes
 from hf_compress.checkpoints.architecture import model_class
-from hf_compress.checkpoints.dequantized import DequantizedSource
 from hf_compress.checkpoints.writer import Layout
 from hf_compress.merging.configuration import Merge
 from hf_compress.merging.engine.beside import write_beside
 from hf_compress.merging.engine.engine import Engine, available_threads, check_device
-from hf_compress.merging.engine.opened import Job
+from hf_compress.merging.engine.opened import OpenedMerge
 from hf_compress.merging.engine.rehearsal import AGAIN, check_merge_inputs
-from hf_compress.merging.plan.account import Account
+from hf_compress.merging.engine.result import MergeResult
 
 logger = logging.getLogger(__name__)
 
+
 _JOURNAL = ".merge-journal.json"
+
+
 _BESIDE = f"{_JOURNAL}.part"
 """The journal while it is written."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class MergeResult:
-    """What a merge left behind.
-
-    Attributes:
-        folder: the merged checkpoint.
-        account: where every tensor went.
-        merge: the job, with labels and models as others may read them.
-        inputs: label -> file -> SHA-256.
-        loads: what loading it back said.
-        architecture: the transformers class that loads it; None where transformers has none.
-        num_bytes: of the tensors.
-        seconds: wall time of the streaming.
-        resumed: files that an earlier, interrupted merge had finished.
-        reports: what one set of names, aligning vocabularies, choosing heads, the policy for zeros and copying files did,
-            as plain data by those names.
-        quantized: the inputs whose integers were unpacked, by label.
-        quantization: config.json of the first of them, {} without any.
-    """
-
-    folder: Path
-    account: Account
-    merge: Merge
-    inputs: dict[str, dict[str, str]]
-    loads: str
-    architecture: str | None
-    num_bytes: int
-    seconds: float
-    resumed: int = 0
-    reports: dict[str, Any] = field(default_factory=dict)
-    quantized: Mapping[str, DequantizedSource] = field(default_factory=dict)
-    quantization: Mapping[str, Any] = field(default_factory=dict)
-
-    def summary(self) -> str:
-        """What the command line says at the end."""
-        counts = self.account.counts()
-        rate = self.num_bytes / max(self.seconds, 1e-9)
-        lines = [
-            f"{counts['merged']} tensors merged, {counts['copied']} copied, {counts['excluded']} left out by rule;"
-            f" {format_bytes(self.num_bytes)} in {self.seconds:.1f} s ({format_bytes(rate)}/s)"
-            + (f", {self.resumed} files from an interrupted merge" if self.resumed else ""),
-            self.loads,
-            *report_lines(self.reports),
-            f"model and card  {self.folder}",
-        ]
-        return "\n".join(lines)
-
-
-def report_lines(reports: Mapping[str, Any]) -> list[str]:
-    """The reports of a merge as sentences, for the card and the command line."""
-    lines = []
-    for name, report in reports.items():
-        shown = report.get("overall", report) if name == "zeros" else report
-        lines.append(f"{name}: {_listed(shown)}")
-    return lines
-
-
-def _listed(values: Mapping[str, Any]) -> str:
-    """Numbers and words by name; one level of mappings in brackets, longer ones are the manifest's."""
-    parts = []
-    for key, value in values.items():
-        if isinstance(value, str | int | float):
-            parts.append(f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}")
-        elif isinstance(value, Mapping) and 0 < len(value) <= 8 and all(isinstance(one, float) for one in value.values()):
-            parts.append(f"{key} ({_listed(value)})")
-    return ", ".join(parts)
-
-
 Finish = Callable[[Path, MergeResult], None]
 """Called with the folder before it gets its name, to write more into it."""
-Begin = Callable[[Job], None]
+
+
+Begin = Callable[[OpenedMerge], None]
 """Called with the job before anything is written, to refuse what `Finish` could not do."""
 
 
@@ -109,7 +43,7 @@ def merge_checkpoints(
     *,
     device: str = "cpu",
     threads: int | None = None,
-    opened: Job | None = None,
+    opened: OpenedMerge | None = None,
     begin: Begin | None = None,
     finish: Finish | None = None,
 ) -> MergeResult:
@@ -153,7 +87,7 @@ def merge_checkpoints(
                 raise
 
 
-def _write(part: Path, out: Path, job: Job, layout: Layout, device: str, finish: Finish | None) -> MergeResult:
+def _write(part: Path, out: Path, job: OpenedMerge, layout: Layout, device: str, finish: Finish | None) -> MergeResult:
     finished = _open_part(part, job, layout)
     began = time.perf_counter()
     _stream(part, job, layout, finished, device)
@@ -187,11 +121,11 @@ def _write(part: Path, out: Path, job: Job, layout: Layout, device: str, finish:
     return result
 
 
-def _stream(part: Path, job: Job, layout: Layout, finished: list[str], device: str) -> None:
+def _stream(part: Path, job: OpenedMerge, layout: Layout, finished: list[str], device: str) -> None:
     engine = Engine(
         sources=job.sources,
         account=job.account,
-        recipe_of=job.recipe_of,
+        parameters_of=job.parameters_of,
         sparsity=job.sparsity,
         statistics=job.statistics,
         seed=job.merge.seed,
@@ -207,7 +141,7 @@ def _stream(part: Path, job: Job, layout: Layout, finished: list[str], device: s
     engine.write(part, layout, finished, done)
 
 
-def _open_part(part: Path, job: Job, layout: Layout) -> list[str]:
+def _open_part(part: Path, job: OpenedMerge, layout: Layout) -> list[str]:
     """The folder being written; what an interrupted run of the same merge finished in it stays.
 
     Returns:
@@ -251,7 +185,7 @@ def _read_journal(part: Path) -> Mapping[str, Any]:
     return data if isinstance(data, dict) else {}
 
 
-def _write_journal(part: Path, job: Job, finished: list[str]) -> None:
+def _write_journal(part: Path, job: OpenedMerge, finished: list[str]) -> None:
     """What is whole, and what was counted on the way, as a resumed merge will not see those tensors again."""
     beside = part / _BESIDE
     content = {"fingerprint": job.fingerprint, "finished": finished, "zeros": dict(job.sparsity.rows)}

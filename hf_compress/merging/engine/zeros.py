@@ -50,7 +50,7 @@ class TensorZeros:
     highest: float
 
 
-class SparsityPolicy:
+class ZerosPolicy:
     """Applies the policy tensor by tensor: `survey`, then `apply` to each merged chunk, then `finish` on the whole result.
 
     It notes what it saw for the report; several threads may work on different tensors.

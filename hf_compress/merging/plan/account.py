@@ -13,7 +13,7 @@ Location = tuple[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Task:
+class TensorTask:
     """One tensor of the result.
 
     Attributes:
@@ -51,7 +51,7 @@ class Account:
         excluded: tensors left out, with the rule that says so.
     """
 
-    tasks: dict[str, Task] = field(default_factory=dict)
+    tasks: dict[str, TensorTask] = field(default_factory=dict)
     excluded: dict[Location, str] = field(default_factory=dict)
 
     def used(self) -> set[Location]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress.checkpoints.layers import OUTSIDE, Place, locate
+from hf_compress.checkpoints.layers import OUTSIDE, LayerPlace, locate
 from hf_compress.merging.advice import way_out
 from hf_compress.merging.configuration import Member, Merge, Rule, Value
 from hf_compress.merging.method import Compat, MergeMethod
@@ -51,12 +51,12 @@ def interpolate(value: Value, depth: float) -> float:
     return (1 - fraction) * value[index] + fraction * value[min(index + 1, len(value) - 1)]
 
 
-def depths(merge: Merge, places: Mapping[str, Place]) -> dict[str, float]:
+def depths(merge: Merge, places: Mapping[str, LayerPlace]) -> dict[str, float]:
     """The depth at which lists are read, by tensor name.
 
-    By default `Place.depth`: the layer's share of its stack, 0 before the layers, 1 after them. With compat "mergekit" its
-    rule (0.1.5): 0 for all tensors outside layers, heads and final norms too, and within slices the layer's share of its
-    own slice, 1 in a slice of one layer.
+    By default `LayerPlace.depth`: the layer's share of its stack, 0 before the layers, 1 after them. With compat
+    "mergekit" its rule (0.1.5): 0 for all tensors outside layers, heads and final norms too, and within slices the layer's
+    share of its own slice, 1 in a slice of one layer.
     """
     if merge.compat != "mergekit":
         return {name: place.depth for name, place in places.items()}
@@ -123,7 +123,7 @@ class _Rule:
         else:
             self.expression = None
 
-    def applies(self, name: str, place: Place) -> bool:
+    def applies(self, name: str, place: LayerPlace) -> bool:
         layers = self.rule.layers
         if layers is not None and (place.layer is None or not layers[0] <= place.layer < layers[1]):
             return False
@@ -214,7 +214,7 @@ class _Resolver:
             return member.weight
         return member.values[parameter] if parameter in member.values else getattr(self.method, parameter)  # type: ignore[no-any-return]
 
-    def _check_used(self, places: Mapping[str, Place]) -> None:
+    def _check_used(self, places: Mapping[str, LayerPlace]) -> None:
         unused = [rule for rule in self.rules if not rule.used]
         if self.merge.compat == "mergekit":  # which takes a filter that finds nothing
             for rule in unused:

@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress.checkpoints.layers import Place, locate
+from hf_compress.checkpoints.layers import LayerPlace, locate
 from hf_compress.checkpoints.sized_tensors import config_of, known
 from hf_compress.checkpoints.source import Source
 from hf_compress.merging.configuration import BASE, Merge
-
-Location = tuple[str, str]
-"""(label of an input, name of a tensor in it)."""
+from hf_compress.merging.plan.account import Location
 
 _COUNTS = ("num_hidden_layers", "n_layer", "n_layers", "num_layers", "num_decoder_layers")
 """How configs call the number of layers."""
@@ -126,7 +124,7 @@ class _Layers:
 
     def __init__(self, label: str, names: Collection[str]) -> None:
         self.label = label
-        self.places: dict[str, Place] = locate(sorted(names))
+        self.places: dict[str, LayerPlace] = locate(sorted(names))
         self.stacks = sorted({place.stack for place in self.places.values() if place.stack})
         self.layers: dict[int, list[str]] = {}
         for name, place in self.places.items():

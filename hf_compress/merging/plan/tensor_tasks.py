@@ -11,7 +11,7 @@ from hf_compress._patterns import matcher
 from hf_compress.checkpoints.source import Source, TensorInfo
 from hf_compress.merging.advice import way_out
 from hf_compress.merging.configuration import BASE, Merge
-from hf_compress.merging.plan.account import Account, Location, Task
+from hf_compress.merging.plan.account import Account, Location, TensorTask
 
 
 def make_plan(
@@ -145,7 +145,9 @@ class _Planner:
         if self.merge.dtype != "auto":
             info = dataclasses.replace(info, dtype=getattr(torch, self.merge.dtype))
         if not members:
-            self.account.tasks[name] = Task(name=name, info=info, action="copy", sources=(places[0],), reason="base alone")
+            self.account.tasks[name] = TensorTask(
+                name=name, info=info, action="copy", sources=(places[0],), reason="base alone"
+            )
             return
         mean, reason = False, ""
         if name in self.lent:
@@ -153,11 +155,11 @@ class _Planner:
             few = len(members) < method.num_members[0] or (method.needs_base and base is None)
             if len(members) == 1 and (few or base is None):
                 reason = f"{members[0][0]} alone has it"
-                self.account.tasks[name] = Task(name=name, info=info, action="copy", sources=members, reason=reason)
+                self.account.tasks[name] = TensorTask(name=name, info=info, action="copy", sources=members, reason=reason)
                 return
             mean = few
             reason = "the members' mean without a base" if mean else "by those that have it"
-        self.account.tasks[name] = Task(
+        self.account.tasks[name] = TensorTask(
             name=name, info=info, action="merge", sources=members, base=base, convert=convert, mean=mean, reason=reason
         )
 
@@ -181,7 +183,7 @@ class _Planner:
                 return
         info = self._info(places[0])
         reason = "equal in all inputs"
-        self.account.tasks[name] = Task(name=name, info=info, action="copy", sources=(places[0],), reason=reason)
+        self.account.tasks[name] = TensorTask(name=name, info=info, action="copy", sources=(places[0],), reason=reason)
         self._leave_out(places[1:], reason)
 
     def _take(self, name: str, places: Sequence[Location], label: str, reason: str) -> None:
@@ -193,7 +195,7 @@ class _Planner:
         info = self._info(chosen)
         if self.merge.dtype != "auto" and info.dtype.is_floating_point:
             info = dataclasses.replace(info, dtype=getattr(torch, self.merge.dtype))
-        self.account.tasks[name] = Task(name=name, info=info, action="copy", sources=(chosen,), reason=reason)
+        self.account.tasks[name] = TensorTask(name=name, info=info, action="copy", sources=(chosen,), reason=reason)
         self._leave_out([place for place in places if place != chosen], reason)
 
     def _same_shape(self, name: str, places: Sequence[Location]) -> bool:

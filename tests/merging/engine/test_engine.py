@@ -5,10 +5,11 @@ import torch
 
 from hf_compress.merging import operands
 from hf_compress.merging.configuration import Sparsity
-from hf_compress.merging.engine.engine import Engine, TensorRecipe, one_torch_thread
-from hf_compress.merging.engine.zeros import SparsityPolicy
+from hf_compress.merging.engine.engine import Engine, one_torch_thread
+from hf_compress.merging.engine.zeros import ZerosPolicy
 from hf_compress.merging.methods.linear import Linear
 from hf_compress.merging.operands import Operands
+from hf_compress.merging.plan.parameters import Parameters
 from hf_compress.merging.plan.tensor_tasks import make_plan
 from tests.merging.plan.test_tensor_tasks import Memory, job
 
@@ -16,8 +17,8 @@ from tests.merging.plan.test_tensor_tasks import Memory, job
 def engine(first, second):
     sources = {"a": Memory("a", w=first), "b": Memory("b", w=second)}
     account = make_plan(job(), sources)
-    made = TensorRecipe(method=Linear(), values={"weight": (0.25, 0.75)})
-    return Engine(sources=sources, account=account, recipe_of=lambda name: made), account.tasks["w"]
+    made = Parameters(method=Linear(), values={"weight": (0.25, 0.75)})
+    return Engine(sources=sources, account=account, parameters_of=lambda name: made), account.tasks["w"]
 
 
 def whole(parts):
@@ -38,10 +39,12 @@ def test_a_tensor_of_many_chunks_is_merged_like_a_small_one(monkeypatch):
 def test_inputs_are_rounded_before_they_are_merged():
     # In bf16, 1 + 2**-9 is 1, so nothing is left of the difference that fp32 keeps.
     sources = {"a": Memory("a", w=torch.tensor([1 + 2**-9])), "b": Memory("b", w=torch.tensor([1.0]))}
-    made = TensorRecipe(method=Linear(normalize=False), values={"weight": (1.0, -1.0)})
+    made = Parameters(method=Linear(normalize=False), values={"weight": (1.0, -1.0)})
     for kind, expected in (("auto", 2**-9), ("float32", 2**-9), ("bfloat16", 0.0)):
         account = make_plan(job(input_dtype=kind), sources)
-        ((_, values),) = Engine(sources=sources, account=account, recipe_of=lambda name: made).compute(account.tasks["w"])
+        ((_, values),) = Engine(sources=sources, account=account, parameters_of=lambda name: made).compute(
+            account.tasks["w"]
+        )
         assert values.tolist() == [expected] and values.dtype == torch.float32
 
 
@@ -63,7 +66,7 @@ def pruned_pair():
 @pytest.mark.parametrize(("policy", "zeros"), [("measure", 2), ("union", 2), ("intersection", 6), ("prune", 4)])
 def test_zeros_of_members_follow_the_policy_and_are_counted(policy, zeros):
     made, task = engine(*pruned_pair())
-    made.sparsity = SparsityPolicy(Sparsity(policy=policy), ["a", "b"])
+    made.sparsity = ZerosPolicy(Sparsity(policy=policy), ["a", "b"])
     merged = whole(made.compute(task))
     assert int((merged == 0).sum()) == zeros
     assert made.sparsity.report()["overall"] == {"a": 0.5, "b": 0.5, "result": zeros / 8}

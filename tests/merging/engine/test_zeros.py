@@ -5,7 +5,7 @@ import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress.merging.configuration import Sparsity
-from hf_compress.merging.engine.zeros import SparsityPolicy, count_zeros, prune_smallest_
+from hf_compress.merging.engine.zeros import ZerosPolicy, count_zeros, prune_smallest_
 
 
 def _sparse(seed, share=0.5, shape=(64, 48)):
@@ -15,7 +15,7 @@ def _sparse(seed, share=0.5, shape=(64, 48)):
 
 
 def _run(setting, tensors, base=None, name="w"):
-    policy = SparsityPolicy(setting, [f"m{index}" for index in range(len(tensors))])
+    policy = ZerosPolicy(setting, [f"m{index}" for index in range(len(tensors))])
     zeros = policy.survey(name, tensors, base)
     merged = torch.stack(tensors).mean(0)
     chunks = [
@@ -76,7 +76,7 @@ def test_ties_across_chunks_are_settled_by_index():
 
 def test_dense_tensors_and_biases_are_left_alone():
     dense = [torch.randn(512, 1024, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
-    policy = SparsityPolicy(Sparsity(policy="intersection"), ["m0", "m1"])
+    policy = ZerosPolicy(Sparsity(policy="intersection"), ["m0", "m1"])
     zeros = policy.survey("w", dense, None)
     assert not zeros.pruned
     assert not policy.survey("bias", [torch.zeros(8), torch.ones(8)], None).pruned
@@ -84,20 +84,20 @@ def test_dense_tensors_and_biases_are_left_alone():
         "policy": "intersection",
         "note": "no weight of any model has more than 1% zeros, so it had nothing to do",
     }
-    assert SparsityPolicy(Sparsity(), ["m0"]).report() == {}
+    assert ZerosPolicy(Sparsity(), ["m0"]).report() == {}
 
 
 def test_pruned_rows_and_columns_of_a_large_tensor_are_not_missed():
     for cut in (slice(0, 512), slice(1, None, 2)):
         weight = torch.ones(1024, 1024)
         weight[:, cut] = 0
-        policy = SparsityPolicy(Sparsity(), ["m0"])
+        policy = ZerosPolicy(Sparsity(), ["m0"])
         assert policy.survey("w", [weight], None).members["m0"] == 2**19
         assert policy.survey("w", [weight.T], None).members["m0"] == 2**19
 
 
 def test_a_sparsity_without_its_policy_and_a_missing_base_are_refused():
     with pytest.raises(CompressionError, match="sparsity=0.5 with policy 'union'"):
-        SparsityPolicy(Sparsity(policy="union", sparsity=0.5), ["m0"])
+        ZerosPolicy(Sparsity(policy="union", sparsity=0.5), ["m0"])
     with pytest.raises(CompressionError, match="there is no base; name one"):
-        SparsityPolicy(Sparsity(policy="base"), ["m0"]).survey("w", [_sparse(0)], None)
+        ZerosPolicy(Sparsity(policy="base"), ["m0"]).survey("w", [_sparse(0)], None)
