@@ -4,6 +4,7 @@ from hf_compress._errors import CompressionError as CompressionError
 from hf_compress.calibration.collect import collect as collect
 from hf_compress.calibration.collect import collect_fisher as collect_fisher
 from hf_compress.calibration.collect import collect_gram as collect_gram
+from hf_compress.calibration.configuration import Calibration as Calibration
 from hf_compress.calibration.folder import save_statistics as save_statistics
 from hf_compress.calibration.statistics.fisher import FisherDiagonal as FisherDiagonal
 from hf_compress.calibration.statistics.gram import GramMatrix as GramMatrix

@@ -13,6 +13,7 @@ from pathlib import Path
 LISTED = {
     "_errors": ("CompressionError",),
     "calibration.collect": ("collect", "collect_fisher", "collect_gram"),
+    "calibration.configuration": ("Calibration",),
     "calibration.folder": ("save_statistics",),
     "distillation.configuration": ("Distillation", "WeightedLoss"),
     "evaluation.configuration": ("Evaluation",),

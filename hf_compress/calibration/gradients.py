@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._modules.names import canonical_name
 from hf_compress.calibration.statistic import GradientStatistic
@@ -27,7 +28,8 @@ class ObservedGradients:
     def __init__(self, model: nn.Module, parameters: Mapping[str, nn.Parameter], statistic: GradientStatistic) -> None:
         self._model, self._parameters, self._statistic = model, dict(parameters), statistic
         self._shifted = shifts_labels(model) if statistic.shift is None else statistic.shift
-        self._generator = torch.Generator().manual_seed(statistic.seed or 0)
+        rank, _ = _distributed.membership()  # processes draw for different examples
+        self._generator = torch.Generator().manual_seed((statistic.seed or 0) + rank)
         self.totals = Totals(statistic=statistic)
         self.num_examples = self.num_terms = 0
 

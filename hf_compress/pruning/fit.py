@@ -1,33 +1,32 @@
 """Whether a pruning job fits the modules it was given, known before anything is pruned."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.matrix import num_channels, weight_matrix
+from hf_compress.calibration.input_rows import check_rows
+from hf_compress.calibration.statistic import Statistic, statistics_of
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.criterion import Criterion
-
-Stats = Mapping[str, Mapping[str, Tensor]]
-"""Statistics by layer name, then by statistic name."""
+from hf_compress.pruning.statistics import Stats
 
 
-def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning, stats: Stats | None = None) -> None:
+def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning) -> None:
     """Refuse what the first mask, or the last, would stumble over.
 
     Args:
         modules: the matched modules by name.
         pruning: what is asked for.
-        stats: what the criterion needs, per layer.
 
     Raises:
-        CompressionError: a module has no weight matrix, statistics are missing, the pattern does not fit into a layer, or
-            every layer is so small that the sparsity rounds to nothing.
+        CompressionError: a module has no weight matrix, or one that the criterion's statistics are not for, the pattern
+            does not fit into a layer, or every layer is so small that the sparsity rounds to nothing.
     """
     sizes = {name: weight_matrix(module).numel() for name, module in modules.items()}
-    check_statistics(modules, pruning, stats)
+    if any(not one.needs_gradient for one in statistics_of(pruning.criterion.needs)):
+        check_rows(modules)
     for name, module in modules.items():
         width = num_channels(module) if pruning.pattern.along_inputs else weight_matrix(module).shape[-1]
         try:
@@ -42,21 +41,24 @@ def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning, stats: Stats |
         )
 
 
-def check_statistics(modules: Mapping[str, nn.Module], pruning: Pruning, stats: Stats | None) -> None:
-    """Refuse a criterion without the statistics it reads.
+def check_statistics(modules: Mapping[str, nn.Module], pruning: Pruning, stats: Stats) -> None:
+    """Refuse statistics that are not those of the layers.
 
     Raises:
-        CompressionError: naming the first layer that lacks one.
+        CompressionError: naming the first layer that lacks one, or has one of another shape.
     """
-    for name in modules:
-        missing = [need for need in pruning.criterion.needs if need not in (stats or {}).get(name, {})]
-        if missing:
-            raise CompressionError(f"pruning.criterion: {lacking(pruning.criterion, missing, f' of {name}')}")
-
-
-def lacking(criterion: Criterion, missing: Sequence[str], where: str = "") -> str:
-    """The sentence for a criterion without the statistics it reads; training has none to give."""
-    return (
-        f"criterion {criterion.name!r} needs {', '.join(missing)}{where}, and training collects no statistics; give them to"
-        " prune(model, pruning, stats), or use criterion 'magnitude', which needs none"
-    )
+    known = Statistic.available()
+    for name, module in modules.items():
+        outputs, inputs = weight_matrix(module).shape
+        for need in pruning.criterion.needs:
+            if need not in stats.get(name, {}):
+                raise CompressionError(
+                    f"pruning.criterion: criterion {pruning.criterion.name!r} needs {need} of {name}, and no example of the"
+                    f" calibration reaches that layer; add '{name}' to pruning.ignore, or give more examples"
+                )
+            shape = {"(I,)": (inputs,), "(I, I)": (inputs, inputs), "(O, I)": (outputs, inputs)}[known[need].shape]
+            if stats[name][need].shape != shape:
+                raise CompressionError(
+                    f"pruning.criterion: the {need} of {name} has the shape {tuple(stats[name][need].shape)} and not"
+                    f" {shape}; collect it on this model"
+                )

@@ -10,8 +10,9 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules.matching import select_modules
 from hf_compress._modules.matrix import as_stored, weight_matrix
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.fit import Stats, check_fit
+from hf_compress.pruning.fit import check_fit
 from hf_compress.pruning.prune import compute_masks, zeros_of
+from hf_compress.pruning.statistics import Stats
 
 
 class Masks:
@@ -21,28 +22,34 @@ class Masks:
     are exactly zero in the weights themselves, so a checkpoint carries its masks as zeros and any library loads it.
     """
 
-    def __init__(self, model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> None:
+    def __init__(self, model: nn.Module, pruning: Pruning) -> None:
         """Matches the modules and refuses what does not fit them, before the first mask.
 
         Args:
             model: what is pruned.
             pruning: the job.
-            stats: what the criterion needs, per layer.
 
         Raises:
             CompressionError: see `match_modules` and `check_fit`.
         """
         self.pruning = pruning
-        self.stats = stats
         selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
         self.modules, self.left_out = selection.modules, selection.left_out
-        check_fit(self.modules, pruning, stats)
+        check_fit(self.modules, pruning)
         self.keep: dict[str, Tensor] = {}
 
     @torch.no_grad()
-    def update(self, sparsity: float) -> None:
-        """Compute new masks for an overall sparsity; what is pruned stays pruned, so the sparsity never falls."""
-        self.keep = compute_masks(self.modules, self.pruning, sparsity, self.stats, held=self.keep)
+    def update(self, sparsity: float, stats: Stats | None = None) -> None:
+        """Compute new masks for an overall sparsity; what is pruned stays pruned, so the sparsity never falls.
+
+        Args:
+            sparsity: share of zeros in [0, 1).
+            stats: what the criterion needs, per layer.
+
+        Raises:
+            CompressionError: see `compute_masks`.
+        """
+        self.keep = compute_masks(self.modules, self.pruning, sparsity, stats, held=self.keep)
 
     @torch.no_grad()
     def hold_zeros(self) -> None:

@@ -15,8 +15,9 @@ from hf_compress._modules.matrix import as_stored, channel_rows, from_channel_ro
 from hf_compress._modules.plain_model import require_plain
 from hf_compress._once import log_once
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.fit import Stats, check_fit, check_statistics
+from hf_compress.pruning.fit import check_fit, check_statistics
 from hf_compress.pruning.pattern import Pattern
+from hf_compress.pruning.statistics import Batches, Collected, Stats, statistics_for
 
 logger = logging.getLogger(__name__)
 
@@ -75,13 +76,14 @@ def _mask(pattern: Pattern, module: nn.Module, score: Tensor, sparsity: float) -
 
 
 @torch.no_grad()
-def prune(model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> dict[str, Tensor]:
+def prune(model: nn.Module, pruning: Pruning, calibration: Batches | Collected | None = None) -> dict[str, Tensor]:
     """Prune in place, at once, to the schedule's final sparsity. Zeros that are there stay, and count first.
 
     Args:
         model: changed in place.
         pruning: what and how; of the schedule only `final` counts.
-        stats: what the criterion needs, per layer.
+        calibration: for a criterion that needs statistics: batches of the model's keyword arguments to collect them on, or
+            what `collect` returned for them. Others do not look at it.
 
     Returns:
         The masks by module name, (O, I) bool, True = keep.
@@ -97,7 +99,8 @@ def prune(model: nn.Module, pruning: Pruning, stats: Stats | None = None) -> dic
     say_unmatched(model, pruning.ignore, "pruning")
     for name, reason in selection.left_out.items():
         log_once(logger, logging.WARNING, "pruning leaves out %s: %s", name, reason)
-    check_fit(modules, pruning, stats)
+    check_fit(modules, pruning)
+    stats = statistics_for(model, modules, pruning.criterion, calibration)
     masks = compute_masks(modules, pruning, pruning.schedule.final, stats, held=zeros_of(modules))
     for name, module in modules.items():
         weight: Any = module.weight

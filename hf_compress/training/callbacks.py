@@ -17,11 +17,13 @@ from hf_compress._units import resolve_point
 from hf_compress.checkpoints.manifest import MANIFEST
 from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.fit import check_statistics
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import is_enabled, set_enabled
 from hf_compress.quantization.reach import announce
 from hf_compress.training.bypassed import BypassWatch
+from hf_compress.training.calibrated import Statistics, no_statistics
 from hf_compress.training.free_zeros import read_free_zeros
 
 logger = logging.getLogger(__name__)
@@ -29,6 +31,9 @@ logger = logging.getLogger(__name__)
 
 class PruningCallback(TrainerCallback):
     """Keeps pruned weights at zero and lets the sparsity follow the schedule, upwards only.
+
+    A criterion that needs statistics gets them anew whenever masks move, from the weights as they are then, so that nothing
+    is stored and a resumed run has the same.
 
     Works right after `optimizer.step()`, so every forward pass and every checkpoint sees exact zeros. The sparsity is a
     function of the step; the masks begin with the zeros that are there, and after a resume they are read back from them.
@@ -38,8 +43,9 @@ class PruningCallback(TrainerCallback):
         reached: the masks have the final sparsity, which they never lose.
     """
 
-    def __init__(self, pruning: Pruning) -> None:
+    def __init__(self, pruning: Pruning, statistics: Statistics = no_statistics) -> None:
         self.pruning = pruning
+        self._statistics = statistics
         self.masks: Masks | None = None
         self.reached = False
         self._known: Mapping[str, Any] | None = None
@@ -60,6 +66,7 @@ class PruningCallback(TrainerCallback):
         known, self._known = self._known or {}, None
         model: nn.Module = kwargs["model"]
         self.masks = Masks(model, self.pruning)
+        check_statistics(self.masks.modules, self.pruning, self._statistics(model, self.masks.modules))
         free = (known.get("progress") or {}).get("free_zeros")
         if free is None:  # the beginning, or a checkpoint that no masks were kept for
             self.masks.hold_zeros()
@@ -89,7 +96,7 @@ class PruningCallback(TrainerCallback):
         step = state.global_step + 1
         sparsity = self.pruning.schedule.sparsity(step, state.max_steps)
         if sparsity != self._sparsity:
-            self.masks.update(sparsity)
+            self.masks.update(sparsity, self._statistics(kwargs["model"], self.masks.modules))
             self._sparsity = sparsity
             optimizer: torch.optim.Optimizer = kwargs["optimizer"]
             self.masks.apply_to_optimizer(optimizer)

@@ -9,6 +9,7 @@ from typing import Any, Self
 from hf_compress._kinds import require
 from hf_compress._paths import in_public, public_names
 from hf_compress._registry import Strategy, dump
+from hf_compress.calibration.configuration import Calibration
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
@@ -17,7 +18,8 @@ from hf_compress.quantization.scheme import Scheme
 
 @dataclass(frozen=True, kw_only=True)
 class Compression:
-    """The techniques of one run; iterating gives (name, technique) of those that are on, in the order of the fields.
+    """The techniques of one run, and the data they see; iterating gives (name, value) of those that are on, in the order of
+    the fields.
 
     Signatures that users call keep one keyword per technique; behind them this travels.
 
@@ -25,6 +27,7 @@ class Compression:
         pruning: gradual pruning, or None.
         quantization: quantization-aware training, or None.
         distillation: a teacher and losses, or None.
+        calibration: which examples statistics are collected on, or None; not a technique.
 
     Raises:
         CompressionError: a technique is not of its class, with the form to write.
@@ -33,11 +36,12 @@ class Compression:
     pruning: Pruning | None = None
     quantization: Quantization | None = None
     distillation: Distillation | None = None
+    calibration: Calibration | None = None
 
     def __post_init__(self) -> None:
-        for name, technique in self:
+        for name, given in self:
             wanted, form = _FORMS[name]
-            require(technique, wanted, form(technique))
+            require(given, wanted, form(given))
 
     @classmethod
     def among(cls, parts: Mapping[str, Any]) -> Self:
@@ -46,10 +50,10 @@ class Compression:
 
     def __iter__(self) -> Iterator[tuple[str, Any]]:
         found = ((field.name, getattr(self, field.name)) for field in dataclasses.fields(self))
-        return ((name, technique) for name, technique in found if technique is not None)
+        return ((name, value) for name, value in found if value is not None)
 
     def __bool__(self) -> bool:
-        return any(True for _ in self)
+        return self.edits_weights or self.distillation is not None
 
     @property
     def edits_weights(self) -> bool:
@@ -117,9 +121,14 @@ def _distillation_form(given: Any) -> str:
     return f'distillation=Distillation(teacher=ModelTeacher(model="{teacher}"))'
 
 
+def _calibration_form(given: Any) -> str:
+    return "calibration=Calibration(num_examples=128)"
+
+
 _FORMS = {
     "pruning": (Pruning, _pruning_form),
     "quantization": (Quantization, _quantization_form),
     "distillation": (Distillation, _distillation_form),
+    "calibration": (Calibration, _calibration_form),
 }
-"""The class of each technique, and how to write what was probably meant."""
+"""The class of each field, and how to write what was probably meant."""

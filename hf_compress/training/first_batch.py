@@ -15,6 +15,7 @@ from transformers import Trainer
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._modules.modes import evaluation_mode
+from hf_compress._random import random_states_kept
 from hf_compress.tasks.task_loss import has_items, task_kind
 from hf_compress.training.host import has_known_loss
 
@@ -29,14 +30,8 @@ _TRIES = 256
 @contextlib.contextmanager
 def undisturbed(model: nn.Module) -> Iterator[None]:
     """Evaluation mode without gradients, and every random state as it was."""
-    numbers, legacy = random.getstate(), numpy.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=devices), evaluation_mode(model), torch.no_grad():
-        try:
-            yield
-        finally:
-            random.setstate(numbers)
-            numpy.random.set_state(legacy)
+    with random_states_kept(), evaluation_mode(model), torch.no_grad():
+        yield
 
 
 def first_batch(trainer: Any) -> dict[str, Any] | None:
@@ -54,18 +49,14 @@ def first_batch(trainer: Any) -> dict[str, Any] | None:
     Raises:
         CompressionError: no batch can be made of the examples, or none of them has a label to learn from.
     """
-    dataset = trainer.train_dataset
-    why = obstacle(trainer)
-    if why is not None:
-        if why:
-            logger.info("no batch is tried before the first step: %s", why)
-        return None
     try:
-        collator = copy.deepcopy(trainer.data_collator, _shared(trainer.data_collator))
-    except Exception as error:  # a collator may hold anything
-        logger.info("no batch is tried before the first step: the collator cannot be copied (%s)", reason_of(error))
+        found = readable(trainer)
+    except CompressionError as error:
+        logger.info("no batch is tried before the first step: %s", error)
         return None
-    rows = trainer._remove_unused_columns(dataset, description="training") if _is_table(dataset) else dataset
+    if found is None:
+        return None
+    rows, collator = found
     for numbers in _pairs(len(rows)):
         batch = _collated(collator, rows, numbers)
         if not isinstance(batch, dict) and not hasattr(batch, "keys"):
@@ -77,6 +68,25 @@ def first_batch(trainer: Any) -> dict[str, Any] | None:
         f"no row of the training data has a label to learn from: all that the loss reads are -100 in {len(rows)} rows; let"
         " the data or the collator leave some (a text that is cut off before its answer has none)"
     )
+
+
+def readable(trainer: Any) -> tuple[Any, Any] | None:
+    """The training rows as the collator takes them, and a collator that leaves no trace; None without rows.
+
+    Raises:
+        CompressionError: why reading them would leave a trace.
+    """
+    why = obstacle(trainer)
+    if why is not None:
+        if why:
+            raise CompressionError(why)
+        return None
+    try:
+        collator = copy.deepcopy(trainer.data_collator, _shared(trainer.data_collator))
+    except Exception as error:  # a collator may hold anything
+        raise CompressionError(f"the collator cannot be copied ({reason_of(error)})") from error
+    rows = trainer.train_dataset
+    return (trainer._remove_unused_columns(rows, description="training") if _is_table(rows) else rows), collator
 
 
 def learns_from(trainer: Any, batch: Any) -> bool:

@@ -11,10 +11,12 @@ from transformers import PreTrainedModel
 from hf_compress._modules.kept_weights import weights_kept
 from hf_compress._once import saying_once
 from hf_compress._secrets import left_out
+from hf_compress.calibration.configuration import Calibration
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.training.best_model import BestModelCallback, best_kept
+from hf_compress.training.calibrated import statistics_of_trainer
 from hf_compress.training.callbacks import SidecarCallback
 from hf_compress.training.checkpoints import SHORT_STREAM, where_to_begin
 from hf_compress.training.clock import TrainingClock
@@ -38,12 +40,13 @@ class CompressionMixin(TrainsProjections):
         pruning: gradual pruning, or None.
         quantization: quantization-aware training, or None.
         distillation: a teacher and losses, or None.
+        calibration: which training examples a criterion's statistics are collected on; needed where it needs some.
         exact_task_loss: compute the task loss from logits and labels where the head ignores how many items the accumulated
             batch has; None = with pruning or quantization. Distillation always does.
         *args, **kwargs: the Trainer's own arguments.
 
     Raises:
-        CompressionError: targets that match nothing, a combination that does not work, a teacher that does not fit.
+        CompressionError: targets that match nothing, what does not go together or fit, a criterion without calibration.
     """
 
     def __init__(
@@ -52,10 +55,13 @@ class CompressionMixin(TrainsProjections):
         pruning: Pruning | None = None,
         quantization: Quantization | None = None,
         distillation: Distillation | None = None,
+        calibration: Calibration | None = None,
         exact_task_loss: bool | None = None,
         **kwargs: Any,
     ) -> None:
-        self.compression = Compression(pruning=pruning, quantization=quantization, distillation=distillation)
+        self.compression = Compression(
+            pruning=pruning, quantization=quantization, distillation=distillation, calibration=calibration
+        )
         self.pruning, self.quantization, self.distillation = pruning, quantization, distillation
         self.finalized_model: nn.Module | None = None
         self.finalized_dtype = "auto"
@@ -68,7 +74,7 @@ class CompressionMixin(TrainsProjections):
         super().__init__(*args, **kwargs)
         check_compatibility(self, self.compression)
         self._own_loss = OwnLoss(self, prepare_model(self, self.model), exact_task_loss)
-        self._clock, self.progress = TrainingClock(), Progress.of(self.compression)
+        self._clock, self.progress = TrainingClock(), Progress.of(self.compression, statistics_of_trainer(self))
         self._best_model = BestModelCallback(self.progress)
         of_techniques = [*self.progress.callbacks, self._best_model] if self.compression.edits_weights else []
         for callback in (self._clock, *of_techniques, SidecarCallback()):

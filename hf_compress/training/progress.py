@@ -12,6 +12,7 @@ from hf_compress._units import resolve_point
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.configuration import Quantization
+from hf_compress.training.calibrated import Statistics, no_statistics
 from hf_compress.training.callbacks import PruningCallback, QuantizationCallback
 from hf_compress.training.compression import Compression
 from hf_compress.training.free_zeros import write_free_zeros
@@ -50,10 +51,10 @@ class Progress:
         self.quantization = quantization
 
     @classmethod
-    def of(cls, compression: Compression) -> "Progress":
-        """With the callbacks of the techniques that edit weights."""
+    def of(cls, compression: Compression, statistics: Statistics = no_statistics) -> "Progress":
+        """With the callbacks of the techniques that edit weights, and what a criterion's statistics come from."""
         return cls(
-            None if compression.pruning is None else PruningCallback(compression.pruning),
+            None if compression.pruning is None else PruningCallback(compression.pruning, statistics),
             None if compression.quantization is None else QuantizationCallback(compression.quantization),
         )
 

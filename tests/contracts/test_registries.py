@@ -7,22 +7,26 @@ import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import dump
+from hf_compress.calibration.configuration import Calibration
 from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.distillation.teacher import Teacher
 from hf_compress.jobs.train.checks import CHECKS
 from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criterion import Criterion
-from hf_compress.pruning.masks import Masks
 from hf_compress.pruning.pattern import Pattern
-from hf_compress.pruning.prune import prune
+from hf_compress.pruning.prune import measure_sparsity, prune
 from hf_compress.pruning.schedule import Schedule
+from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.scheme import Scheme
 from hf_compress.recipe.build import build
 from hf_compress.recipe.checks import find_problems
+from tests.calibration.seen import statistic_like
 from tests.contracts.members import example
 from tests.pruning.needy import Needy
+from tests.tiny import tiny_llama
+from tests.training.runs import llama_trainer
 
 KINDS = (Criterion, Pattern, Schedule, Allocation, Scheme, DistillationLoss, Teacher)
 
@@ -51,10 +55,13 @@ def scores(shape=(6, 16), seed=0):
 def test_a_criterion_scores_in_fp32_without_touching_the_weight(cls):
     weight = torch.randn(4, 6, generator=torch.Generator().manual_seed(0), dtype=torch.bfloat16)
     before = weight.clone()
-    stats = {need: torch.ones(6) for need in cls.needs}
+    generator = torch.Generator().manual_seed(1)
+    stats = {need: statistic_like(need, weight.shape, generator) for need in cls.needs}
+    known = {need: value.clone() for need, value in stats.items()}
     score = cls().score(weight, stats)
-    assert score.shape == weight.shape and score.dtype is torch.float32
+    assert score.shape == weight.shape and score.dtype is torch.float32 and score.isfinite().all()
     assert torch.equal(weight, before)
+    assert all(torch.equal(value, known[need]) for need, value in stats.items())
 
 
 @pytest.mark.parametrize("cls", [cls for cls in (*Criterion.available().values(), Needy) if cls.needs])
@@ -62,11 +69,27 @@ def test_a_criterion_without_its_statistics_is_refused_before_anything_is_pruned
     model = torch.nn.Sequential(torch.nn.Linear(4, 4))
     before = model[0].weight.clone()
     job = Pruning(criterion=cls())
-    for attempt in (Masks, prune):
-        with pytest.raises(CompressionError, match=f"'{cls.name}' needs {cls.needs[0]} of 0"):
-            attempt(model, job)
-    assert [problem.path for problem in find_problems(CHECKS, {"pruning": job})] == ["pruning.criterion"]
+    with pytest.raises(CompressionError, match=f"'{cls.name}' needs {cls.needs[0]}.*, measured on examples; give prune"):
+        prune(model, job)
+    asked = {"pruning": job, "calibration": None}
+    assert [problem.path for problem in find_problems(CHECKS, asked)] == ["pruning.criterion"]
+    assert find_problems(CHECKS, {**asked, "calibration": Calibration()}) == []
     assert torch.equal(model[0].weight, before)
+
+
+@pytest.mark.parametrize("cls", [cls for cls in (*Criterion.available().values(), Needy) if cls.needs])
+def test_a_criterion_gets_its_statistics_from_batches_and_from_a_trainers_data(cls, tmp_path):
+    job = Pruning(criterion=cls(), schedule=Constant(final=0.5))
+    pruned = tiny_llama()
+    prune(
+        pruned, job, calibration=[{"input_ids": tokens, "labels": tokens} for tokens in torch.arange(24).reshape(3, 2, 4)]
+    )
+    assert measure_sparsity(pruned, job)[""] == pytest.approx(0.5, abs=1e-3)
+    with pytest.raises(CompressionError, match=f"'{cls.name}' needs .*pass calibration=Calibration"):
+        llama_trainer(tmp_path, {"pruning": job})
+    trainer = llama_trainer(tmp_path, {"pruning": job, "calibration": Calibration(num_examples=6)}, max_steps=2)
+    trainer.train()
+    assert measure_sparsity(trainer.finalize(), job)[""] == pytest.approx(0.5, abs=1e-3)
 
 
 @pytest.mark.parametrize("cls", members(Pattern))

@@ -10,9 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from transformers import default_data_collator
 
+from hf_compress import Calibration
+from hf_compress.calibration.collect import collect
+from hf_compress.calibration.examples import calibration_batches
+from tests.tiny import tiny_llama
 from tests.training.ragged import STATES, TASKS
-from tests.training.runs import assert_equal_bits
+from tests.training.runs import assert_equal_bits, text_rows
 from tests.training.test_gradient_invariance import gradients
 
 ROOT = Path(__file__).parents[2]
@@ -63,6 +68,23 @@ def test_both_processes_end_with_the_same_pruned_weights_and_resume_exactly(tmp_
     weight = first["model.layers.0.mlp.up_proj.weight"]
     assert int((weight == 0).sum()) == weight.numel() // 2
     assert_equal_bits(first, torch.load(tmp_path / "resumed0.pt", weights_only=True))
+
+
+def test_both_processes_collect_the_statistics_of_one_and_prune_and_resume_alike(tmp_path):
+    torchrun("tests/distributed/worker.py", "calibrated", str(tmp_path))
+    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    assert_equal_bits(first, second)
+    assert_equal_bits(first, torch.load(tmp_path / "resumed0.pt", weights_only=True))
+    stats = [torch.load(tmp_path / f"stats{rank}.pt", weights_only=True) for rank in (0, 1)]
+    batches = list(calibration_batches(text_rows(), default_data_collator, Calibration(num_examples=6, batch_size=2)))
+    alone = collect(tiny_llama(), batches, ["input_norm", "gram", "fisher"])
+    for name, found in stats[0].items():
+        assert set(found) == set(alone)
+        for need, value in found.items():
+            assert torch.equal(value, stats[1][name][need])
+            if need != "fisher":  # whose labels each process draws for itself
+                # The same rows, added up in another order.
+                torch.testing.assert_close(value, alone[need][f"{name}.weight"], rtol=1e-5, atol=1e-7)
 
 
 def test_a_run_of_which_one_process_is_told_to_end_goes_on_to_the_same_weights(tmp_path):

@@ -11,9 +11,11 @@ import torch
 from datasets import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
-from hf_compress import CompressionTrainer, Distillation, ModelTeacher, _distributed
+from hf_compress import Calibration, CompressionTrainer, Cubic, Distillation, ModelTeacher, Pruning, _distributed
 from hf_compress._errors import Terminated
+from hf_compress.pruning.masks import Masks
 from hf_compress.training.preemption import Preemption
+from tests.pruning.test_statistics import Curious
 from tests.training.ragged import collator, examples, losses, named_gradients, student_and_teacher
 from tests.training.runs import llama_trainer, weights
 
@@ -68,6 +70,23 @@ def everything(folder):
     torch.save(weights(resumed.model), folder / f"resumed{trainer.args.process_index}.pt")
 
 
+def calibrated(folder):
+    """A criterion that sees data and gradients, each process its own batches: three of them, so that one has more."""
+    jobs = {
+        "pruning": Pruning(criterion=Curious(), schedule=Cubic(end="75%", every=2)),
+        "calibration": Calibration(num_examples=6, batch_size=2),
+    }
+    trainer = llama_trainer(folder, jobs, per_device_train_batch_size=2, max_steps=6)
+    modules = Masks(trainer.model, trainer.pruning).modules
+    stats = trainer.progress.pruning._statistics(trainer.model, modules)
+    torch.save(stats, folder / f"stats{trainer.args.process_index}.pt")
+    trainer.train()
+    torch.save(weights(trainer.model), folder / f"rank{trainer.args.process_index}.pt")
+    resumed = llama_trainer(folder, jobs, per_device_train_batch_size=2, max_steps=6)
+    resumed.train(resume_from_checkpoint=str(folder / "checkpoint-3"))
+    torch.save(weights(resumed.model), folder / f"resumed{trainer.args.process_index}.pt")
+
+
 class Tell(TrainerCallback):
     """One process is told to end."""
 
@@ -119,8 +138,8 @@ class First(TrainerCallback):
 if __name__ == "__main__":
     torch.set_num_threads(1)
     what, folder = sys.argv[1], Path(sys.argv[2])
-    if what in ("everything", "told"):
-        {"everything": everything, "told": told}[what](folder)
+    if what in ("everything", "told", "calibrated"):
+        {"everything": everything, "told": told, "calibrated": calibrated}[what](folder)
     else:
         for name in what.split(","):
             gradients(name, folder)

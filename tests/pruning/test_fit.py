@@ -24,17 +24,20 @@ def half(**changes):
 
 def test_a_criterion_that_needs_statistics_is_refused_in_the_constructor(tmp_path):
     job = half(criterion=Needy())
-    with pytest.raises(
-        CompressionError, match="criterion 'needy' needs input_norm of model.*q_proj.*use criterion 'magnitude'"
-    ):
+    sentence = "criterion 'needy' needs input_norm, measured on examples; pass calibration=.*use criterion 'magnitude'"
+    with pytest.raises(CompressionError, match=sentence):
         CompressionTrainer(model=tiny_llama(), args=arguments(tmp_path), train_dataset=text_rows(), pruning=job)
 
 
 def test_statistics_that_are_missing_for_one_layer_are_refused_before_anything_changes():
     model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4))
     before = [module.weight.clone() for module in model]
-    with pytest.raises(CompressionError, match="needs input_norm of 1"):
-        prune(model, half(criterion=Needy()), {"0": {"input_norm": torch.ones(4)}})
+    for found, sentence in (
+        ({"0.weight": torch.ones(4)}, "needs input_norm of 1, and no example of the calibration reaches that layer"),
+        ({"0.weight": torch.ones(4), "1.weight": torch.ones(3)}, r"input_norm of 1 has the shape \(3,\) and not \(4,\)"),
+    ):
+        with pytest.raises(CompressionError, match=sentence):
+            prune(model, half(criterion=Needy()), {"input_norm": found})
     assert all(torch.equal(module.weight, weight) for module, weight in zip(model, before, strict=True))
 
 

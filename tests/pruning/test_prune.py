@@ -90,13 +90,6 @@ def test_statistics_reach_the_criterion_by_layer():
     assert {name: mask.tolist() for name, mask in masks.items()} == {"a": [[False, True]], "b": [[True, False]]}
 
 
-def test_missing_statistics_are_refused_by_name():
-    with pytest.raises(
-        CompressionError, match=r"criterion 'needy' needs input_norm of model\.layers\.0\.self_attn\.q_proj"
-    ):
-        prune(tiny_llama(), half(criterion=Needy()))
-
-
 @pytest.mark.parametrize("poison", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_refused(poison):
     model = tiny_llama()

@@ -8,12 +8,13 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._problems import Problem
+from hf_compress.calibration.configuration import Calibration
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.export.configuration import Export
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
 from hf_compress.jobs.train.settings import Dense, TrainSettings, with_defaults
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.fit import lacking
+from hf_compress.pruning.statistics import lacking
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.checks import Check
 from hf_compress.tasks.task import Task
@@ -114,10 +115,11 @@ def _dense_of_fresh(model: str | FreshModel, dense: Dense | None) -> list[Proble
     return [Problem(path="dense", message=message)]
 
 
-def _statistics(pruning: Pruning | None) -> list[Problem]:
-    if pruning is None or not pruning.criterion.needs:
+def _statistics(pruning: Pruning | None, calibration: Calibration | None) -> list[Problem]:
+    if pruning is None or not pruning.criterion.needs or calibration is not None:
         return []
-    return [Problem(path="pruning.criterion", message=lacking(pruning.criterion, pruning.criterion.needs))]
+    message = lacking(pruning.criterion, "add the section `calibration: {}` to collect them")
+    return [Problem(path="pruning.criterion", message=message)]
 
 
 def _pruning_fits(training: Training, pruning: Pruning | None) -> list[Problem]:

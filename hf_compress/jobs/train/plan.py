@@ -19,6 +19,7 @@ from hf_compress.tasks.opened import Found, Opened, open_inputs
 from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.arguments import build_training, check_trainer, planned_steps
 from hf_compress.training.best_model import check_evaluations
+from hf_compress.training.calibrated import say_unused
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -122,6 +123,7 @@ class Plan:
             with collecting("pruning.targets"):
                 Masks(model, recipe.pruning)
                 say_unmatched(model, recipe.pruning.ignore, "pruning")
+        say_unused(recipe.compression)
         if recipe.quantization is not None:
             with collecting("quantization.targets"):
                 check_model(model, recipe.quantization)

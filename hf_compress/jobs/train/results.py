@@ -10,8 +10,8 @@ import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import remove, written_beside
-from hf_compress._modules.types import cast_weights
 from hf_compress._runtimes import describe_storage
+from hf_compress.calibration.examples import calibration_batches
 from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.evaluation.measure import measure_folder
 from hf_compress.evaluation.rows import Report, Row
@@ -21,8 +21,7 @@ from hf_compress.export.dense import write_dense
 from hf_compress.jobs.train.documents import describe_machine, describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
-from hf_compress.pruning.prune import prune
-from hf_compress.quantization.ptq import quantize
+from hf_compress.jobs.train.untrained import compress_untrained
 from hf_compress.quantization.reach import loading_advice
 from hf_compress.tasks.opened import Opened
 
@@ -54,7 +53,7 @@ def publish_folder(
     """
     measure = functools.partial(measure_folder, opened, batch_size=recipe.evaluation.batch_size, device=device)
     folder.rows.mkdir(exist_ok=True)
-    rows = _rows_of_dense(recipe, opened, folder.rows, dense, measure, dense_s)
+    rows = _rows_of_dense(recipe, opened, folder.rows, dense, measure, device, dense_s)
     with written_beside(folder.compressed) as part:
         write_model(recipe, model, part, opened.processor, place=folder.compressed)
         rows.append(measure(part, "ours", train_s=train_s, **measure_shares(model, recipe.pruning)))
@@ -109,6 +108,7 @@ def _rows_of_dense(
     place: Path,
     dense: str,
     measure: Callable[..., Row],
+    device: torch.device,
     seconds: float | None,
 ) -> list[Row]:
     """The dense model, and the same pruned and rounded in one go: what compression costs without training."""
@@ -119,11 +119,10 @@ def _rows_of_dense(
     rows = [measure(folder, "dense", train_s=seconds)]
     if not (recipe.evaluation.untrained and recipe.compression.edits_weights):
         return rows
-    if recipe.pruning is not None:
-        prune(model, recipe.pruning)
-    cast_weights(model, recipe.export.dtype)
-    if recipe.quantization is not None:
-        quantize(model, recipe.quantization)
+    batches = None
+    if recipe.calibration is not None:
+        batches = calibration_batches(opened.examples["train"], opened.task.collator(opened.processor), recipe.calibration)
+    compress_untrained(model, recipe.compression, recipe.export.dtype, batches, device)
     folder = place / "untrained"
     folder.mkdir()
     write_model(recipe, model, folder, opened.processor)

@@ -13,7 +13,6 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
-from hf_compress._modules.types import cast_weights
 from hf_compress._once import saying_once
 from hf_compress._registry import dump
 from hf_compress._runtimes import describe_storage
@@ -24,9 +23,9 @@ from hf_compress.export.dense import write_dense
 from hf_compress.jobs.train.baseline import dense_models, origin_of, with_settings_of
 from hf_compress.jobs.train.documents import describe_machine, describe_methods, write_documents
 from hf_compress.jobs.train.measure import Measure
-from hf_compress.pruning.prune import prune
-from hf_compress.quantization.ptq import quantize
+from hf_compress.jobs.train.untrained import compress_untrained
 from hf_compress.quantization.reach import loading_advice
+from hf_compress.training.calibrated import batches_of_trainer
 from hf_compress.training.mixin import CompressionMixin
 
 logger = logging.getLogger(__name__)
@@ -177,11 +176,8 @@ def _reference_rows(
     if not (untrained and trainer.compression.edits_weights):
         return rows
     model = with_settings_of(trainer.model, dense())
-    if trainer.compression.pruning is not None:
-        prune(model, trainer.compression.pruning)
-    cast_weights(model, dtype)
-    if trainer.compression.quantization is not None:
-        quantize(model, trainer.compression.quantization)
+    batches = None if trainer.compression.calibration is None else batches_of_trainer(trainer)
+    compress_untrained(model, trainer.compression, dtype, batches, trainer.args.device)
     folder = place / "untrained"
     folder.mkdir()
     _write(trainer, model, folder)

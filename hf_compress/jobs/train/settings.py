@@ -5,6 +5,7 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._secrets import refuse_secrets
+from hf_compress.calibration.configuration import Calibration
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.evaluation.configuration import Evaluation
 from hf_compress.export.configuration import Export
@@ -49,6 +50,7 @@ class TrainSettings(Recipe):
         pruning: what to prune, how much, when.
         quantization: what to quantize, how, from when.
         distillation: who teaches, by which losses.
+        calibration: which training examples a criterion's statistics are collected on.
         training: TrainingArguments, verbatim.
         evaluation: how the report is measured.
         export: how the result is written.
@@ -63,6 +65,7 @@ class TrainSettings(Recipe):
     pruning: Pruning | None = None
     quantization: Quantization | None = None
     distillation: Distillation | None = None
+    calibration: Calibration | None = None
     training: dict[str, Any]
     evaluation: Evaluation = field(default_factory=Evaluation)
     export: Export = field(default_factory=Export)

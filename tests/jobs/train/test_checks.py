@@ -22,6 +22,7 @@ RIGHT = {
     "pruning": Pruning(),
     "quantization": Quantization(),
     "distillation": None,
+    "calibration": None,
     "training": {"output_dir": "out", "max_steps": 100},
     "export": Export(),
 }
@@ -34,7 +35,7 @@ MISTAKES = {
         {"training", "task"},
     ),
     "training.output_dir": ({"training": {}}, {"training"}),
-    "pruning.criterion": ({"pruning": Pruning(criterion=Needy())}, {"pruning"}),
+    "pruning.criterion": ({"pruning": Pruning(criterion=Needy())}, {"pruning", "calibration"}),
     "quantization.begin": ({"quantization": Quantization(begin=100)}, {"quantization", "training"}),
     "dense.training.metric_for_best_model": (
         {"dense": Dense(training={"metric_for_best_model": "f1"})},
