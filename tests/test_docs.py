@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from hf_compress import Recipe
+from hf_compress.calibration.statistic import Statistic
 from hf_compress.jobs.merge.recipe import MergeModels
 from hf_compress.jobs.merge.stages import load_any_merge
 from hf_compress.jobs.train.recipe import Train
@@ -35,7 +36,8 @@ def having(language):
 @pytest.fixture
 def registered(monkeypatch):
     """What a page registers is forgotten after the test."""
-    monkeypatch.setattr(Criterion, "_registry", dict(Criterion.available()))
+    for kind in (Criterion, Statistic):
+        monkeypatch.setattr(kind, "_registry", dict(kind.available()))
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
