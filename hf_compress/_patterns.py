@@ -18,5 +18,5 @@ def matcher(patterns: Sequence[str], setting: str) -> Callable[[str], str | None
         try:
             compiled.append((pattern, re.compile(text)))
         except re.error as error:
-            raise CompressionError(f"{setting}: {pattern!r} is no regular expression: {error}") from error
+            raise CompressionError(f"{setting}: {pattern!r} is not a regular expression: {error}") from error
     return lambda name: next((pattern for pattern, expression in compiled if expression.match(name)), None)

@@ -109,7 +109,7 @@ def _weight_map(index: Path) -> dict[str, str]:
             return dict(weight_map)
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         pass
-    raise CompressionError(f"{index} is no index of weight files; download or write it again")
+    raise CompressionError(f"{index} is not an index of weight files; download or write it again")
 
 
 def _read_file(file: Path) -> dict[str, Entry]:
@@ -127,7 +127,7 @@ def _read_file(file: Path) -> dict[str, Entry]:
     if metadata is not None and not (
         isinstance(metadata, dict) and all(isinstance(each, str) for each in metadata.values())
     ):
-        _damaged(file, "its __metadata__ is no mapping from text to text")
+        _damaged(file, "its __metadata__ is not a mapping from text to text")
     entries = {name: _entry(file, name, entry, size - 8 - length) for name, entry in header.items()}
     position = 0
     for begin, end, name in sorted((*header[name]["data_offsets"], name) for name in entries):
@@ -153,9 +153,9 @@ def _header(file: Path, text: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         if isinstance(error, CompressionError):
             raise
-        _damaged(file, "its header is no valid JSON")
+        _damaged(file, "its header is not valid JSON")
     if not isinstance(header, dict) or text[:1] != b"{":
-        _damaged(file, "its header is no mapping")
+        _damaged(file, "its header is not a mapping")
     return header
 
 

@@ -46,7 +46,7 @@ class PlainLoader(yaml.SafeLoader):
         except (ValueError, LookupError, TypeError, AttributeError, ArithmeticError) as error:
             kind = _KINDS.get(node.tag.removeprefix(_TAG), node.tag)
             raise yaml.MarkedYAMLError(
-                problem=f"{str(node.value)[:40]!r} is no {kind}", problem_mark=node.start_mark
+                problem=f"{str(node.value)[:40]!r} is not a valid {kind}", problem_mark=node.start_mark
             ) from error
 
 

@@ -9,5 +9,5 @@ from hf_compress._patterns import matcher
 def test_patterns_match_whole_names_or_from_the_start():
     match = matcher(["a.b", r"re:c\..*"], "exclude")
     assert [match(name) for name in ("a.b", "a.b.c", "axb", "c.x", "xc.x")] == ["a.b", None, None, r"re:c\..*", None]
-    with pytest.raises(CompressionError, match="take: 're:\\(' is no regular expression"):
+    with pytest.raises(CompressionError, match="take: 're:\\(' is not a regular expression"):
         matcher(["re:("], "take")

@@ -71,9 +71,9 @@ def entry(begin, end, dtype="F32", shape=None):
 @pytest.mark.parametrize(
     ("header", "data", "said"),
     [
-        (b"{", b"", "its header is no valid JSON"),
-        (b"\xff\xfe{}", b"", "its header is no valid JSON"),
-        ([], b"", "its header is no mapping"),
+        (b"{", b"", "its header is not valid JSON"),
+        (b"\xff\xfe{}", b"", "its header is not valid JSON"),
+        ([], b"", "its header is not a mapping"),
         ({"a": {"dtype": "F32"}}, b"", "the header says nothing usable of a"),
         ({"a": entry(0, 8) | {"shape": [-2]}}, bytes(8), "the header says nothing usable of a"),
         ({"a": entry(0, 8, shape=[3])}, bytes(8), r"a is F32 \[3\], and 8 bytes are set aside for it"),
@@ -83,12 +83,12 @@ def entry(begin, end, dtype="F32", shape=None):
         (b'{"a": 1, "a": 2}', b"", "a stands twice in its header"),
         ({"a": 1}, b"", "the header says nothing usable of a"),
         ({"a": None}, b"", "the header says nothing usable of a"),
-        ({"__metadata__": 1}, b"", "its __metadata__ is no mapping from text to text"),
-        ({"__metadata__": {"format": 1}}, b"", "its __metadata__ is no mapping from text to text"),
-        (b"\xef\xbb\xbf{}", b"", "its header is no valid JSON"),
-        ("{}".encode("utf-16"), b"", "its header is no valid JSON"),
+        ({"__metadata__": 1}, b"", "its __metadata__ is not a mapping from text to text"),
+        ({"__metadata__": {"format": 1}}, b"", "its __metadata__ is not a mapping from text to text"),
+        (b"\xef\xbb\xbf{}", b"", "its header is not valid JSON"),
+        ("{}".encode("utf-16"), b"", "its header is not valid JSON"),
         (b'{"__metadata__": {"a": NaN}}', b"", "NaN stands in its header"),
-        (b"[" * 100_000, b"", "its header is no valid JSON"),
+        (b"[" * 100_000, b"", "its header is not valid JSON"),
         ({"a": entry(0, 0, shape=[0, 2**63])}, b"", "a is F32 .*, more than any file holds"),
         ({"a": entry(0, 4, shape=[2**70])}, bytes(4), "a is F32 .*, more than any file holds"),
     ],
@@ -117,7 +117,9 @@ def test_an_index_and_its_files_must_agree(tmp_path):
         read_entries(tmp_path)
     for content in ("{", "[]", '{"weight_map": 1}', '{"weight_map": {"a": "../elsewhere.safetensors"}}'):
         index.write_text(content)
-        with pytest.raises(CompressionError, match="index.json is no index of weight files; download or write it again"):
+        with pytest.raises(
+            CompressionError, match="index.json is not an index of weight files; download or write it again"
+        ):
             read_entries(tmp_path)
     index.unlink()
     with pytest.raises(CompressionError, match=r"a is in copy.safetensors and in one.safetensors of"):

@@ -126,7 +126,7 @@ def _check_pattern(pattern: str, setting: str) -> None:
     try:
         re.compile(pattern.removeprefix("re:") if pattern.startswith("re:") else "")
     except re.error as error:
-        raise CompressionError(f"{setting}: {pattern!r} is no regular expression: {error}") from error
+        raise CompressionError(f"{setting}: {pattern!r} is not a regular expression: {error}") from error
 
 
 def _obstacle(module: nn.Module, tied: Sequence[str]) -> str:

@@ -64,7 +64,9 @@ def _sentence_modules(source: Path) -> list[Path]:
     try:
         paths = [Path(module["path"]).as_posix() for module in json.loads(file.read_text(encoding="utf-8"))]
     except (ValueError, TypeError, KeyError, RecursionError) as error:
-        raise CompressionError(f"{file} is no list of sentence-transformers modules; write or download it again") from error
+        raise CompressionError(
+            f"{file} is not a list of sentence-transformers modules; write or download it again"
+        ) from error
     folders = [source / path for path in paths if Path(path).name == path != ".." and local_folder(str(source / path))]
     weighty = [folder.name for folder in folders if [*folder.rglob("*.safetensors"), *folder.rglob("*.bin")]]
     if weighty:
@@ -102,7 +104,7 @@ def _chat_template(folder: Path) -> str | None:
         try:
             return file.read_text(encoding="utf-8")
         except UnicodeDecodeError as error:
-            raise CompressionError(f"{file} is no UTF-8 text; write or download it again") from error
+            raise CompressionError(f"{file} is not UTF-8 text; write or download it again") from error
     if not settings.is_file():
         return None
     template = read_settings(settings).get("chat_template")

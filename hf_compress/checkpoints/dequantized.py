@@ -231,7 +231,7 @@ def _check_scale(
         return
     if scale != (shape[0], -(-shape[1] // size)):
         raise CompressionError(
-            f"{source.place}: {module} has {list(shape)} weights and {list(scale)} scales, which are no groups of"
+            f"{source.place}: {module} has {list(shape)} weights and {list(scale)} scales, which are not groups of"
             f" {size} as quantization_config says; write or download the checkpoint again"
         )
 

@@ -49,4 +49,6 @@ def resolve_folder(model: str, label: str) -> Path:
         return Path(snapshot_download(model, allow_patterns=download_patterns()))
     except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
         reason = reason_of(error, 200)
-        raise CompressionError(f"{label}: {model!r} is no local folder, and the Hub could not give it: {reason}") from error
+        raise CompressionError(
+            f"{label}: {model!r} is not a local folder, and the Hub could not give it: {reason}"
+        ) from error

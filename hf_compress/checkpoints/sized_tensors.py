@@ -49,7 +49,7 @@ def config_of(source: Source) -> "PreTrainedConfig":
         return CONFIG_MAPPING[kind].from_dict(copy.deepcopy(source.config))
     except Exception as error:  # every config class checks its values in its own way
         reason = reason_of(error)
-        raise CompressionError(f"{source.place}/config.json is no valid config of {kind}: {reason}") from error
+        raise CompressionError(f"{source.place}/config.json is not a valid config of {kind}: {reason}") from error
 
 
 def vocabulary_path(config: "PreTrainedConfig") -> tuple[str, ...] | None:

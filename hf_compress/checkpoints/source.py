@@ -177,7 +177,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
         reason = {UnicodeDecodeError: "not UTF-8", RecursionError: "nested without end"}.get(type(error), str(error))
-        raise CompressionError(f"{file} is no valid JSON ({reason}); write or download it again") from error
+        raise CompressionError(f"{file} is not valid JSON ({reason}); write or download it again") from error
     if not isinstance(data, dict):
         raise CompressionError(f"{file} holds no settings; write or download it again")
     depth, level = 0, [data]
@@ -197,9 +197,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
     data: dict[str, Any] = decode_floats(read_settings(file))
     for key, kind in (("architectures", list), ("quantization_config", dict), ("text_config", dict), ("model_type", str)):
         if not isinstance(data.get(key), kind | None):
-            raise CompressionError(f"{file} is no configuration of a model ({key}); write or download it again")
+            raise CompressionError(f"{file} is not a configuration of a model ({key}); write or download it again")
     if not all(isinstance(name, str) for name in data.get("architectures") or ()):
-        raise CompressionError(f"{file} is no configuration of a model (architectures); write or download it again")
+        raise CompressionError(f"{file} is not a configuration of a model (architectures); write or download it again")
     check_counts(data, str(file))
     return data
 

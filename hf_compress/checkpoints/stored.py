@@ -20,7 +20,7 @@ def compare_files(folder: Path, meant: Mapping[str, Tensor], place: Path) -> Non
     entries = read_entries(folder)
     for name, entry in entries.items():
         if name not in meant:
-            refuse(place, f"{name} is in {entry.file.name} and is no tensor of the model; {WRITE_AGAIN}")
+            refuse(place, f"{name} is in {entry.file.name} and is not a tensor of the model; {WRITE_AGAIN}")
     written = {_storage(meant[name]) for name in entries}
     for name, tensor in meant.items():
         if name not in entries and _storage(tensor) not in written:

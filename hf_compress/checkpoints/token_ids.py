@@ -39,7 +39,7 @@ def move_token_ids(
     for key, value in data.items():
         pairs = value if key in _PAIRS | _BIASES and isinstance(value, list) else []
         if not all(isinstance(item, list) and len(item) == 2 for item in pairs):
-            raise CompressionError(f"{place}: {key}={value!r} is no list of pairs; correct it, or remove it")
+            raise CompressionError(f"{place}: {key}={value!r} is not a list of pairs; correct it, or remove it")
         if key in _NAMED and isinstance(value, Mapping):
             new_ids = {name: moved.get(index, index) for name, index in value.items()}
             result[key] = {name: index for name, index in new_ids.items() if index is not None}

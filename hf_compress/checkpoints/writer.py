@@ -68,7 +68,7 @@ def parse_size(text: str, field_name: str) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", text.upper())
     if match is None or float(match[1]) <= 0:
-        raise CompressionError(f"{field_name}={text!r} is no size; write a number and B, KB, MB, GB or TB, e.g. 5GB")
+        raise CompressionError(f"{field_name}={text!r} is not a size; write a number and B, KB, MB, GB or TB, e.g. 5GB")
     return max(1, int(float(match[1]) * _UNITS[match[2]]))
 
 

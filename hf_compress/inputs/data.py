@@ -36,7 +36,7 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
         CompressionError: the source is missing, empty, unreadable or of an unknown format.
     """
     if data.name is not None and (data.path.startswith(_BUILTIN) or is_local(data.path)):
-        raise CompressionError(f"data.name: {data.name!r} is for Hub data sets, and {data.path} is none; leave it out")
+        raise CompressionError(f"data.name: {data.name!r} is for Hub data sets, and {data.path} is not one; leave it out")
     if data.path.startswith(_BUILTIN):
         splits = _load_builtin(data.path.removeprefix(_BUILTIN))
     elif is_local(data.path):
@@ -172,7 +172,7 @@ def _load_hub(data: Data) -> dict[str, "Dataset"]:
     except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
         reason = " ".join(str(error).split())[:300] or type(error).__name__
         raise CompressionError(
-            f"data.path: {data.path!r} is no local file or folder, and the Hub data set could not be loaded: {reason}"
+            f"data.path: {data.path!r} is not a local file or folder, and the Hub data set could not be loaded: {reason}"
         ) from error
     splits = {}
     for split, names in _ALIASES.items():

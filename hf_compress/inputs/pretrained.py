@@ -22,5 +22,5 @@ def from_pretrained(auto_class: Any, name: str, key: str, **arguments: Any) -> A
     try:
         return auto_class.from_pretrained(name if folder is None else str(folder), trust_remote_code=False, **arguments)
     except Exception as error:  # files, formats and the Hub client each raise their own kind
-        where = " is no local folder and" if folder is None else ""
+        where = " is not a local folder and" if folder is None else ""
         raise CompressionError(f"{key}: {name}{where} cannot be loaded: {reason_of(error)}") from error

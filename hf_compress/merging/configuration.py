@@ -71,7 +71,7 @@ class Rule(metaclass=CheckedKinds):
         if self.layers is not None:
             object.__setattr__(self, "layers", tuple(self.layers))
             if len(self.layers) != 2 or not 0 <= self.layers[0] < self.layers[1]:
-                raise CompressionError(f"layers={list(self.layers)} is no range; write [first, last + 1], e.g. [0, 8]")
+                raise CompressionError(f"layers={list(self.layers)} is not a range; write [first, last + 1], e.g. [0, 8]")
         if not self.set:
             raise CompressionError("set is empty; name a parameter and its number, e.g. {weight: 0.5}")
 
@@ -91,7 +91,7 @@ class LayerRange(metaclass=CheckedKinds):
     def __post_init__(self) -> None:
         object.__setattr__(self, "layers", tuple(self.layers))
         if len(self.layers) != 2 or not 0 <= self.layers[0] < self.layers[1]:
-            raise CompressionError(f"layers={list(self.layers)} is no range; write [first, last + 1], e.g. [0, 8]")
+            raise CompressionError(f"layers={list(self.layers)} is not a range; write [first, last + 1], e.g. [0, 8]")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -82,7 +82,7 @@ def _build_scalar(annotation: Any, value: Any, path: str, problems: list[Problem
     if annotation is float and type(value) is int:
         value = float(value) if abs(value) < 2**1023 else math.inf
     if type(value) is float and not math.isfinite(value):
-        return _refuse(path, problems, f"{value} is no finite number; write one")
+        return _refuse(path, problems, f"{value} is not a finite number; write one")
     if annotation in SCALARS and type(value) is annotation:
         return value
     return _refuse(path, problems, f"{describe(value)} given, {_kind(annotation)} expected")

@@ -8,7 +8,7 @@ from pathlib import Path
 from hf_compress._errors import CompressionError
 
 NEEDS = "# Needs:"
-_MISSING = re.compile(r"there is no (file or )?folder|is no local (file or )?folder")
+_MISSING = re.compile(r"there is no (file or )?folder|is not a local (file or )?folder")
 
 
 def header_of(file: str | Path) -> str:

@@ -65,10 +65,10 @@ def parse_yaml(text: str, source: str) -> Any:
             message = f"{source} holds several documents, as mergekit-multi files do; hf-compress merge FILE OUT runs those"
             raise RecipeError([Problem(path="", message=message)]) from error
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise RecipeError([Problem(path="", message=f"{source} is no valid YAML: {error.problem}{where}")]) from error
+        raise RecipeError([Problem(path="", message=f"{source} is not valid YAML: {error.problem}{where}")]) from error
     except yaml.YAMLError as error:
         first = str(error).splitlines()[0]
-        raise RecipeError([Problem(path="", message=f"{source} is no valid YAML: {first}")]) from error
+        raise RecipeError([Problem(path="", message=f"{source} is not valid YAML: {first}")]) from error
     if _unfolds(data):
         raise RecipeError([Problem(path="", message=f"{source}: its aliases unfold to more than {_MOST_VALUES} values")])
     return data
@@ -102,11 +102,11 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
         raise RecipeError([Problem(path="", message=f"there is no recipe {file}; recipes are YAML files, see recipes/")])
     if file.stat().st_size > _LARGEST_FILE:
         size = format_bytes(file.stat().st_size)
-        raise RecipeError([Problem(path="", message=f"{file} has {size}, so it is no recipe; those are a page of text")])
+        raise RecipeError([Problem(path="", message=f"{file} has {size}, so it is not a recipe; those are a page of text")])
     try:
         data = parse_yaml(file.read_text(encoding="utf-8"), str(file))
     except UnicodeDecodeError as error:
-        raise RecipeError([Problem(path="", message=f"{file} is no UTF-8 text, so it is no recipe")]) from error
+        raise RecipeError([Problem(path="", message=f"{file} is not UTF-8 text, so it is not a recipe")]) from error
     if not isinstance(data, dict):
         raise RecipeError([Problem(path="", message=f"{file} holds no mapping; a recipe starts with `job: train`")])
     problems: list[Problem] = []
@@ -128,7 +128,7 @@ def _apply(data: dict[str, Any], override: str) -> None:
     """Set one value in place; mappings on the way are made, list items must exist."""
     key, equals, text = override.partition("=")
     if not equals or not all(part.strip() for part in key.split(".")):
-        raise RecipeError([Problem(path="--set", message=f"{override!r} is no assignment; write a.b=value")])
+        raise RecipeError([Problem(path="--set", message=f"{override!r} is not an assignment; write a.b=value")])
     *parents, last = key.strip().split(".")
     place: Any = data
     for depth, part in enumerate(parents):
@@ -152,6 +152,6 @@ def _apply(data: dict[str, Any], override: str) -> None:
 
 def _index(items: list[Any], part: str, override: str) -> int:
     if not part.isdecimal() or int(part) >= len(items):
-        message = f"{override!r}: {part!r} is no item of a list of {len(items)}; they count from 0"
+        message = f"{override!r}: {part!r} is not an item of a list of {len(items)}; they count from 0"
         raise RecipeError([Problem(path="--set", message=message)])
     return int(part)

@@ -73,7 +73,7 @@ def test_a_sentence_transformers_model_stays_one_unless_its_modules_have_weights
     assert companions(source, tokenizer=False) == []
     assert "1_Pooling has weights of its own, which are not merged" in caplog.text
     (source / "modules.json").write_text("{}}")
-    with pytest.raises(CompressionError, match="modules.json is no list of sentence-transformers modules"):
+    with pytest.raises(CompressionError, match="modules.json is not a list of sentence-transformers modules"):
         companions(source)
 
 
@@ -118,7 +118,7 @@ MODULES = {"no list": "3", "no JSON": "[{", "no path": "[{}]", "a number": '[{"p
 @pytest.mark.parametrize("case", MODULES)
 def test_a_damaged_list_of_modules_is_a_sentence(case, tmp_path):
     (tmp_path / "modules.json").write_text(MODULES[case])
-    with pytest.raises(CompressionError, match="is no list of sentence-transformers modules"):
+    with pytest.raises(CompressionError, match="is not a list of sentence-transformers modules"):
         companions(tmp_path)
 
 
@@ -133,5 +133,5 @@ def test_a_damaged_chat_template_is_a_sentence_or_none(tmp_path):
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": [3, {"name": "default"}]}))
     assert most_frequent_chat_template([tmp_path]) is None
     (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe")
-    with pytest.raises(CompressionError, match="is no UTF-8 text"):
+    with pytest.raises(CompressionError, match="is not UTF-8 text"):
         most_frequent_chat_template([tmp_path])

@@ -125,7 +125,7 @@ def _other_groups(group):
 DAMAGED = {
     "a list of bits": (_bits_as_list, r"config\.json: quantization_config cannot be read: "),
     "a target that is no pattern": (_broken_target, r"config\.json: quantization_config cannot be read: "),
-    "other groups": (_other_groups, r"scales, which are no groups of 8 as quantization_config says; write or download"),
+    "other groups": (_other_groups, r"scales, which are not groups of 8 as quantization_config says; write or download"),
 }
 
 

@@ -68,5 +68,5 @@ def test_an_unknown_architecture_is_refused(tmp_path):
     with pytest.raises(CompressionError, match=r"ViTForImageClassification cannot be built from config.json \('of_mine'"):
         sized_tensors(source, "num_labels")
     source.config["hidden_size"] = "wide"
-    with pytest.raises(CompressionError, match="config.json is no valid config of vit: .*hidden_size"):
+    with pytest.raises(CompressionError, match="config.json is not a valid config of vit: .*hidden_size"):
         sized_tensors(source, "num_labels")

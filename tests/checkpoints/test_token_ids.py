@@ -57,5 +57,5 @@ def test_another_token_that_is_gone_is_refused():
 
 @pytest.mark.parametrize("key", ["forced_decoder_ids", "sequence_bias"])
 def test_what_are_no_pairs_is_refused(key):
-    with pytest.raises(CompressionError, match=rf"x: {key}=\[\[1\]\] is no list of pairs; correct it, or remove it"):
+    with pytest.raises(CompressionError, match=rf"x: {key}=\[\[1\]\] is not a list of pairs; correct it, or remove it"):
         move_token_ids({key: [[1]]}, MOVED, word_tokenizer([]), "x")

@@ -84,7 +84,7 @@ def test_weights_that_are_no_numbers_are_refused_by_name(tmp_path):
         model.model.norm.weight[0] = float("nan")
     with pytest.raises(CompressionError, match=r"model\.norm\.weight holds NaN or infinity"):
         save_dense(model, tmp_path / "model")
-    with pytest.raises(CompressionError, match="Linear is no transformers model"):
+    with pytest.raises(CompressionError, match="Linear is not a transformers model"):
         save_dense(torch.nn.Linear(2, 2), tmp_path / "model")
     assert list(tmp_path.iterdir()) == []
 

@@ -93,7 +93,7 @@ def test_a_generation_config_that_cannot_be_taken_over_is_refused_before_anythin
     write_llamas(tmp_path)
     file = tmp_path / "a" / "generation_config.json"
     job = Merge(members=members(tmp_path, "a", "b"), tokenizer=Tokenizer(source="union", pad_to_multiple_of=7))
-    for text, sentence in (("{", "is no valid JSON"), ("[]", "holds no settings")):
+    for text, sentence in (("{", "is not valid JSON"), ("[]", "holds no settings")):
         file.write_text(text)
         with pytest.raises(CompressionError, match=f"generation_config.json {sentence}"):
             check_merge_inputs(job, tmp_path / "out")

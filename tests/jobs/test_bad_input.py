@@ -144,7 +144,10 @@ RECIPE_MISTAKES = {
         {"pruning.schedule.final": "0.5"},
         "pruning.schedule.final: '0.5' (text) given, a number expected",
     ),
-    "sparsity not a number": ({"pruning.schedule.final": float("nan")}, "pruning.schedule.final: nan is no finite number"),
+    "sparsity not a number": (
+        {"pruning.schedule.final": float("nan")},
+        "pruning.schedule.final: nan is not a finite number",
+    ),
     "bare float point": ({"pruning.schedule.begin": 0.5}, f"pruning.schedule.begin: begin=0.5 {POINT}"),
     "bare float beginning": ({"quantization.begin": 0.5}, f"quantization.begin: begin=0.5 {POINT}"),
     "point as a word": ({"pruning.schedule.end": "half"}, f"pruning.schedule.end: end='half' {POINT}"),
@@ -202,7 +205,10 @@ RECIPE_MISTAKES = {
         "training.learning_rate: '1e-4' (text) given, a number expected",
     ),
     "learning rate negative": ({"training.learning_rate": -1.0}, "training.learning_rate: -1.0 must be 0 or more"),
-    "learning rate infinite": ({"training.learning_rate": float("inf")}, "training.learning_rate: inf is no finite number"),
+    "learning rate infinite": (
+        {"training.learning_rate": float("inf")},
+        "training.learning_rate: inf is not a finite number",
+    ),
     "steps negative": ({"training.max_steps": -5}, "training.max_steps: -5 must be 1 or more"),
     "steps 0": ({"training.max_steps": 0}, "training.max_steps: 0 must be 1 or more"),
     "epochs 0": (
@@ -289,7 +295,7 @@ FRESH_MISTAKES = {
         {"pruning.targets": ["Embedding"]},
         "pruning.targets: Embedding has no (out, in) weight matrix",
     ),
-    "regular expression": ({"pruning.targets": ["re:("]}, "pruning: 're:(' is no regular expression"),
+    "regular expression": ({"pruning.targets": ["re:("]}, "pruning: 're:(' is not a regular expression"),
     "tied": (
         {"model.config.tie_word_embeddings": True, "pruning.targets": ["Linear", "lm_head"], "pruning.ignore": []},
         "pruning: lm_head cannot be compressed: its weight is tied to model.embed_tokens",
@@ -352,7 +358,7 @@ FRESH_MISTAKES = {
     ),
     "no data set of that name": (
         {"data.path": "nobody/nothing"},
-        "data.path: 'nobody/nothing' is no local file or folder, and the Hub data set could not be loaded",
+        "data.path: 'nobody/nothing' is not a local file or folder, and the Hub data set could not be loaded",
     ),
     "column": ({"task.text": "txt"}, "task.text: unknown column of the train split of "),
     "name of a file": ({"data.name": "plain"}, "data.name: 'plain' is for Hub data sets"),
@@ -392,7 +398,7 @@ def test_a_mistake_is_one_sentence(mistake, refused):
 FROM_PYTHON = {
     "too many digits for a number": (
         {"distillation.losses": [{"weight": 10**400}]},
-        "distillation.losses.0.weight: inf is no finite number",
+        "distillation.losses.0.weight: inf is not a finite number",
     ),
     "bytes in a config": (
         {"model.config.hidden_size": b"bytes"},
@@ -812,7 +818,7 @@ def test_a_model_folder_that_is_not_there_is_refused_once(refused, tmp_path):
 def test_a_hub_id_that_cannot_be_had_is_refused_once(refused):
     complaints = refused(pretrained("nobody/nothing"))
     assert len(complaints) == 1
-    assert complaints[0].startswith("model: nobody/nothing is no local folder and cannot be loaded: ")
+    assert complaints[0].startswith("model: nobody/nothing is not a local folder and cannot be loaded: ")
 
 
 BROKEN_MODELS = {
@@ -1061,12 +1067,12 @@ BAD_YAML = {
     "one word": ("train\n", "recipe.yaml holds no mapping"),
     "key twice": (
         "job: train\ntask: causal_lm\njob: train\n",
-        "recipe.yaml is no valid YAML: the key 'job' stands twice (line 3, column 1)",
+        "recipe.yaml is not valid YAML: the key 'job' stands twice (line 3, column 1)",
     ),
     "nested key twice": ("data:\n  path: a\n  path: b\n", "the key 'path' stands twice (line 3, column 3)"),
     "open bracket": (
         "job: [train\ntask: x\n",
-        "recipe.yaml is no valid YAML: expected ',' or ']', but got ':' (line 2, column 5)",
+        "recipe.yaml is not valid YAML: expected ',' or ']', but got ':' (line 2, column 5)",
     ),
     "tab": ("job: train\n\ttask: x\n", "found character '\\t' that cannot start any token (line 2, column 1)"),
     "template": ("job: {{job}}\n", "a key must be one word, not a mapping or a list (line 1, column 7)"),
@@ -1092,16 +1098,16 @@ def test_a_recipe_that_is_not_there_or_no_text_is_refused(call, tmp_path):
     assert code == 2 and complaints[0].startswith(f"there is no recipe {tmp_path};")
     write(tmp_path, "binary.yaml", bytes(range(256)))
     code, _, complaints = call("check", tmp_path / "binary.yaml")
-    assert code == 2 and "is no UTF-8 text" in complaints[0]
+    assert code == 2 and "is not UTF-8 text" in complaints[0]
 
 
 BAD_OVERRIDES = {
-    "no equals sign": ("training.max_steps", "--set: 'training.max_steps' is no assignment; write a.b=value"),
-    "no key": ("=5", "is no assignment; write a.b=value"),
-    "empty part": ("a..b=5", "is no assignment; write a.b=value"),
+    "no equals sign": ("training.max_steps", "--set: 'training.max_steps' is not an assignment; write a.b=value"),
+    "no key": ("=5", "is not an assignment; write a.b=value"),
+    "empty part": ("a..b=5", "is not an assignment; write a.b=value"),
     "into a number": ("training.max_steps.x=5", "--set: 'training.max_steps.x=5': training.max_steps is 4, not a mapping"),
     "no such item": ("distillation.losses.0.weight=1", "the recipe has no list distillation.losses; write the list first"),
-    "broken value": ("task.length=[1", "--set 'task.length=[1' is no valid YAML"),
+    "broken value": ("task.length=[1", "--set 'task.length=[1' is not valid YAML"),
     "unknown key": ("trainig.seed=5", "trainig: unknown key 'trainig'; did you mean 'training'?"),
     "unknown value": ("task=causal_ml", "task: unknown task 'causal_ml'"),
 }
@@ -1120,7 +1126,7 @@ def test_every_bad_override_is_named(refused):
         {"distillation.losses": [{"weight": 0.5}]}, "--set", "a", "--set", "distillation.losses.1.weight=2"
     )
     assert len(complaints) == 2
-    assert "'1' is no item of a list of 1; they count from 0" in complaints[1]
+    assert "'1' is not an item of a list of 1; they count from 0" in complaints[1]
 
 
 SECRET = "hf_AbCdEfGhIjKlMnOpQrStUvWxYz01234567"

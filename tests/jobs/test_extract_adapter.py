@@ -52,7 +52,7 @@ def test_every_mistake_comes_in_one_go(folder, call):
     }
     code, _, complaints = run(call, folder, recipe)
     assert code == 2 and [line.partition(":")[0] for line in complaints] == [
-        "rank=0 is no rank; it must be at least 1",
+        "rank=0 is not a rank; it must be at least 1",
         "base",
         "tuned",
         "output_dir",

@@ -126,6 +126,6 @@ def test_transformers_knows_that_it_cannot_be_trained(tmp_path):
 def test_a_model_without_save_pretrained_is_refused_before_anything_happens(tmp_path):
     model = nn.Sequential(nn.Linear(16, 4))
     quantize(model, Quantization(scheme="W8A8"))
-    with pytest.raises(CompressionError, match="Sequential is no transformers model"):
+    with pytest.raises(CompressionError, match="Sequential is not a transformers model"):
         save_compressed(model, tmp_path / "model")
     assert list(tmp_path.iterdir()) == [] and model(torch.ones(2, 16)).shape == (2, 4)

@@ -96,7 +96,7 @@ REFUSED = {
     "deep mapping": ("\n".join(" " * level + "a:" for level in range(150)), "nested more than 100 levels"),
     "no int": ("x: !!int abc", r"'abc' is no whole number \(line 1"),
     "empty int": ("x: !!int", "'' is no whole number"),
-    "no float": ("x: !!float abc", "'abc' is no number"),
+    "no float": ("x: !!float abc", "'abc' is not a number"),
     "no bool": ("x: !!bool abc", "'abc' is no boolean"),
     "no mapping": ("x: !!map abc", "'abc' is no tag:yaml.org,2002:map"),
     "a date": ("x: !!timestamp 2024-01-01", "could not determine a constructor for the tag"),
@@ -123,10 +123,10 @@ def test_what_is_no_setting_is_one_sentence(case):
 def test_a_file_that_is_too_long_for_a_recipe_is_not_read(tmp_path):
     file = tmp_path / "recipe.yaml"
     file.write_text("- x\n" * 300_000)
-    with pytest.raises(RecipeError, match="has 1.20 MB, so it is no recipe"):
+    with pytest.raises(RecipeError, match="has 1.20 MB, so it is not a recipe"):
         read_recipe(file)
 
 
 def test_a_recursive_anchor_is_refused():
-    with pytest.raises(RecipeError, match=r"test is no valid YAML: found unconstructable recursive node \(line 1"):
+    with pytest.raises(RecipeError, match=r"test is not valid YAML: found unconstructable recursive node \(line 1"):
         parse_yaml("a: &a [*a]", "test")

@@ -128,7 +128,7 @@ def load_merge(file: Path, out: Path, overrides: Sequence[str] = ()) -> MergeMod
         raise RecipeError([Problem(path="", message=f"{file}: {foreign}")])
     job = data.get("job", MergeModels.name)
     if job != MergeModels.name:
-        raise RecipeError([Problem(path="job", message=f"{job!r} is no merge; do it with hf-compress run {file}")])
+        raise RecipeError([Problem(path="job", message=f"{job!r} is not a merge; do it with hf-compress run {file}")])
     recipe = Recipe.from_plain({"job": job, **data, "output_dir": str(out)}, sources=True)
     assert isinstance(recipe, MergeModels), recipe
     return recipe

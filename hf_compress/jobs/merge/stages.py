@@ -157,7 +157,7 @@ def _name(root: Node) -> str | None:
         return None
     name = node.text("name")
     if Path(name).name != name or name in (".", ".."):
-        node.refuse(f"name {name!r} is no name of a folder; write one word")
+        node.refuse(f"name {name!r} is not the name of a folder; write one word")
     return name
 
 

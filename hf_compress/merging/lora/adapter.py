@@ -218,15 +218,15 @@ def _check_config(config: dict[str, Any], place: str) -> None:
         )
     rank = config.get("r")
     if not isinstance(rank, int) or rank < 1:
-        raise CompressionError(f"{place}/{CONFIG}: r={shown(rank)} is no rank; it must be an integer of at least 1")
+        raise CompressionError(f"{place}/{CONFIG}: r={shown(rank)} is not a rank; it must be an integer of at least 1")
     for field in ("rank_pattern", "alpha_pattern"):
         if not isinstance(config.get(field) or {}, dict):
             raise CompressionError(
-                f"{place}/{CONFIG}: {field}={shown(config[field])} is no mapping; write module name: number"
+                f"{place}/{CONFIG}: {field}={shown(config[field])} is not a mapping; write module name: number"
             )
     targets = config.get("target_parameters") or []
     if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
-        raise CompressionError(f"{place}/{CONFIG}: target_parameters={targets!r} is no list of names; write one")
+        raise CompressionError(f"{place}/{CONFIG}: target_parameters={targets!r} is not a list of names; write one")
 
 
 def _layer(

@@ -12,7 +12,7 @@ from hf_compress.merging.lora.adapter import Adapter, LoraLayer
 def fit_together(
     opened: Sequence[Adapter], base: str | None = None, rank: int | None = None, whole_from: int | None = None
 ) -> None:
-    """Refuse adapters whose sum is no adapter, or has less than the rank.
+    """Refuse adapters whose sum is not an adapter, or has less than the rank.
 
     Args:
         opened: the adapters.

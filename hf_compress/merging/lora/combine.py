@@ -39,7 +39,7 @@ def _something(adapters: Sequence[str]) -> None:
 
 def _one_of_them(adapters: Sequence[str], whole_from: int | None = None) -> None:
     if adapters and whole_from is not None and not 0 <= whole_from < len(adapters):
-        raise CompressionError(f"whole_from={whole_from} is no adapter; they are numbered 0 to {len(adapters) - 1}")
+        raise CompressionError(f"whole_from={whole_from} is not an adapter; they are numbered 0 to {len(adapters) - 1}")
 
 
 def opened(adapters: Sequence[str]) -> list[Adapter]:

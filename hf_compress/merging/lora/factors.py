@@ -138,6 +138,6 @@ def check_size(rank: int | None, energy: float | None) -> None:
         CompressionError: naming the value.
     """
     if rank is not None and rank < 1:
-        raise CompressionError(f"rank={rank} is no rank; it must be at least 1")
+        raise CompressionError(f"rank={rank} is not a rank; it must be at least 1")
     if energy is not None and not 0 < energy <= 1:
         raise CompressionError(f"energy={energy} lies outside (0, 1]; 0.99 keeps 99 % of the squared norm")

@@ -23,7 +23,7 @@ def pattern_value(patterns: Mapping[str, Any], module: str, default: Any) -> Any
             if re.match(rf"(.*\.)?({key})$", module):
                 return value
         except re.error as error:
-            raise CompressionError(f"{CONFIG}: the pattern {key!r} is no regular expression: {error}") from error
+            raise CompressionError(f"{CONFIG}: the pattern {key!r} is not a regular expression: {error}") from error
     return patterns.get(module, default)
 
 
@@ -35,5 +35,5 @@ def scale_of(config: Mapping[str, Any], module: str, rank: int, place: str) -> f
     """
     alpha = pattern_value(config.get("alpha_pattern") or {}, module, config.get("lora_alpha", 8))
     if not isinstance(alpha, int | float):
-        raise CompressionError(f"{place}: {CONFIG} gives {module} alpha {alpha!r}, which is no number; write one")
+        raise CompressionError(f"{place}: {CONFIG} gives {module} alpha {alpha!r}, which is not a number; write one")
     return alpha / math.sqrt(rank) if config.get("use_rslora") else alpha / rank

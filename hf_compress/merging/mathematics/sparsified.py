@@ -56,7 +56,7 @@ class SparsifiedTaskVectors(MergeMethod):
 
     def __post_init__(self) -> None:
         if not math.isfinite(self.scale):
-            raise CompressionError(f"scale={self.scale!r} is no factor; 1 adds the merged task vector as it is")
+            raise CompressionError(f"scale={self.scale!r} is not a factor; 1 adds the merged task vector as it is")
         for name in self.per_member[1:]:
             if not 0 <= getattr(self, name) <= 1:
                 raise CompressionError(f"{name}={getattr(self, name)!r} lies outside [0, 1]; it is a share of the elements")

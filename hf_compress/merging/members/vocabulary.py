@@ -73,7 +73,7 @@ def align(
     """
     if setting is not None and setting.pad_to_multiple_of is not None and setting.pad_to_multiple_of < 1:
         raise CompressionError(
-            f"tokenizer.pad_to_multiple_of={setting.pad_to_multiple_of} is no number of rows; write e.g. 64"
+            f"tokenizer.pad_to_multiple_of={setting.pad_to_multiple_of} is not a number of rows; write e.g. 64"
         )
     sizes = [vocabulary_size(source) for source in sources]
     if all(size is None for size in sizes):

@@ -145,7 +145,7 @@ def _input(item: Node) -> Input:
         item.refuse("layer_range is missing; write [first, last + 1]")
     layers = [number.whole("layer_range") for number in fields["layer_range"].items("layer_range")]
     if len(layers) != 2 or not layers[0] < layers[1]:
-        fields["layer_range"].refuse(f"layer_range {layers} is no range; write [first, last + 1], e.g. [0, 8]")
+        fields["layer_range"].refuse(f"layer_range {layers} is not a range; write [first, last + 1], e.g. [0, 8]")
     return Input(_model(item, fields), item, _parameters(fields), (layers[0], layers[1]))
 
 

@@ -80,7 +80,7 @@ class Node:
         if self.value is None:
             return {}
         if not isinstance(self.value, dict):
-            self.refuse(f"{what} must be a mapping, and {_shown(self.value)} is none")
+            self.refuse(f"{what} must be a mapping, and {_shown(self.value)} is not one")
         if keys is not None:
             known = list(keys)
             for key, node in self.value.items():
@@ -105,7 +105,7 @@ class Node:
             CompressionError: it is none, or empty.
         """
         if not isinstance(self.value, str) or not self.value:
-            self.refuse(f"{what} must be text, and {_shown(self.value)} is none; put it in quotes")
+            self.refuse(f"{what} must be text, and {_shown(self.value)} is not text; put it in quotes")
         return self.value
 
     def whole(self, what: str) -> int:
@@ -115,7 +115,7 @@ class Node:
             CompressionError: it is none.
         """
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
-            self.refuse(f"{what} must be a whole number, and {_shown(self.value)} is none")
+            self.refuse(f"{what} must be a whole number, and {_shown(self.value)} is not one")
         return self.value
 
     def truth(self, what: str) -> bool:
@@ -140,7 +140,7 @@ class Node:
         except (TypeError, ValueError):
             number = math.nan
         if not math.isfinite(number):
-            self.refuse(f"{what} must be a number, and {_shown(self.value)} is none")
+            self.refuse(f"{what} must be a number, and {_shown(self.value)} is not one")
         return number
 
 
@@ -176,7 +176,7 @@ def read_documents(text: str, source: str) -> list[Node]:
     try:
         loader = _Loader(text)
     except yaml.YAMLError as error:
-        raise CompressionError(f"{source} is no valid YAML: {str(error).splitlines()[0]}") from error
+        raise CompressionError(f"{source} is not valid YAML: {str(error).splitlines()[0]}") from error
     try:
         builder, found = _Builder(loader, source), []
         while loader.check_node():

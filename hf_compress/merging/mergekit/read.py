@@ -63,7 +63,7 @@ def import_document(root: Node, stages: Mapping[str, str] | None = None) -> Impo
     stages = stages or {}
     top, notes = _top(root, names_results)
     if "merge_method" not in top:
-        root.refuse("merge_method is missing, so this is no mergekit configuration")
+        root.refuse("merge_method is missing, so this is not a mergekit configuration")
     name = top["merge_method"].text("merge_method")
     if name not in METHODS:
         top["merge_method"].refuse(unknown("merge_method", name, METHODS))
@@ -155,7 +155,7 @@ def _dtype(top: dict[str, Node], key: str) -> Any:
         return "auto"
     name = top[key].text(key).removeprefix("torch.")
     if name not in _DTYPES:
-        top[key].refuse(f"{key}: {name} is no type that results are stored in; write {', '.join(_DTYPES)}")
+        top[key].refuse(f"{key}: {name} is not a type that results are stored in; write {', '.join(_DTYPES)}")
     return name
 
 

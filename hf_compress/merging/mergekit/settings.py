@@ -123,6 +123,6 @@ def _scalar(name: str, node: Node) -> Any:
     number = node.number(name)
     if name in WHOLE:
         if number != int(number):
-            node.refuse(f"{name} must be a whole number, and {node.value!r} is none")
+            node.refuse(f"{name} must be a whole number, and {node.value!r} is not one")
         return int(number)
     return number

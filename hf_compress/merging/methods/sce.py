@@ -62,7 +62,7 @@ class Sce(MergeMethod, name="sce"):
 
     def __post_init__(self) -> None:
         if not 0 <= self.select_topk <= 1:
-            raise CompressionError(f"select_topk={self.select_topk!r} is no share; use a number in [0, 1]")
+            raise CompressionError(f"select_topk={self.select_topk!r} is not a share; use a number in [0, 1]")
 
     def check_weights(self, weights: tuple[float, ...], name: str) -> None:
         """There is no place for weights."""

@@ -175,5 +175,5 @@ def _value(where: str, value: Any) -> Iterable[str]:
         yield f"{where} is an empty list; a gradient needs at least one number"
     for item in items:
         if not isinstance(item, bool | int | float) or not abs(item) <= _LARGEST:
-            yield f"{where}={value!r} is no number in fp32 and no list of them"
+            yield f"{where}={value!r} is not a number in fp32 and no list of them"
             return

@@ -119,7 +119,7 @@ class _Rule:
             try:
                 self.expression: re.Pattern[str] | None = re.compile(pattern.removeprefix("re:"))
             except re.error as error:
-                raise CompressionError(f"rules.{number}.match: {pattern!r} is no regular expression: {error}") from error
+                raise CompressionError(f"rules.{number}.match: {pattern!r} is not a regular expression: {error}") from error
         else:
             self.expression = None
 

@@ -43,7 +43,7 @@ class NM(Pattern, name="n_m"):
 
     def __post_init__(self) -> None:
         if not 0 < self.n < self.m:
-            raise CompressionError(f"n={self.n}, m={self.m} is no n:m pattern; it needs 0 < n < m, e.g. n=2, m=4")
+            raise CompressionError(f"n={self.n}, m={self.m} is not an n:m pattern; it needs 0 < n < m, e.g. n=2, m=4")
 
     def check(self, sparsity: float) -> None:
         """The final sparsity is 1 - n/m and nothing else."""

@@ -62,12 +62,14 @@ class AveragingCallback(TrainerCallback):
     def __post_init__(self) -> None:
         check_points(self.begin, self.every)
         if not self.name or self.name.startswith("_") or self.name == ".." or Path(self.name).name != self.name:
-            raise CompressionError(f"name={self.name!r} is no folder name; write one like 'ema'")
+            raise CompressionError(f"name={self.name!r} is not a folder name; write one like 'ema'")
         if self.device is not None:
             try:
                 torch.device(self.device)
             except RuntimeError as error:
-                raise CompressionError(f"device={self.device!r} is none; write one like 'cpu' or 'cuda:0'") from error
+                raise CompressionError(
+                    f"device={self.device!r} is not a device; write one like 'cpu' or 'cuda:0'"
+                ) from error
         self._reset()
 
     def _reset(self) -> None:

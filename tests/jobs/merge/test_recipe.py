@@ -98,7 +98,7 @@ def test_round_trip(models):
 def test_a_train_recipe_is_no_merge(models, call):
     code, _, complaints = call("merge", config(models, job="train"), models / "out")
     assert code == 2 and not (models / "out").exists()
-    assert complaints == [f"job: 'train' is no merge; do it with hf-compress run {models / 'merge.yaml'}"]
+    assert complaints == [f"job: 'train' is not a merge; do it with hf-compress run {models / 'merge.yaml'}"]
 
 
 MISTAKES = {

@@ -73,7 +73,7 @@ def test_mistakes_are_named_before_anything_is_merged(models):
         (FIRST + "---\n" + FIRST, "line 6: two documents are called 'first'"),
         (LAST + "---\n" + LAST, "line 6: two documents have no name; name all but one"),
         (FIRST.replace("model: a", "model: first") + "---\n" + LAST, "line 1: first needs first, which needs it in turn"),
-        (FIRST.replace("name: first", "name: a/b") + "---\n" + LAST, "line 1: name 'a/b' is no name of a folder"),
+        (FIRST.replace("name: first", "name: a/b") + "---\n" + LAST, "line 1: name 'a/b' is not the name of a folder"),
         (FIRST + "---\n" + LAST.replace("slerp", "slrp"), "line 6: unknown merge_method 'slrp'"),
     ):
         with pytest.raises(CompressionError) as caught:

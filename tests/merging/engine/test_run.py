@@ -304,12 +304,12 @@ def test_a_config_that_is_none_is_named(models, tmp_path, value):
     folder = edit(models, tmp_path, lambda tensors: None)
     (folder / "config.json").write_text(json.dumps({"model_type": "llama", "architectures": value}))
     job = Merge(members=[Member(str(models / "a")), Member(str(folder))])
-    refusal(job, tmp_path / "out", r"broken/config.json is no configuration of a model \(architectures\)")
+    refusal(job, tmp_path / "out", r"broken/config.json is not a configuration of a model \(architectures\)")
 
 
 NESTED = {
-    "cut off": ("[" * 100_000, "is no valid JSON"),
-    "mappings": ('{"a":' * 100_000 + "1" + "}" * 100_000, "is no valid JSON|is nested more than 100 levels deep"),
+    "cut off": ("[" * 100_000, "is not valid JSON"),
+    "mappings": ('{"a":' * 100_000 + "1" + "}" * 100_000, "is not valid JSON|is nested more than 100 levels deep"),
     "deep": ('{"model_type": "llama", "a": ' + "[" * 200 + "]" * 200 + "}", "is nested more than 100 levels deep"),
 }
 

@@ -75,12 +75,12 @@ X = {f"x.{name}": tensor for name, tensor in pair(8, 8).items()}
     [
         (X, {"peft_type": "IA3"}, "peft_type is 'IA3'; only LORA"),
         (X, {"init_lora_weights": "pissa_niter_4"}, "changed the base when training began"),
-        (X, {"r": 0}, "r=0 is no rank"),
+        (X, {"r": 0}, "r=0 is not a rank"),
         (X, {"r": 8}, r"x has A \[4, 8\] and B \[8, 4\], and adapter_config.json gives it rank 8"),
-        (X, {"rank_pattern": {"(": 2}}, r"the pattern '\(' is no regular expression"),
-        (X, {"rank_pattern": ["x"]}, r"rank_pattern=\['x'\] is no mapping"),
-        (X, {"lora_alpha": "16"}, "gives x alpha '16', which is no number"),
-        (X, {"alpha_pattern": {"x": None}}, "gives x alpha None, which is no number"),
+        (X, {"rank_pattern": {"(": 2}}, r"the pattern '\(' is not a regular expression"),
+        (X, {"rank_pattern": ["x"]}, r"rank_pattern=\['x'\] is not a mapping"),
+        (X, {"lora_alpha": "16"}, "gives x alpha '16', which is not a number"),
+        (X, {"alpha_pattern": {"x": None}}, "gives x alpha None, which is not a number"),
         ({"x.lora_A.weight": torch.ones(4, 8)}, {}, "x has no lora_B"),
         ({**X, "x.lora_diag": torch.ones(4)}, {}, "x.lora_diag is a kind of tensor this library does not know"),
         ({}, {}, "holds no tensors"),
@@ -103,10 +103,10 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     with pytest.raises(CompressionError, match="holds neither adapter_model.safetensors nor adapter_model.bin"):
         Adapter(folder)
     (folder / "adapter_config.json").write_bytes(b"\xff{}")
-    with pytest.raises(CompressionError, match="is no valid JSON"):
+    with pytest.raises(CompressionError, match="is not valid JSON"):
         Adapter(folder)
     (folder / "adapter_config.json").write_text("{")
-    with pytest.raises(CompressionError, match="is no valid JSON"):
+    with pytest.raises(CompressionError, match="is not valid JSON"):
         Adapter(folder)
     (folder / "adapter_config.json").unlink()
     with pytest.raises(CompressionError, match="holds no adapter_config.json"):

@@ -82,5 +82,5 @@ def test_adapters_that_do_not_fit_are_refused(tmp_path):
         with pytest.raises(CompressionError, match=sentence):
             apply_adapters(base, [adapter], tmp_path / "out")
     settings.write_text(json.dumps({**json.loads(settings.read_text()), "target_parameters": 5}))
-    with pytest.raises(CompressionError, match="target_parameters=5 is no list of names"):
+    with pytest.raises(CompressionError, match="target_parameters=5 is not a list of names"):
         apply_adapters(base, [adapter], tmp_path / "out")

@@ -299,7 +299,7 @@ def test_settings_that_name_nothing_are_refused(tmp_path):
         align(sources, folders, Tokenizer(source="union", missing_rows={"red": "two"}))
     with pytest.raises(CompressionError, match="two has no row for 'red'"):
         align(sources, folders, Tokenizer(source="union", rows={"red": "two"}))
-    with pytest.raises(CompressionError, match="pad_to_multiple_of=0 is no number of rows"):
+    with pytest.raises(CompressionError, match="pad_to_multiple_of=0 is not a number of rows"):
         align(sources, folders, Tokenizer(pad_to_multiple_of=0))
     vit = [save(tmp_path / "vit", tiny_vit())]
     with pytest.raises(CompressionError, match="no model has a vocabulary"):

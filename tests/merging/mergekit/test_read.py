@@ -267,8 +267,8 @@ def test_settings_without_effect_are_said():
             "line 2: modules other than `default` are not supported",
         ),
         (LINEAR.replace("weight: 1", "wieght: 1"), "line 3: unknown parameter 'wieght'; did you mean 'weight'?"),
-        (LINEAR.replace("weight: 1", "weight: heavy"), "line 3: weight must be a number, and 'heavy' is none"),
-        (LINEAR.replace("weight: 1", "weight: .nan"), "line 3: weight must be a number, and nan is none"),
+        (LINEAR.replace("weight: 1", "weight: heavy"), "line 3: weight must be a number, and 'heavy' is not one"),
+        (LINEAR.replace("weight: 1", "weight: .nan"), "line 3: weight must be a number, and nan is not one"),
         (
             LINEAR.replace("weight: 1", "weight: [1, {value: 2}]"),
             "numbers and entries with a filter cannot stand in one list",
@@ -288,9 +288,9 @@ def test_settings_without_effect_are_said():
         (LINEAR.replace("model: b", "model: a"), "line 1: a stands twice; mergekit takes each model once"),
         (LINEAR.replace("model: b", "model: b@main"), "line 1: b@main: a revision is not supported; download it"),
         (LINEAR.replace("model: b", "model: b+c+d"), "line 1: model: 'b+c+d' names no model"),
-        (LINEAR.replace("model: b", "model: 5"), "line 1: model must be text, and 5 is none; put it in quotes"),
+        (LINEAR.replace("model: b", "model: 5"), "line 1: model must be text, and 5 is not text; put it in quotes"),
         (LINEAR.replace("model: b", "parameters: {weight: 1}"), "line 1: this entry names no model"),
-        (LINEAR + "dtype: float64", "line 4: dtype: float64 is no type that results are stored in"),
+        (LINEAR + "dtype: float64", "line 4: dtype: float64 is not a type that results are stored in"),
         (LINEAR + "chat_template: chat", "line 4: unknown chat_template 'chat'; did you mean 'chatml'?"),
         (LINEAR + "tokenizer_source: base", "line 4: the tokenizer of the base is asked for, and there is no base_model"),
         (LINEAR + "tokenizer_source: c", "line 4: unknown model in tokenizer source 'c' (known: a, b)"),
@@ -310,7 +310,7 @@ def test_settings_without_effect_are_said():
         ("merge_method: linear\nslices:\n  - sources:\n    - model: a", "line 4: layer_range is missing"),
         (
             "merge_method: linear\nslices:\n  - sources:\n    - model: a\n      layer_range: [2, 2]",
-            "line 5: layer_range [2, 2] is no range",
+            "line 5: layer_range [2, 2] is not a range",
         ),
         (
             "merge_method: linear\nslices:\n"

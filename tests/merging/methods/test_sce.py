@@ -82,5 +82,5 @@ def test_one_member_alone_and_members_that_equal_the_base(compat):
 def test_weights_and_a_share_above_one_are_refused():
     with pytest.raises(CompressionError, match=r"layer\.weight: sce has no weights"):
         merged(Sce(), [1.0], [2.0], base=[0.0], weights=(0.3, 0.7))
-    with pytest.raises(CompressionError, match=r"select_topk=30 is no share"):
+    with pytest.raises(CompressionError, match=r"select_topk=30 is not a share"):
         Sce(select_topk=30)

@@ -88,8 +88,8 @@ def test_names_of_variants_are_no_parameters():
         ),
         (Merge(members=(Member("a", values={"weight": 1}),)), "members.0.values.weight: a field of the member itself"),
         (Merge(members=(Member("a", weight=[]),)), "members.0.weight is an empty list"),
-        (Merge(members=(Member("a", weight=float("nan")),)), "members.0.weight=nan is no number"),
-        (Merge(members=(Member("a", weight=1e308),)), "members.0.weight=1e+308 is no number in fp32"),
+        (Merge(members=(Member("a", weight=float("nan")),)), "members.0.weight=nan is not a number"),
+        (Merge(members=(Member("a", weight=1e308),)), "members.0.weight=1e+308 is not a number in fp32"),
         (Merge(members=TWO, rules=(Rule(set={"normalise": 1}),)), "'normalise'; did you mean 'normalize'?"),
         (
             Merge(method=Differences(), base="c", members=TWO, rules=(Rule(member="a", set={"scale": 1}),)),

@@ -115,7 +115,7 @@ def test_a_tensor_of_some_members_gets_their_values_only():
         (Rule(match="re:.*mpl", set={"weight": 1}), "rules.0.match: 're:.*mpl' matches no tensor"),
         (Rule(match="re:.*norm", layers=(0, 2), set={"weight": 1}), "matches no tensor in layers [0, 2]"),
         (Rule(layers=(5, 9), set={"weight": 1}), "rules.0.layers: [5, 9] matches no tensor; the model has layers 0 to 4"),
-        (Rule(match="re:(", set={"weight": 1}), "rules.0.match: 're:(' is no regular expression"),
+        (Rule(match="re:(", set={"weight": 1}), "rules.0.match: 're:(' is not a regular expression"),
         (Rule(set={"normalize": 0.5}), "model.embed_tokens.weight: normalize=0.5 must be true or false"),
         (Rule(match="lm_head.weight", set={"weight": 0}), "lm_head.weight: the weights [0.0, 0.0] sum to 0"),
     ],

@@ -64,5 +64,5 @@ def test_inputs_that_m_does_not_divide_are_refused():
 
 @pytest.mark.parametrize(("n", "m"), [(0, 4), (4, 4), (5, 4), (-1, 4)])
 def test_what_is_no_pattern_is_refused(n, m):
-    with pytest.raises(CompressionError, match=f"n={n}, m={m} is no n:m pattern"):
+    with pytest.raises(CompressionError, match=f"n={n}, m={m} is not an n:m pattern"):
         NM(n=n, m=m)
