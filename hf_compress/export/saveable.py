@@ -20,8 +20,8 @@ def check_saveable(model: nn.Module, dtype: str = "auto") -> None:
     """
     if not hasattr(model, "save_pretrained"):
         raise CompressionError(
-            f"{type(model).__name__} is not a transformers model (it has no save_pretrained), so no other program could load"
-            " its checkpoint; make it a PreTrainedModel, or write model.state_dict() yourself"
+            f"{type(model).__name__} is not a transformers model (it has no save_pretrained), so no other program could"
+            " load its checkpoint; make it a PreTrainedModel, or write model.state_dict() yourself"
         )
     if is_adapted(model):
         raise CompressionError(
