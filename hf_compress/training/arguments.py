@@ -6,7 +6,7 @@ import tempfile
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from hf_compress._kinds import describe
 from hf_compress._problems import Problem
@@ -14,6 +14,9 @@ from hf_compress._registry import unknown
 from hf_compress.recipe.build import build
 from hf_compress.training.compatibility import check_compatibility
 from hf_compress.training.compression import NOTHING, Compression
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 _SIMPLE = (str, int, float, bool, types.NoneType)
 
@@ -93,7 +96,9 @@ def check_values(training: dict[str, Any], path: str, cls: type | None = None) -
     return problems
 
 
-def check_trainer(training: dict[str, Any], path: str, compression: Compression = NOTHING) -> list[Problem]:
+def check_trainer(
+    training: dict[str, Any], path: str, compression: Compression = NOTHING, model: "PreTrainedModel | None" = None
+) -> list[Problem]:
     """What only the Trainer and the optimizer refuse on this machine: packages, devices, what does not go with compression.
 
     A Trainer is made for a model of one weight in a temporary folder, and thrown away.
@@ -102,6 +107,7 @@ def check_trainer(training: dict[str, Any], path: str, compression: Compression 
         training: a mapping that `check_training` found nothing wrong with.
         path: its dotted keys.
         compression: what the compatibility table must agree to.
+        model: the one that will be trained, for the rules that look at it; it may be without memory.
     """
 
     def attempt() -> None:
@@ -120,10 +126,12 @@ def check_trainer(training: dict[str, Any], path: str, compression: Compression 
             class OneWeight(PreTrainedModel):
                 config_class = PreTrainedConfig
 
-            model: Any = OneWeight(PreTrainedConfig())
-            model.weight = torch.nn.Linear(1, 1)
-            trainer = Trainer(model=model, args=args, train_dataset=rows, eval_dataset=rows)
+            small: Any = OneWeight(PreTrainedConfig())
+            small.weight = torch.nn.Linear(1, 1)
+            trainer = Trainer(model=small, args=args, train_dataset=rows, eval_dataset=rows)
+            trainer.model = small if model is None else model
             check_compatibility(trainer, compression)
+            trainer.model = small
             trainer.get_train_dataloader()
             if args.optim_target_modules is None:  # otherwise the optimizer looks for layers of the real model
                 trainer.create_optimizer_and_scheduler(num_training_steps=2)

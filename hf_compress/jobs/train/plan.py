@@ -63,7 +63,7 @@ class Plan:
         Raises:
             RecipeError: with every problem at once.
         """
-        found = Found(_trainer_problems(recipe))
+        found = Found([])
         args = build_training(recipe.training_mapping())
         opened = open_inputs(
             recipe.model,
@@ -77,6 +77,7 @@ class Plan:
             saved_tokenizer=saved_tokenizer,
             problems=found.problems,
         )
+        found.problems[:0] = _trainer_problems(recipe, opened.skeleton)
         plan = cls(recipe=recipe, args=args, opened=opened, found=found)
         if opened.skeleton is not None:
             plan._check_model(opened.skeleton)
@@ -135,9 +136,9 @@ class Plan:
                 check_loss_kind(recipe.distillation, task_kind(model), type(model).__name__)
 
 
-def _trainer_problems(recipe: TrainSettings) -> list[Problem]:
+def _trainer_problems(recipe: TrainSettings, model: "PreTrainedModel | None") -> list[Problem]:
     """What the Trainers of both stages refuse."""
-    problems = check_trainer(recipe.training_mapping(), "training", recipe.compression)
+    problems = check_trainer(recipe.training_mapping(), "training", recipe.compression, model)
     if recipe.dense is not None and not problems:
         problems += check_trainer(recipe.training_mapping(dense=True), "dense.training")
     return problems

@@ -1,13 +1,22 @@
 """A recipe with its files opened."""
 
 import pytest
+import torch
+from transformers import (
+    CONFIG_MAPPING,
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    AutoConfig,
+    AutoModelForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
 from hf_compress import Recipe
 from hf_compress._problems import Problem, RecipeError, problems_of
 from hf_compress.inputs.fresh import END_OF_TEXT_ID
 from hf_compress.jobs.train.plan import Plan
 from tests.command_line import tree
-from tests.small import DROP, pretrained, recipe, text_rows, write_jsonl, write_model
+from tests.small import DROP, LLAMA, pretrained, recipe, text_rows, write_jsonl, write_model
 from tests.tiny import tiny_llama
 
 
@@ -93,6 +102,36 @@ def test_a_fresh_model_that_does_not_run_in_the_default_storage_type_is_refused_
     assert problem.path == "export.dtype"
     assert problem.message.startswith(words) and problem.message.endswith("; store them in float32")
     assert plan(tmp_path, {**changes, "export.dtype": "float32"}, with_examples=False).found.problems == []
+
+
+class HalfConfig(LlamaConfig):
+    model_type = "half_llama"
+
+
+class HalfLlamaForCausalLM(LlamaForCausalLM):
+    """A part of it is in 16 bits whatever type is asked for."""
+
+    config_class = HalfConfig
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.gate = torch.nn.Parameter(torch.ones(4, dtype=torch.bfloat16))
+
+
+@pytest.fixture
+def half_llama():
+    AutoConfig.register("half_llama", HalfConfig)
+    AutoModelForCausalLM.register(HalfConfig, HalfLlamaForCausalLM)
+    yield {**LLAMA, "model_type": "half_llama"}
+    CONFIG_MAPPING._extra_content.pop("half_llama")
+    MODEL_FOR_CAUSAL_LM_MAPPING._extra_content.pop(HalfConfig)
+
+
+def test_weights_in_16_bits_are_refused_before_anything_is_loaded(tmp_path, half_llama):
+    with pytest.raises(RecipeError) as refusal:
+        plan(tmp_path, {"model": {"config": half_llama}}, with_examples=False)
+    (problem,) = refusal.value.problems
+    assert problem.path == "training" and problem.message.startswith("the model's weights are in 16 bits, where small")
 
 
 def test_a_refusal_says_its_path_or_has_none():
