@@ -1,0 +1,171 @@
+"""What every task promises; a new one is tested without editing a list.
+
+Columns are made from the features that a task says they hold, the model is the first small one that its Auto class takes.
+"""
+
+import dataclasses
+import math
+
+import pytest
+import torch
+import transformers
+from datasets import Value
+from transformers import AutoConfig, Trainer, TrainingArguments
+from transformers.pipelines import PIPELINE_REGISTRY, pipeline
+
+from hf_compress import Recipe
+from hf_compress._problems import RecipeError
+from hf_compress._registry import dump
+from hf_compress.inputs.fresh import check_keys
+from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
+from hf_compress.recipe.build import build
+from hf_compress.tasks.heads import head_of_class
+from hf_compress.tasks.opened import open_inputs
+from hf_compress.tasks.task import Task
+from hf_compress.tasks.task_loss import task_kind
+from tests.rows import NAMES, features_of, rows_of
+from tests.small import DROP, LLAMA, VIT_RECIPE, recipe
+
+SMALL = (LLAMA, VIT_RECIPE["model"]["config"])
+TASKS = [pytest.param(cls, id=name) for name, cls in Task.available().items()]
+
+
+def small_task(cls):
+    """With columns under other names than the defaults, and small numbers."""
+    columns = {column.key: f"my_{column.key}" for column in cls().columns()}
+    numbers = {field.name: 16 for field in dataclasses.fields(cls) if field.type is int or field.type == "int"}
+    return cls(**columns, **numbers)
+
+
+def small_config(task):
+    """Of the first small model that the task's Auto class has."""
+    known = task.model_class()._model_mapping
+    return next(config for config in SMALL if type(AutoConfig.for_model(config["model_type"])) in known)
+
+
+def written(task, folder, rows=None):
+    file = folder / "data.parquet"
+    (rows_of(task) if rows is None else rows).to_parquet(file)
+    return Data(path=str(file), validation_share=0.2)
+
+
+def opened(task, folder, model=None, **options):
+    tokenizer = FreshTokenizer(vocab_size=300) if task.takes_tokenizer else None
+    if model is not None:
+        tokenizer = None
+    model = FreshModel(config=small_config(task)) if model is None else str(model)
+    return open_inputs(model, written(task, folder), task, tokenizer, **options)
+
+
+def batch_of(made, split="train"):
+    return made.task.collator(made.processor)([made.examples[split][index] for index in range(3)])
+
+
+@pytest.mark.parametrize("cls", TASKS)
+def test_a_task_is_a_frozen_value_that_a_recipe_can_write_and_read(cls):
+    assert cls.__dataclass_params__.frozen and cls.__doc__ and cls.__module__.startswith(cls._package)
+    for made in (cls(), small_task(cls)):
+        for full in (False, True):
+            problems = []
+            assert build(Task, dump(made, full), "task", problems) == made, problems
+    assert dump(cls()) == cls.name
+    assert set(dump(small_task(cls))) == {"name", *(field.name for field in dataclasses.fields(cls))}
+
+
+@pytest.mark.parametrize("cls", TASKS)
+def test_what_a_card_says_of_a_task_is_in_transformers(cls):
+    PIPELINE_REGISTRY.check_task(cls.head.pipeline)
+    assert hasattr(transformers, cls.head.auto_class) and hasattr(transformers, cls.processor_class)
+    assert isinstance(cls.greater_is_better, bool)
+
+
+@pytest.mark.parametrize("cls", TASKS)
+def test_every_missing_and_every_wrong_column_is_refused_at_its_key(cls, tmp_path):
+    task = small_task(cls)
+    features = features_of(task)
+    for column in task.columns():
+        rest = rows_of(task).add_column("other", [[0.5]] * 60).remove_columns(column.name)
+        other = rest.rename_column("other", column.name)
+        for rows, words in ((rest, "unknown column of the train split"), (other, "holds List(Value('float64'))")):
+            with pytest.raises(RecipeError) as refusal:
+                open_inputs(FreshModel(config=small_config(task)), written(task, tmp_path, rows), task, fit=False)
+            (problem,) = refusal.value.problems
+            assert problem.path == f"task.{column.key}" and words in problem.message
+    nothing = rows_of(task, features=type(features)({"other": Value("string")}))
+    with pytest.raises(RecipeError) as refusal:
+        open_inputs(FreshModel(config=small_config(task)), written(task, tmp_path, nothing), task, fit=False)
+    assert [problem.path for problem in refusal.value.problems] == [f"task.{column.key}" for column in task.columns()]
+
+
+@pytest.mark.parametrize("cls", TASKS)
+def test_a_batch_goes_through_a_fresh_model_and_is_measured(cls, tmp_path):
+    made = opened(small_task(cls), tmp_path)
+    model = made.load_model(seed=0).eval()
+    batch = batch_of(made)
+    with torch.no_grad():
+        assert math.isfinite(float(model(**batch).loss))
+    assert task_kind(model, batch["labels"]) == cls.head.rows and head_of_class(type(model).__name__) == cls.head
+
+    metrics = made.task.evaluate(model, made.examples["test"], made.processor, 4, "x")
+    assert cls.metric in metrics and all(math.isfinite(value) for value in metrics.values())
+    again = made.task.evaluate(model, made.examples["test"], made.processor, 3, "x")
+    assert again == pytest.approx(metrics, rel=1e-4)
+
+    arguments = TrainingArguments(
+        output_dir=str(tmp_path / "out"), use_cpu=True, report_to="none", **made.task.training_defaults
+    )
+    collator, compute = made.task.collator(made.processor), made.task.compute_metrics()
+    trainer = Trainer(model=model, args=arguments, data_collator=collator, compute_metrics=compute)
+    evaluated = trainer.evaluate(made.examples["test"])
+    assert {f"eval_{name}" for name in cls.metrics} <= set(evaluated)
+    if cls.metric in cls.metrics:
+        assert evaluated[f"eval_{cls.metric}"] == pytest.approx(metrics[cls.metric])
+
+
+@pytest.mark.parametrize("cls", TASKS)
+def test_what_follows_from_data_and_processor_is_in_the_config_and_no_recipe_sets_it(cls, tmp_path):
+    made = opened(small_task(cls), tmp_path, examples=False)
+    for key in made.task.decided:
+        assert getattr(made.config, key) is not None
+        with pytest.raises(RecipeError, match=f"model.config.{key}: the data and tokenizer decide this; leave it out"):
+            check_keys(FreshModel(config={**small_config(made.task), key: getattr(made.config, key)}), made.task.decided)
+
+
+@pytest.mark.parametrize("cls", TASKS)
+def test_labels_keep_the_datas_order_and_a_trained_models_order_wins(cls, tmp_path):
+    made = opened(small_task(cls), tmp_path)
+    if not made.labels:
+        assert not {"id2label", "label2id"} & set(made.task.decided)
+        return
+    assert made.labels == list(NAMES) and made.config.id2label == dict(enumerate(NAMES))
+    model = made.load_model(seed=0)
+    turned = list(reversed(NAMES))
+    model.config.id2label, model.config.label2id = dict(enumerate(turned)), {name: i for i, name in enumerate(turned)}
+    model.save_pretrained(tmp_path / "model")
+    made.processor.save_pretrained(tmp_path / "model")
+    again = opened(small_task(cls), tmp_path, tmp_path / "model")
+    assert again.labels == turned
+    before, after = batch_of(made)["labels"], batch_of(again)["labels"]
+    assert torch.equal(after, torch.where(before == -100, before, len(NAMES) - 1 - before)) and (before >= 0).any()
+
+
+@pytest.mark.parametrize("cls", TASKS)
+def test_a_run_prunes_quantizes_and_distils_and_the_result_works_in_its_pipeline(cls, tmp_path):
+    task = small_task(cls)
+    changes = {
+        "task": dump(task),
+        "model": {"config": small_config(task)},
+        "data": dump(written(task, tmp_path)),
+        "tokenizer": {"vocab_size": 300} if task.takes_tokenizer else DROP,
+        "pruning.ignore": ["re:.*lm_head", "classifier", "score"],
+        "quantization.ignore": ["re:.*lm_head", "classifier", "score"],
+        "training.max_steps": 3,
+    }
+    result = Recipe.from_plain(recipe(tmp_path, changes)).run()
+    dense, untrained, ours = result.report.rows
+    assert result.report.metric == cls.metric and all(cls.metric in row.metrics for row in (dense, untrained, ours))
+    assert ours.sparsity == pytest.approx(0.5, abs=1e-3) and ours.file_bytes < dense.file_bytes
+    assert task.unit in result.report.setting["data"]
+    card = (result.folder / "README.md").read_text(encoding="utf-8")
+    assert f"pipeline_tag: {cls.head.pipeline}" in card and f"{cls.head.auto_class}.from_pretrained(" in card
+    assert pipeline(cls.head.pipeline, model=str(result.folder)).model.config.architectures

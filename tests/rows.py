@@ -1,0 +1,41 @@
+"""Small data for any task, made from what its columns say they hold."""
+
+import random
+
+import PIL.Image
+from datasets import ClassLabel, Dataset, Features, Image, List, Value
+
+from tests.small import WORDS
+
+NAMES = ("warm", "cold", "mild")
+"""Labels, in an order of their own."""
+
+
+def features_of(task):
+    """The features of a task's columns, labels with `NAMES`."""
+    return Features({column.name: _named(column.feature) for column in task.columns()})
+
+
+def rows_of(task, num_rows=60, features=None):
+    """Rows that the task reads; every label is in every fifth of them."""
+    features = features_of(task) if features is None else features
+    generator = random.Random(0)
+    made = {name: [_value(feature, index, generator) for index in range(num_rows)] for name, feature in features.items()}
+    return Dataset.from_dict(made, features=features)
+
+
+def _named(feature):
+    if isinstance(feature, ClassLabel):
+        return ClassLabel(names=list(NAMES))
+    return List(_named(feature.feature)) if isinstance(feature, List) else feature
+
+
+def _value(feature, index, generator):
+    if isinstance(feature, List):  # as long as every other list of its row
+        return [_value(feature.feature, index + place, generator) for place in range(3 + index % 4)]
+    if isinstance(feature, ClassLabel):
+        return index % feature.num_classes
+    if isinstance(feature, Image):
+        return PIL.Image.new("RGB", (8, 8), (4 * index % 256, 0, 0))
+    assert isinstance(feature, Value) and feature.dtype == "string", f"tests/rows.py makes no {feature}"
+    return " ".join(generator.choices(WORDS, k=30))
