@@ -10,6 +10,7 @@ import pytest
 
 from hf_compress import Recipe
 from hf_compress.calibration.statistic import Statistic
+from hf_compress.inputs.sections import Data
 from hf_compress.jobs.merge.recipe import MergeModels
 from hf_compress.jobs.merge.stages import load_any_merge
 from hf_compress.jobs.train.recipe import Train
@@ -18,6 +19,7 @@ from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.plan.checks import check_merge
 from hf_compress.pruning.criterion import Criterion
 from hf_compress.recipe.yaml_text import parse_yaml
+from hf_compress.tasks.task import Task
 from hf_compress.training.compatibility import RULES
 from tests.small import pretrained, recipe
 
@@ -88,9 +90,17 @@ def test_the_table_of_what_does_not_go_together_is_complete():
 def test_every_key_of_a_recipe_is_in_the_table():
     text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
     keys = set(re.findall(r"`([\w.]+)`", " ".join(re.findall(r"^\| (`[^|]+) \|", text, flags=re.M))))
-    missing = {"job", *Train.__dataclass_fields__} - {key.split(".")[0] for key in keys}
-    missing |= {f"data.{name}" for name in Train.__annotations__["data"].__dataclass_fields__} - keys
+    missing = {"job", *(field.name for field in dataclasses.fields(Train))} - {key.split(".")[0] for key in keys}
+    missing |= {f"data.{field.name}" for field in dataclasses.fields(Data)} - keys
     assert not missing
+
+
+@pytest.mark.parametrize("task", Task.available().values(), ids=lambda task: task.name)
+def test_every_task_is_in_its_table_with_its_keys(task):
+    text = (ROOT / "docs" / "recipes.md").read_text(encoding="utf-8")
+    (row,) = re.findall(rf"^\| `{task.name}` \|.*$", text, flags=re.M)
+    for field in dataclasses.fields(task):
+        assert f"`{field.name}: {field.default}`" in row
 
 
 @pytest.mark.parametrize("kind", ["criteria", "patterns", "schedules", "allocations", "schemes", "losses"])

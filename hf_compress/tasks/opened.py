@@ -63,7 +63,7 @@ class Opened:
     """Model, data and task of a recipe, opened and found to fit together.
 
     Attributes:
-        task: as the recipe has it.
+        task: as the recipe has it; this and the model are set where both are known and looked at together.
         model: a folder, a Hub id or a config.
         raw: the splits as loaded.
         base: the model's config before data and processor have a say; None where the model was refused.

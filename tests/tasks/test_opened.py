@@ -85,9 +85,8 @@ def test_a_new_head_is_refused_unless_it_is_trained_first(data, tmp_path):
     )
     assert open_inputs(str(folder), data, task, trained_anew=True).labels == ["LABEL_0", "LABEL_1"]
     own = "dense: {task} has no head: {tensor} ({number})"
-    assert refused(str(folder), data, task, untrained=own) == [
-        ("dense", "sequence_classification has no head: score.weight (1)")
-    ]
+    ((path, message),) = refused(str(folder), data, task, untrained=own)
+    assert (path, message) == ("dense", "sequence_classification has no head: score.weight (1)")
 
 
 def test_problems_are_added_to_a_list_and_what_could_be_opened_comes_back(data):
