@@ -21,7 +21,7 @@ def _group() -> ModuleType | None:
     return dist if dist.is_available() and dist.is_initialized() else None
 
 
-def rank() -> int:
+def _rank() -> int:
     """The global rank; without a process group what the launcher says, else 0."""
     dist = _group()
     return dist.get_rank() if dist is not None else int(os.environ.get("RANK", "0"))
@@ -35,7 +35,7 @@ def world_size() -> int:
 
 def is_main() -> bool:
     """True in the one process that logs and writes."""
-    return rank() == 0
+    return _rank() == 0
 
 
 def barrier() -> None:

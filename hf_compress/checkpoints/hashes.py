@@ -2,11 +2,9 @@
 
 import concurrent.futures
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-import torch
 from tqdm import tqdm
 
 from hf_compress import _distributed
@@ -40,14 +38,3 @@ def input_hashes(sources: Mapping[str, Source], threads: int) -> dict[str, dict[
     for (label, file), digest in zip(files, digests, strict=True):
         found[label][file.name] = digest
     return found
-
-
-def content_hash(source: Source, names: Sequence[str] | None = None) -> str:
-    """One SHA-256 over names, types, shapes and bytes of all tensors: the same however they are spread over files."""
-    digest = hashlib.sha256()
-    for name in names or sorted(source.infos):
-        info = source.infos[name]
-        digest.update(f"{name}\0{info.dtype}\0{list(info.shape)}\0".encode())
-        data: Any = source.read(name).reshape(-1).contiguous().view(torch.uint8).numpy()
-        digest.update(memoryview(data))
-    return digest.hexdigest()

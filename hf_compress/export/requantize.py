@@ -91,7 +91,7 @@ def _known(group: "QuantizationScheme") -> Scheme:
         return scheme
     how = "" if group.weights is None else f"{group.weights.num_bits}-bit {group.weights.type}, {group.weights.strategy}"
     raise CompressionError(
-        f"the members' scheme ({how or 'no weights'}) is none of"
+        f"the members' scheme ({how or 'no weights'}) is not one of"
         f" {', '.join(Scheme.available())}; quantize the merged model with quantize() and one of these"
     )
 

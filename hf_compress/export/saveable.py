@@ -15,7 +15,7 @@ def check_saveable(model: nn.Module, dtype: str = "auto") -> None:
         dtype: as what it will be stored.
 
     Raises:
-        CompressionError: it is no transformers model, carries adapters, a weight is NaN or infinite, or its generation
+        CompressionError: it is not a transformers model, carries adapters, a weight is NaN or infinite, or its generation
             settings are such that transformers does not write them.
     """
     if not hasattr(model, "save_pretrained"):

@@ -1,6 +1,6 @@
 """Masks that live beside a model while it trains."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -135,7 +135,3 @@ class Masks:
         """How many zeros the masks must hold for an overall sparsity: each layer rounds its share of its own size."""
         sizes = [weight_matrix(module).numel() for module in self.modules.values()]
         return self.pruning.allocation.fewest_zeros(sizes, sparsity)
-
-    def names(self) -> Iterable[str]:
-        """The matched modules' names, in the model's order."""
-        return self.modules.keys()

@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 
 from hf_compress import CompressionError
 from hf_compress.calibration.statistic import Statistic
-from hf_compress.checkpoints.hashes import content_hash, sha256_of
+from hf_compress.checkpoints.hashes import sha256_of
 from hf_compress.checkpoints.source import open_source
 from hf_compress.merging import operands as operands_module
 from hf_compress.merging.configuration import Member, Merge
@@ -18,6 +18,7 @@ from hf_compress.merging.engine import run as merge_module
 from hf_compress.merging.engine.run import merge_checkpoints
 from hf_compress.merging.method import MergeMethod
 from tests.calibration.seen import statistic_like
+from tests.content import content_hash
 
 METHODS = [pytest.param(cls, id=name) for name, cls in MergeMethod.available().items()]
 SEVERAL_INPUTS = [each for each in METHODS if each.values[0].needs_base or each.values[0].num_members[1] != 1]

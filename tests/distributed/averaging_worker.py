@@ -71,7 +71,7 @@ class ByHand:
     def restore(self, step, weights):
         self.state.global_step = step
         for name, parameter in self.model.named_parameters():
-            shard = torch.chunk(weights[name], 2)[_distributed.rank()]
+            shard = torch.chunk(weights[name], 2)[torch.distributed.get_rank()]
             parameter.to_local().data.copy_(shard)
 
     def train(self):
@@ -114,7 +114,7 @@ def sharded(folder):
     for one, other in ((swa, resumed[0]), (ema, resumed[1])):
         assert one.average.num_points == other.average.num_points
         assert all(torch.equal(t, other.average.tensors[n]) for n, t in one.average.tensors.items())
-    torch.save({"weights": run.weights, "losses": run.losses}, folder / f"rank{_distributed.rank()}.pt")
+    torch.save({"weights": run.weights, "losses": run.losses}, folder / f"rank{torch.distributed.get_rank()}.pt")
 
 
 def allow_sharding_on_cpu():
@@ -158,7 +158,7 @@ def sharded_by_the_trainer(folder):
     ends = [full_state_dict(trainer.model, keep=True) for trainer in (plain, averaged, resumed)]
     assert all(torch.equal(ends[0][n], ends[1][n]) and torch.equal(ends[0][n], ends[2][n]) for n in ends[0])
     assert all(torch.equal(tensor, again.average.tensors[name]) for name, tensor in ema.average.tensors.items())
-    torch.save(ema.average.state_dict(averaged.model, keep=True), folder / f"rank{_distributed.rank()}.pt")
+    torch.save(ema.average.state_dict(averaged.model, keep=True), folder / f"rank{torch.distributed.get_rank()}.pt")
 
 
 if __name__ == "__main__":

@@ -173,7 +173,7 @@ def test_a_scheme_that_cannot_be_written_again_is_refused_before_anything_is_wri
         settings["quantization_config"]["config_groups"]["group_0"]["weights"]["symmetric"] = False
         file.write_text(json.dumps(settings))
     before = sorted(tmp_path.rglob("*"))
-    with pytest.raises(CompressionError, match=r"the members' scheme \(4-bit int, group\) is none of"):
+    with pytest.raises(CompressionError, match=r"the members' scheme \(4-bit int, group\) is not one of"):
         merge(Merge(members=members(tmp_path, "a", "b")), tmp_path / "out")
     assert sorted(tmp_path.rglob("*")) == before
 

@@ -102,7 +102,7 @@ def test_dense_configs_and_foreign_schemes_are_refused(tmp_path):
     _member(tmp_path / "one", "W4A16", 0)
     config = json.loads((tmp_path / "one" / "config.json").read_text())
     config["quantization_config"]["config_groups"]["group_0"]["weights"]["num_bits"] = 3
-    with pytest.raises(CompressionError, match="3-bit int, group\\) is none of FP8_DYNAMIC, W4A16"):
+    with pytest.raises(CompressionError, match="3-bit int, group\\) is not one of FP8_DYNAMIC, W4A16"):
         quantization_of(config)
     (tmp_path / "out").mkdir()
     with pytest.raises(CompressionError, match="out exists already"):
@@ -168,7 +168,7 @@ def test_several_groups_are_taken_over_and_those_that_are_ignored_left_out(tmp_p
     config = json.loads((tmp_path / "one" / "config.json").read_text())
     groups = config["quantization_config"]["config_groups"]
     groups["group_1"] = {**groups["group_0"], "targets": ["re:.*down_proj"], "input_activations": None}
-    with pytest.raises(CompressionError, match=r"scheme \(8-bit int, channel\) is none of FP8_DYNAMIC, W4A16, W4A8"):
+    with pytest.raises(CompressionError, match=r"scheme \(8-bit int, channel\) is not one of FP8_DYNAMIC, W4A16, W4A8"):
         quantization_of(config)
     config["quantization_config"]["ignore"].append("re:.*down_proj")
     assert quantization_of(config).scheme == Scheme.create("W8A8")

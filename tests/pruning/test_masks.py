@@ -137,7 +137,7 @@ def test_bf16_weights_become_exactly_zero():
 
 def test_weights_are_counted_over_matched_modules_only():
     masks = Masks(tiny_llama(), Pruning(targets=["re:.*layers\\.0\\.mlp\\.up_proj"]))
-    assert list(masks.names()) == ["model.layers.0.mlp.up_proj"]
+    assert list(masks.modules) == ["model.layers.0.mlp.up_proj"]
     assert masks.num_weights() == 64 * 32
 
 
@@ -222,7 +222,7 @@ def test_masks_come_back_also_where_weights_are_zero_by_themselves():
 def test_modules_that_were_left_out_are_named(caplog):
     model = nn.Sequential(nn.Linear(4, 4), torch.nn.utils.parametrizations.weight_norm(nn.Linear(4, 4)))
     masks = Masks(model, Pruning())
-    assert list(masks.names()) == ["0"] and list(masks.left_out) == ["1"]
+    assert list(masks.modules) == ["0"] and list(masks.left_out) == ["1"]
     with caplog.at_level(logging.WARNING):
         prune(model, Pruning(schedule=Constant(final=0.5)))
     assert "pruning leaves out 1: its weight is computed" in caplog.text

@@ -31,7 +31,7 @@ def test_pruned_weights_are_exactly_zero_in_every_checkpoint(tmp_path):
         step = int(path.name.split("-")[1])
         wanted = schedule.sparsity(step, 12)
         stored = load_file(path / "model.safetensors")
-        for name in Masks(trainer.model, trainer.pruning).names():
+        for name in Masks(trainer.model, trainer.pruning).modules:
             tensor = stored[f"{name}.weight"]
             assert int((tensor == 0).sum()) == round(wanted * tensor.numel()), (path.name, name)
 

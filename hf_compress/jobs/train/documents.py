@@ -1,16 +1,10 @@
 """What lies beside a result's weights: report, manifest and card, for runs from recipes and from Python alike."""
 
-import contextlib
 import dataclasses
-import os
-import platform
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from hf_compress._paths import in_public, public_names
-from hf_compress._provenance import today, versions
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report
@@ -63,19 +57,3 @@ def describe_methods(compression: Compression) -> list[dict[str, Any]]:
         {"kind": item.kind, "name": item.name, "reference": None if item.reference is None else str(item.reference)}
         for item in compression.strategies()
     ]
-
-
-def describe_machine(device: torch.device) -> dict[str, str]:
-    """Machine, versions and date, for a report's setting."""
-    machine = torch.cuda.get_device_name(device) if device.type == "cuda" else f"{_processor()}, {os.cpu_count()} cores"
-    known = versions()
-    packages = ", ".join(f"{name} {known[name]}" for name in ("torch", "transformers", "compressed-tensors"))
-    return {"machine": machine, "versions": f"Python {known['python']}, {packages}", "date": today()}
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

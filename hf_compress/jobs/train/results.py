@@ -10,6 +10,7 @@ import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import remove, written_beside
+from hf_compress._provenance import describe_machine
 from hf_compress._runtimes import describe_storage
 from hf_compress.calibration.examples import calibration_batches
 from hf_compress.checkpoints.location import is_hub_id
@@ -18,7 +19,7 @@ from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.shares import describe_reach, measure_shares
 from hf_compress.export.compressed_tensors import write_compressed
 from hf_compress.export.dense import write_dense
-from hf_compress.jobs.train.documents import describe_machine, describe_methods, write_documents
+from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.jobs.train.untrained import compress_untrained

@@ -14,6 +14,7 @@ from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
 from hf_compress._once import saying_once
+from hf_compress._provenance import describe_machine
 from hf_compress._registry import dump
 from hf_compress._runtimes import describe_storage
 from hf_compress.evaluation.rows import Report, Row
@@ -21,7 +22,7 @@ from hf_compress.evaluation.shares import describe_reach, measure_shares
 from hf_compress.export.compressed_tensors import write_compressed
 from hf_compress.export.dense import write_dense
 from hf_compress.jobs.train.baseline import dense_models, origin_of, with_settings_of
-from hf_compress.jobs.train.documents import describe_machine, describe_methods, write_documents
+from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.measure import Measure
 from hf_compress.jobs.train.untrained import compress_untrained
 from hf_compress.quantization.reach import loading_advice

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from hf_compress import CompressionError
-from hf_compress.checkpoints.hashes import content_hash, sha256_of
+from hf_compress.checkpoints.hashes import sha256_of
 from hf_compress.checkpoints.source import open_source
 from hf_compress.checkpoints.writer import parse_size
 from hf_compress.merging.configuration import Member, Merge
@@ -24,6 +24,7 @@ from hf_compress.merging.lora.apply import apply_adapters
 from hf_compress.merging.methods.linear import Linear
 from hf_compress.merging.methods.slerp import Slerp
 from hf_compress.merging.methods.task_arithmetic import TaskArithmetic
+from tests.content import content_hash
 from tests.merging.adapters import make_adapter
 from tests.merging.zoo import make
 from tests.tiny import tiny_llama

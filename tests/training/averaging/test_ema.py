@@ -57,7 +57,7 @@ def test_half_precision_weights_are_averaged_in_fp32(tmp_path):
 
 
 def test_a_device_that_is_none_is_refused():
-    with pytest.raises(CompressionError, match="device='nonsense' is none; write one like 'cpu'"):
+    with pytest.raises(CompressionError, match="device='nonsense' is not a device; write one like 'cpu'"):
         EMA(device="nonsense")
 
 
