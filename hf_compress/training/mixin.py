@@ -139,8 +139,6 @@ class CompressionMixin(TrainsProjections):
             logs.update(self._own_loss.logs(self) | self.progress.logs())
         super().log(logs, *args, **kwargs)
 
-    # Weights
-
     def _clip_grad_norm(self, model: nn.Module) -> Any:
         """Pruned weights hold a share of the gradient norm equal to the sparsity; they must not count in clipping."""
         if self.progress.masks is not None:
@@ -148,10 +146,7 @@ class CompressionMixin(TrainsProjections):
         return super()._clip_grad_norm(model)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """A model on the way is better and not what was asked for, so it never becomes the best.
-
-        The Trainer is asked all the same, since it refuses a metric that does not exist.
-        """
+        """A model on the way is better and not what was asked for; asked all the same, as an unknown metric is refused."""
         with contextlib.nullcontext() if self.progress.is_complete else best_kept(self.state):
             found = bool(super()._determine_best_metric(metrics, trial))
         return found and self.progress.is_complete
@@ -181,8 +176,6 @@ class CompressionMixin(TrainsProjections):
         super()._load_best_model()
         if self.state.best_model_checkpoint is not None:
             restore_weights(self.model, self.state.best_model_checkpoint)
-
-    # What a trainer with compression can be asked
 
     def finalize(self, dtype: str = "auto") -> PreTrainedModel | nn.Module:
         """Check what training promised and hand back the compressed model.
