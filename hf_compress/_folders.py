@@ -10,7 +10,6 @@ from pathlib import Path
 
 from hf_compress._disk import FULL, disk_error, disk_errors
 from hf_compress._errors import CompressionError
-from hf_compress._paths import expand
 
 logger = logging.getLogger(__name__)
 
@@ -30,24 +29,6 @@ def check_place(out: Path) -> None:
         writable_part(out)
         refuse_link(part_of(out))
         _try(out if part_of(out).exists() else part_of(out))
-
-
-def free_place(path: str, key: str) -> Path:
-    """The place that a recipe names for something new.
-
-    Args:
-        path: as the recipe says it.
-        key: what a refusal names.
-
-    Raises:
-        CompressionError: at `key`; see `check_place`.
-    """
-    place = expand(path, key)
-    try:
-        check_place(place)
-    except CompressionError as error:
-        raise CompressionError(f"{key}: {error}") from error
-    return place
 
 
 def try_place(out: Path) -> None:

@@ -1,7 +1,7 @@
 """Everything that is wrong with a recipe, at once."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from hf_compress._errors import CompressionError
@@ -69,3 +69,14 @@ def check_all(*checks: Callable[[], Any]) -> None:
     problems = list(dict.fromkeys(problems_in(*checks)))
     if problems:
         raise RecipeError(problems)
+
+
+def refuse_first(sentences: Sequence[str], most: int = 10) -> None:
+    """Refuse with the first sentences and the number of the others: what is wrong with each of thousands of tensors.
+
+    Raises:
+        CompressionError: if there are any.
+    """
+    if sentences:
+        more = len(sentences) - most
+        raise CompressionError("\n".join([*sentences[:most], *([f"... and {more} more"] if more > 0 else [])]))

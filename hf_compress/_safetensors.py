@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from safetensors import SafetensorError, safe_open
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 """What save_pretrained calls the weights, and the list of their parts."""
@@ -169,7 +169,7 @@ def open_safetensors(file: Path) -> Any:
     try:
         return safe_open(file, framework="pt")
     except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error, 200)
         raise CompressionError(f"{file} cannot be read: {reason}; write or download it again") from error
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._model_size import bounded_modules
 from hf_compress._quiet import quiet
 from hf_compress.checkpoints.architecture import model_class
@@ -154,6 +154,6 @@ def build_empty(config: dict[str, Any], place: str, **settings: Any) -> nn.Modul
             with torch.device("meta"), bounded_modules():
                 model: nn.Module = cls(loaded, **settings)
         except Exception as error:  # each architecture refuses in its own way
-            reason = " ".join(str(error).split())[:200]
+            reason = reason_of(error, 200)
             raise CompressionError(f"{place}: {cls.__name__} cannot be built from config.json: {reason}") from error
     return model

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._model_size import check_counts
 from hf_compress._safetensors import Entry, indexed_files, open_safetensors, read_entries, weight_files
 from hf_compress.checkpoints.special_floats import decode_floats
@@ -214,7 +214,7 @@ def load_bin(file: Path) -> dict[str, Tensor]:
         # Files older than the zip format cannot be mapped; they are loaded.
         loaded = torch.load(file, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(file))
     except Exception as error:  # a refused object, an old format, a truncated archive: each raises its own kind
-        reason = " ".join(str(error).split())[:200]
+        reason = reason_of(error, 200)
         if "weights_only" in str(error):  # torch then advises to run whatever the file holds
             reason = "it is damaged, or holds objects that would have to be run; save it again as safetensors"
         raise CompressionError(f"{file} cannot be loaded as weights only: {reason}") from error

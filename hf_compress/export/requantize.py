@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._folders import refuse_existing
 from hf_compress._modules.matrix import weight_matrix
 from hf_compress.checkpoints.architecture import model_class
 from hf_compress.checkpoints.dequantized import DequantizedSource
@@ -110,8 +111,7 @@ def requantize(
     Raises:
         CompressionError: see `quantization_of`; a layer does not fit the scheme; or `out` exists.
     """
-    if Path(out).exists():
-        raise CompressionError(f"{out} exists already; remove it or choose another folder")
+    refuse_existing(Path(out))
     quantization = quantization_of(config)
     model = _load(Path(folder))
     errors: dict[str, tuple[float, float]] = {}

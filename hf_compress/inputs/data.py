@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._paths import expand
 from hf_compress._registry import unknown
 from hf_compress.checkpoints.location import is_hub_id
@@ -170,7 +170,7 @@ def _load_hub(data: Data) -> dict[str, "Dataset"]:
         with _silent():
             loaded = load_dataset(data.path, data.name)
     except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
-        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        reason = reason_of(error)
         raise CompressionError(
             f"data.path: {data.path!r} is not a local file or folder, and the Hub data set could not be loaded: {reason}"
         ) from error

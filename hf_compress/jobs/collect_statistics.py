@@ -10,11 +10,12 @@ import torch
 from torch.utils.data import DataLoader
 
 from hf_compress._errors import CompressionError
-from hf_compress._folders import free_place, written_beside
+from hf_compress._folders import written_beside
 from hf_compress.calibration.collect import collect
 from hf_compress.calibration.folder import save_statistics
 from hf_compress.calibration.statistic import GradientStatistic, Labels, Statistic, statistics_of
 from hf_compress.calibration.statistics.fisher import FisherDiagonal
+from hf_compress.inputs.place import place
 from hf_compress.inputs.sections import Data
 from hf_compress.recipe.recipe import Recipe
 from hf_compress.tasks.opened import Opened, open_inputs
@@ -66,11 +67,6 @@ def expected_of_classes(task: Task, labels: Labels | None, statistics: Sequence[
         raise CompressionError(
             f"labels='expected' sums over classes of a whole row, and {task.name} has none; write sampled or true"
         )
-
-
-def place(output_dir: str) -> Path:
-    """Where the statistics will be."""
-    return free_place(output_dir, "output_dir")
 
 
 def inputs(model: str | None = None, data: Data | None = None, task: Task | None = None, seed: int = 0) -> Opened:

@@ -1,17 +1,11 @@
 """Several LoRA adapters become one."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from hf_compress._folders import free_place
+from hf_compress.inputs.place import place
 from hf_compress.merging.lora.combine import AdapterMerge, write_sum
 from hf_compress.recipe.recipe import Recipe
-
-
-def place(output_dir: str) -> Path:
-    """Where the adapter will be."""
-    return free_place(output_dir, "output_dir")
 
 
 @dataclass(frozen=True, kw_only=True)

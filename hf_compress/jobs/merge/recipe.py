@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
-from hf_compress._folders import free_place
 from hf_compress._paths import expand
 from hf_compress._problems import Problem, RecipeError, problems_of
 from hf_compress._secrets import refuse_secrets
+from hf_compress.inputs.place import place
 from hf_compress.merging.configuration import Member, Merge
 from hf_compress.merging.mergekit.read import Imported, import_mergekit
 from hf_compress.merging.method import MergeMethod
@@ -30,11 +30,6 @@ def fields_fit(method: MergeMethod, members: Any, base: Any, slices: Any, **othe
     """What `check_merge` finds, where what it looks at is right."""
     sentences = check_merge(_merge({"method": method, "members": members, "base": base, "slices": slices, **others}))
     return problems_of(CompressionError("\n".join(sentences)))
-
-
-def place(output_dir: str) -> Path:
-    """Where the result will be."""
-    return free_place(output_dir, "output_dir")
 
 
 def computes(device: str) -> None:

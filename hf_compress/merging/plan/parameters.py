@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress._problems import refuse_first
 from hf_compress.checkpoints.layers import OUTSIDE, LayerPlace, locate
 from hf_compress.merging.advice import way_out
 from hf_compress.merging.configuration import Member, Merge, Rule, Value
@@ -157,9 +158,7 @@ class _Resolver:
             if parameters is not None:
                 found[name] = parameters
         self._check_used(places)
-        if self.problems:
-            more = len(self.problems) - 10
-            raise CompressionError("\n".join(self.problems[:10] + ([f"... and {more} more"] if more > 0 else [])))
+        refuse_first(self.problems)
         return found
 
     def _one(self, name: str, rules: Sequence[_Rule], depth: float, labels: Sequence[str]) -> Parameters | None:

@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 
 import torch
 
-from hf_compress._errors import CompressionError
 from hf_compress._patterns import matcher
+from hf_compress._problems import refuse_first
 from hf_compress.checkpoints.source import Source, TensorInfo
 from hf_compress.merging.advice import way_out
 from hf_compress.merging.configuration import BASE, Merge
@@ -80,9 +80,7 @@ class _Planner:
                 self._check_unused(setting, pattern, mapping)
         if not self.problems:
             self._check_complete()
-        if self.problems:
-            more = len(self.problems) - 10
-            raise CompressionError("\n".join(self.problems[:10] + ([f"... and {more} more"] if more > 0 else [])))
+        refuse_first(self.problems)
         return self.account
 
     def _check_unused(self, setting: str, pattern: str, names: Collection[str]) -> None:
