@@ -81,6 +81,20 @@ def _size(signal: Signal, loss: FeatureLoss) -> tuple[int, int] | None:
     return None
 
 
+def check_attached(student: Signal) -> None:
+    """Refuse layers that lead nowhere, whose loss would be logged and teach nothing.
+
+    Raises:
+        CompressionError: the last one carries no gradient.
+    """
+    for words, layers in (("hidden states", student.hidden_states), ("attention maps", student.attentions)):
+        if len(layers) and not layers[-1].requires_grad:
+            raise CompressionError(
+                f"the student's {words} carry no gradient, so a loss on them would change nothing: reentrant checkpointing"
+                " cuts them off (set use_reentrant to false), or no weight below them is trained"
+            )
+
+
 def feature_sum(
     loss: FeatureLoss, projection: nn.Module | None, student: Signal, teacher: Signal, positions: Positions
 ) -> Tensor:

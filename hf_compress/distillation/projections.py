@@ -7,7 +7,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_model, save_model
 from torch import nn
 
 from hf_compress import _distributed
@@ -80,8 +80,7 @@ class Projections(Mapping[int, nn.Module]):
 
     def save(self, folder: Path) -> None:
         """Into a checkpoint."""
-        state = {name: value.detach().cpu().contiguous() for name, value in self.modules.state_dict().items()}
-        save_file(state, folder / FILE, metadata={"format": "pt"})
+        save_model(self.modules, str(folder / FILE), metadata={"format": "pt"})
 
     def load(self, folder: Path) -> None:
         """From a checkpoint, in place.
@@ -95,7 +94,7 @@ class Projections(Mapping[int, nn.Module]):
                 f"{folder} has no {FILE}, which this run's losses trained; resume from a checkpoint of this run"
             )
         try:
-            self.modules.load_state_dict(load_file(file))
+            load_model(self.modules, file)
         except (RuntimeError, SafetensorError) as error:
             reason = str(error).splitlines()[-1].strip()
             raise CompressionError(

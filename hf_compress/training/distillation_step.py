@@ -10,6 +10,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.distillation.answers import Answers
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.distillation.correspondence import tokenizer_of
+from hf_compress.distillation.features import check_attached
 from hf_compress.distillation.objective import Sums, check_kind, distillation_objective
 from hf_compress.distillation.projections import Projections
 from hf_compress.tasks.heads import base_model
@@ -98,9 +99,12 @@ class DistillationStep:
             signal = self.teacher.signal(inputs)
             with self._student.settings():
                 outputs = model(**self.token_metrics.ask_routers(inputs))
+        answer = self._student.signal(outputs)
+        if torch.is_grad_enabled():
+            check_attached(answer)
         sums = distillation_objective(
             self.distillation,
-            self._student.signal(outputs),
+            answer,
             labels,
             signal,
             kind,

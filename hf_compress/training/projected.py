@@ -37,6 +37,7 @@ class TrainsProjections(_Host):
         """
         optimizer: torch.optim.Optimizer = super().create_optimizer(*args, **kwargs)
         if self.projections:
+            self.projections.modules.zero_grad()  # a training that was broken off leaves gradients behind
             add_to_optimizer(self, optimizer, self.projections.modules)
         return optimizer
 

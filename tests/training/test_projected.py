@@ -153,6 +153,22 @@ def test_attention_maps_are_compared_and_both_models_build_them(tmp_path):
     assert logged(trainer, "teacher_agreement") == []
 
 
+def test_checkpointed_activations_give_the_same_run_and_maps_that_they_cut_off_are_refused(tmp_path):
+    ends = []
+    for loss in (States(), Maps()):
+        for checkpointing in (False, True):
+            changes = {"max_steps": 2, "save_strategy": "no", "activation_checkpointing": checkpointing}
+            trainer = llama_trainer(tmp_path, {"distillation": job(loss, hidden_size=32)}, **changes)
+            trainer.train()
+            ends.append(weights(trainer.model))
+    assert_equal_bits(ends[0], ends[1])
+    assert_equal_bits(ends[2], ends[3])
+    reentrant = {"activation_checkpointing": True, "activation_checkpointing_kwargs": {"use_reentrant": True}}
+    trainer = llama_trainer(tmp_path, {"distillation": job(Maps(), hidden_size=32)}, max_steps=1, **reentrant)
+    with pytest.raises(CompressionError, match="attention maps carry no gradient.*set use_reentrant to false"):
+        trainer.train()
+
+
 def test_what_the_models_do_not_have_is_refused_when_the_trainer_is_made(tmp_path):
     with pytest.raises(CompressionError, match="layer=3 is past the 2 layers of the student"):
         llama_trainer(tmp_path, {"distillation": job(States(layer=3))})
