@@ -10,6 +10,7 @@ import pytest
 
 from hf_compress import Recipe
 from hf_compress.calibration.statistic import Statistic
+from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.inputs.sections import Data
 from hf_compress.jobs.merge.recipe import MergeModels
 from hf_compress.jobs.merge.stages import load_any_merge
@@ -38,7 +39,7 @@ def having(language):
 @pytest.fixture
 def registered(monkeypatch):
     """What a page registers is forgotten after the test."""
-    for kind in (Criterion, Statistic):
+    for kind in (Criterion, Statistic, DistillationLoss):
         monkeypatch.setattr(kind, "_registry", dict(kind.available()))
 
 

@@ -1,1 +1,1 @@
-"""One file per distillation loss; see docs/distillation.md for how to add one."""
+"""One file per distillation loss; see docs/adding-a-loss.md for how to add one."""
