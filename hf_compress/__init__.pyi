@@ -15,9 +15,9 @@ from hf_compress.distillation.losses.forward_kl import ForwardKL as ForwardKL
 from hf_compress.distillation.losses.mse import MSE as MSE
 from hf_compress.distillation.teachers.model import ModelTeacher as ModelTeacher
 from hf_compress.evaluation.configuration import Evaluation as Evaluation
-from hf_compress.export.compressed_tensors import save_compressed as save_compressed
 from hf_compress.export.configuration import Export as Export
-from hf_compress.export.dense import save_dense as save_dense
+from hf_compress.export.formats.compressed_tensors import save_compressed as save_compressed
+from hf_compress.export.formats.dense import save_dense as save_dense
 from hf_compress.export.merged import merge as merge
 from hf_compress.inputs.sections import Data as Data
 from hf_compress.inputs.sections import FreshModel as FreshModel

@@ -5,27 +5,37 @@ from typing import Any
 
 import torch
 
+from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.rows import Row
 from hf_compress.evaluation.size import measure_size
 from hf_compress.tasks.opened import Opened
 
 
 def measure_folder(
-    opened: Opened, folder: Path, name: str, *, batch_size: int, device: torch.device, split: str = "test", **facts: Any
+    opened: Opened,
+    folder: Path,
+    name: str,
+    form: ExportFormat,
+    *,
+    batch_size: int,
+    device: torch.device,
+    split: str = "test",
+    **facts: Any,
 ) -> Row:
-    """Load a checkpoint with plain transformers and measure it by its task.
+    """Load a checkpoint as those who use it will, and measure it by its task.
 
     Args:
         opened: task, processor and examples.
         folder: the checkpoint.
         name: of the row.
+        form: the format it was written in.
         batch_size: examples at once.
         device: where to run.
         split: which examples.
         **facts: other fields of the row.
     """
     task = opened.task
-    model = task.model_class().from_pretrained(folder, trust_remote_code=False).to(device)
+    model = form.load(task.model_class(), folder).to(device)
     metrics = task.evaluate(model, opened.examples[split], opened.processor, batch_size, f"measuring {name}")
-    size = measure_size(folder)
+    size = measure_size(folder, form.weight_files(folder))
     return Row(name=name, metrics=metrics, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"], **facts)

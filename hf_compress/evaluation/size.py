@@ -1,6 +1,7 @@
 """What a checkpoint weighs, read from its safetensors headers."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ _MARKERS = ("weight_packed", "weight_scale")
 _PARTS = ("weight", "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_global_scale")
 
 
-def measure_size(folder: str | Path) -> dict[str, Any]:
+def measure_size(folder: str | Path, files: Sequence[Path] | None = None) -> dict[str, Any]:
     """Bytes on disk, and what the quantized layers among them would weigh in bf16.
 
     Args:
         folder: a checkpoint folder with safetensors files.
+        files: the files that hold the weights, for formats that use others; quantized layers are not told apart in those.
 
     Returns:
         file_bytes: all weight files, headers included. quantized_bytes: everything stored for the weights of quantized
@@ -22,14 +24,15 @@ def measure_size(folder: str | Path) -> dict[str, Any]:
         many layers. quantized_ratio: the quotient of the two, None without quantized layers.
     """
     path = Path(folder)
-    entries = read_entries(path)
+    files = weight_files(path) if files is None else files
+    entries = read_entries(path) if all(file.suffix == ".safetensors" for file in files) else {}
     layers = sorted({name.rsplit(".", 1)[0] for name in entries if name.rsplit(".", 1)[-1] in _MARKERS})
     stored, dense = 0, 0
     for layer in layers:
         stored += sum(entries[f"{layer}.{part}"].num_bytes for part in _PARTS if f"{layer}.{part}" in entries)
         dense += 2 * math.prod(_shape(layer, entries))
     return {
-        "file_bytes": sum(file.stat().st_size for file in weight_files(path)),
+        "file_bytes": sum(file.stat().st_size for file in files),
         "num_quantized": len(layers),
         "quantized_bytes": stored,
         "quantized_bf16_bytes": dense,

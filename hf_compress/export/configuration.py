@@ -1,17 +1,28 @@
 """How results are written."""
 
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal
+
+from hf_compress._kinds import CheckedKinds
+from hf_compress.checkpoints.export_format import ExportFormat
+from hf_compress.export.formats.auto import Auto
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export:
+class Export(metaclass=CheckedKinds):
     """How the result is written.
 
     Attributes:
-        format: auto = compressed-tensors where something is quantized, else dense safetensors.
+        format: an `ExportFormat`, or the name of one; auto = compressed-tensors where something is quantized, else dense
+            safetensors.
         dtype: the type of everything that is not quantized.
     """
 
-    format: Literal["auto", "compressed-tensors", "dense"] = "auto"
+    _takes: ClassVar[dict[str, Any]] = {"format": ExportFormat | str}
+
+    format: ExportFormat = field(default_factory=Auto)
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+
+    def __post_init__(self) -> None:
+        if isinstance(self.format, str):
+            object.__setattr__(self, "format", ExportFormat.create(self.format))

@@ -14,7 +14,7 @@ from hf_compress._folders import refuse_existing
 from hf_compress._modules.matrix import weight_matrix
 from hf_compress.checkpoints.architecture import model_class
 from hf_compress.checkpoints.dequantized import DequantizedSource
-from hf_compress.export.compressed_tensors import save_compressed
+from hf_compress.export.formats.compressed_tensors import save_compressed
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.fitting import check_model

@@ -1,5 +1,6 @@
 """Which modules of a model a quantization reaches, refused before training where one cannot be or could not be loaded."""
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -8,6 +9,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._forward.dry_run import dry_run
 from hf_compress._modules.matching import Selection, require_matches, select_modules
 from hf_compress._modules.module_kind import kind_of
+from hf_compress.checkpoints.export_format import ExportFormat, every_format
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.groups import assigned
 from hf_compress.quantization.quantizable import FakeQuantized, quantizable, quantizable_classes
@@ -21,8 +23,13 @@ BYPASSED = "the architecture reads its weight by itself instead of calling it"
 """Why a module stays dense whose forward never runs: training would not see it quantized, and the export would round it."""
 
 
-def check_model(model: nn.Module, quantization: Quantization) -> Selection:
+def check_model(model: nn.Module, quantization: Quantization, formats: Sequence[ExportFormat] | None = None) -> Selection:
     """The modules `quantization` names, refused where one cannot be quantized or the result could not be loaded.
+
+    Args:
+        model: dense, prepared or without memory.
+        quantization: the job.
+        formats: those that the result may be written in; None = every one there is.
 
     Returns:
         The modules, and what was left out although its class was named: tied and computed weights, routers, subclasses with
@@ -30,13 +37,15 @@ def check_model(model: nn.Module, quantization: Quantization) -> Selection:
 
     Raises:
         CompressionError: nothing matches, a module that was named cannot be quantized, a module is in two groups, a group
-            has no module, the group size does not divide the inputs of a module, or transformers would not load the scheme
-            for this architecture.
+            has no module, the group size does not divide the inputs of a module, no format can hold one, or transformers
+            would not load the scheme for this architecture.
     """
-    return fit(model, quantization)[0]
+    return fit(model, quantization, formats)[0]
 
 
-def fit(model: nn.Module, quantization: Quantization) -> tuple[Selection, Layout]:
+def fit(
+    model: nn.Module, quantization: Quantization, formats: Sequence[ExportFormat] | None = None
+) -> tuple[Selection, Layout]:
     """The same, and how the result is stored."""
     selection = _chosen(model, quantization)
     places = assigned(selection.modules, quantization.parts)
@@ -44,7 +53,36 @@ def fit(model: nn.Module, quantization: Quantization) -> tuple[Selection, Layout
     schemes = {name: stored[place] for name, place in places.items()}
     for name, place in places.items():
         _check_fit(name, selection.modules[name], stored[place], quantization, place)
-    return selection, loadable_layout(model, schemes, quantization)
+    able = _holding(selection.modules, schemes, every_format() if formats is None else formats)
+    if any(each.packs for each in able):
+        return selection, loadable_layout(model, schemes, quantization)
+    return selection, Layout(schemes=schemes, dense_on_load=False)
+
+
+def _holding(
+    modules: Mapping[str, nn.Module], schemes: Mapping[str, "QuantizationScheme"], formats: Sequence[ExportFormat]
+) -> list[ExportFormat]:
+    """The formats that can hold every module.
+
+    Raises:
+        CompressionError: there is none; naming the first module that one cannot hold.
+    """
+    refusals: dict[ExportFormat, tuple[str, str]] = {}
+    for each in formats:
+        for name, module in modules.items():
+            reason = each.holds(module, schemes[name])
+            if reason:
+                refusals[each] = name, reason
+                break
+    if len(refusals) < len(formats):
+        return [each for each in formats if each not in refusals]
+    # That of the format which comes furthest: what holds nothing at all says little about the module.
+    name = max((found for found, _ in refusals.values()), key=list(modules).index)
+    reasons = "; ".join(f"{each.name}: {reason}" for each, (found, reason) in refusals.items() if found == name)
+    raise CompressionError(
+        f"quantization: {name} is a {type(modules[name]).__name__}, and no export format of this run can hold it quantized"
+        f" ({reasons}); take its class or name out of targets, or add '{name}' to quantization.ignore"
+    )
 
 
 def _chosen(model: nn.Module, quantization: Quantization) -> Selection:

@@ -11,7 +11,8 @@ from typing import Any
 
 import compressed_tensors
 from compressed_tensors.compressors import BaseCompressor, ModelCompressor
-from compressed_tensors.quantization import QuantizationStatus
+from compressed_tensors.config import CompressionFormat
+from compressed_tensors.quantization import QuantizationScheme, QuantizationStatus
 from torch import Tensor, nn
 from transformers import CompressedTensorsConfig, PreTrainedConfig, PreTrainedModel
 from transformers.quantizers.base import HfQuantizer
@@ -95,6 +96,12 @@ def quantization_settings(model: nn.Module) -> dict[str, Any]:
     }
 
 
+def is_packable(module: type[nn.Module], scheme: QuantizationScheme) -> bool:
+    """Whether compressed-tensors packs weights of a class of modules in a scheme."""
+    names = [name for name in BaseCompressor.registered_names() if name != CompressionFormat.dense.value]
+    return any(BaseCompressor.get_value_from_registry(name).can_compress(module, scheme) for name in names)
+
+
 def _own_config(model: PreTrainedModel) -> None:
     copied: dict[int, Any] = {}
     copy.deepcopy(model.config, copied)
@@ -112,6 +119,12 @@ def packed_state(model: nn.Module) -> dict[str, Tensor]:
     for name, module in model.named_modules(remove_duplicate=False):
         if not is_quantized(module) or module.quantization_status is QuantizationStatus.COMPRESSED:
             continue
+        scheme = module.quantization_scheme
+        if scheme.weights is not None and not is_packable(type(module), scheme):
+            raise CompressionError(
+                f"{name} is a {type(module).__name__}, which compressed-tensors does not pack; write the model in a format"
+                " that holds it, or quantize it without this module"
+            )
         local = {key.rpartition(".")[2]: state.pop(key) for key in own.get(name, ())}
         if id(module) not in packed:
             compressor = BaseCompressor.get_value_from_registry(module.quantization_scheme.format.value)

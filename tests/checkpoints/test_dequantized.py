@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from hf_compress._errors import CompressionError
 from hf_compress.checkpoints.dequantized import DequantizedSource, dense_source
 from hf_compress.checkpoints.source import open_source
-from hf_compress.export.compressed_tensors import save_compressed
+from hf_compress.export.formats.compressed_tensors import save_compressed
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.ptq import quantize
 from hf_compress.quantization.scheme import Scheme

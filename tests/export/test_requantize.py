@@ -19,7 +19,7 @@ from hf_compress import Member, Merge, merge
 from hf_compress._errors import CompressionError
 from hf_compress.checkpoints.dequantized import DequantizedSource
 from hf_compress.checkpoints.source import open_source
-from hf_compress.export.compressed_tensors import save_compressed
+from hf_compress.export.formats.compressed_tensors import save_compressed
 from hf_compress.export.requantize import expected_error, quantization_of, requantize
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.groups import Group

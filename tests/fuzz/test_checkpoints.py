@@ -7,7 +7,7 @@ import sys
 import pytest
 from safetensors.torch import load_file, save_file
 
-from hf_compress.export.compressed_tensors import save_compressed
+from hf_compress.export.formats.compressed_tensors import save_compressed
 from hf_compress.export.merged import merge
 from hf_compress.merging.configuration import Member, Merge
 from hf_compress.merging.methods.fisher import Fisher

@@ -186,7 +186,7 @@ RECIPE_MISTAKES = {
     ),
     "unknown export": (
         {"export": {"format": "gguf"}},
-        "export.format: unknown value 'gguf' (known: auto, compressed-tensors, dense)",
+        "export.format: unknown export format 'gguf' (known: auto, compressed-tensors, dense)",
     ),
     "unknown stored type": ({"export": {"dtype": "int8"}}, "export.dtype: unknown value 'int8'"),
     "fresh model without dense": (

@@ -6,7 +6,7 @@ from torch import nn
 from transformers import LlamaForCausalLM
 
 from hf_compress._errors import CompressionError
-from hf_compress.export.compressed_tensors import save_compressed
+from hf_compress.export.formats.compressed_tensors import save_compressed
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.ptq import quantize
 from hf_compress.quantization.qat import prepare

@@ -5,6 +5,7 @@ from typing import Any
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress._runtimes import RUNTIMES
+from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.export.card.sections import bullets, loading_code, made, minded, named, section
 from hf_compress.tasks.heads import head_of_class
@@ -30,16 +31,15 @@ def blocks(manifest: Manifest, table: str) -> list[str]:
     source = f"It starts from `{base}`. " if base else fresh
     done = [f"- {method['kind']}: {named(method)}" for method in manifest.fact("methods")]
     done += [f"- reach: {sentence}" for sentence in report.get("reach", ())]
-    needs = [
-        "Quantized weights need the package `compressed-tensors` beside transformers; hf_compress itself is not needed.",
-        RUNTIMES,
-        *minded(report.get("loading")),
-    ]
+    form, classes = _format(manifest), _classes(manifest)
+    own = form.usage(str(classes["model"]), classes["processor"])
+    code = f"```python\n{own}\n```" if own else loading_code(classes)
+    needs = [form.needs, RUNTIMES, *minded(report.get("loading"))]
     return [
         f"A compressed model. {source}{_quality(report)}",
         table,
         f"![{report['metric']} against size](report.png)",
-        section("Use", loading_code(_classes(manifest)), "\n".join(needs)),
+        section("Use", code, "\n".join(needs)),
         section("What was done", "\n".join(done)),
         section("Measured on", bullets(report["setting"]), made(manifest)),
     ]
@@ -66,6 +66,14 @@ def _classes(manifest: Manifest) -> dict[str, str | None]:
         return {name: manifest.fact("classes")[name] for name in ("model", "processor")}
     task = _task(manifest)
     return {"model": task.head.auto_class, "processor": task.processor_class}
+
+
+def _format(manifest: Manifest) -> ExportFormat:
+    """What the checkpoint is written in; manifests of runs that had no choice do not say it."""
+    asked = manifest.recipe.get("export", {}).get("format", "auto")
+    name, options = (asked, {}) if isinstance(asked, str) else (asked["name"], asked)
+    form = ExportFormat.create(name, **{key: value for key, value in options.items() if key != "name"})
+    return form.chosen(quantized=any(method["kind"] == "scheme" for method in manifest.fact("methods")))
 
 
 def _quality(report: dict[str, Any]) -> str:

@@ -81,11 +81,7 @@ def _anything(
 
 
 def _format(export: Export, quantization: Quantization | None) -> list[Problem]:
-    message = ""
-    if export.format == "compressed-tensors" and quantization is None:
-        message = "compressed-tensors stores quantized weights, and there is no `quantization`; write dense"
-    if export.format == "dense" and quantization is not None:
-        message = "a dense checkpoint would lose the quantization; write compressed-tensors or auto"
+    message = export.format.mistake(quantized=quantization is not None)
     return [Problem(path="export.format", message=message)] if message else []
 
 

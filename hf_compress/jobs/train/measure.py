@@ -12,6 +12,7 @@ from transformers import PreTrainedModel, Seq2SeqTrainer, Seq2SeqTrainingArgumen
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
+from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.rows import Row
 from hf_compress.evaluation.size import measure_size
 from hf_compress.tasks.metrics.perplexity import perplexity
@@ -50,13 +51,13 @@ class Measure:
         self.wanted = metric or trainer.args.metric_for_best_model
         self.metric = ""
 
-    def row(self, folder: Path, name: str, **facts: Any) -> Row:
-        """The row of one checkpoint."""
-        model = self.cls.from_pretrained(folder, trust_remote_code=False)
+    def row(self, folder: Path, name: str, form: ExportFormat, **facts: Any) -> Row:
+        """The row of one checkpoint, loaded as its format is."""
+        model = form.load(self.cls, folder)
         logger.info("measuring %s", name)
         metrics = self._metrics(model)
         self._choose(metrics)
-        size = measure_size(folder)
+        size = measure_size(folder, form.weight_files(folder))
         return Row(
             name=name, metrics=metrics, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"], **facts
         )

@@ -127,7 +127,7 @@ class Plan:
         say_unused(recipe.compression)
         if recipe.quantization is not None:
             with collecting("quantization.targets"):
-                check_model(model, recipe.quantization)
+                check_model(model, recipe.quantization, [recipe.export_format])
                 say_unmatched(model, recipe.quantization.ignore, "quantization")
         with collecting("export.dtype"):
             check_storage_type(model, recipe.quantization, recipe.export.dtype)

@@ -10,8 +10,7 @@ from hf_compress._disk import DiskError, disk_errors
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import remove
 from hf_compress._modules.types import cast_weights
-from hf_compress.export.dense import write_dense
-from hf_compress.jobs.train.results import write_model
+from hf_compress.export.formats.dense import Dense
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.quantization.ptq import quantize
@@ -43,14 +42,14 @@ def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: t
             remove(folder.rows)
             part.mkdir(parents=True)
             model = opened.load_model(recipe.seed, trained)
-            if recipe.quantization is None or _distributed.world_size() > 1:
-                write_dense(model, part, opened.processor, recipe.export.dtype, place=folder.compressed)
-            else:
-                cast_weights(model, recipe.export.dtype)
+            alone = _distributed.world_size() == 1
+            form = recipe.export_format if alone or recipe.quantization is None else Dense()
+            cast_weights(model, recipe.export.dtype)
+            if alone and recipe.quantization is not None:
                 quantize(model, recipe.quantization)
-                write_model(recipe, model, part, opened.processor, place=folder.compressed)
+            form.write(model, part, opened.processor, place=folder.compressed)
             del model
-            loaded = opened.task.model_class().from_pretrained(part, trust_remote_code=False).to(device)
+            loaded = form.load(opened.task.model_class(), part).to(device)
             test = opened.examples["test"]
             batch = test.select(range(min(len(test), recipe.evaluation.batch_size)))
             opened.task.evaluate(loaded, batch, opened.processor, recipe.evaluation.batch_size, "rehearsing the export")

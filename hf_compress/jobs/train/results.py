@@ -17,8 +17,7 @@ from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.evaluation.measure import measure_folder
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.shares import describe_reach, measure_shares
-from hf_compress.export.compressed_tensors import write_compressed
-from hf_compress.export.dense import write_dense
+from hf_compress.export.formats.dense import Dense, write_dense
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
@@ -53,11 +52,12 @@ def publish_folder(
         train_s: seconds the student trained, if known.
     """
     measure = functools.partial(measure_folder, opened, batch_size=recipe.evaluation.batch_size, device=device)
+    form = recipe.export_format
     folder.rows.mkdir(exist_ok=True)
     rows = _rows_of_dense(recipe, opened, folder.rows, dense, measure, device, dense_s)
     with written_beside(folder.compressed) as part:
-        write_model(recipe, model, part, opened.processor, place=folder.compressed)
-        rows.append(measure(part, "ours", train_s=train_s, **measure_shares(model, recipe.pruning)))
+        form.write(model, part, opened.processor, place=folder.compressed)
+        rows.append(measure(part, "ours", form, train_s=train_s, **measure_shares(model, recipe.pruning)))
         report = Report(
             title=recipe.display_name,
             metric=opened.task.metric,
@@ -95,14 +95,6 @@ def read_report(folder: Path) -> Report:
         ) from error
 
 
-def write_model(recipe: TrainSettings, model: Any, folder: Path, processor: Any, place: Path | None = None) -> None:
-    """The student as the recipe exports it, into a folder that exists; `place` is what refusals call it."""
-    if recipe.quantization is not None:
-        write_compressed(model, folder, processor, place=place)
-    else:
-        write_dense(model, folder, processor, place=place)
-
-
 def _rows_of_dense(
     recipe: TrainSettings,
     opened: Opened,
@@ -117,7 +109,7 @@ def _rows_of_dense(
     folder = place / "dense"
     folder.mkdir()
     write_dense(model, folder, opened.processor, recipe.export.dtype)
-    rows = [measure(folder, "dense", train_s=seconds)]
+    rows = [measure(folder, "dense", Dense(), train_s=seconds)]
     if not (recipe.evaluation.untrained and recipe.compression.edits_weights):
         return rows
     batches = None
@@ -126,8 +118,9 @@ def _rows_of_dense(
     compress_untrained(model, recipe.compression, recipe.export.dtype, batches, device)
     folder = place / "untrained"
     folder.mkdir()
-    write_model(recipe, model, folder, opened.processor)
-    return [*rows, measure(folder, "compressed without training", **measure_shares(model, recipe.pruning))]
+    recipe.export_format.write(model, folder, opened.processor)
+    shares = measure_shares(model, recipe.pruning)
+    return [*rows, measure(folder, "compressed without training", recipe.export_format, **shares)]
 
 
 def _base_model(recipe: TrainSettings) -> str | None:

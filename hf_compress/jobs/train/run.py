@@ -16,7 +16,7 @@ from hf_compress._once import saying_once
 from hf_compress._problems import RecipeError
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report
-from hf_compress.export.dense import write_dense
+from hf_compress.export.formats.dense import write_dense
 from hf_compress.inputs.sections import FreshTokenizer
 from hf_compress.jobs.train.plan import Plan
 from hf_compress.jobs.train.rehearsal import rehearse

@@ -17,10 +17,10 @@ from hf_compress._once import saying_once
 from hf_compress._provenance import describe_machine
 from hf_compress._registry import dump
 from hf_compress._runtimes import describe_storage
+from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.shares import describe_reach, measure_shares
-from hf_compress.export.compressed_tensors import write_compressed
-from hf_compress.export.dense import write_dense
+from hf_compress.export.formats.dense import Dense, write_dense
 from hf_compress.jobs.train.baseline import dense_models, origin_of, with_settings_of
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.measure import Measure
@@ -65,6 +65,7 @@ def save_result(
     greater_is_better: bool | None = None,
     title: str | None = None,
     dtype: str = "auto",
+    format: str | ExportFormat = "auto",
     untrained: bool = True,
 ) -> Report | None:
     """Finalize, export, load back, measure and report: the folder that a recipe's run would have left.
@@ -84,6 +85,7 @@ def save_result(
         greater_is_better: its direction; by default as the trainer has it, or by the metric's name.
         title: how report and card call the result; by default the folder's name.
         dtype: the type of everything that is not quantized, e.g. "bfloat16"; "auto" leaves the weights.
+        format: how the result is written, as in a recipe's `export.format`.
         untrained: measure compression without training as well.
 
     Returns:
@@ -94,10 +96,12 @@ def save_result(
 
     Raises:
         CompressionError: no compression trainer, an adapter, no examples, an unknown metric, an occupied folder, a baseline
-            that is not dense or is the trained model itself, or what `finalize` and the export refuse.
+            that is not dense or is the trained model itself, a format that does not go with what was done, or what
+            `finalize` and the export refuse.
     """
     folder = Path(folder).expanduser()
     _check(trainer, folder)
+    form = _format(trainer, format)
     examples = trainer.eval_dataset if examples is None else examples
     if examples is None or isinstance(examples, Mapping):
         given = "no eval_dataset" if examples is None else f"several ({', '.join(map(str, examples))})"
@@ -115,10 +119,10 @@ def save_result(
     with saying_once(trainer.said), written_beside(folder) as part:
         if dense is not None:
             with tempfile.TemporaryDirectory(dir=part.parent, prefix=f".{folder.name}.rows-") as place:
-                rows += _reference_rows(trainer, dense, Path(place), dtype, measure, untrained)
-        _write(trainer, model, part, place=folder)
+                rows += _reference_rows(trainer, dense, Path(place), dtype, form, measure, untrained)
+        form.write(model, part, trainer.processing_class, place=folder)
         shares = measure_shares(model, trainer.compression.pruning)
-        rows.append(measure.row(part, "ours", train_s=trainer.train_s() or None, **shares))
+        rows.append(measure.row(part, "ours", form, train_s=trainer.train_s() or None, **shares))
         report = Report(
             title=title or folder.name,
             metric=measure.metric,
@@ -131,7 +135,7 @@ def save_result(
         write_documents(
             report,
             part,
-            recipe=_plain_run(trainer, dtype),
+            recipe=_plain_run(trainer, dtype, form),
             base_model=origin_of(baseline),
             task=None,
             classes={"model": type(model).__name__, "processor": _processor_class(trainer.processing_class)},
@@ -154,6 +158,20 @@ def _check(trainer: Any, folder: Path) -> None:
     check_place(folder)
 
 
+def _format(trainer: Any, asked: str | ExportFormat) -> ExportFormat:
+    """The format that the result is written in.
+
+    Raises:
+        CompressionError: there is no such format, or it does not go with what was done to the model.
+    """
+    quantized = trainer.compression.quantization is not None
+    form = (ExportFormat.create(asked) if isinstance(asked, str) else asked).chosen(quantized)
+    mistake = form.mistake(quantized)
+    if mistake:
+        raise CompressionError(f"format={form.name!r}: {mistake}")
+    return form
+
+
 def _finalized(trainer: Any, dtype: str) -> Any:
     """The trainer's model, finalized by now or by an earlier call."""
     if trainer.finalized_model is not trainer.model:
@@ -167,13 +185,19 @@ def _finalized(trainer: Any, dtype: str) -> Any:
 
 
 def _reference_rows(
-    trainer: Any, dense: Callable[[], PreTrainedModel], place: Path, dtype: str, measure: Measure, untrained: bool
+    trainer: Any,
+    dense: Callable[[], PreTrainedModel],
+    place: Path,
+    dtype: str,
+    form: ExportFormat,
+    measure: Measure,
+    untrained: bool,
 ) -> list[Row]:
     """The dense model, and compression without training."""
     folder = place / "dense"
     folder.mkdir()
     write_dense(with_settings_of(trainer.model, dense()), folder, trainer.processing_class, dtype)
-    rows = [measure.row(folder, "dense")]
+    rows = [measure.row(folder, "dense", Dense())]
     if not (untrained and trainer.compression.edits_weights):
         return rows
     model = with_settings_of(trainer.model, dense())
@@ -181,15 +205,9 @@ def _reference_rows(
     compress_untrained(model, trainer.compression, dtype, batches, trainer.args.device)
     folder = place / "untrained"
     folder.mkdir()
-    _write(trainer, model, folder)
-    return [*rows, measure.row(folder, "compressed without training", **measure_shares(model, trainer.compression.pruning))]
-
-
-def _write(trainer: Any, model: PreTrainedModel, folder: Path, place: Path | None = None) -> None:
-    if trainer.compression.quantization is not None:
-        write_compressed(model, folder, trainer.processing_class, place=place)
-    else:
-        write_dense(model, folder, trainer.processing_class, place=place)
+    form.write(model, folder, trainer.processing_class)
+    shares = measure_shares(model, trainer.compression.pruning)
+    return [*rows, measure.row(folder, "compressed without training", form, **shares)]
 
 
 def _direction(trainer: Any, metric: str, given: bool | None) -> bool:
@@ -220,7 +238,7 @@ def _setting(trainer: Any, model: PreTrainedModel, examples: Any, compared: bool
     }
 
 
-def _plain_run(trainer: Any, dtype: str) -> dict[str, Any]:
+def _plain_run(trainer: Any, dtype: str, form: ExportFormat) -> dict[str, Any]:
     """The run as plain data, in place of a recipe: the techniques, and the arguments that differ from their defaults."""
     # Not those of an instance: one may refuse to be made on this machine (bf16 by default, without a GPU).
     defaults = {field.name: field.default for field in dataclasses.fields(trainer.args)}
@@ -233,7 +251,7 @@ def _plain_run(trainer: Any, dtype: str) -> dict[str, Any]:
         "trainer": type(trainer).__name__,
         **{name: dump(technique, full=True) for name, technique in trainer.compression},
         "training": training,
-        "export": {"dtype": dtype},
+        "export": {"format": dump(form, full=True), "dtype": dtype},
     }
 
 

@@ -6,6 +6,7 @@ from typing import Any
 from hf_compress._errors import CompressionError
 from hf_compress._secrets import refuse_secrets
 from hf_compress.calibration.configuration import Calibration
+from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.evaluation.configuration import Evaluation
 from hf_compress.export.configuration import Export
@@ -78,6 +79,11 @@ class TrainSettings(Recipe):
     def compression(self) -> Compression:
         """What is done to the model while it trains."""
         return Compression.among(vars(self))
+
+    @property
+    def export_format(self) -> ExportFormat:
+        """The format that this run ends in."""
+        return self.export.format.chosen(quantized=self.quantization is not None)
 
     @property
     def output_dir(self) -> str:

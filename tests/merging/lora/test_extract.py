@@ -15,7 +15,7 @@ from transformers import (
 from hf_compress._errors import CompressionError
 from hf_compress.checkpoints.dequantized import dense_source
 from hf_compress.checkpoints.source import open_source
-from hf_compress.export.compressed_tensors import save_compressed
+from hf_compress.export.formats.compressed_tensors import save_compressed
 from hf_compress.merging.lora.adapter import Adapter
 from hf_compress.merging.lora.apply import apply_adapters
 from hf_compress.merging.lora.extract import extract_lora

@@ -1,8 +1,9 @@
 """Dense checkpoints: pruned weights as zeros in ordinary safetensors."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -11,8 +12,36 @@ from hf_compress._errors import CompressionError
 from hf_compress._folders import written_beside
 from hf_compress._modules.kept_weights import weights_kept
 from hf_compress._modules.types import cast_weights
+from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.checkpoints.load_back import load_back
 from hf_compress.export.saveable import check_saveable
+
+if TYPE_CHECKING:
+    from compressed_tensors.quantization import QuantizationScheme
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dense(ExportFormat, name="dense"):
+    """Every weight as it is, in ordinary safetensors."""
+
+    def mistake(self, quantized: bool) -> str:
+        """It would lose a quantization."""
+        return "a dense checkpoint would lose the quantization; write compressed-tensors or auto" if quantized else ""
+
+    def holds(self, module: nn.Module, scheme: "QuantizationScheme") -> str:
+        """No quantized weight."""
+        return "a dense checkpoint would lose the quantization"
+
+    def write(
+        self,
+        model: PreTrainedModel,
+        folder: Path,
+        processor: Any = None,
+        example: Mapping[str, Any] | None = None,
+        place: Path | None = None,
+    ) -> None:
+        """As it is."""
+        write_dense(model, folder, processor, example=example, place=place)
 
 
 def save_dense(
