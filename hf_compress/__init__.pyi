@@ -16,7 +16,10 @@ from hf_compress.distillation.losses.mse import MSE as MSE
 from hf_compress.distillation.teachers.model import ModelTeacher as ModelTeacher
 from hf_compress.evaluation.configuration import Evaluation as Evaluation
 from hf_compress.export.configuration import Export as Export
+from hf_compress.export.formats.auto import AutoFormat as AutoFormat
+from hf_compress.export.formats.compressed_tensors import CompressedTensorsFormat as CompressedTensorsFormat
 from hf_compress.export.formats.compressed_tensors import save_compressed as save_compressed
+from hf_compress.export.formats.dense import DenseFormat as DenseFormat
 from hf_compress.export.formats.dense import save_dense as save_dense
 from hf_compress.export.merged import merge as merge
 from hf_compress.inputs.sections import Data as Data
@@ -81,6 +84,7 @@ from hf_compress.pruning.schedules.cubic import Cubic as Cubic
 from hf_compress.pruning.schedules.linear import LinearRamp as LinearRamp
 from hf_compress.quantization.configuration import Quantization as Quantization
 from hf_compress.quantization.groups import Group as Group
+from hf_compress.quantization.modules.linear import QuantizableLinear as QuantizableLinear
 from hf_compress.quantization.ptq import quantize as quantize
 from hf_compress.quantization.schemes.presets import FP8_DYNAMIC as FP8_DYNAMIC
 from hf_compress.quantization.schemes.presets import W4A16 as W4A16

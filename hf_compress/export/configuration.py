@@ -5,7 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from hf_compress._kinds import CheckedKinds
 from hf_compress.checkpoints.export_format import ExportFormat
-from hf_compress.export.formats.auto import Auto
+from hf_compress.export.formats.auto import AutoFormat
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,7 +20,7 @@ class Export(metaclass=CheckedKinds):
 
     _takes: ClassVar[dict[str, Any]] = {"format": ExportFormat | str}
 
-    format: ExportFormat = field(default_factory=Auto)
+    format: ExportFormat = field(default_factory=AutoFormat)
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
 
     def __post_init__(self) -> None:

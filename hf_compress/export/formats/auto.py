@@ -6,7 +6,7 @@ from hf_compress.checkpoints.export_format import ExportFormat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Auto(ExportFormat, name="auto"):
+class AutoFormat(ExportFormat, name="auto"):
     """compressed-tensors where something is quantized, else dense safetensors."""
 
     def chosen(self, quantized: bool) -> ExportFormat:

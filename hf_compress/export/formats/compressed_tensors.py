@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompressedTensors(ExportFormat, name="compressed-tensors"):
+class CompressedTensorsFormat(ExportFormat, name="compressed-tensors"):
     """Packed integers and float8 with their scales, and `quantization_config` in config.json."""
 
     packs: ClassVar[bool] = True
@@ -83,4 +83,4 @@ def save_compressed(
         CompressionError: nothing is quantized, a weight is NaN, the folder exists, a process group is alive, or the
             checkpoint is not what the model is; nothing is left then, and the model is unchanged.
     """
-    return CompressedTensors().save(model, folder, processor, example)
+    return CompressedTensorsFormat().save(model, folder, processor, example)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dense(ExportFormat, name="dense"):
+class DenseFormat(ExportFormat, name="dense"):
     """Every weight as it is, in ordinary safetensors."""
 
     def mistake(self, quantized: bool) -> str:

@@ -10,7 +10,7 @@ from hf_compress._disk import DiskError, disk_errors
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import remove
 from hf_compress._modules.types import cast_weights
-from hf_compress.export.formats.dense import Dense
+from hf_compress.export.formats.dense import DenseFormat
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.quantization.ptq import quantize
@@ -43,7 +43,7 @@ def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: t
             part.mkdir(parents=True)
             model = opened.load_model(recipe.seed, trained)
             alone = _distributed.world_size() == 1
-            form = recipe.export_format if alone or recipe.quantization is None else Dense()
+            form = recipe.export_format if alone or recipe.quantization is None else DenseFormat()
             cast_weights(model, recipe.export.dtype)
             if alone and recipe.quantization is not None:
                 quantize(model, recipe.quantization)

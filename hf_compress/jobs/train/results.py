@@ -17,7 +17,7 @@ from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.evaluation.measure import measure_folder
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.shares import describe_reach, measure_shares
-from hf_compress.export.formats.dense import Dense, write_dense
+from hf_compress.export.formats.dense import DenseFormat, write_dense
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
@@ -109,7 +109,7 @@ def _rows_of_dense(
     folder = place / "dense"
     folder.mkdir()
     write_dense(model, folder, opened.processor, recipe.export.dtype)
-    rows = [measure(folder, "dense", Dense(), train_s=seconds)]
+    rows = [measure(folder, "dense", DenseFormat(), train_s=seconds)]
     if not (recipe.evaluation.untrained and recipe.compression.edits_weights):
         return rows
     batches = None

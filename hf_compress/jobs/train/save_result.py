@@ -20,7 +20,7 @@ from hf_compress._runtimes import describe_storage
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.shares import describe_reach, measure_shares
-from hf_compress.export.formats.dense import Dense, write_dense
+from hf_compress.export.formats.dense import DenseFormat, write_dense
 from hf_compress.jobs.train.baseline import dense_models, origin_of, with_settings_of
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.measure import Measure
@@ -197,7 +197,7 @@ def _reference_rows(
     folder = place / "dense"
     folder.mkdir()
     write_dense(with_settings_of(trainer.model, dense()), folder, trainer.processing_class, dtype)
-    rows = [measure.row(folder, "dense", Dense())]
+    rows = [measure.row(folder, "dense", DenseFormat())]
     if not (untrained and trainer.compression.edits_weights):
         return rows
     model = with_settings_of(trainer.model, dense())

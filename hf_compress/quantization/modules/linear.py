@@ -22,7 +22,7 @@ class FakeQuantizedLinear(FakeQuantized, nn.Linear):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Linear(Quantizable, name="linear"):
+class QuantizableLinear(Quantizable, name="linear"):
     """y = x W^T + b."""
 
     replaces: ClassVar[type[nn.Module]] = nn.Linear
