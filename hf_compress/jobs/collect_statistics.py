@@ -18,7 +18,7 @@ from hf_compress.calibration.statistics.fisher import FisherDiagonal
 from hf_compress.inputs.place import place
 from hf_compress.inputs.sections import Data
 from hf_compress.recipe.recipe import Recipe
-from hf_compress.tasks.opened import Opened, open_inputs
+from hf_compress.tasks.opened import inputs
 from hf_compress.tasks.task import Task
 
 
@@ -67,11 +67,6 @@ def expected_of_classes(task: Task, labels: Labels | None, statistics: Sequence[
         raise CompressionError(
             f"labels='expected' sums over classes of a whole row, and {task.name} has none; write sampled or true"
         )
-
-
-def inputs(model: str | None = None, data: Data | None = None, task: Task | None = None, seed: int = 0) -> Opened:
-    """Model and training rows, found to fit together."""
-    return open_inputs(model, data, task, seed=seed)
 
 
 @dataclass(frozen=True, kw_only=True)

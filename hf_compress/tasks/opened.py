@@ -204,6 +204,15 @@ def open_inputs(
     return opened
 
 
+def inputs(model: str | None = None, data: Data | None = None, task: Task | None = None, seed: int = 0) -> Opened:
+    """Model and examples, found to fit together; the opener of a job that has these fields and a trained model.
+
+    Raises:
+        RecipeError: see `open_inputs`.
+    """
+    return open_inputs(model, data, task, seed=seed)
+
+
 def open_data(data: Data, task: Task | None, seed: int) -> tuple[Splits, list[str]]:
     """The raw splits and the names of their labels; without a task the columns are not looked at.
 
