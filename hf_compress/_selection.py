@@ -1,33 +1,280 @@
-"""The k-th largest of many numbers that are never in memory at once."""
+"""The k largest of many numbers, exactly, without sorting them and without holding them.
 
-from collections.abc import Callable, Iterable
+A sample brackets the threshold. One pass over the numbers then counts what lies above the bracket and on its ends, and
+collects what lies inside (about 1 % of them), among which the threshold is selected. Every number is counted, none is
+estimated, so the result is that of a stable sort, whatever the sample, the chunks and the number of threads. Counts add up
+over processes, so that numbers which lie in several of them have one threshold.
+"""
 
+import bisect
+import itertools
+import math
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy
 import torch
 from torch import Tensor
 
-_DIGITS = ((20, 11), (10, 10), (0, 10))
-"""(shift, bits), from the top: the 31 bits of a non-negative float, whose bit patterns are ordered like the numbers."""
+SAMPLE = 2**16
+"""Numbers that are looked at first, at least; of fewer the threshold is selected directly."""
+MARGIN = 4.0
+"""Half the width of the searched bracket, in standard errors of the sample's quantile. It decides the speed and never the
+result: a bracket that misses is counted, known to miss, and opened to the side where the threshold is."""
+_LARGEST_STRIDE = 256
+
+Chunk = Callable[[int], Tensor]
+"""Series -> its numbers in this chunk: floating, no NaN, in flat order; the tensor may be changed."""
 
 
-def kth_largest(parts: Callable[[], Iterable[Tensor]], k: int) -> tuple[float, int]:
-    """Exact, by counting the bit patterns digit by digit; each digit reads all parts once.
+class Across(Protocol):
+    """Processes that each hold other numbers of the same series, in chunks that correspond."""
+
+    def total(self, count: int) -> int:
+        """The sum over the processes."""
+
+    def table(self, counts: Sequence[int]) -> list[list[int]]:
+        """Every process's row."""
+
+    def joined(self, numbers: numpy.ndarray) -> numpy.ndarray:
+        """The numbers of all processes, in their order."""
+
+    @property
+    def place(self) -> int:
+        """This process's row in `table`."""
+
+
+class Alone:
+    """One process holds all numbers."""
+
+    place = 0
+
+    def total(self, count: int) -> int:
+        """The count itself."""
+        return count
+
+    def table(self, counts: Sequence[int]) -> list[list[int]]:
+        """One row."""
+        return [list(counts)]
+
+    def joined(self, numbers: numpy.ndarray) -> numpy.ndarray:
+        """The numbers themselves."""
+        return numbers
+
+
+@dataclass(frozen=True)
+class Cut:
+    """Which numbers are the k largest; of equal ones those with the lower flat index.
+
+    Attributes:
+        threshold: the smallest number that stays; infinite where none does.
+        last: flat index of the last number equal to it that stays.
+    """
+
+    threshold: float
+    last: int
+
+    def mask(self, numbers: Tensor, offset: int = 0) -> Tensor:
+        """True for the k largest; any shape.
+
+        Args:
+            numbers: all of them, or the part of the flat series that begins at `offset`.
+            offset: flat index of the first one.
+        """
+        split = min(max(self.last + 1 - offset, 0), numbers.numel())
+        if split in (0, numbers.numel()):
+            return numbers >= self.threshold if split else numbers > self.threshold
+        flat = numbers.reshape(-1)
+        return torch.cat([flat[:split] >= self.threshold, flat[split:] > self.threshold]).view(numbers.shape)
+
+    def keep(self, vector: Tensor, offset: int) -> Tensor:
+        """A new tensor with 0 in place of all but the k largest magnitudes; any shape, fp32. Arguments as for `mask`."""
+        split = min(max(self.last + 1 - offset, 0), vector.numel())
+        # hardshrink keeps what lies strictly above; above the next smaller float means at the threshold, too.
+        below = float(numpy.nextafter(numpy.float32(self.threshold), numpy.float32(0)))
+        if split in (0, vector.numel()):
+            return torch.hardshrink(vector, below if split else self.threshold)
+        flat = vector.reshape(-1)
+        parts = torch.hardshrink(flat[:split], below), torch.hardshrink(flat[split:], self.threshold)
+        return torch.cat(parts).reshape(vector.shape)
+
+
+def largest(numbers: Callable[[], Iterable[Tensor]], k: int, size: int, across: Across | None = None) -> Cut:
+    """The k largest of one series.
 
     Args:
-        parts: gives the numbers anew, in any chunks: fp32, not negative.
-        k: 1 ... number of numbers.
+        numbers: gives them anew, in any chunks.
+        k: 0 ... how many there are, over all processes.
+        size: how many there are in this process.
+        across: the processes that hold the others.
+    """
+
+    def chunks() -> Iterable[Chunk]:
+        for part in numbers():
+            yield lambda _, part=part: part  # type: ignore[misc]
+
+    def sample(_: int, stride: int) -> Tensor:
+        return torch.cat([part.reshape(-1)[::stride] for part in numbers()])
+
+    return find_cuts(chunks, [[k]], size, sample, across)[0][0]
+
+
+def find_cuts(
+    chunks: Callable[[], Iterable[Chunk]],
+    counts: Sequence[Sequence[int]],
+    size: int,
+    sample: Callable[[int, int], Tensor],
+    across: Across | None = None,
+) -> list[list[Cut]]:
+    """The cuts that keep `counts[series]` numbers of each series; all series are searched in the same pass.
+
+    Args:
+        chunks: gives the chunks anew.
+        counts: for each series how many numbers stay, one or more times.
+        size: numbers of a series in this process.
+        sample: (series, stride) -> every `stride`-th number of it.
+        across: the processes that hold the others; None = none do.
 
     Returns:
-        The k-th largest value, and how many of the numbers equal to it are among the k largest.
+        For each series one cut per count, in the order given.
     """
-    prefix, missing = 0, k
-    for shift, bits in _DIGITS:
-        counts = torch.zeros(2**bits, dtype=torch.int64)
-        for part in parts():
-            pattern = part.reshape(-1).view(torch.int32)
-            pattern = pattern[(pattern >> (shift + bits)) == (prefix >> (shift + bits))]
-            counts += torch.bincount((pattern >> shift) & (2**bits - 1), minlength=2**bits).cpu()
-        at_least = counts.flip(0).cumsum(0).flip(0)
-        digit = int((at_least >= missing).nonzero().max())
-        missing -= int(at_least[digit] - counts[digit])
-        prefix |= digit << shift
-    return torch.tensor(prefix, dtype=torch.int32).view(torch.float32).item(), missing
+    group = Alone() if across is None else across
+    total = group.total(size)
+    cuts = {(series, 0): Cut(math.inf, -1) for series in range(len(counts))}
+    cuts |= {(series, total): Cut(-math.inf, size - 1) for series in range(len(counts))}
+    wanted = [key for key in dict.fromkeys((m, k) for m, ks in enumerate(counts) for k in ks) if key not in cuts]
+    stride = min(total // SAMPLE, _LARGEST_STRIDE) | 1  # odd, so that a matrix's columns take turns
+    samples = {}
+    if total > SAMPLE:
+        for series in dict.fromkeys(series for series, _ in wanted):
+            samples[series] = group.joined(_on_the_cpu(_numbers(sample(series, stride))))
+    searches = {key: _Search(key[1], total, samples.get(key[0]), group) for key in wanted}
+    while searches:
+        open_series = sorted({series for series, _ in searches})
+        sizes: list[int] = []
+        for chunk in chunks():
+            for series in open_series:
+                numbers = _numbers(chunk(series))
+                if series == open_series[0]:
+                    sizes.append(len(numbers))
+                for key, search in searches.items():
+                    if key[0] == series:
+                        search.add(numbers)
+        for (series, k), search in list(searches.items()):
+            found = search.finish()
+            if found is not None:
+                threshold, rank, ties = found
+                here = _share(group.table(ties), group.place, rank)
+                cuts[series, k] = Cut(threshold, _index_of_tie(chunks, series, sizes, threshold, here, ties))
+                del searches[series, k]
+    return [[cuts[series, k] for k in ks] for series, ks in enumerate(counts)]
+
+
+class _Search:
+    """Looks for the k-th largest number between `low` and `high`."""
+
+    def __init__(self, k: int, size: int, sample: numpy.ndarray | None, across: Across) -> None:
+        self.k, self.across = k, across
+        self._open(-math.inf, math.inf)
+        if sample is not None:
+            middle, share = sample.size * k / size, k / size
+            margin = MARGIN * math.sqrt(middle * (1 - share)) + 1
+            first, last = math.floor(middle - margin), math.ceil(middle + margin)  # ranks, the largest is 0
+            places = [sample.size - 1 - rank for rank in (first, last) if 0 <= rank < sample.size]
+            ordered = numpy.partition(sample, places) if places else sample
+            self.high = float(ordered[sample.size - 1 - first]) if first >= 0 else math.inf
+            self.low = float(ordered[sample.size - 1 - last]) if last < sample.size else -math.inf
+
+    def _open(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+        self.above = 0
+        self.at_high: list[int] = []  # per chunk, like the next two
+        self.at_low: list[int] = []
+        self.between: list[Any] = []
+
+    def add(self, numbers: Any) -> None:
+        """Counts one chunk."""
+        from_high, above_low = numbers >= self.high, numbers > self.low
+        above = _count(numbers > self.high)
+        self.above += above
+        self.at_high.append(_count(from_high) - above)
+        if self.low < self.high:
+            self.at_low.append(_count(numbers >= self.low) - _count(above_low))
+            self.between.append(numbers[above_low ^ from_high])
+        else:  # many equal values: the two ends are one, counted above
+            self.at_low.append(0)
+            self.between.append(numbers[:0])
+
+    def finish(self) -> tuple[float, int, list[int]] | None:
+        """The threshold, how many of the numbers equal to it stay, and how many there are per chunk of this process.
+
+        None where the threshold lies outside; the search is then open to that side, which cannot miss again.
+        """
+        rank = self.k - self.across.total(self.above)
+        if rank <= 0:
+            self._open(self.high, math.inf)
+            return None
+        at_high, at_low = self.across.total(sum(self.at_high)), self.across.total(sum(self.at_low))
+        if rank <= at_high:
+            return self.high, rank, self.at_high
+        rank -= at_high
+        here = [_on_the_cpu(part) for part in self.between]
+        between = self.across.joined(numpy.concatenate(here) if here else numpy.empty(0, numpy.float32))
+        if rank <= between.size:
+            place = between.size - rank
+            value = numpy.partition(between, place)[place]
+            rank -= _count(between > value)
+            return float(value), rank, [_count(part == value) for part in here]
+        rank -= between.size
+        if rank <= at_low:
+            return self.low, rank, self.at_low
+        self._open(-math.inf, self.low)
+        return None
+
+
+def _share(table: Sequence[Sequence[int]], place: int, rank: int) -> int:
+    """How many of the first `rank` equal numbers lie in one process: chunk by chunk, in each the processes in order."""
+    here = 0
+    for of_chunk in zip(*table, strict=True):
+        for process, count in enumerate(of_chunk):
+            taken = min(count, rank)
+            rank -= taken
+            here += taken if process == place else 0
+    return here
+
+
+def _index_of_tie(
+    chunks: Callable[[], Iterable[Chunk]],
+    series: int,
+    sizes: Sequence[int],
+    threshold: float,
+    rank: int,
+    ties: Sequence[int],
+) -> int:
+    """Flat index of the `rank`-th number (from 1) that is the threshold; the last index where all stay, -1 where none."""
+    if rank == sum(ties):
+        return sum(sizes) - 1
+    if rank == 0:
+        return -1
+    before = list(itertools.accumulate(ties, initial=0))
+    number = bisect.bisect_left(before, rank) - 1
+    chunk = next(itertools.islice(chunks(), number, None))
+    equal = (chunk(series).reshape(-1) == threshold).nonzero()
+    return sum(sizes[:number]) + int(equal[rank - before[number] - 1])
+
+
+def _numbers(numbers: Tensor) -> Any:
+    """What is compared and counted: an array on the CPU, where NumPy is several times faster than torch; else a tensor."""
+    flat = numbers.detach().reshape(-1)
+    if flat.device.type != "cpu":
+        return flat
+    return (flat if flat.dtype in (torch.float32, torch.float64) else flat.float()).numpy()
+
+
+def _on_the_cpu(numbers: Any) -> numpy.ndarray:
+    return numbers.float().cpu().numpy() if isinstance(numbers, Tensor) else numbers
+
+
+def _count(flags: Any) -> int:
+    return int(torch.count_nonzero(flags)) if isinstance(flags, Tensor) else int(numpy.count_nonzero(flags))

@@ -2,10 +2,10 @@
 
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from hf_compress._registry import Strategy
+from hf_compress._selection import largest
 
 
 class Pattern(Strategy, kind="pattern", package="hf_compress.pruning.patterns"):
@@ -44,18 +44,8 @@ class Pattern(Strategy, kind="pattern", package="hf_compress.pruning.patterns"):
 def keep_largest(score: Tensor, num_pruned: int) -> Tensor:
     """A bool mask of `score`'s shape with exactly `num_pruned` False entries, at the lowest scores.
 
-    Equal scores: the higher flat index is pruned first. One k-th value selection, O(n); the tie is settled only where
-    there is one.
+    Equal scores: the higher flat index is pruned first.
     """
-    flat = score.reshape(-1)
-    if num_pruned <= 0:
-        return torch.ones_like(score, dtype=torch.bool)
-    if num_pruned >= flat.numel():
-        return torch.zeros_like(score, dtype=torch.bool)
-    threshold = torch.kthvalue(flat, num_pruned).values
-    keep = flat > threshold
-    ties = flat == threshold
-    # Of the ties, the first ones stay, as many as the count leaves room for.
-    room = flat.numel() - num_pruned - keep.sum()
-    keep |= ties & (ties.cumsum(0) <= room)
-    return keep.view_as(score)
+    size = score.numel()
+    cut = largest(lambda: [score], min(max(size - num_pruned, 0), size), size)
+    return cut.mask(score)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
+from hf_compress._selection import largest
 from hf_compress.merging.configuration import BASE, Sparsity
 from hf_compress.merging.operands import CHUNK
 
@@ -26,7 +27,6 @@ _SAMPLE = 2**16
 _SUSPICIOUS = 0.001
 """Share of zeros in the sample above which it is counted. A tensor with 1 % zeros passes below it with a probability of
 e^-400 where they lie at random; the odd stride keeps pruned rows and columns from hiding behind a power of two."""
-_BITS = {1: torch.uint8, 2: torch.int16, 4: torch.int32, 8: torch.int64}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,39 +193,16 @@ def _zeros_if_pruned(tensor: Tensor) -> int:
 def prune_smallest_(tensor: Tensor, count: int) -> Tensor:
     """Zero exactly the `count` elements of smallest magnitude, in place; of equal ones those with the higher index.
 
-    The magnitude's bits, read as an integer, are ordered like the magnitude, so a histogram over 16 bits at a time finds
-    the threshold exactly, in one pass for 16-bit types and two for fp32, without sorting.
-
     Args:
         tensor: any floating type and shape, contiguous. Changed.
         count: 0 <= count <= its size; zeros that are there already count.
     """
-    if count <= 0:
-        return tensor
     flat = tensor.view(-1)
-    width = tensor.dtype.itemsize * 8
-    integer = _BITS[tensor.dtype.itemsize]
-    magnitude = (1 << (width - 1)) - 1
-    prefix, below, shift = 0, 0, width
-    while shift > 0:
-        step = min(16, shift)
-        shift -= step
-        histogram = torch.zeros(1 << step, dtype=torch.int64)
-        for part in flat.split(CHUNK):
-            bits = part.view(integer).to(torch.int64) & magnitude
-            if shift + step < width:
-                bits = bits[(bits >> (shift + step)) == prefix]
-            histogram += torch.bincount((bits >> shift) & ((1 << step) - 1), minlength=1 << step)
-        cumulative = histogram.cumsum(0) + below
-        digit = int(torch.searchsorted(cumulative, count))
-        below = int(cumulative[digit - 1]) if digit else below
-        prefix = (prefix << step) | digit
-    remaining = count - below  # of those equal to the threshold
-    for part in reversed(flat.split(CHUNK)):
-        bits = part.view(integer).to(torch.int64) & magnitude
-        equal = (bits == prefix).nonzero().flatten()
-        chosen = equal[len(equal) - min(remaining, len(equal)) :]
-        remaining -= len(chosen)
-        part.masked_fill_(bits < prefix, 0)
-        part[chosen] = 0
+    cut = largest(lambda: map(_magnitudes, flat.split(CHUNK)), flat.numel() - count, flat.numel())
+    for place, part in enumerate(flat.split(CHUNK)):
+        part.masked_fill_(~cut.mask(_magnitudes(part), place * CHUNK), 0)
     return tensor
+
+
+def _magnitudes(part: Tensor) -> Tensor:
+    return (part if part.itemsize >= 4 else part.float()).abs()

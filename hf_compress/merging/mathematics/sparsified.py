@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
+from hf_compress._selection import Cut
 from hf_compress.merging.mathematics.consensus import disjoint_mean, task_vector, weighted_sum
-from hf_compress.merging.mathematics.cuts import Cut
 from hf_compress.merging.method import Compat, MergeMethod
 from hf_compress.merging.operands import Operands
 

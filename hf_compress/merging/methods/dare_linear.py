@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hf_compress._registry import Reference
-from hf_compress.merging.mathematics.cuts import Cut
+from hf_compress._selection import Cut
 from hf_compress.merging.mathematics.sparsified import SparsifiedTaskVectors
 from hf_compress.merging.operands import Operands
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
-from hf_compress.merging.mathematics.cuts import Cut
+from hf_compress._selection import Cut
 from hf_compress.merging.mathematics.sparsified import SparsifiedTaskVectors, restoring_factor
 from hf_compress.merging.operands import CHUNK, Operands
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
-from hf_compress._selection import kth_largest
+from hf_compress._selection import Cut, largest
 from hf_compress.merging.mathematics.weights import refuse_weights
 from hf_compress.merging.method import Compat, MergeMethod
 from hf_compress.merging.operands import Operands
@@ -19,13 +19,11 @@ class Selection:
     """What SCE knows of a whole tensor.
 
     Attributes:
-        threshold: least variance that is selected; None = everything is.
-        last: flat index of the last element that is selected with a variance equal to the threshold.
+        cut: which variances are selected; None = all.
         coefficients: of the members, summing to 1.
     """
 
-    threshold: float | None
-    last: int
+    cut: Cut | None
     coefficients: tuple[float, ...]
 
 
@@ -70,25 +68,19 @@ class Sce(MergeMethod, name="sce"):
 
     def survey(self, operands: Operands) -> Selection:
         """Threshold and coefficients, in at most five passes over the tensor."""
-        threshold, ties = self._threshold(operands)
-        last = -1
+        cut = self._cut(operands)
         energies = [0.0] * len(operands.tensors)
         for chunk in operands.chunks():
-            if threshold is not None and ties > 0:
-                equal = (_variance(chunk.deltas()) == threshold).nonzero()[:ties]
-                ties -= len(equal)
-                last = chunk.offset + int(equal[-1]) if len(equal) else last
-            selection = Selection(threshold=threshold, last=last, coefficients=())
-            for member, delta in enumerate(_selected(chunk, selection)):
+            for member, delta in enumerate(_selected(chunk, cut)):
                 energies[member] += delta.double().square_().sum().item()
         total = sum(energies)
         even = total / max(operands.num_elements, 1) < 1e-6 if self.compat == "mergekit" else total == 0
         coefficients = tuple(1 / len(energies) if even else energy / total for energy in energies)
-        return Selection(threshold=threshold, last=last, coefficients=coefficients)
+        return Selection(cut=cut, coefficients=coefficients)
 
     def merge(self, operands: Operands, survey: Any) -> Tensor:
         """Any shape -> the same shape, fp32."""
-        deltas = _selected(operands, survey)
+        deltas = _selected(operands, survey.cut)
         total = sum(deltas[1:], deltas[0])
         sign = (total >= 0).to(torch.float32).mul_(2).sub_(1)
         merged, divisor = torch.zeros_like(total), torch.zeros_like(total)
@@ -103,18 +95,15 @@ class Sce(MergeMethod, name="sce"):
         assert operands.base is not None, operands.name
         return merged.mul_(sign).add_(operands.base)
 
-    def _threshold(self, operands: Operands) -> tuple[float | None, int]:
-        """The least selected variance (None: all, infinity: none) and how many elements equal to it are selected."""
+    def _cut(self, operands: Operands) -> Cut | None:
         if self.select_topk == 1:
-            return None, 0
+            return None
         varying = sum(int(_variance(chunk.deltas()).count_nonzero()) for chunk in operands.chunks())
         if self.compat == "mergekit":
             k = int(torch.tensor(varying) * self.select_topk)  # an fp32 product, cut off
         else:
             k = min(round(self.select_topk * operands.num_elements), varying)
-        if k == 0:
-            return float("inf"), 0
-        return kth_largest(lambda: (_variance(chunk.deltas()) for chunk in operands.chunks()), k)
+        return largest(lambda: (_variance(chunk.deltas()) for chunk in operands.chunks()), k, operands.num_elements)
 
 
 def _variance(deltas: list[Tensor]) -> Tensor:
@@ -123,16 +112,13 @@ def _variance(deltas: list[Tensor]) -> Tensor:
     total = torch.zeros_like(mean)
     for delta in deltas:
         total.add_((delta - mean).square_())
-    return total.div_(len(deltas)).abs_()  # a NaN may carry a sign, which kth_largest does not read
+    return total.div_(len(deltas))
 
 
-def _selected(operands: Operands, selection: Selection) -> list[Tensor]:
+def _selected(operands: Operands, cut: Cut | None) -> list[Tensor]:
     """The task vectors with zeros where they are not selected."""
     deltas = operands.deltas()
-    if selection.threshold is None:
+    if cut is None:
         return deltas
-    variance = _variance(deltas).reshape(-1)
-    split = min(max(selection.last + 1 - operands.offset, 0), variance.numel())
-    keep = torch.cat([variance[:split] >= selection.threshold, variance[split:] > selection.threshold])
-    keep = keep.to(torch.float32).view(deltas[0].shape)  # as floats, which multiply faster than flags
+    keep = cut.mask(_variance(deltas), operands.offset).to(torch.float32)  # as floats, which multiply faster than flags
     return [delta.mul_(keep) for delta in deltas]

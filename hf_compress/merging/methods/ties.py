@@ -6,7 +6,8 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_compress._registry import Reference
-from hf_compress.merging.mathematics.cuts import Cut, find_cuts
+from hf_compress._selection import Cut
+from hf_compress.merging.mathematics.cuts import find_cuts
 from hf_compress.merging.mathematics.sparsified import SparsifiedTaskVectors, num_kept
 from hf_compress.merging.operands import Operands
 

@@ -4,9 +4,10 @@ import numpy
 import pytest
 import torch
 
+from hf_compress import _selection as threshold_module
+from hf_compress._selection import Cut
 from hf_compress.merging import operands as operands_module
-from hf_compress.merging.mathematics import cuts as threshold_module
-from hf_compress.merging.mathematics.cuts import Cut, find_cuts
+from hf_compress.merging.mathematics.cuts import find_cuts
 from tests.merging.merged import operands_of
 
 SIZE = 5000
