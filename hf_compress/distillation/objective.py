@@ -12,7 +12,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.distillation.chunked import chunked_sum
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.distillation.features import Positions, feature_sum
-from hf_compress.distillation.loss import FeatureLoss, RowLoss
+from hf_compress.distillation.loss import DistillationLoss, FeatureLoss, RowLoss
 from hf_compress.distillation.signal import Kind, Rows, Signal
 from hf_compress.tasks.task_loss import task_loss_sum, task_rows
 
@@ -56,7 +56,9 @@ def check_kind(distillation: Distillation, kind: Kind, model: str) -> None:
     """
     for term in distillation.losses:
         if kind not in term.loss.kinds:
-            known = [name for name, loss in type(term.loss).available().items() if kind in loss.kinds]
+            gives = set(distillation.teacher.gives)
+            others = DistillationLoss.available().items()
+            known = [name for name, loss in others if kind in loss.kinds and gives.issuperset(loss.needs)]
             raise CompressionError(
                 f"{term.loss.name} is not defined for {_MEANING[kind]}, which {model} predicts; take "
                 + (" or ".join(known) if known else "another model")

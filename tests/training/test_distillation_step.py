@@ -243,7 +243,9 @@ class TestHeads:
                 distillation=half(tiny_bert(seed=1, num_labels=1), loss),
             )
 
-        with pytest.raises(CompressionError, match=r"forward_kl is not defined for numbers .* BertForSequence.*; take mse"):
+        with pytest.raises(
+            CompressionError, match=r"forward_kl is not defined for numbers .* BertForSequence.*; take (.+ or )?mse"
+        ):
             make(ForwardKL())
         trainer = make(MSE())
         trainer.train()
