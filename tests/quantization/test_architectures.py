@@ -6,8 +6,9 @@ import json
 import pytest
 import torch
 import transformers as t
+from datasets import Dataset
 
-from hf_compress import Quantization, quantize, save_compressed
+from hf_compress import CompressionTrainer, Quantization, quantize, save_compressed
 from hf_compress._errors import CompressionError
 from hf_compress._forward.probe import probe_inputs
 from hf_compress._modules.types import cast_weights
@@ -121,6 +122,28 @@ def test_plain_transformers_computes_what_training_saw_and_what_stays_dense_is_n
     assert torch.equal(logits(loaded.eval()), expected)
     assert left_dense(model) == EXACT[name, kind]
     assert prepared and not set(prepared) & set(EXACT[name, kind])
+
+
+@pytest.mark.parametrize("name", ["WavLM", "Mamba"])
+def test_a_model_whose_weights_are_read_is_loaded_as_it_was_trained(name, tmp_path):
+    """From the trainer to plain transformers, without a look inside."""
+    model = make(name)
+    sounds = torch.randn(4, 400, generator=torch.Generator().manual_seed(0)).tolist()
+    rows = [{"input_values": sound, "labels": number % 2} for number, sound in enumerate(sounds)]
+    if name == "Mamba":
+        rows = [{"input_ids": [3, 4, 5, 6 + number], "labels": [3, 4, 5, 6 + number]} for number in range(4)]
+    args = t.TrainingArguments(
+        output_dir=str(tmp_path / "run"), max_steps=2, use_cpu=True, report_to=[], save_strategy="no", disable_tqdm=True
+    )
+    job = Quantization(scheme="W8A8", ignore=["re:.*(lm_head|classifier|gru_rel_pos_linear)"])
+    trainer = CompressionTrainer(model=model, args=args, train_dataset=Dataset.from_list(rows), quantization=job)
+    trainer.train()
+    batch = {key: torch.tensor([rows[1][key]]) for key in rows[1] if key != "labels"}
+    with torch.no_grad():
+        expected = model.eval()(**batch).logits
+    save_compressed(trainer.finalize(), tmp_path / "model")
+    with torch.no_grad():
+        assert torch.equal(type(model).from_pretrained(tmp_path / "model").eval()(**batch).logits, expected)
 
 
 REFUSED = {
