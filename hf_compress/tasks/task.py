@@ -75,6 +75,8 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
     def labels(self, splits: Splits, data: Data) -> list[str]:
         """The names of the labels in the order of their ids; [] for a task without.
 
+        Asked also where another column was refused, so that a refusal is complete: it looks at its own alone.
+
         Raises:
             CompressionError: labels that cannot be numbered, at `task.<field>`.
         """

@@ -84,9 +84,9 @@ def test_every_missing_and_every_wrong_column_is_refused_at_its_key(cls, tmp_pat
     task = small_task(cls)
     features = features_of(task)
     for column in task.columns():
-        rest = rows_of(task).add_column("other", [[0.5]] * 60).remove_columns(column.name)
+        rest = rows_of(task).add_column("other", [{"x": 0.5}] * 60).remove_columns(column.name)
         other = rest.rename_column("other", column.name)
-        for rows, words in ((rest, "unknown column of the train split"), (other, "holds List(Value('float64'))")):
+        for rows, words in ((rest, "unknown column of the train split"), (other, "holds {'x': Value('float64')}")):
             with pytest.raises(RecipeError) as refusal:
                 open_inputs(FreshModel(config=small_config(task)), written(task, tmp_path, rows), task, fit=False)
             (problem,) = refusal.value.problems

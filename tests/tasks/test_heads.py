@@ -1,8 +1,18 @@
 import pytest
 import torch
+import transformers
 from transformers import BertConfig, BertForMaskedLM, XLMConfig, XLMWithLMHeadModel
 
-from hf_compress.tasks.heads import base_model, loss_type, predicts_tokens, shifts_labels
+from hf_compress.tasks.heads import (
+    HEADS,
+    base_model,
+    head_named,
+    head_of_class,
+    loss_type,
+    predicts_tokens,
+    shifts_labels,
+)
+from hf_compress.tasks.task_loss import task_kind
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_t5, tiny_vit
 
 
@@ -25,6 +35,20 @@ def masked():
 def test_what_a_head_does_with_its_logits(build, kind, shifts, tokens):
     model = build()
     assert (loss_type(model), shifts_labels(model), predicts_tokens(model)) == (kind, shifts, tokens)
+    assert (task_kind(model) == "shifted_tokens") == shifts  # what losses and statistics do with logits is one rule
+
+
+def test_the_table_of_heads_is_that_of_transformers():
+    for head in HEADS:
+        assert getattr(transformers, head.auto_class)._model_mapping, head.name
+        assert head_named(head.name) is head
+    names = ("GPT2LMHeadModel", "BertForTokenClassification", "ViTForImageClassification", "LlamaModel")
+    assert [getattr(head_of_class(name), "pipeline", None) for name in names] == [
+        "text-generation",
+        "token-classification",
+        "image-classification",
+        None,
+    ]
 
 
 def test_transducers_and_other_models_that_no_list_of_language_models_names_have_a_loss_of_their_own():
