@@ -146,7 +146,7 @@ class CompressionMixin(TrainsProjections):
         return super()._clip_grad_norm(model)
 
     def _determine_best_metric(self, metrics: dict[str, float], trial: Any) -> bool:
-        """A model on the way is better and not what was asked for; asked all the same, as an unknown metric is refused."""
+        """A model on the way never becomes the best; the Trainer is asked all the same, as it refuses an unknown metric."""
         with contextlib.nullcontext() if self.progress.is_complete else best_kept(self.state):
             found = bool(super()._determine_best_metric(metrics, trial))
         return found and self.progress.is_complete
