@@ -12,8 +12,35 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 
+import pytest  # noqa: E402
 import torch  # noqa: E402
 
 torch.set_num_threads(1)
 
+from tests.budget import Clock  # noqa: E402
 from tests.command_line import call, refused  # noqa: E402, F401 (fixtures for every folder)
+
+_CLOCK = Clock()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item):
+    _CLOCK.begin(item)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    _CLOCK.end(item, report)
+    return report
+
+
+def pytest_runtest_logreport(report):
+    _CLOCK.add(report)
+
+
+def pytest_terminal_summary(terminalreporter):
+    if _CLOCK.cases:
+        terminalreporter.section("CPU seconds by folder")
+        for line in _CLOCK.lines():
+            terminalreporter.write_line(line)

@@ -126,6 +126,15 @@ def test_any_shape_is_merged(cls, shape):
 
 
 @pytest.mark.parametrize("cls", METHODS)
+@pytest.mark.parametrize("shape", [(0,), (0, 3)], ids=str)
+def test_an_empty_tensor_is_merged(cls, shape):
+    operands = operands_for(cls, shape)
+    survey = cls().survey(operands)
+    parts = list(operands.chunks()) or [operands]
+    assert all(cls().merge(part, survey).shape == part.tensors[0].shape for part in parts)
+
+
+@pytest.mark.parametrize("cls", METHODS)
 def test_chunks_give_the_same_as_the_whole(cls, monkeypatch):
     if cls.whole:
         pytest.skip("is not chunked")
