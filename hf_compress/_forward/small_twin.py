@@ -22,12 +22,13 @@ _DEEPEST = 64
 _TOKENS = 1024
 
 
-def small_twin(model: nn.Module, dtype: torch.dtype) -> tuple[Any, bool]:
+def small_twin(model: nn.Module, dtype: torch.dtype, most: int | None = None) -> tuple[Any, bool]:
     """A model of the same class on the CPU with random weights, in evaluation mode.
 
     Args:
         model: with a config.
         dtype: the type in which the class is asked to build it.
+        most: weights; by default as many as are built and run within a second or two.
 
     Returns:
         The twin, and whether it is as deep as the model: one that would be large or deep has one layer per stack, and few
@@ -35,7 +36,7 @@ def small_twin(model: nn.Module, dtype: torch.dtype) -> tuple[Any, bool]:
     """
     for config, whole in _configs(model):
         size = _weights(model, config)
-        if size is not None and size <= _WEIGHTS:
+        if size is not None and size <= (_WEIGHTS if most is None else most):
             twin = build(type(model), config, dtype, "cpu")
             if twin is not None:
                 return twin, whole

@@ -33,12 +33,16 @@ def _is_rounded(own: Tensor, exact: Tensor) -> bool:
     return not torch.equal(own, exact) and any(torch.equal(exact.to(dtype).to(own.dtype), own) for dtype in narrow)
 
 
-@contextlib.contextmanager
-def in_place_of(model: nn.Module, buffers: Mapping[str, Tensor]) -> Iterator[None]:
-    """The model with other values in its buffers, which the log names, and its own again afterwards."""
+def say_rounded(buffers: Mapping[str, Tensor]) -> None:
+    """Name the first of them in the log."""
     for name in list(buffers)[:1]:
         message = "%s of the model in memory was rounded by a cast; loading computes it anew, and more exactly"
         log_once(logger, logging.WARNING, message, name)
+
+
+@contextlib.contextmanager
+def in_place_of(model: nn.Module, buffers: Mapping[str, Tensor]) -> Iterator[None]:
+    """The model with other values in its buffers, and its own again afterwards."""
     own = dict(model.named_buffers())
     kept = {name: own[name].data for name in buffers}
     try:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from hf_compress._difference import difference
 from hf_compress._errors import reason_of
-from hf_compress._modules.rounded_buffers import in_place_of, rounded_buffers
+from hf_compress._modules.rounded_buffers import in_place_of, rounded_buffers, say_rounded
 from hf_compress._quiet import quiet
 from hf_compress.checkpoints.outputs import _said, compare_outputs
 from hf_compress.checkpoints.stored import (
@@ -58,7 +58,9 @@ def load_back(model: Any, folder: Path, example: Mapping[str, Any] | None = None
     fresh = load_fresh(model, folder, place)
     widened = compare_loaded(fresh, loaded_tensors(model, meant), place)
     del meant
-    with in_place_of(model, rounded_buffers(model, fresh)):
+    rounded = rounded_buffers(model, fresh)
+    say_rounded(rounded)
+    with in_place_of(model, rounded):
         outputs = compare_outputs(model, fresh, example, place, widened)
     sentence = f"{place} loads as {type(model).__name__}, every tensor as written; {outputs}"
     logger.info(sentence)

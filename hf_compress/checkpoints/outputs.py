@@ -34,7 +34,7 @@ def compare_outputs(
     if inputs is None:
         return "no batch could be made from its config, so outputs were not compared; pass example= to compare them"
     try:
-        own = _outputs(model, inputs)
+        own = outputs_of(model, inputs)
     except Exception as error:
         if example is None and not _runs_in_float32(model, inputs):
             return f"outputs were not compared, its forward takes no batch from its config ({_said(error)}); pass example="
@@ -45,23 +45,39 @@ def compare_outputs(
         )
     try:
         with quiet():
-            other = _outputs(fresh.to(model.device) if not hasattr(fresh, "hf_device_map") else fresh, inputs)
+            other = outputs_of(fresh.to(model.device) if not hasattr(fresh, "hf_device_map") else fresh, inputs)
     except Exception as error:  # whatever its forward raises, nobody can use it
         refuse(place, f"the loaded checkpoint does not run ({_said(error)}); {_other_storage(model)}")
-    for name, value in own.items():
-        if name not in other or not same_bits(value, other[name]):
-            worst = distance(value, other[name]) if name in other else float("inf")
-            noise = distance(value, _outputs(model, inputs)[name])
-            if worst > 2 * noise:
-                refuse(
-                    place,
-                    f"{name} of the loaded checkpoint differ from the model's by {worst:.3g} on a batch, though every"
-                    f" tensor is the same: {_cause(model, fresh, widened)}",
-                )
+    name, worst = worst_difference(model, inputs, own, other)
+    if name:
+        refuse(
+            place,
+            f"{name} of the loaded checkpoint differ from the model's by {worst:.3g} on a batch, though every tensor is the"
+            f" same: {_cause(model, fresh, widened)}",
+        )
     return f"{', '.join(own)} equal on a batch ({', '.join(f'{key} {list(value.shape)}' for key, value in inputs.items())})"
 
 
-def _outputs(model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
+def worst_difference(
+    model: Any, inputs: Mapping[str, Any], own: Mapping[str, Tensor], other: Mapping[str, Tensor]
+) -> tuple[str, float]:
+    """The first output that is another, and by how much; "" where all are, bit for bit or up to what the model repeats.
+
+    Args:
+        model: gave `own`.
+        inputs: of both.
+        own: outputs by name.
+        other: those of the model that should answer alike.
+    """
+    for name, value in own.items():
+        if name not in other or not same_bits(value, other[name]):
+            worst = distance(value, other[name]) if name in other else float("inf")
+            if worst > 2 * distance(value, outputs_of(model, inputs)[name]):
+                return name, worst
+    return "", 0.0
+
+
+def outputs_of(model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
     """The floating outputs of one forward in evaluation mode, by name.
 
     Trainers and accelerators replace `forward` on the instance (mixed precision); what is served is the class's own.
@@ -118,7 +134,7 @@ def _runs_in_float32(model: Any, inputs: Mapping[str, Any]) -> bool:
         for key, value in inputs.items()
     }
     try:
-        _outputs(wide, floating)
+        outputs_of(wide, floating)
     except Exception:  # the batch is wrong in any type
         return False
     return True

@@ -8,7 +8,7 @@ otherwise than they were stored, and tensors that would come back random.
 import contextlib
 import copy
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -57,7 +57,7 @@ def loadable_layout(model: nn.Module, schemes: Mapping[str, "QuantizationScheme"
     if layout is not None:
         return layout
     used = [scheme.name for scheme in quantization.schemes]
-    others = [kind for kind in Scheme.available() if [kind] != used and _loads(model, schemes, kind)]
+    others = [kind for kind in schemes_that(model, schemes) if [kind] != used]
     config: Any = model.config
     raise CompressionError(
         f"quantization: transformers would not load {config.model_type} with scheme {' and '.join(used)} ({problem});"
@@ -88,12 +88,24 @@ def _is_mixed(schemes: Mapping[str, "QuantizationScheme"]) -> bool:
     return any(one != next(iter(distinct.values())) for one in distinct.values())
 
 
-def _loads(model: nn.Module, names: Iterable[str], kind: str) -> bool:
-    """Whether another scheme would do, with groups as small as needed."""
-    with contextlib.suppress(CompressionError):
-        scheme = Scheme.create(kind).finest().to_compressed_tensors(["Linear"])
-        return _first_that_loads(model, dict.fromkeys(names, scheme))[1] is not None
-    return False
+def schemes_that(
+    model: nn.Module, names: Iterable[str], suits: Callable[[Layout], bool] = lambda layout: True
+) -> list[str]:
+    """The schemes that would load, with groups as small as needed.
+
+    Args:
+        model: as in `loadable_layout`.
+        names: the modules to quantize.
+        suits: what else is asked of them.
+    """
+    found = []
+    for kind in Scheme.available():
+        with contextlib.suppress(CompressionError):
+            scheme = Scheme.create(kind).finest().to_compressed_tensors(["Linear"])
+            layout = _first_that_loads(model, dict.fromkeys(names, scheme))[1]
+            if layout is not None and suits(layout):
+                found.append(kind)
+    return found
 
 
 def problem_of(model: nn.Module, layout: Layout) -> str:

@@ -1,61 +1,89 @@
 """Whether a quantized model runs in the type that everything else of it is stored in, known before it is trained."""
 
-import contextlib
-import io
+import logging
 
 import torch
 from torch import nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._forward.dry_run import failure, random_state_kept
-from hf_compress._forward.small_twin import small_twin
 from hf_compress._modules.names import model_name
-from hf_compress._modules.types import cast_as_loaded, check_dtype
-from hf_compress._quiet import quiet
+from hf_compress._modules.types import check_dtype
+from hf_compress._once import log_once
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fitting import fit
+from hf_compress.quantization.loaded_small import loaded_otherwise
+from hf_compress.quantization.quantizable import prepared
+from hf_compress.quantization.reach import DENSE_ON_LOAD
+from hf_compress.quantization.rehearsal import Layout, schemes_that
+
+logger = logging.getLogger(__name__)
 
 
-def check_storage_type(model: nn.Module, quantization: Quantization | None, dtype: str) -> torch.dtype | None:
+def check_storage_type(
+    model: nn.Module, quantization: Quantization | None, dtype: str, layout: Layout | None = None
+) -> torch.dtype | None:
     """The torch type of a name, in which the architecture computes, also as transformers loads it packed; None for "auto".
 
     Args:
         model: dense, prepared or without memory; only read.
         quantization: the job; None for a model that stays dense.
-        dtype: the name of the type.
+        dtype: the name of the type; "auto" is taken for float32, in which models are trained here.
+        layout: how it is stored, where that is known.
 
     Raises:
-        CompressionError: see `check_dtype`, or the packed model mixes types.
+        CompressionError: see `check_dtype`, or the quantized model does not run, or computes otherwise, once it is loaded.
     """
     target = check_dtype(model, dtype)
-    if quantization is None or target is None or target.itemsize >= 4:
+    if quantization is None:
         return target
-    with random_state_kept():
-        reason = _packed_refusal(model, target)
-    if reason and not fit(model, quantization)[1].dense_on_load:
-        raise CompressionError(
-            f"{model_name(model)} does not run quantized with weights stored in {dtype} ({reason}); store them in float32"
-        )
-    return target
-
-
-def _packed_refusal(model: nn.Module, target: torch.dtype) -> str:
-    """Why the architecture does not run where compressed-tensors holds its tensors; empty where it does or none can tell.
-
-    After unpacking it keeps every tensor in the type in which it was loaded, so a forward that assigns one of its buffers
-    in another type (CTRL's positions) reads it back in the old one.
-    """
-    from compressed_tensors.offload import as_single_threaded
-    from compressed_tensors.offload.convert import from_accelerate
-
-    twin, _ = small_twin(model, target)
-    if twin is None:
-        return ""
-    twin = cast_as_loaded(twin, target)
-    with quiet(), contextlib.redirect_stderr(io.StringIO()), as_single_threaded():
-        from_accelerate(twin)
-        reason = failure(twin)
+    layout = layout or _layout_of(model, quantization)
+    reason = loaded_otherwise(model, layout, target or torch.float32)
     if not reason:
-        return ""
-    plain = cast_as_loaded(small_twin(model, target)[0], target)
-    return reason if failure(plain) == "" else ""
+        return target
+    _check_float32(model, quantization, layout)
+    raise CompressionError(f"{_does_not_run(model, dtype, reason)}; store them in float32")
+
+
+def check_before_training(model: nn.Module, quantization: Quantization) -> None:
+    """The same for a model that is about to be trained, where nobody has said yet in which type it will be stored.
+
+    What does not compute the same in any type is refused; what does not in 16 bits, the usual type, is logged.
+
+    Raises:
+        CompressionError: the quantized model computes otherwise once it is loaded.
+    """
+    layout = _layout_of(model, quantization)
+    reason = loaded_otherwise(model, layout, torch.bfloat16)
+    if reason:
+        _check_float32(model, quantization, layout)
+        message = f"{_does_not_run(model, 'bfloat16', reason)}; leave them in float32 when it is finalized or exported"
+        log_once(logger, logging.WARNING, message)
+
+
+def _layout_of(model: nn.Module, quantization: Quantization) -> Layout:
+    """How it will be stored; a prepared model says so itself."""
+    modules = prepared(model.named_modules())
+    if not modules:
+        return fit(model, quantization)[1]
+    schemes = {name: module.qat_scheme for name, module in modules.items()}
+    return Layout(schemes=schemes, dense_on_load=bool(getattr(model, DENSE_ON_LOAD, False)))
+
+
+def _does_not_run(model: nn.Module, dtype: str, reason: str) -> str:
+    return f"{model_name(model)} does not run quantized with weights stored in {dtype} ({reason})"
+
+
+def _check_float32(model: nn.Module, quantization: Quantization, layout: Layout) -> None:
+    """Refuse what computes otherwise in float32 too, with the schemes that do not."""
+    reason = loaded_otherwise(model, layout, torch.float32)
+    if not reason:
+        return
+    used = " and ".join(scheme.name for scheme in quantization.schemes)
+    suited = (torch.float32, torch.bfloat16)
+    others = schemes_that(
+        model, layout.schemes, lambda one: not any(loaded_otherwise(model, one, target) for target in suited)
+    )
+    raise CompressionError(
+        f"quantization: {model_name(model)} with scheme {used} computes otherwise once it is loaded ({reason});"
+        + (f" take {' or '.join(others)}" if others else " prune or distil this model instead")
+    )

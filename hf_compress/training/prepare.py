@@ -8,6 +8,7 @@ from hf_compress._modules.ignored import say_unmatched
 from hf_compress._once import saying_once
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import prepare
+from hf_compress.quantization.storage_type import check_before_training
 from hf_compress.training.distillation_step import DistillationStep
 
 
@@ -30,6 +31,7 @@ def prepare_model(trainer: Any, model: nn.Module) -> DistillationStep | None:
         Masks(model, wanted.pruning)
     if wanted.quantization is not None:
         prepare(model, wanted.quantization, enabled=False)
+        check_before_training(model, wanted.quantization)
     with saying_once(trainer.said):
         for name, technique in wanted:
             say_unmatched(model, getattr(technique, "ignore", ()), name)

@@ -13,7 +13,7 @@ from hf_compress.distillation.projections import check_projections
 from hf_compress.jobs.train.checks import check_schedules
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.pruning.masks import Masks
-from hf_compress.quantization.fitting import check_model
+from hf_compress.quantization.fitting import fit
 from hf_compress.quantization.storage_type import check_storage_type
 from hf_compress.tasks.opened import Found, Opened, open_inputs
 from hf_compress.tasks.task_loss import task_kind
@@ -125,12 +125,14 @@ class Plan:
                 Masks(model, recipe.pruning)
                 say_unmatched(model, recipe.pruning.ignore, "pruning")
         say_unused(recipe.compression)
+        fitting, layout = None, None
         if recipe.quantization is not None:
             with collecting("quantization.targets"):
-                check_model(model, recipe.quantization, [recipe.export_format])
+                _, layout = fit(model, recipe.quantization, [recipe.export_format])
                 say_unmatched(model, recipe.quantization.ignore, "quantization")
+                fitting = recipe.quantization
         with collecting("export.dtype"):
-            check_storage_type(model, recipe.quantization, recipe.export.dtype)
+            check_storage_type(model, fitting, recipe.export.dtype, layout)
         if recipe.distillation is not None:
             with collecting("distillation.losses"):
                 check_loss_kind(recipe.distillation, task_kind(model), type(model).__name__)
