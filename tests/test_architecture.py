@@ -3,6 +3,7 @@
 import ast
 import functools
 import graphlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,6 +148,11 @@ def forbidden(file):
                 yield f"{name_of(file)}:{node.lineno}: pickle"
         if isinstance(node, ast.Name) and node.id == "NotImplementedError":
             yield f"{name_of(file)}:{node.lineno}: NotImplementedError"
+
+
+def test_what_another_library_says_is_put_into_one_line_by_one_function():
+    by_hand = re.compile(r"join\(str\(\w+\)\.split\(\)\)")
+    assert [name_of(file) for file in FILES if by_hand.search(file.read_text())] == ["hf_compress._errors"]
 
 
 def test_forbidden_words_do_not_stand_in_the_source():

@@ -29,18 +29,21 @@ class Selection:
     Attributes:
         modules: the modules to compress, by canonical name, in the model's order.
         left_out: modules that a class name matched and that cannot be compressed: canonical name -> why.
+        instead: what else could be targeted, as a refusal says it.
     """
 
     modules: dict[str, nn.Module]
     left_out: dict[str, str]
+    instead: str = ""
 
-    def without(self, reasons: Mapping[str, str], targets: Sequence[str], setting: str) -> "Selection":
+    def without(self, reasons: Mapping[str, str], targets: Sequence[str], setting: str, instead: str = "") -> "Selection":
         """The same with more modules left out.
 
         Args:
             reasons: canonical name -> why it cannot be compressed.
             targets: as they were matched.
             setting: how the error names the setting.
+            instead: in place of the selection's own.
 
         Raises:
             CompressionError: a target names one of them, by its name or a `re:` pattern, or nothing else is left.
@@ -48,12 +51,17 @@ class Selection:
         from compressed_tensors.utils.match import match_name
 
         for name, reason in reasons.items():
-            if any(match_name(name, target) for target in targets) or len(reasons) == len(self.modules):
-                raise CompressionError(
-                    f"{setting}: {name} cannot be compressed: {reason}; add '{name}' to {setting}.ignore"
-                )
+            refusal = f"{setting}: {name} cannot be compressed: {reason}; "
+            if len(reasons) == len(self.modules):
+                others = f"nor can {len(reasons) - 1} others that targets={list(targets)} matches"
+                alone = f"nothing else matches targets={list(targets)}"
+                instead = instead or self.instead
+                refusal += f"{others if len(reasons) > 1 else alone}, so name other targets"
+                raise CompressionError(f"{refusal}: {instead}" if instead else refusal)
+            if any(match_name(name, target) for target in targets):
+                raise CompressionError(f"{refusal}add '{name}' to {setting}.ignore")
         kept = {name: module for name, module in self.modules.items() if name not in reasons}
-        return Selection(modules=kept, left_out={**self.left_out, **reasons})
+        return Selection(modules=kept, left_out={**self.left_out, **reasons}, instead=self.instead)
 
 
 def match_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[str], setting: str) -> dict[str, nn.Module]:
@@ -88,18 +96,25 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
     if not matched:
         raise CompressionError(
             f"{setting}: every module that targets={list(targets)} matches is ignored by ignore={list(ignore)};"
-            f" {_inventory(modules)}; name other targets, or set ignore to []"
+            f" {inventory(modules)}; name other targets, or set ignore to []"
         )
+    left_out = {name: reason for name, reason in obstacles(model).items() if name in matched}
+    return Selection(modules=matched, left_out={}, instead=inventory(modules)).without(left_out, targets, setting)
+
+
+def obstacles(model: nn.Module) -> dict[str, str]:
+    """The modules whose weight is computed or tied, so that it cannot be compressed: canonical name -> why."""
+    modules = {canonical_name(name): module for name, module in model.named_modules() if name}
     owners = collections.defaultdict(list)
     for name, module in modules.items():
         if isinstance(getattr(module, "weight", None), Tensor):
             owners[id(module.weight)].append(name)
-    left_out = {}
-    for name, module in matched.items():
-        tied = [other for other in owners[id(getattr(module, "weight", None))] if other != name]
+    found = {}
+    for name, module in modules.items():
+        tied = [other for other in owners.get(id(getattr(module, "weight", None)), ()) if other != name]
         if reason := _obstacle(module, tied):
-            left_out[name] = reason
-    return Selection(modules=matched, left_out={}).without(left_out, targets, setting)
+            found[name] = reason
+    return found
 
 
 def require_matches(model: nn.Module, targets: Sequence[str], setting: str) -> None:
@@ -119,7 +134,7 @@ def require_matches(model: nn.Module, targets: Sequence[str], setting: str) -> N
     for target in targets:
         _check_pattern(target, setting.removesuffix(".targets"))
         if not any(is_match(name, module, target) for name, module in modules.items()):
-            raise CompressionError(f"{setting}: {target!r} matches no module; {_inventory(modules)}")
+            raise CompressionError(f"{setting}: {target!r} matches no module; {inventory(modules)}")
 
 
 def _check_pattern(pattern: str, setting: str) -> None:
@@ -144,7 +159,7 @@ def _obstacle(module: nn.Module, tied: Sequence[str]) -> str:
     return ""
 
 
-def _inventory(modules: dict[str, nn.Module]) -> str:
+def inventory(modules: Mapping[str, nn.Module]) -> str:
     """What could have been targeted: the classes that hold a weight of two or more dimensions, with their counts."""
     counts = collections.Counter(
         type(module).__name__

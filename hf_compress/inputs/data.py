@@ -132,8 +132,7 @@ def _read(files: list[Path]) -> "Dataset":
             names = [glob.escape(str(file)) for file in files]
             return load_dataset(kinds.pop(), data_files=names, split="train", **options)
     except (DatasetGenerationError, ValueError, OSError, StopIteration) as error:
-        cause = error.__cause__ or error
-        reason = " ".join(str(cause).split())[:300]
+        reason = reason_of(error.__cause__ or error)
         raise CompressionError(f"data.path: {', '.join(map(str, files))} cannot be read: {reason}") from error
 
 

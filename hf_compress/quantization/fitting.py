@@ -1,5 +1,6 @@
 """Which modules of a model a quantization reaches, refused before training where one cannot be or could not be loaded."""
 
+import collections
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -7,8 +8,9 @@ from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._forward.dry_run import dry_run
-from hf_compress._modules.matching import Selection, require_matches, select_modules
+from hf_compress._modules.matching import Selection, inventory, obstacles, require_matches, select_modules
 from hf_compress._modules.module_kind import kind_of
+from hf_compress._modules.names import canonical_name
 from hf_compress.checkpoints.export_format import ExportFormat, every_format
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.groups import assigned
@@ -90,6 +92,7 @@ def _chosen(model: nn.Module, quantization: Quantization) -> Selection:
     targets = quantization.every_target
     for place, group in enumerate(quantization.groups):
         require_matches(model, group.targets, f"quantization.groups.{place}.targets")
+    candidates = _candidates(model)
     selection = select_modules(model, targets, quantization.ignore, "quantization")
     selection = selection.without(routers(model, selection.modules, targets), targets, "quantization")
     special = {
@@ -97,11 +100,32 @@ def _chosen(model: nn.Module, quantization: Quantization) -> Selection:
         for name, module in selection.modules.items()
         if quantizable(module) is None
     }
-    selection = selection.without(special, targets, "quantization")
+    selection = selection.without(special, targets, "quantization", instead=f"{candidates} can be")
     fresh = {name: module for name, module in selection.modules.items() if not isinstance(module, FakeQuantized)}
     seen = dry_run(model, fresh) if fresh else None
     bypassed = {name: BYPASSED for name in fresh if seen is not None and name in seen.bypassed}
     return selection.without(bypassed, targets, "quantization")
+
+
+def _candidates(model: nn.Module) -> str:
+    """The modules that could be quantized, whatever is asked for: "Linear x13".
+
+    Raises:
+        CompressionError: there is none.
+    """
+    modules = {canonical_name(name): module for name, module in model.named_modules() if name}
+    found = {name: quantizable(module) for name, module in modules.items()}
+    kinds = {name: kind.replaces.__name__ for name, kind in found.items() if kind is not None}
+    reasons = {name: reason for name, reason in obstacles(model).items() if name in kinds}
+    counts = collections.Counter(kind for name, kind in kinds.items() if name not in reasons)
+    if not counts:
+        first = "".join(f", and {name} cannot: {reason}" for name, reason in list(reasons.items())[:1])
+        has = inventory(modules).removeprefix("the model has ")
+        raise CompressionError(
+            f"quantization: {type(model).__name__} has no plain {quantizable_classes()} module that can be quantized (it"
+            f" has {has}{first}); prune or distil it instead"
+        )
+    return ", ".join(f"{name} x{count}" for name, count in sorted(counts.items()))
 
 
 def _check_fit(name: str, module: nn.Module, stored: "QuantizationScheme", quantization: Quantization, place: int) -> None:

@@ -161,6 +161,18 @@ def is_quantized(module: nn.Module) -> bool:
     return getattr(module, "quantization_scheme", None) is not None
 
 
+def without_rounding(model: nn.Module) -> list[str]:
+    """The quantized modules whose forward rounds nothing, because the model was pickled.
+
+    compressed-tensors puts a forward that rounds on each module, and a pickle keeps the name of a method alone.
+    """
+    return [
+        name
+        for name, module in model.named_modules()
+        if is_quantized(module) and getattr(vars(module).get("forward"), "__func__", None) is type(module).forward
+    ]
+
+
 def is_converted(model: nn.Module) -> bool:
     """The model, or a module of it, was converted or loaded quantized."""
     return any(is_quantized(module) for module in model.modules())

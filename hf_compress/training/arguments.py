@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Union
 
+from hf_compress._errors import reason_of
 from hf_compress._kinds import describe
 from hf_compress._problems import Problem
 from hf_compress._registry import unknown
@@ -164,7 +165,7 @@ def _attempt(action: Callable[[], Any], path: str) -> list[Problem]:
     try:
         action()
     except Exception as error:
-        return [Problem(path=path, message=" ".join(str(error).split()) or type(error).__name__)]
+        return [Problem(path=path, message=reason_of(error, 1000))]
     return []
 
 

@@ -2,7 +2,7 @@
 
 import torch
 
-from hf_compress.inputs.batches import model_inputs
+from hf_compress.inputs.batches import Casting, model_inputs
 
 
 def test_floating_point_inputs_take_the_models_type_and_ids_stay():
@@ -25,3 +25,10 @@ def test_packed_integers_do_not_say_the_type():
 def test_numbers_of_packed_batches_stay_as_they_are():
     batch = {"input_ids": torch.ones(1, 2, dtype=torch.long), "max_length_q": 2}
     assert model_inputs(batch, torch.nn.Linear(2, 2))["max_length_q"] == 2
+
+
+def test_a_collator_that_casts_leaves_labels_and_numbers():
+    model = torch.nn.Linear(2, 2).to(torch.bfloat16)
+    rows = [{"pixel_values": torch.ones(2), "labels": torch.ones(1), "input_ids": torch.ones(2, dtype=torch.long), "n": 3}]
+    batch = Casting(lambda rows: rows[0], model)(rows)
+    assert [getattr(value, "dtype", value) for value in batch.values()] == [torch.bfloat16, torch.float32, torch.int64, 3]

@@ -8,13 +8,14 @@ from torch import nn
 from torch.nn import functional
 
 from hf_compress._errors import CompressionError
+from hf_compress._modules.matching import select_modules
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.fitting import check_model
 from hf_compress.quantization.modules.linear import FakeQuantizedLinear
 from hf_compress.quantization.qat import convert, prepare, set_enabled
 from hf_compress.quantization.schemes.presets import W4A16
-from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama
+from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_vit
 
 GROUPS_OF_16 = Quantization(scheme=W4A16(group_size=16))
 SCHEMES = [GROUPS_OF_16, Quantization(scheme="W8A8"), Quantization(scheme="FP8_DYNAMIC")]
@@ -147,18 +148,38 @@ def test_converting_a_dense_model_is_refused():
 
 
 def test_conv1d_is_refused_by_name_with_the_way_out():
-    quantization = Quantization(targets=["Conv1D"])
     message = (
-        r"transformer\.h\.0\.attn\.c_attn cannot be compressed: it is a Conv1D, and only plain Linear modules can be"
-        " quantized; add '.*' to quanti"
+        r"^quantization: GPT2LMHeadModel has no plain Linear module that can be quantized \(it has Conv1D x8, Embedding x2,"
+        r" Linear x1, and lm_head cannot: its weight is tied to transformer\.wte, .*\); prune or distil it instead$"
     )
-    with pytest.raises(CompressionError, match=message):
-        prepare(tiny_gpt2(), quantization)
+    for quantization in (Quantization(targets=["Conv1D"]), GROUPS_OF_16, Quantization(ignore=[])):
+        with pytest.raises(CompressionError, match=message):
+            prepare(tiny_gpt2(), quantization)
 
 
 def test_a_model_whose_linears_are_all_ignored_is_refused_with_what_it_has_instead():
-    with pytest.raises(CompressionError, match=r"matches is ignored by .*; the model has Conv1D x8, .*Linear x1"):
-        prepare(tiny_gpt2(), GROUPS_OF_16)
+    with pytest.raises(CompressionError, match=r"matches is ignored by .*; the model has Embedding x3, Linear x14; name"):
+        prepare(tiny_bert(), Quantization(scheme="W8A8", ignore=["Linear"]))
+
+
+@pytest.mark.parametrize("targets", [["Conv2d"], ["re:.*projection"], ["vit.embeddings.patch_embeddings.projection"]])
+def test_targets_that_name_nothing_but_other_classes_are_refused_with_those_that_can_be_quantized(targets):
+    message = (
+        r"^quantization: vit\.embeddings\.patch_embeddings\.projection cannot be compressed: it is a Conv2d, and only plain"
+        r" Linear modules can be quantized; nothing else matches targets=.*, so name other targets: Linear x13 can be"
+    )
+    with pytest.raises(CompressionError, match=message):
+        prepare(tiny_vit(), Quantization(scheme="W8A8", targets=targets))
+    assert len(prepare(tiny_vit(), Quantization(scheme="W8A8", targets=["Linear", "Conv2d"]))) == 12
+
+
+def test_of_many_that_cannot_be_compressed_the_first_is_named_with_their_number():
+    chosen = select_modules(tiny_gpt2(), ["Conv1D"], [], "quantization")
+    message = (
+        "c_attn cannot be compressed: no; nor can 7 others that targets=.* matches, so name other targets: the model has"
+    )
+    with pytest.raises(CompressionError, match=message):
+        chosen.without(dict.fromkeys(chosen.modules, "no"), ["Conv1D"], "quantization")
 
 
 def test_a_linear_with_a_forward_of_its_own_is_refused():
@@ -166,7 +187,7 @@ def test_a_linear_with_a_forward_of_its_own_is_refused():
         def forward(self, input):
             return 2 * functional.linear(input, self.weight)
 
-    model = nn.Sequential(Scaled(16, 16))
+    model = nn.Sequential(Scaled(16, 16), nn.Linear(16, 16))
     with pytest.raises(CompressionError, match="0 cannot be compressed: it is a Scaled, and only plain Linear modules"):
         check_model(model, Quantization(scheme=W4A16(group_size=16), targets=["Scaled"]))
 

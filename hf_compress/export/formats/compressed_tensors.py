@@ -13,7 +13,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.checkpoints.load_back import load_back
 from hf_compress.export.saveable import check_saveable
-from hf_compress.quantization.serializer import attach_serializer, is_converted, is_packable
+from hf_compress.quantization.serializer import attach_serializer, is_converted, is_packable, without_rounding
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationScheme
@@ -52,6 +52,7 @@ class CompressedTensorsFormat(ExportFormat, name="compressed-tensors"):
             raise CompressionError(
                 "no module is quantized; call quantize() or finalize() first, or write it with save_dense"
             )
+        _refuse_pickled(model)
         check_saveable(model)
         if not getattr(getattr(model, "hf_quantizer", None), "is_ours", False):
             # Loaded quantized: transformers unpacks it in the first forward and would write it dense.
@@ -60,6 +61,17 @@ class CompressedTensorsFormat(ExportFormat, name="compressed-tensors"):
         if processor is not None:
             processor.save_pretrained(folder)
         load_back(model, folder, example, place)
+
+
+def _refuse_pickled(model: nn.Module) -> None:
+    names = without_rounding(model)
+    if names:
+        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
+        raise CompressionError(
+            f"{type(model).__name__} was pickled (torch.save and torch.load, or sent to another process), which drops the"
+            f" rounding forward of its quantized modules ({names[0]}{more}), so it computes as if it were dense; its"
+            " weights and scales are whole: write it with its own save_pretrained, and load that"
+        )
 
 
 def save_compressed(

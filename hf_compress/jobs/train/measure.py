@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
+from torch import Tensor
 from transformers import PreTrainedModel, Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainingArguments
 
 from hf_compress._errors import CompressionError
@@ -15,7 +15,8 @@ from hf_compress._registry import unknown
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.rows import Row
 from hf_compress.evaluation.size import measure_size
-from hf_compress.tasks.metrics.perplexity import perplexity
+from hf_compress.inputs.batches import Casting
+from hf_compress.tasks.metrics.perplexity import Likelihood, perplexity
 from hf_compress.tasks.task_loss import task_kind
 
 logger = logging.getLogger(__name__)
@@ -74,22 +75,29 @@ class Measure:
             plain: Any = host(
                 model=model,
                 args=kind(output_dir=nothing_is_written_here, report_to="none", **values),
-                data_collator=_Cast(trainer.data_collator, model.dtype),
+                data_collator=Casting(trainer.data_collator, model),
                 compute_metrics=trainer.compute_metrics,
                 processing_class=trainer.processing_class,
                 preprocess_logits_for_metrics=trainer.preprocess_logits_for_metrics,
             )
             if hasattr(model, "ct_decompress_hook") and getattr(plain.args, "predict_with_generate", False):
                 self._unpack(plain)
-            exact: dict[str, float] = {}
-            if self.shifted:
-                exact = perplexity(plain.model, plain.get_eval_dataloader(self.examples), "perplexity")
-                if trainer.compute_metrics is None:
-                    return exact
-            measured = plain.evaluate(self.examples)
+            if not self.shifted:
+                measured, exact = plain.evaluate(self.examples), {}
+            elif trainer.compute_metrics is None:
+                measured, exact = {}, self._perplexity(plain)
+            else:
+                likelihood = Likelihood()
+                plain.preprocess_logits_for_metrics = _Listening(likelihood, trainer.preprocess_logits_for_metrics)
+                measured = plain.evaluate(self.examples)
+                # An evaluation that generates has made no logits of the labels.
+                exact = likelihood.metrics() if likelihood.num_tokens else self._perplexity(plain)
         own = {name.removeprefix("eval_"): value for name, value in measured.items() if name.startswith("eval_")}
         speed = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
         return {**exact, **{name: float(value) for name, value in own.items() if name not in speed}}
+
+    def _perplexity(self, plain: Any) -> dict[str, float]:
+        return perplexity(plain.model, plain.get_eval_dataloader(self.examples), "perplexity")
 
     def _unpack(self, plain: Any) -> None:
         """One forward of the whole model, which unpacks its weights; generate() calls the encoder alone first."""
@@ -110,16 +118,20 @@ class Measure:
             raise CompressionError(unknown("metric", self.metric, metrics))
 
 
-class _Cast:
-    """A collator whose floating inputs have the model's type, as a caller of a 16-bit model would pass them."""
+class _Listening:
+    """Counts the likelihood of the tokens in the logits that an evaluation makes for other metrics.
 
-    def __init__(self, collator: Any, dtype: torch.dtype) -> None:
-        self.collator, self.dtype = collator, dtype
+    Args:
+        likelihood: counts.
+        then: the trainer's own function of logits and labels, or None.
+    """
 
-    def __call__(self, rows: Any) -> Any:
-        """Labels keep their type."""
-        batch = self.collator(rows)
-        for key, value in batch.items():
-            if isinstance(value, torch.Tensor) and value.is_floating_point() and "label" not in key:
-                batch[key] = value.to(self.dtype)
-        return batch
+    def __init__(self, likelihood: Likelihood, then: Any) -> None:
+        self.likelihood, self.then = likelihood, then
+
+    def __call__(self, logits: Any, labels: Any) -> Any:
+        """The logits, as `then` makes them; what a generation gives instead of logits is not counted."""
+        first = logits[0] if isinstance(logits, tuple | list) else logits
+        if isinstance(first, Tensor) and isinstance(labels, Tensor) and first.shape[:-1] == labels.shape:
+            self.likelihood.add(first, labels)
+        return logits if self.then is None else self.then(logits, labels)

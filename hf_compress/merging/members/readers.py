@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._quiet import quiet
 from hf_compress.checkpoints.companion_names import has_vocabulary
 from hf_compress.merging.members.tokenizers import tokenizer_in
@@ -121,4 +121,4 @@ def _try(ask: Any) -> Any:
 
 
 def _short(error: Exception) -> str:
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+    return f"{type(error).__name__}: {reason_of(error, 200)}"

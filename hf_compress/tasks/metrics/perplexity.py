@@ -12,6 +12,44 @@ from tqdm import tqdm
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.batches import model_inputs
+from hf_compress.tasks.task_loss import IGNORED
+
+
+class Likelihood:
+    """The negative log-likelihood of tokens, batch by batch.
+
+    Attributes:
+        total: in nats.
+        num_tokens: predicted so far.
+    """
+
+    def __init__(self) -> None:
+        self.total, self.num_tokens = 0.0, 0
+
+    @torch.no_grad()
+    def add(self, logits: Tensor, labels: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            logits: (B, T, V).
+            labels: (B, T), -100 = not counted; position t predicts label t + 1.
+        """
+        labels = labels.to(logits.device)[:, 1:]
+        # Per sequence, so that the fp32 copy is (T, V) and not (B, T, V).
+        for row, target in zip(logits[:, :-1], labels, strict=True):
+            self.total += functional.cross_entropy(row.float(), target, reduction="sum").item()
+        self.num_tokens += int((labels != IGNORED).sum())
+
+    def metrics(self) -> dict[str, float]:
+        """perplexity; nll in nats per token; num_tokens.
+
+        Raises:
+            CompressionError: no token was predicted.
+        """
+        if self.num_tokens == 0:
+            raise CompressionError("the evaluation split predicts no token; it is empty or shorter than two tokens")
+        nll = self.total / self.num_tokens
+        return {"perplexity": math.exp(min(nll, 700.0)), "nll": nll, "num_tokens": self.num_tokens}
 
 
 @torch.no_grad()
@@ -26,31 +64,21 @@ def perplexity(
         description: the progress bar's label.
 
     Returns:
-        perplexity; nll in nats per token; num_tokens.
+        See `Likelihood.metrics`.
 
     Raises:
         CompressionError: no token is predicted, or a batch has no labels.
     """
     model.eval()
-    device = next(model.parameters()).device
-    total, count = 0.0, 0
+    likelihood = Likelihood()
     for batch in _progress(batches, description):
         if "labels" not in batch:
             raise CompressionError(
                 f"a batch of the {description} has no labels ({', '.join(batch)}); give the examples a column 'labels', or"
                 " pass a collator that makes it"
             )
-        inputs = model_inputs(batch, model)
-        labels = batch["labels"].to(device)[:, 1:].reshape(-1)
-        logits = model(**inputs).logits[:, :-1]
-        # Per sequence, so that the fp32 copy is (T, V) and not (B, T, V).
-        for row, target in zip(logits, labels.view(logits.shape[0], -1), strict=True):
-            total += functional.cross_entropy(row.float(), target, reduction="sum").item()
-        count += int((labels != -100).sum())
-    if count == 0:
-        raise CompressionError("the evaluation split predicts no token; it is empty or shorter than two tokens")
-    nll = total / count
-    return {"perplexity": math.exp(min(nll, 700.0)), "nll": nll, "num_tokens": count}
+        likelihood.add(model(**model_inputs(batch, model)).logits, batch["labels"])
+    return likelihood.metrics()
 
 
 def _progress(batches: Iterable[Any], description: str) -> Iterable[Any]:

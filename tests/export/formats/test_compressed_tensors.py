@@ -1,5 +1,6 @@
 """Packed checkpoints hold what the quantized model computes."""
 
+import copy
 import json
 
 import pytest
@@ -51,6 +52,26 @@ def test_plain_transformers_computes_the_same_logits(scheme, dtype, tmp_path):
     config = json.loads((tmp_path / "model" / "config.json").read_text())["quantization_config"]
     assert config["quant_method"] == "compressed-tensors" and "lm_head" in config["ignore"]
     assert (tmp_path / "model" / "tokenizer.json").is_file()
+
+
+def test_a_model_that_was_pickled_is_refused_with_what_that_does_and_written_by_its_own_save(tmp_path):
+    model = quantized()
+    torch.save(model, tmp_path / "model.pt")
+    read = torch.load(tmp_path / "model.pt", weights_only=False)
+    message = (
+        r"^LlamaForCausalLM was pickled \(torch.save and torch.load, or sent to another process\), which drops the rounding"
+        r" forward of its quantized modules \(model.layers.0.self_attn.q_proj and 13 more\), so it computes as if it were"
+        r" dense; .* write it with its own save_pretrained, and load that$"
+    )
+    with pytest.raises(CompressionError, match=message):
+        save_compressed(read, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+    read.save_pretrained(tmp_path / "own")
+    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "own")
+    ids = torch.arange(3, 11)[None]
+    with torch.no_grad():
+        assert torch.equal(loaded.eval()(input_ids=ids).logits, model(input_ids=ids).logits)
+    save_compressed(copy.deepcopy(model), tmp_path / "copied")
 
 
 def test_a_dense_model_is_refused_and_nothing_is_written(tmp_path):

@@ -1,6 +1,7 @@
 """A run written in Python ends with the folder that a recipe's run would have left."""
 
 import dataclasses
+import functools
 import json
 import math
 
@@ -29,6 +30,8 @@ from hf_compress import (
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.report import table
 from hf_compress.export.card.render import render_card
+from hf_compress.export.formats.dense import DenseFormat
+from hf_compress.jobs.train.measure import Measure
 from tests.tiny import tiny_bert, tiny_llama, tiny_t5, tiny_tokenizer
 from tests.training.runs import arguments, llama_trainer, pruning, text_rows
 
@@ -151,6 +154,39 @@ def test_a_classifier_is_measured_by_the_trainers_own_metrics(tmp_path):
     expected = sum(answer == row["labels"] for answer, row in zip(answers, rows, strict=True)) / len(rows)
     assert report.rows[-1].metrics["accuracy"] == pytest.approx(expected)
     assert (tmp_path / "result" / "tokenizer.json").exists()
+
+
+@pytest.mark.parametrize("own", ["metrics", "metrics of reduced logits", "perplexity alone"])
+def test_a_causal_model_is_run_once_over_the_examples_whatever_is_measured(own, tmp_path, monkeypatch):
+    def reduced(logits, labels):
+        return logits.argmax(-1)
+
+    def share_right(prediction):
+        best = prediction.predictions if own.endswith("logits") else prediction.predictions.argmax(-1)
+        return {"accuracy": float(numpy.mean(best[:, :-1] == prediction.label_ids[:, 1:]))}
+
+    trainer = llama_trainer(tmp_path / "checkpoints", jobs={"pruning": pruning()}, save_strategy="no", max_steps=2)
+    if own.startswith("metrics"):
+        trainer.compute_metrics = share_right
+    if own.endswith("logits"):
+        trainer.preprocess_logits_for_metrics = reduced
+    trainer.model.save_pretrained(tmp_path / "model")
+    rows, ran = text_rows(count=5, seed=5), []
+    measure = Measure(trainer, trainer.model, rows, None)
+    forward = type(trainer.model).forward
+
+    @functools.wraps(forward)
+    def counted(self, *args, **values):
+        ran.append(1)
+        return forward(self, *args, **values)
+
+    monkeypatch.setattr(type(trainer.model), "forward", counted)
+    row = measure.row(tmp_path / "model", "x", DenseFormat())
+    assert len(ran) == 1  # five rows are one batch of eight
+    monkeypatch.undo()
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
+    assert row.metrics["perplexity"] == pytest.approx(by_hand(model, rows), rel=1e-6)
+    assert row.metrics["num_tokens"] == 5 * 11 and ("accuracy" in row.metrics) == own.startswith("metrics")
 
 
 def test_what_cannot_be_a_result_is_refused_before_anything_is_written(tmp_path):
