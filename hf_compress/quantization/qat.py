@@ -66,9 +66,10 @@ def is_enabled(model: nn.Module) -> bool:
 def convert(model: nn.Module) -> list[str]:
     """Hand prepared modules over to compressed-tensors, in place: plain modules plus scheme and scales.
 
-    The weights stay what they were trained to be; their scales are attached, so that writing the model rounds them exactly
-    as the training forward did. From then on every way of saving a transformers model (`save_pretrained`, the Trainer's
-    `save_model`, `push_to_hub`) writes the compressed checkpoint; see `serializer`.
+    Modules that compressed-tensors does not pack stay as they are, computing with rounded weights, for a format that holds
+    them. The weights stay what they were trained to be; their scales are attached, so that writing the model rounds them
+    exactly as the training forward did. From then on every way of saving a transformers model (`save_pretrained`, the
+    Trainer's `save_model`, `push_to_hub`) writes the compressed checkpoint; see `serializer`.
 
     Returns:
         The names of the converted modules.
@@ -80,13 +81,15 @@ def convert(model: nn.Module) -> list[str]:
     modules = prepared(model.named_modules())
     if not modules:
         raise CompressionError("no module is prepared for quantization; call prepare() or quantize() first")
+    from hf_compress.quantization.serializer import attach_serializer, is_packable
+
     for module in modules.values():
         matrix, scheme = module.matrix_kind.matrix(module.weight), module.qat_scheme
-        make_plain(module)
-        _attach(module, matrix, scheme)
+        module.qat_enabled = True
+        if is_packable(type(module), scheme):
+            make_plain(module)
+            _attach(module, matrix, scheme)
     if hasattr(model, "save_pretrained"):
-        from hf_compress.quantization.serializer import attach_serializer
-
         attach_serializer(model)  # type: ignore[arg-type]
     return list(modules)
 

@@ -18,6 +18,7 @@ from transformers import CompressedTensorsConfig, PreTrainedConfig, PreTrainedMo
 from transformers.quantizers.base import HfQuantizer
 
 from hf_compress._errors import CompressionError
+from hf_compress.quantization.quantizable import prepared
 from hf_compress.quantization.reach import DENSE_ON_LOAD
 from hf_compress.quantization.stored import complete_config
 
@@ -41,8 +42,13 @@ class Serializer(HfQuantizer):
         """The tensors that a checkpoint of the model holds, by the model's names, and no metadata.
 
         Raises:
-            CompressionError: only a part of the quantized model is saved.
+            CompressionError: only a part of the quantized model is saved, or a module of it cannot be packed.
         """
+        for name in prepared(model.named_modules()):
+            raise CompressionError(
+                f"{name} is quantized, and compressed-tensors does not pack modules of its class; write the model in a"
+                f" format that holds it, or add '{name}' to quantization.ignore"
+            )
         if not self.whole:
             raise CompressionError(
                 f"{type(model).__name__} is a part of a quantized model, and its own config does not say how; save the"
@@ -70,13 +76,15 @@ def attach_serializer(model: PreTrainedModel) -> None:
     The model gets a config of its own: one that it shares with another model must not say that the other is quantized.
 
     Args:
-        model: with converted modules.
+        model: with converted modules, or with prepared ones that only another format can hold, which every way of saving
+            then refuses.
     """
-    settings = quantization_settings(model)
+    settings = quantization_settings(model) if is_converted(model) else {}
     _own_config(model)
-    model.config.quantization_config = settings
+    if settings:
+        model.config.quantization_config = settings
     for module in model.modules():
-        if isinstance(module, PreTrainedModel) and is_converted(module):
+        if isinstance(module, PreTrainedModel) and (is_converted(module) or prepared(module.named_modules())):
             module.hf_quantizer = Serializer(settings, whole=module is model)  # type: ignore[assignment]
             module.is_quantized = True  # type: ignore[assignment]
 
@@ -119,12 +127,6 @@ def packed_state(model: nn.Module) -> dict[str, Tensor]:
     for name, module in model.named_modules(remove_duplicate=False):
         if not is_quantized(module) or module.quantization_status is QuantizationStatus.COMPRESSED:
             continue
-        scheme = module.quantization_scheme
-        if scheme.weights is not None and not is_packable(type(module), scheme):
-            raise CompressionError(
-                f"{name} is a {type(module).__name__}, which compressed-tensors does not pack; write the model in a format"
-                " that holds it, or quantize it without this module"
-            )
         local = {key.rpartition(".")[2]: state.pop(key) for key in own.get(name, ())}
         if id(module) not in packed:
             compressor = BaseCompressor.get_value_from_registry(module.quantization_scheme.format.value)

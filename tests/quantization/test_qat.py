@@ -8,12 +8,16 @@ from torch import nn
 from torch.nn import functional
 
 from hf_compress._errors import CompressionError
+from hf_compress._modules.kinds.linear import Linear as LinearKind
 from hf_compress._modules.matching import select_modules
+from hf_compress._modules.module_kind import ModuleKind
+from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import fake_quantize_weight
 from hf_compress.quantization.fitting import check_model
 from hf_compress.quantization.modules.linear import FakeQuantizedLinear
 from hf_compress.quantization.qat import convert, prepare, set_enabled
+from hf_compress.quantization.quantizable import FakeQuantized, Quantizable, prepared
 from hf_compress.quantization.schemes.presets import W4A16
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_vit
 
@@ -212,3 +216,42 @@ def test_an_encoder_is_prepared_like_a_decoder():
     names = prepare(model, GROUPS_OF_16)
     assert "bert.encoder.layer.0.attention.self.query" in names
     assert "classifier" not in names
+
+
+def test_what_no_format_can_hold_is_refused_before_training_and_what_one_can_is_kept_for_it(monkeypatch):
+    """A kind of module that compressed-tensors does not pack, and a format of a user's own that holds it."""
+
+    class Odd(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.weight = nn.Parameter(torch.randn(4, 16, generator=torch.Generator().manual_seed(0)))
+
+        def forward(self, input):
+            return functional.linear(input, self.weight)
+
+    class FakeOdd(FakeQuantized, Odd):
+        matrix_kind = LinearKind()
+
+        def forward(self, input):
+            return functional.linear(self.seen_input(input), self.seen_weight())
+
+    monkeypatch.setattr(Quantizable, "_registry", {**Quantizable.available()})
+    monkeypatch.setattr(ModuleKind, "_registry", {**ModuleKind.available()})
+    monkeypatch.setattr(ExportFormat, "_registry", {**ExportFormat.available()})
+    type("QuantizableOdd", (Quantizable,), {"replaces": Odd, "fake": FakeOdd}, name="odd")
+    type("OddKind", (LinearKind,), {"classes": (Odd,)}, name="odd")
+    model = nn.Sequential(nn.Linear(16, 16), Odd())
+    both = Quantization(scheme=W4A16(group_size=16), targets=["Linear", "Odd"])
+    message = (
+        r"1 is a Odd, and no export format of this run can hold it quantized \(compressed-tensors: .*Linear modules\); take"
+    )
+    with pytest.raises(CompressionError, match=message):
+        prepare(model, both)
+    assert not prepared(model.named_modules())
+    type("Own", (ExportFormat,), {"holds": lambda self, module, scheme: ""}, name="own")
+    prepare(model, both)
+    inputs = torch.randn(3, 16, generator=torch.Generator().manual_seed(1))
+    trained = model(inputs)
+    assert convert(model) == ["0", "1"]
+    assert type(model[0]) is nn.Linear and type(model[1]) is FakeOdd  # computes as it was trained
+    assert torch.equal(model(inputs), trained)
