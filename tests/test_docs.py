@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from hf_compress import Recipe
-from hf_compress.calibration.statistic import Statistic
 from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.inputs.sections import Data
 from hf_compress.jobs.merge.recipe import MergeModels
@@ -27,23 +26,30 @@ from hf_compress.recipe.yaml_text import parse_yaml
 from hf_compress.tasks.task import Task
 from hf_compress.training.compatibility import RULES
 from tests.small import pretrained, recipe
+from tests.test_architecture import kinds
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "benchmarks")
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 
 
 def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.S | re.M)
 
 
+def name(page):
+    """As a test is called: `pruning`, `merging/README`."""
+    return page.relative_to(ROOT).as_posix().removesuffix(".md").removeprefix("docs/")
+
+
 def having(language):
-    return [pytest.param(page, id=page.stem) for page in PAGES if blocks(page, language)]
+    return [pytest.param(page, id=name(page)) for page in PAGES if blocks(page, language)]
 
 
 @pytest.fixture
 def registered(monkeypatch):
     """What a page registers is forgotten after the test."""
-    for kind in (Criterion, Statistic, DistillationLoss):
+    for kind in kinds():
         monkeypatch.setattr(kind, "_registry", dict(kind.available()))
 
 
@@ -77,13 +83,21 @@ def test_the_recipes_of_a_page_parse(page, tmp_path):
             assert check_merge(parsed) == []
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", PAGES, ids=name)
 def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         assert (page.parent / target).exists(), target
     for target, anchor in re.findall(r"\]\(([^)#:]+\.md)#([^)]+)\)", page.read_text(encoding="utf-8")):
         headings = re.findall(r"^#+ (.*)$", (page.parent / target).read_text(encoding="utf-8"), flags=re.M)
         assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, anchor
+
+
+def test_every_page_that_the_source_names_is_there():
+    for file in [*(ROOT / "hf_compress").rglob("*.py"), *(ROOT / "scripts").rglob("*.py"), *ROOT.glob("recipes/*.yaml")]:
+        text = file.read_text(encoding="utf-8")
+        # A benchmark's usage names the table that it will write.
+        for page in re.findall(r"docs/(?!benchmarks/)[\w/-]+\.md", text):
+            assert (ROOT / page).exists(), f"{file.name}: {page}"
 
 
 def test_the_table_of_what_does_not_go_together_is_complete():
@@ -112,13 +126,13 @@ def test_every_task_is_in_its_table_with_its_keys(task):
     "kind", [Criterion, Pattern, Schedule, Allocation, Scheme, DistillationLoss], ids=lambda kind: kind.kind
 )
 def test_every_built_in_method_is_on_its_page(kind):
-    for name, method in kind.available().items():
+    for method in kind.available().values():
         technique = method.__module__.split(".")[1]
         if method.__module__.startswith("hf_compress."):
-            assert f"`{name}`" in (ROOT / "docs" / f"{technique}.md").read_text(encoding="utf-8"), name
+            assert f"`{method.name}`" in (ROOT / "docs" / f"{technique}.md").read_text(encoding="utf-8"), method.name
 
 
 def test_every_merge_method_is_on_a_page():
-    text = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("merging-methods*.md")))
-    for name in MergeMethod.available():
-        assert f"| `{name}` |" in text, name
+    text = "".join(page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs" / "merging").glob("methods*.md")))
+    for method in MergeMethod.available():
+        assert f"| `{method}` |" in text, method

@@ -25,7 +25,7 @@ def foreign_kind(data: Any) -> str | None:
     if "genome" in data:
         return (
             "this is a mergekit-evolve file (genome), which searches for the numbers of a merge; here that is done from"
-            " Python, see search_coefficients in docs/merging-methods-data.md"
+            " Python, see search_coefficients in docs/merging/methods-data.md"
         )
     return None
 

@@ -100,7 +100,7 @@ KNOWN = {
         )
     },
 }
-"""Configurations whose results differ for a reason that docs/mergekit.md gives."""
+"""Configurations whose results differ for a reason that docs/merging/mergekit.md gives."""
 VOCABULARIES = {
     # pieces, added tokens, rows: the rows behind the tokens are padding
     "base": (LETTERS, ("<x>", "<y>"), 32),

@@ -58,7 +58,7 @@ def starts(folder):
     }
     for file in sorted((ROOT / "recipes").glob("*.yaml")):
         yield parse_yaml(file.read_text(encoding="utf-8"), str(file))
-    for page in sorted((ROOT / "docs").glob("*.md")):
+    for page in sorted((ROOT / "docs").rglob("*.md")):
         for block in re.findall(r"^```yaml\n(.*?)^```", page.read_text(encoding="utf-8"), flags=re.S | re.M):
             for document in re.split(r"^---\n", block, flags=re.M):
                 yield parse_yaml(document, str(page))

@@ -1,1 +1,1 @@
-"""One file per merge method; see docs/merging.md for how to add one."""
+"""One file per merge method; see docs/adding-a-method.md for how to add one."""

@@ -1,1 +1,1 @@
-"""One file per allocation; see docs/pruning.md for how to add one."""
+"""One file per allocation; see docs/adding-a-method.md for how to add one."""

@@ -1,1 +1,1 @@
-"""One file per criterion; see docs/pruning.md for how to add one."""
+"""One file per criterion; see docs/adding-a-method.md for how to add one."""

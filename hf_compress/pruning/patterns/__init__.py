@@ -1,1 +1,1 @@
-"""One file per pattern; see docs/pruning.md for how to add one."""
+"""One file per pattern; see docs/adding-a-method.md for how to add one."""

@@ -1,1 +1,1 @@
-"""One file per schedule; see docs/pruning.md for how to add one."""
+"""One file per schedule; see docs/adding-a-method.md for how to add one."""
