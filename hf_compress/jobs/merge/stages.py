@@ -5,13 +5,14 @@ import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place
 from hf_compress._paths import expand
-from hf_compress._problems import Problem, RecipeError, problems_in
+from hf_compress._problems import Problem, RecipeError, check_all, problems_in
 from hf_compress._registry import dump
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.jobs.merge.recipe import MergeModels, job_of, load_merge
@@ -128,7 +129,7 @@ def load_stages(file: Path, out: Path) -> MergeStages:
     """A file with several mergekit configurations.
 
     Raises:
-        CompressionError: a document is wrong, with its line; two have one name, or none; stages need one another.
+        CompressionError: documents are wrong, each with its line; two have one name, or none; stages need one another.
     """
     roots = read_documents(file.read_text(encoding="utf-8"), str(file))
     named = {_name(root): root for root in reversed(roots)}
@@ -141,12 +142,15 @@ def load_stages(file: Path, out: Path) -> MergeStages:
     out = expand(str(out), "output_dir")
     inside = out if None not in named else out.with_name(f"{out.name}-stages")
     places = {name: str(inside / name) for name in named if name is not None}
-    stages = []
-    for root in roots:
+    stages: list[Stage] = []
+
+    def read(root: Node) -> None:
         imported = import_document(root, places)
         needs = tuple(name for name, place in places.items() if place in _models(imported.merge))
         name = _name(root)
         stages.append(Stage(name=name, job=job_of(imported, Path(places[name]) if name else out), needs=needs))
+
+    check_all(*(partial(read, root) for root in roots))
     return MergeStages(stages=tuple(_ordered(stages, roots)))
 
 

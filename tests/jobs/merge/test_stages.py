@@ -79,6 +79,9 @@ def test_mistakes_are_named_before_anything_is_merged(models):
         with pytest.raises(CompressionError) as caught:
             load(models, text)
         assert sentence in str(caught.value)
+    with pytest.raises(CompressionError) as caught:
+        load(models, FIRST.replace("linear", "linar") + "---\n" + LAST.replace("slerp", "slrp"))
+    assert [line.split(": unknown")[0].rpartition(" ")[2] for line in str(caught.value).splitlines()] == ["2", "6"]
     problems = load(
         models, FIRST.replace("model: b", "model: ./c") + "---\n" + LAST.replace("base_model: a", "base_model: ./d")
     )
