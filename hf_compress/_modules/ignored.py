@@ -1,7 +1,11 @@
-"""A name to ignore that the model does not have is said: a slip of the pen there compresses what was to stay dense."""
+"""What is compressed otherwise than somebody may think is said.
+
+A name to ignore that the model does not have: a slip of the pen there compresses what was to stay dense. A module that a
+class names and that cannot be compressed.
+"""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
@@ -31,3 +35,18 @@ def say_unmatched(model: nn.Module, ignore: Sequence[str], setting: str) -> None
             log_once(
                 logger, logging.WARNING, "%s.ignore: %r matches no module, so it keeps nothing dense", setting, pattern
             )
+
+
+def say_left_out(reasons: Mapping[str, str], setting: str) -> None:
+    """Log, once in a run, the modules that cannot be compressed: a sentence per reason, with the first and the number.
+
+    Args:
+        reasons: name -> why.
+        setting: as there.
+    """
+    names: dict[str, list[str]] = {}
+    for name, reason in reasons.items():
+        names.setdefault(reason, []).append(name)
+    for reason, alike in names.items():
+        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
+        log_once(logger, logging.WARNING, "%s leaves out %s%s: %s", setting, alike[0], more, reason)

@@ -5,8 +5,8 @@ from typing import Any
 from torch import nn
 
 from hf_compress._modules.coverage import Coverage, coverage
-from hf_compress._modules.matching import select_modules
 from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.fit import chosen
 from hf_compress.pruning.prune import measure_sparsity
 from hf_compress.quantization.reach import quantized_coverage, quantized_sentence
 
@@ -40,7 +40,7 @@ def describe_reach(model: nn.Module, pruning: Pruning | None) -> tuple[str, ...]
 def _pruned(model: nn.Module, pruning: Pruning | None) -> Coverage | None:
     if pruning is None:
         return None
-    selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
+    selection = chosen(model, pruning)
     return coverage(model, selection.modules, selection.left_out)
 
 

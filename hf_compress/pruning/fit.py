@@ -6,11 +6,23 @@ import torch
 from torch import nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._modules.matching import Selection, select_modules
 from hf_compress._modules.matrix import num_channels, weight_matrix
+from hf_compress._modules.routers import routers
 from hf_compress.calibration.input_rows import check_rows
 from hf_compress.calibration.statistic import Statistic, statistics_of
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.statistics import Stats
+
+
+def chosen(model: nn.Module, pruning: Pruning) -> Selection:
+    """The modules that a job prunes; routers that only their class names are left out.
+
+    Raises:
+        CompressionError: see `select_modules`.
+    """
+    selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
+    return selection.without(routers(model, selection.modules, pruning.targets), pruning.targets, "pruning")
 
 
 def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning) -> None:

@@ -7,10 +7,9 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules.matching import select_modules
 from hf_compress._modules.matrix import as_stored, weight_matrix
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.fit import check_fit
+from hf_compress.pruning.fit import check_fit, chosen
 from hf_compress.pruning.prune import compute_masks, zeros_of
 from hf_compress.pruning.statistics import Stats
 
@@ -30,10 +29,10 @@ class Masks:
             pruning: the job.
 
         Raises:
-            CompressionError: see `match_modules` and `check_fit`.
+            CompressionError: see `chosen` and `check_fit`.
         """
         self.pruning = pruning
-        selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
+        selection = chosen(model, pruning)
         self.modules, self.left_out = selection.modules, selection.left_out
         check_fit(self.modules, pruning)
         self.keep: dict[str, Tensor] = {}

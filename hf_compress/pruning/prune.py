@@ -9,13 +9,11 @@ from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import require
-from hf_compress._modules.ignored import say_unmatched
-from hf_compress._modules.matching import match_modules, select_modules
+from hf_compress._modules.ignored import say_left_out, say_unmatched
 from hf_compress._modules.matrix import as_stored, channel_rows, from_channel_rows, weight_matrix
 from hf_compress._modules.plain_model import require_plain
-from hf_compress._once import log_once
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.fit import check_fit, check_statistics
+from hf_compress.pruning.fit import check_fit, check_statistics, chosen
 from hf_compress.pruning.pattern import Pattern
 from hf_compress.pruning.statistics import Batches, Collected, Stats, statistics_for
 
@@ -94,11 +92,10 @@ def prune(model: nn.Module, pruning: Pruning, calibration: Batches | Collected |
     """
     require(pruning, Pruning, "prune(model, Pruning(schedule=Constant(final=0.5)))")
     require_plain(model, "pruning")
-    selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
+    selection = chosen(model, pruning)
     modules = selection.modules
     say_unmatched(model, pruning.ignore, "pruning")
-    for name, reason in selection.left_out.items():
-        log_once(logger, logging.WARNING, "pruning leaves out %s: %s", name, reason)
+    say_left_out(selection.left_out, "pruning")
     check_fit(modules, pruning)
     stats = statistics_for(model, modules, pruning.criterion, calibration)
     masks = compute_masks(modules, pruning, pruning.schedule.final, stats, held=zeros_of(modules))
@@ -126,7 +123,7 @@ def zeros_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
 @torch.no_grad()
 def measure_sparsity(model: nn.Module, pruning: Pruning) -> dict[str, float]:
     """The share of exact zeros in each matched weight, by module name, and overall under the key ""."""
-    modules = match_modules(model, pruning.targets, pruning.ignore, "pruning")
+    modules = chosen(model, pruning).modules
     zeros = {name: int((weight_matrix(module) == 0).sum()) for name, module in modules.items()}
     sizes = {name: weight_matrix(module).numel() for name, module in modules.items()}
     return {

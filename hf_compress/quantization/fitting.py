@@ -11,12 +11,12 @@ from hf_compress._forward.dry_run import dry_run
 from hf_compress._modules.matching import Selection, inventory, obstacles, require_matches, select_modules
 from hf_compress._modules.module_kind import kind_of
 from hf_compress._modules.names import canonical_name
+from hf_compress._modules.routers import routers
 from hf_compress.checkpoints.export_format import ExportFormat, every_format
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.groups import assigned
 from hf_compress.quantization.quantizable import FakeQuantized, quantizable, quantizable_classes
 from hf_compress.quantization.rehearsal import Layout, loadable_layout
-from hf_compress.quantization.routers import routers
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationScheme

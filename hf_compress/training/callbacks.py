@@ -12,7 +12,7 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_compress._modules.coverage import coverage
-from hf_compress._once import log_once
+from hf_compress._modules.ignored import say_left_out
 from hf_compress._units import resolve_point
 from hf_compress.checkpoints.manifest import MANIFEST
 from hf_compress.pruning.allocations.uniform import Uniform
@@ -116,8 +116,7 @@ def _announce(masks: Masks, model: nn.Module, held: int, step: int | None, asked
     """
     total, final = masks.num_weights(), masks.pruning.schedule.final
     logger.info("pruning %s", coverage(model, masks.modules).sentence("covers"))
-    for name, reason in masks.left_out.items():
-        log_once(logger, logging.WARNING, "pruning leaves out %s: %s", name, reason)
+    say_left_out(masks.left_out, "pruning")
     possible = masks.fewest_zeros(final) / total
     if isinstance(masks.pruning.allocation, Uniform) and abs(final - possible) > 1e-3:
         logger.warning("sparsity %.4f is the nearest to %g that layers of these sizes can have", possible, final)

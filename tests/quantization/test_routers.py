@@ -7,9 +7,9 @@ import torch
 import transformers as t
 
 from hf_compress import CompressionError, Quantization, quantize, save_compressed
+from hf_compress._modules.routers import ROUTES
 from hf_compress.quantization.qat import prepare
 from hf_compress.quantization.reach import left_dense
-from hf_compress.quantization.routers import ROUTES
 from tests.tiny import tiny_llama
 
 TEXT = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 1, "num_attention_heads": 4}

@@ -1,4 +1,7 @@
-"""Which modules of a mixture of experts choose the experts: small, and a rounded one sends tokens elsewhere."""
+"""Which modules of a mixture of experts choose the experts: small, and a compressed one sends tokens elsewhere.
+
+Every technique leaves them dense unless they are named, as quantization libraries and pruning methods for such models do.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -7,7 +10,9 @@ from torch import nn
 
 from hf_compress._modules.names import canonical_name
 
-ROUTES = "it is a router, and rounded it would send tokens to other experts; its name in targets quantizes it all the same"
+ROUTES = (
+    "it is a router, and compressed it would send tokens to other experts; its name in targets compresses it all the same"
+)
 _ROUTER = re.compile(r"(^|\.)(\w*router\w*(\.|$)|shared_experts?_gate$)")
 
 
