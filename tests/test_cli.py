@@ -64,7 +64,7 @@ MISTAKES = {
     "teacher": ("distillation.teacher={name: model, model: ./nowhere}", "nowhere"),
     "training key": ("training.max_step=3", "did you mean 'max_steps'"),
     "no dense": ("dense=null", "fresh weights must be trained"),
-    "override": ("nonsense", "no assignment"),
+    "override": ("nonsense", "is not an assignment"),
 }
 
 

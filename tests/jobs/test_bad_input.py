@@ -109,7 +109,7 @@ RECIPE_MISTAKES = {
     "unknown scheme": ({"quantization.scheme": "W4A17"}, "quantization.scheme: unknown scheme 'W4A17'; did you mean"),
     "group size without groups": (
         {"quantization.scheme": {"name": "W8A8", "group_size": 32}},
-        "quantization: scheme W8A8 has one scale per channel",
+        "quantization.scheme: scheme W8A8 has one scale per channel",
     ),
     "teacher as text": (
         {"distillation.teacher": "./teacher"},

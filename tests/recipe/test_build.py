@@ -101,7 +101,12 @@ WRONG = [
     (str | Inner, {"size": "x"}, "top.size: 'x' (text) given, a whole number expected"),
     (Literal["a", "b"], None, "top: nothing given, one of a, b expected"),
     (Literal["a", "b"], ["a"], "top: a list given, one of a, b expected"),
-    (Schedule, 5, "top: 5 (a whole number) given, the name of a schedule expected, or a mapping with `name`"),
+    (
+        Schedule,
+        5,
+        "top: 5 (a whole number) given, the name of a schedule expected, or a mapping with `name`"
+        " (known: constant, cubic, linear)",
+    ),
     (Schedule, {"final": 0.5}, "top: a schedule needs a `name` (known: constant, cubic, linear)"),
     (
         Schedule,

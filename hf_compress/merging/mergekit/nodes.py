@@ -190,7 +190,7 @@ def read_documents(text: str, source: str) -> list[Node]:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f", line {mark.line + 1}" if mark else ""
-        raise CompressionError(f"{source}{where}: no valid YAML: {error.problem}") from error
+        raise CompressionError(f"{source}{where}: not valid YAML: {error.problem}") from error
     except RecursionError as error:
         raise CompressionError(f"{source} contains itself through an alias") from error
     finally:

@@ -107,7 +107,7 @@ MISTAKES = {
     "value": ({"method": {"name": "slerp", "t": 2}}, "method: t=2.0 lies outside [0, 1]"),
     "no folder": ({"members": [{"model": "./nowhere"}, {"model": "./b"}]}, "./nowhere: there is no folder './nowhere'"),
     "empty member": ({"members": [{"model": ""}]}, "members.0: model is empty"),
-    "size": ({"max_shard_size": "large"}, "max_shard_size='large' is no size"),
+    "size": ({"max_shard_size": "large"}, "max_shard_size='large' is not a size"),
 }
 
 

@@ -420,7 +420,7 @@ def test_a_size_is_a_number_and_a_unit(text, size):
 
 @pytest.mark.parametrize("text", ["5", "GB", "-1GB", "0MB", "5 gigabytes"])
 def test_what_is_no_size_is_refused(text):
-    with pytest.raises(CompressionError, match="is no size"):
+    with pytest.raises(CompressionError, match="is not a size"):
         parse_size(text, "max_shard_size")
 
 

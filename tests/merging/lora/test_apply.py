@@ -69,7 +69,7 @@ def test_refusals_leave_nothing_behind(tmp_path):
         apply_adapters(base, [], tmp_path / "out")
     with pytest.raises(CompressionError, match="exists already"):
         apply_adapters(base, [other], base)
-    with pytest.raises(CompressionError, match="max_shard_size='big' is no size"):
+    with pytest.raises(CompressionError, match="max_shard_size='big' is not a size"):
         apply_adapters(base, [other], tmp_path / "out", max_shard_size="big")
     broken = make_adapter(tiny.tiny_llama(), tmp_path / "broken", target_modules=ATTENTION)
     weights = load_file(broken / "adapter_model.safetensors")

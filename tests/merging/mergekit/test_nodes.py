@@ -40,7 +40,7 @@ def test_a_merge_key_fills_in_what_the_mapping_does_not_say():
 
 @pytest.mark.parametrize("text", ["{1: 2, [a]: 3}", "a: !!python/object:os.system {}", "a: 1\na: 2", "\tb: 1"])
 def test_what_is_no_plain_data_is_refused_with_its_line(text):
-    with pytest.raises(CompressionError, match="file, line [12]: no valid YAML"):
+    with pytest.raises(CompressionError, match="file, line [12]: not valid YAML"):
         read_nodes(text, "file")
 
 
@@ -63,5 +63,5 @@ def test_a_mapping_with_a_merge_key_may_be_used_again():
 
 @pytest.mark.parametrize("text", ["a: 2024-13-45", "a: \0"])
 def test_what_yaml_cannot_read_is_refused(text):
-    with pytest.raises(CompressionError, match="f.* no valid YAML"):
+    with pytest.raises(CompressionError, match="f.* not valid YAML"):
         read_nodes(text, "f")

@@ -244,8 +244,8 @@ def test_settings_without_effect_are_said():
     ("text", "sentence"),
     [
         ("", "merge.yml is empty"),
-        ("a: [", "merge.yml, line 1: no valid YAML: expected the node content"),
-        ("models: 1\nmodels: 2", "merge.yml, line 2: no valid YAML: the key 'models' stands twice"),
+        ("a: [", "merge.yml, line 1: not valid YAML: expected the node content"),
+        ("models: 1\nmodels: 2", "merge.yml, line 2: not valid YAML: the key 'models' stands twice"),
         ("a: &x [*x]", "contains itself through an alias"),
         (
             "a: 1\n---\nb: 2",
