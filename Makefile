@@ -19,6 +19,7 @@ slow: $(VENV)/.installed-dev
 
 style: $(VENV)/.installed-dev
 	$(BIN)/python scripts/public_names.py
+	$(BIN)/python scripts/kinds_table.py
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 

@@ -1,7 +1,9 @@
 """What the pages show works, and what they list is complete."""
 
 import dataclasses
+import importlib
 import re
+import runpy
 import sys
 import types
 from pathlib import Path
@@ -98,6 +100,19 @@ def test_every_page_that_the_source_names_is_there():
         # A benchmark's usage names the table that it will write.
         for page in re.findall(r"docs/(?!benchmarks/)[\w/-]+\.md", text):
             assert (ROOT / page).exists(), f"{file.name}: {page}"
+
+
+def test_the_table_of_kinds_is_what_the_source_says():
+    text = (ROOT / "docs" / "adding-a-method.md").read_text(encoding="utf-8")
+    written = runpy.run_path(str(ROOT / "scripts" / "kinds_table.py"))["written"]
+    assert written(text) == text, "run `make style`: it writes the table of docs/adding-a-method.md anew"
+    assert {kind.kind for kind in kinds()} == set(re.findall(r"^\| ([^|`]+?) \| .* `hf_compress/", text, flags=re.M))
+
+
+@pytest.mark.parametrize("kind", kinds(), ids=lambda kind: kind.kind)
+def test_the_package_of_every_kind_says_which_page_tells_how_to_add_one(kind):
+    (page,) = re.findall(r"docs/adding-[\w-]+\.md", importlib.import_module(kind._package).__doc__)
+    assert kind._package.replace(".", "/") in (ROOT / page).read_text(encoding="utf-8")
 
 
 def test_the_table_of_what_does_not_go_together_is_complete():

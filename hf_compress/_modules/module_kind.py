@@ -23,7 +23,7 @@ class ModuleKind(Strategy, kind="kind of module", package="hf_compress._modules.
         has_kernel: whether a row of the matrix is a row of input channels for each position of a kernel.
     """
 
-    classes: ClassVar[tuple[type[nn.Module], ...]] = ()
+    classes: ClassVar[tuple[type[nn.Module], ...]]
     multiplies: ClassVar[bool] = True
     transposed: ClassVar[bool] = False
     has_kernel: ClassVar[bool] = False

@@ -9,7 +9,7 @@ from hf_compress.distillation.signal import KINDS, NEEDS, Kind, Need, Rows, Sign
 
 
 class DistillationLoss(Strategy, kind="distillation loss", package="hf_compress.distillation.losses"):
-    """What both contracts say of themselves; a loss derives from one of them.
+    """Compares student and teacher; derive from `RowLoss` or `FeatureLoss`.
 
     Attributes:
         needs: what is asked of teacher and student; nothing else is.

@@ -1,1 +1,1 @@
-"""The kinds of modules with a weight matrix, one file each; see docs/adding-a-method.md for how to add one."""
+"""The kinds of modules with a weight matrix, one file each; see docs/adding-a-scheme.md for how to add one."""

@@ -1,1 +1,1 @@
-"""The export formats, one file each; see docs/adding-a-method.md for how to add one."""
+"""The export formats, one file each; see docs/adding-a-scheme.md for how to add one."""
