@@ -56,12 +56,12 @@ class ModuleKind(Strategy, kind="kind of module", package="hf_compress._modules.
 def kind_of(module: nn.Module) -> ModuleKind | None:
     """What kind of module it is; None for one without a matrix that the library knows."""
     cls: Any = type(module)
-    return _kind_of(cls, len(ModuleKind._registry))
+    return _kind_of(cls, tuple(ModuleKind._registry.values()))
 
 
 @functools.cache
-def _kind_of(cls: type, known: int) -> ModuleKind | None:
-    """Looked up once per class; a kind that is declared later makes `known` another."""
+def _kind_of(cls: type, known: tuple[type, ...]) -> ModuleKind | None:
+    """Looked up once per class; a kind that is declared later, or anew, makes `known` another."""
     kinds = [kind() for kind in ModuleKind.available().values()]
     for base in cls.__mro__:
         for kind in kinds:

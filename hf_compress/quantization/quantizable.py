@@ -94,10 +94,10 @@ def make_plain(module: nn.Module) -> None:
 
 
 def _kinds() -> tuple[Quantizable, ...]:
-    return _listed(len(Quantizable._registry))
+    return _listed(tuple(Quantizable._registry.values()))
 
 
 @functools.cache
-def _listed(known: int) -> tuple[Quantizable, ...]:
-    """Listed once; a kind that is declared later makes `known` another."""
+def _listed(known: tuple[type, ...]) -> tuple[Quantizable, ...]:
+    """Listed once; a kind that is declared later, or anew, makes `known` another."""
     return tuple(kind() for kind in Quantizable.available().values())

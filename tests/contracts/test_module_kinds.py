@@ -65,3 +65,11 @@ def test_a_subclass_is_of_its_class_s_kind_unless_it_has_its_own(kind, cls):
     finally:
         del ModuleKind._registry["special"]
     assert (cls.__name__ in multiplying_classes()) == (kind.multiplies and not kind.has_kernel)
+
+
+def test_a_kind_that_is_declared_anew_is_the_one_that_counts(monkeypatch):
+    monkeypatch.setattr(ModuleKind, "_registry", dict(ModuleKind.available()))
+    special = type("Special", (torch.nn.Linear,), {})
+    for transposed in (False, True):
+        type("Anew", (ModuleKind,), {"classes": (special,), "transposed": transposed}, name="special")
+        assert kind_of(special(4, 6)).transposed is transposed
