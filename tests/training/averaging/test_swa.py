@@ -31,8 +31,8 @@ def test_average_of_a_run_is_the_mean_of_its_points(settings, steps, tmp_path):
     [
         ({"every": 0}, "every=0 takes no step"),
         ({"begin": 0.5}, "begin=0.5 is not a point"),
-        ({"name": "a/b"}, "no folder name"),
-        ({"name": ".."}, "no folder name"),
+        ({"name": "a/b"}, "is not a folder name"),
+        ({"name": ".."}, "is not a folder name"),
     ],
 )
 def test_settings_that_mean_nothing_are_refused(settings, match):
