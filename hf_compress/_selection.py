@@ -11,11 +11,13 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy
 import torch
 from torch import Tensor
+
+from hf_compress._sharding.across import ALONE, Across
 
 SAMPLE = 2**16
 """Numbers that are looked at first, at least; of fewer the threshold is selected directly."""
@@ -26,41 +28,6 @@ _LARGEST_STRIDE = 256
 
 Chunk = Callable[[int], Tensor]
 """Series -> its numbers in this chunk: floating, no NaN, in flat order; the tensor may be changed."""
-
-
-class Across(Protocol):
-    """Processes that each hold other numbers of the same series, in chunks that correspond."""
-
-    def total(self, count: int) -> int:
-        """The sum over the processes."""
-
-    def table(self, counts: Sequence[int]) -> list[list[int]]:
-        """Every process's row."""
-
-    def joined(self, numbers: numpy.ndarray) -> numpy.ndarray:
-        """The numbers of all processes, in their order."""
-
-    @property
-    def place(self) -> int:
-        """This process's row in `table`."""
-
-
-class Alone:
-    """One process holds all numbers."""
-
-    place = 0
-
-    def total(self, count: int) -> int:
-        """The count itself."""
-        return count
-
-    def table(self, counts: Sequence[int]) -> list[list[int]]:
-        """One row."""
-        return [list(counts)]
-
-    def joined(self, numbers: numpy.ndarray) -> numpy.ndarray:
-        """The numbers themselves."""
-        return numbers
 
 
 @dataclass(frozen=True)
@@ -100,11 +67,11 @@ class Cut:
         return torch.cat(parts).reshape(vector.shape)
 
 
-def largest(numbers: Callable[[], Iterable[Tensor]], k: int, size: int, across: Across | None = None) -> Cut:
+def largest(numbers: Callable[[], Iterable[Tensor]], k: int, size: int, across: Across = ALONE) -> Cut:
     """The k largest of one series.
 
     Args:
-        numbers: gives them anew, in any chunks.
+        numbers: gives them anew, in any chunks; of the first chunk come those of each process in turn, then of the second.
         k: 0 ... how many there are, over all processes.
         size: how many there are in this process.
         across: the processes that hold the others.
@@ -112,7 +79,8 @@ def largest(numbers: Callable[[], Iterable[Tensor]], k: int, size: int, across: 
 
     def chunks() -> Iterable[Chunk]:
         for part in numbers():
-            yield lambda _, part=part: part  # type: ignore[misc]
+            for piece in across.pieces(part):
+                yield lambda _, piece=piece: piece  # type: ignore[misc]
 
     def sample(_: int, stride: int) -> Tensor:
         return torch.cat([part.reshape(-1)[::stride] for part in numbers()])
@@ -125,7 +93,7 @@ def find_cuts(
     counts: Sequence[Sequence[int]],
     size: int,
     sample: Callable[[int, int], Tensor],
-    across: Across | None = None,
+    across: Across = ALONE,
 ) -> list[list[Cut]]:
     """The cuts that keep `counts[series]` numbers of each series; all series are searched in the same pass.
 
@@ -134,13 +102,12 @@ def find_cuts(
         counts: for each series how many numbers stay, one or more times.
         size: numbers of a series in this process.
         sample: (series, stride) -> every `stride`-th number of it.
-        across: the processes that hold the others; None = none do.
+        across: the processes that hold the others.
 
     Returns:
         For each series one cut per count, in the order given.
     """
-    group = Alone() if across is None else across
-    total = group.total(size)
+    total = across.total(size)
     cuts = {(series, 0): Cut(math.inf, -1) for series in range(len(counts))}
     cuts |= {(series, total): Cut(-math.inf, size - 1) for series in range(len(counts))}
     wanted = [key for key in dict.fromkeys((m, k) for m, ks in enumerate(counts) for k in ks) if key not in cuts]
@@ -148,8 +115,8 @@ def find_cuts(
     samples = {}
     if total > SAMPLE:
         for series in dict.fromkeys(series for series, _ in wanted):
-            samples[series] = group.joined(_on_the_cpu(_numbers(sample(series, stride))))
-    searches = {key: _Search(key[1], total, samples.get(key[0]), group) for key in wanted}
+            samples[series] = across.joined(_on_the_cpu(_numbers(sample(series, stride))))
+    searches = {key: _Search(key[1], total, samples.get(key[0]), across) for key in wanted}
     while searches:
         open_series = sorted({series for series, _ in searches})
         sizes: list[int] = []
@@ -165,7 +132,7 @@ def find_cuts(
             found = search.finish()
             if found is not None:
                 threshold, rank, ties = found
-                here = _share(group.table(ties), group.place, rank)
+                here = _share(across.table(ties), across.place, rank)
                 cuts[series, k] = Cut(threshold, _index_of_tie(chunks, series, sizes, threshold, here, ties))
                 del searches[series, k]
     return [[cuts[series, k] for k in ks] for series, ks in enumerate(counts)]

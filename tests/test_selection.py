@@ -6,6 +6,7 @@ import torch
 
 from hf_compress import _selection
 from hf_compress._selection import Cut, find_cuts, largest
+from hf_compress._sharding.across import Across
 
 
 def by_stable_sort(numbers, k):
@@ -69,12 +70,16 @@ def run_together(parts, k):
 
     barrier, told, masks = threading.Barrier(len(parts)), [None] * len(parts), [None] * len(parts)
 
-    class Across:
+    class InThreads(Across):
         def __init__(self, place):
-            self.place = place
+            self._place = place
+
+        @property
+        def place(self):
+            return self._place
 
         def _all(self, mine):
-            told[self.place] = mine
+            told[self._place] = mine
             barrier.wait()
             found = list(told)
             barrier.wait()
@@ -91,7 +96,7 @@ def run_together(parts, k):
 
     def work(place):
         mine = parts[place]
-        cut = largest(lambda: mine, k, sum(part.numel() for part in mine), Across(place))
+        cut = largest(lambda: mine, k, sum(part.numel() for part in mine), InThreads(place))
         offsets = [0, mine[0].numel()]
         masks[place] = [cut.mask(part, offset) for part, offset in zip(mine, offsets, strict=True)]
 

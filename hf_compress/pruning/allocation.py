@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor
 
 from hf_compress._registry import Strategy
+from hf_compress._sharding.across import Across
 
 
 class Allocation(Strategy, kind="allocation", package="hf_compress.pruning.allocations"):
@@ -22,6 +23,19 @@ class Allocation(Strategy, kind="allocation", package="hf_compress.pruning.alloc
             per layer).
         """
         raise TypeError(f"{type(self).__name__} defines no shares()")
+
+    def shares_of_parts(self, scores: Mapping[str, Tensor], sparsity: float, across: Across) -> dict[str, float] | None:
+        """The same where every process holds other scores of the same layers.
+
+        Args:
+            scores: this process's; of a layer that every process holds whole, the first process's.
+            sparsity: the overall share of zeros.
+            across: the processes; all of them ask.
+
+        Returns:
+            What `shares` says of the whole layers; None where that takes all scores, which are gathered then.
+        """
+        return None
 
     def fewest_zeros(self, sizes: Iterable[int], sparsity: float) -> int:
         """How many zeros `shares` promises at least, over layers of these sizes, once each layer has rounded its share."""

@@ -16,12 +16,15 @@ class Criterion(Strategy, kind="criterion", package="hf_compress.pruning.criteri
     Attributes:
         needs: the statistics `score` reads, by name, e.g. ("input_norm",); whoever prunes collects them, and refuses to
             start without data.
+        one_by_one: the score of a weight depends on no other weight and on no statistic, so that a part of a sharded layer
+            can be scored alone; otherwise the layer is gathered for it.
 
     Raises:
         CompressionError: a statistic is unknown.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    one_by_one: ClassVar[bool] = False
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
         """Looks at `needs`, whatever a subclass checks."""

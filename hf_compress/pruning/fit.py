@@ -7,7 +7,7 @@ from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.matching import Selection, select_modules
-from hf_compress._modules.matrix import num_channels, weight_matrix
+from hf_compress._modules.matrix import matrix_shape, matrix_size, num_channels
 from hf_compress._modules.routers import routers
 from hf_compress.calibration.input_rows import check_rows
 from hf_compress.calibration.statistic import Statistic, statistics_of
@@ -36,11 +36,11 @@ def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning) -> None:
         CompressionError: a module has no weight matrix, or one that the criterion's statistics are not for, the pattern
             does not fit into a layer, or every layer is so small that the sparsity rounds to nothing.
     """
-    sizes = {name: weight_matrix(module).numel() for name, module in modules.items()}
+    sizes = {name: matrix_size(module) for name, module in modules.items()}
     if any(not one.needs_gradient for one in statistics_of(pruning.criterion.needs)):
         check_rows(modules)
     for name, module in modules.items():
-        width = num_channels(module) if pruning.pattern.along_inputs else weight_matrix(module).shape[-1]
+        width = num_channels(module) if pruning.pattern.along_inputs else matrix_shape(module)[1]
         try:
             pruning.pattern.mask(torch.zeros(1, width), pruning.schedule.final)
         except CompressionError as error:
@@ -61,7 +61,7 @@ def check_statistics(modules: Mapping[str, nn.Module], pruning: Pruning, stats: 
     """
     known = Statistic.available()
     for name, module in modules.items():
-        outputs, inputs = weight_matrix(module).shape
+        outputs, inputs = matrix_shape(module)
         for need in pruning.criterion.needs:
             if need not in stats.get(name, {}):
                 raise CompressionError(

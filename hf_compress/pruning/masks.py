@@ -7,10 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules.matrix import as_stored, weight_matrix
+from hf_compress._modules.matrix import as_stored, matrix_shape, matrix_size, own_matrix
+from hf_compress._modules.parts import across_matrix, part_of_matrix, whole_matrix
+from hf_compress._sharding.contract import check_supported, reshard, sharding_of
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import check_fit, chosen
-from hf_compress.pruning.prune import compute_masks, zeros_of
+from hf_compress.pruning.prune import apply_mask, compute_masks, zeros_of
 from hf_compress.pruning.statistics import Stats
 
 
@@ -19,6 +21,11 @@ class Masks:
 
     They are never part of the model: no buffer, no parametrization, nothing that would reach a state dict. Pruned weights
     are exactly zero in the weights themselves, so a checkpoint carries its masks as zeros and any library loads it.
+
+    Of a sharded model every process has its parts of the masks, and every process must call what computes or counts them.
+
+    Attributes:
+        keep: (O, I) bool by module name, True = keep; this process's part.
     """
 
     def __init__(self, model: nn.Module, pruning: Pruning) -> None:
@@ -29,9 +36,10 @@ class Masks:
             pruning: the job.
 
         Raises:
-            CompressionError: see `chosen` and `check_fit`.
+            CompressionError: see `chosen`, `check_supported` and `check_fit`.
         """
-        self.pruning = pruning
+        check_supported(model, "pruning")
+        self._model, self.pruning = model, pruning
         selection = chosen(model, pruning)
         self.modules, self.left_out = selection.modules, selection.left_out
         check_fit(self.modules, pruning)
@@ -48,11 +56,13 @@ class Masks:
         Raises:
             CompressionError: see `compute_masks`.
         """
+        reshard(self._model)
         self.keep = compute_masks(self.modules, self.pruning, sparsity, stats, held=self.keep)
 
     @torch.no_grad()
     def hold_zeros(self) -> None:
         """Begin with the zeros that are there as pruned; modules without zeros, or of zeros only, get no mask yet."""
+        reshard(self._model)
         self.keep = zeros_of(self.modules)
 
     @torch.no_grad()
@@ -66,40 +76,46 @@ class Masks:
             CompressionError: `free` is of other shapes.
         """
         free = free or {}
+        reshard(self._model)
+        self.keep = {}
         for name, module in self.modules.items():
-            if name in free and free[name].shape != weight_matrix(module).shape:
+            if name in free and free[name].shape != matrix_shape(module):
                 raise CompressionError(f"the zeros noted for {name} are of a weight of another shape; is it another model?")
-        masks = {name: weight_matrix(module) != 0 for name, module in self.modules.items()}
-        masks = {name: keep | free[name].to(keep.device) if name in free else keep for name, keep in masks.items()}
-        self.keep = {name: keep for name, keep in masks.items() if not keep.all()}
+        for name, module in self.modules.items():
+            keep = own_matrix(module) != 0
+            if name in free:
+                keep |= part_of_matrix(module, free[name]).to(keep.device)
+            if across_matrix(module).total(int((~keep).count_nonzero())):
+                self.keep[name] = keep
 
     @torch.no_grad()
     def free_zeros(self) -> dict[str, Tensor]:
         """Zeros that no mask holds, (O, I) bool per module that has some: new layers that have not learnt yet, or weights
-        that came to be zero by themselves.
+        that came to be zero by themselves. Whole ones, of a sharded model too.
         """
+        reshard(self._model)
         found = {}
         for name, module in self.modules.items():
-            zeros = weight_matrix(module) == 0
+            zeros = own_matrix(module) == 0
             if name in self.keep:
                 zeros &= self.keep[name]
-            if zeros.any():
-                found[name] = zeros
+            if across_matrix(module).total(int(zeros.count_nonzero())):
+                found[name] = whole_matrix(module, zeros)
         return found
 
     @torch.no_grad()
     def apply(self) -> None:
         """Set pruned weights to zero, in place."""
         for name, keep in self.keep.items():
-            weight: Any = self.modules[name].weight
-            weight.mul_(as_stored(self.modules[name], keep))
+            apply_mask(self.modules[name], keep)
 
     @torch.no_grad()
     def apply_to_gradients(self) -> None:
         """Set the gradients of pruned weights to zero, in place, so that they do not count in the gradient norm."""
         for name, keep in self.keep.items():
-            gradient = self.modules[name].weight.grad
-            if isinstance(gradient, Tensor):
+            weight: Any = self.modules[name].weight
+            gradient = sharding_of(weight).gradient(weight)
+            if gradient is not None:
                 gradient.mul_(as_stored(self.modules[name], keep))
 
     @torch.no_grad()
@@ -107,10 +123,8 @@ class Masks:
         """Zero the optimizer's per-weight state (momenta) of pruned weights, in place."""
         for name, keep in self.keep.items():
             weight: Any = self.modules[name].weight
-            state: Mapping[str, object] = optimizer.state.get(weight, {})
-            for value in state.values():
-                if isinstance(value, Tensor) and value.shape == weight.shape:
-                    value.mul_(as_stored(self.modules[name], keep))
+            for state in sharding_of(weight).states(weight, optimizer):
+                state.mul_(as_stored(self.modules[name], keep))
 
     @torch.no_grad()
     def sparsity(self) -> Tensor:
@@ -120,17 +134,21 @@ class Masks:
     @torch.no_grad()
     def num_zeros(self) -> Tensor:
         """How many of all matched weights are exactly zero, a scalar on the device."""
-        return torch.stack([(weight_matrix(module) == 0).sum() for module in self.modules.values()]).sum()
+        reshard(self._model)
+        modules = self.modules.values()
+        return torch.stack([across_matrix(module).sum((own_matrix(module) == 0).sum()) for module in modules]).sum()
 
     def num_weights(self) -> int:
         """How many weights the masks cover."""
-        return sum(weight_matrix(module).numel() for module in self.modules.values())
+        return sum(matrix_size(module) for module in self.modules.values())
 
     def num_pruned(self) -> int:
         """How many weights the masks hold at zero."""
-        return sum(int((~keep).sum()) for keep in self.keep.values())
+        return sum(
+            across_matrix(self.modules[name]).total(int((~keep).count_nonzero())) for name, keep in self.keep.items()
+        )
 
     def fewest_zeros(self, sparsity: float) -> int:
         """How many zeros the masks must hold for an overall sparsity: each layer rounds its share of its own size."""
-        sizes = [weight_matrix(module).numel() for module in self.modules.values()]
+        sizes = [matrix_size(module) for module in self.modules.values()]
         return self.pruning.allocation.fewest_zeros(sizes, sparsity)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from hf_compress._registry import Strategy
 from hf_compress._selection import largest
+from hf_compress._sharding.across import ALONE, Across
 
 
 class Pattern(Strategy, kind="pattern", package="hf_compress.pruning.patterns"):
@@ -33,6 +34,19 @@ class Pattern(Strategy, kind="pattern", package="hf_compress.pruning.patterns"):
         """
         raise TypeError(f"{type(self).__name__} defines no mask()")
 
+    def mask_of_part(self, score: Tensor, sparsity: float, across: Across) -> Tensor | None:
+        """This process's part of the mask of a layer of which every process holds a part.
+
+        Args:
+            score: the scores of the part: rows of the layer's, or columns of them.
+            sparsity: share of zeros of the layer.
+            across: the processes that hold the others; all of them ask.
+
+        Returns:
+            The part of what `mask` says of the whole layer; None where that takes all scores, which are gathered then.
+        """
+        return None
+
     def check(self, sparsity: float) -> None:
         """Refuse a final sparsity the pattern cannot have.
 
@@ -41,11 +55,10 @@ class Pattern(Strategy, kind="pattern", package="hf_compress.pruning.patterns"):
         """
 
 
-def keep_largest(score: Tensor, num_pruned: int) -> Tensor:
-    """A bool mask of `score`'s shape with exactly `num_pruned` False entries, at the lowest scores.
+def keep_largest(score: Tensor, num_pruned: int, across: Across = ALONE) -> Tensor:
+    """A bool mask of `score`'s shape, with exactly `num_pruned` False entries in all processes, at the lowest scores.
 
     Equal scores: the higher flat index is pruned first.
     """
-    size = score.numel()
-    cut = largest(lambda: [score], min(max(size - num_pruned, 0), size), size)
-    return cut.mask(score)
+    total = across.total(score.numel())
+    return largest(lambda: [score], min(max(total - num_pruned, 0), total), score.numel(), across).mask(score)

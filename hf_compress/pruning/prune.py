@@ -1,8 +1,6 @@
 """Masks from scores, and one-shot pruning."""
 
-import logging
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,14 +8,17 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import require
 from hf_compress._modules.ignored import say_left_out, say_unmatched
-from hf_compress._modules.matrix import as_stored, channel_rows, from_channel_rows, weight_matrix
+from hf_compress._modules.matrix import as_stored, channel_rows, from_channel_rows, matrix_size, own_matrix
+from hf_compress._modules.parts import across_matrix, part_of_matrix, whole_matrix
 from hf_compress._modules.plain_model import require_plain
+from hf_compress._sharding.across import ALONE, Across, Rows
+from hf_compress._sharding.contract import check_supported, reshard, sharding_of
+from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.criterion import Criterion
 from hf_compress.pruning.fit import check_fit, check_statistics, chosen
 from hf_compress.pruning.pattern import Pattern
 from hf_compress.pruning.statistics import Batches, Collected, Stats, statistics_for
-
-logger = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -39,38 +40,68 @@ def compute_masks(
             layer has the larger of both sparsities.
 
     Returns:
-        (O, I) bool per name, True = keep.
+        (O, I) bool per name, True = keep; of a sharded weight this process's part. Every process must call it.
 
     Raises:
         CompressionError: the criterion needs statistics that are not there, or a score is not finite.
     """
     stats, held = stats or {}, held or {}
     check_statistics(modules, pruning, stats)
+    across = {name: across_matrix(module) for name, module in modules.items()}
     scores = {}
     for name, module in modules.items():
-        score = pruning.criterion.score(weight_matrix(module), stats.get(name, {}))
-        if not torch.isfinite(score).all():
+        score = _score(pruning.criterion, module, stats.get(name, {}), across[name])
+        if across[name].total(int(not torch.isfinite(score).all())):
             raise CompressionError(
                 f"the {pruning.criterion.name} scores of {name} are not finite, so the weights hold NaN or infinity;"
                 " training has diverged: lower the learning rate"
             )
         scores[name] = score
-    shares = pruning.allocation.shares(scores, sparsity)
+    shares = _shares(pruning.allocation, modules, scores, across, sparsity)
     masks = {}
     for name, score in scores.items():
         known = held.get(name)
         if known is not None:
             score = torch.where(known, score, -torch.inf)
-        keep = _mask(pruning.pattern, modules[name], score, shares[name])
+        keep = _mask(pruning.pattern, modules[name], score, shares[name], across[name])
         masks[name] = keep if known is None else keep & known
     return masks
 
 
-def _mask(pattern: Pattern, module: nn.Module, score: Tensor, sparsity: float) -> Tensor:
+def _score(criterion: Criterion, module: nn.Module, stats: Mapping[str, Tensor], across: Across) -> Tensor:
+    """Of this process's part."""
+    if criterion.one_by_one or across is ALONE:
+        return criterion.score(own_matrix(module), stats)
+    return part_of_matrix(module, criterion.score(whole_matrix(module, own_matrix(module)), stats))
+
+
+def _shares(
+    allocation: Allocation,
+    modules: Mapping[str, nn.Module],
+    scores: Mapping[str, Tensor],
+    across: Mapping[str, Across],
+    sparsity: float,
+) -> dict[str, float]:
+    """The sparsity of each layer; of sharded ones from the scores of all processes."""
+    groups = list(dict.fromkeys(one.of if isinstance(one, Rows) else one for one in across.values() if one is not ALONE))
+    if not groups:
+        return allocation.shares(scores, sparsity)
+    if len(groups) == 1:
+        first = groups[0].place == 0
+        once = {name: score if across[name] is not ALONE or first else score[:0] for name, score in scores.items()}
+        found = allocation.shares_of_parts(once, sparsity, groups[0])
+        if found is not None:
+            return found
+    return allocation.shares({name: whole_matrix(modules[name], score) for name, score in scores.items()}, sparsity)
+
+
+def _mask(pattern: Pattern, module: nn.Module, score: Tensor, sparsity: float, across: Across) -> Tensor:
     """(O, I) -> (O, I) bool, in whichever order the pattern reads."""
-    if not pattern.along_inputs:
-        return pattern.mask(score, sparsity)
-    return from_channel_rows(module, pattern.mask(channel_rows(module, score), sparsity))
+    rows = channel_rows(module, score) if pattern.along_inputs else score
+    keep = pattern.mask(rows, sparsity) if across is ALONE else pattern.mask_of_part(rows, sparsity, across)
+    if keep is None:
+        return part_of_matrix(module, _mask(pattern, module, whole_matrix(module, score), sparsity, ALONE))
+    return from_channel_rows(module, keep) if pattern.along_inputs else keep
 
 
 @torch.no_grad()
@@ -84,14 +115,16 @@ def prune(model: nn.Module, pruning: Pruning, calibration: Batches | Collected |
             what `collect` returned for them. Others do not look at it.
 
     Returns:
-        The masks by module name, (O, I) bool, True = keep.
+        The masks by module name, (O, I) bool, True = keep; of a sharded model this process's parts.
 
     Raises:
         CompressionError: nothing matches, the criterion's statistics are missing, the pattern does not fit, or the model is
-            quantized or carries adapters; nothing was changed.
+            quantized, carries adapters or is sharded in a way that hides its weights; nothing was changed.
     """
     require(pruning, Pruning, "prune(model, Pruning(schedule=Constant(final=0.5)))")
     require_plain(model, "pruning")
+    check_supported(model, "pruning")
+    reshard(model)
     selection = chosen(model, pruning)
     modules = selection.modules
     say_unmatched(model, pruning.ignore, "pruning")
@@ -100,9 +133,14 @@ def prune(model: nn.Module, pruning: Pruning, calibration: Batches | Collected |
     stats = statistics_for(model, modules, pruning.criterion, calibration)
     masks = compute_masks(modules, pruning, pruning.schedule.final, stats, held=zeros_of(modules))
     for name, module in modules.items():
-        weight: Any = module.weight
-        weight.mul_(as_stored(module, masks[name]))
+        apply_mask(module, masks[name])
     return masks
+
+
+def apply_mask(module: nn.Module, keep: Tensor) -> None:
+    """Set what a mask prunes to zero, in place; (O, I) bool, this process's part."""
+    weight: Tensor = module.weight  # type: ignore[assignment]
+    sharding_of(weight).edit(weight, lambda part: part.mul_(as_stored(module, keep)))
 
 
 @torch.no_grad()
@@ -110,22 +148,29 @@ def zeros_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """The masks that the zeros of a model draw: (O, I) bool, True = not zero, for the modules that have zeros.
 
     A module that is zero throughout holds no choice of weights: it was initialised so and has yet to learn, and gets no
-    mask.
+    mask. Of sharded weights these are the parts, and every process must call it.
     """
     found = {}
     for name, module in modules.items():
-        keep = weight_matrix(module) != 0
-        if keep.any() and not keep.all():
+        keep = own_matrix(module) != 0
+        if 0 < across_matrix(module).total(int(keep.count_nonzero())) < matrix_size(module):
             found[name] = keep
     return found
 
 
 @torch.no_grad()
 def measure_sparsity(model: nn.Module, pruning: Pruning) -> dict[str, float]:
-    """The share of exact zeros in each matched weight, by module name, and overall under the key ""."""
+    """The share of exact zeros in each matched weight, by module name, and overall under the key "".
+
+    Of a sharded model every process must call it, and gets the same.
+    """
     modules = chosen(model, pruning).modules
-    zeros = {name: int((weight_matrix(module) == 0).sum()) for name, module in modules.items()}
-    sizes = {name: weight_matrix(module).numel() for name, module in modules.items()}
+    reshard(model)
+    zeros = {
+        name: across_matrix(module).total(int((own_matrix(module) == 0).count_nonzero()))
+        for name, module in modules.items()
+    }
+    sizes = {name: matrix_size(module) for name, module in modules.items()}
     return {
         "": sum(zeros.values()) / max(sum(sizes.values()), 1),
         **{name: zeros[name] / max(sizes[name], 1) for name in modules},

@@ -6,7 +6,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules.matrix import as_matrix, weight_matrix
+from hf_compress._modules.matrix import as_matrix, own_matrix
 from hf_compress.calibration.collect import collect
 from hf_compress.calibration.statistic import Statistic
 from hf_compress.pruning.criterion import Criterion
@@ -71,5 +71,5 @@ def by_layer(collected: Collected, modules: Mapping[str, nn.Module]) -> Stats:
             value = values.get(f"{name}.weight")
             if value is not None:
                 value = as_matrix(module, value) if known[statistic].shape == "(O, I)" else value
-                found[name][statistic] = value.to(weight_matrix(module).device)
+                found[name][statistic] = value.to(own_matrix(module).device)
     return found

@@ -17,6 +17,7 @@ class Magnitude(Criterion, name="magnitude"):
     Source: Han et al. 2015, section 3.
     """
 
+    one_by_one: ClassVar[bool] = True
     reference: ClassVar[Reference | None] = Reference(
         authors="Han, Pool, Tran, Dally",
         title="Learning both Weights and Connections for Efficient Neural Networks",

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
+from hf_compress._sharding.across import ALONE, Across
 from hf_compress.pruning.pattern import Pattern, keep_largest
 
 
@@ -64,11 +65,20 @@ class NM(Pattern, name="n_m"):
             raise CompressionError(
                 f"m={self.m} does not divide the {score.shape[-1]} inputs of a layer; ignore that layer or change m"
             )
+        return self._mask(score, sparsity, ALONE)
+
+    def mask_of_part(self, score: Tensor, sparsity: float, across: Across) -> Tensor | None:
+        """The same, where no process's part ends inside a group."""
+        if across.total(score.shape[-1] % self.m):
+            return None
+        return self._mask(score, sparsity, across)
+
+    def _mask(self, score: Tensor, sparsity: float, across: Across) -> Tensor:
         groups = score.unflatten(-1, (-1, self.m))
         order = groups.argsort(dim=-1, descending=True, stable=True)
         keep = torch.zeros_like(groups, dtype=torch.bool)
         keep.scatter_(-1, order[..., : self.n], True)
         keep = keep.flatten(-2)
-        num_pruned = min(round(sparsity * score.numel()), int((~keep).sum()))
+        num_pruned = min(round(sparsity * across.total(score.numel())), across.total(int((~keep).sum())))
         # What the pattern keeps cannot go, so it gets the highest score of all.
-        return keep_largest(score.masked_fill(keep, float("inf")), num_pruned)
+        return keep_largest(score.masked_fill(keep, float("inf")), num_pruned, across)

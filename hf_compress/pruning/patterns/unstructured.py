@@ -6,6 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_compress._registry import Reference
+from hf_compress._sharding.across import ALONE, Across
 from hf_compress.pruning.pattern import Pattern, keep_largest
 
 
@@ -27,4 +28,8 @@ class Unstructured(Pattern, name="unstructured"):
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         """(O, I) -> (O, I) bool with exactly `round(sparsity * O * I)` False."""
-        return keep_largest(score, round(sparsity * score.numel()))
+        return self.mask_of_part(score, sparsity, ALONE)
+
+    def mask_of_part(self, score: Tensor, sparsity: float, across: Across) -> Tensor:
+        """The same, for the scores of all processes."""
+        return keep_largest(score, round(sparsity * across.total(score.numel())), across)

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress.training.averaging.tensors import averaged_tensors, full_state_dict, local, reshard
+from hf_compress._sharding.contract import local, reshard
+from hf_compress.training.averaging.tensors import averaged_tensors, full_state_dict
 
 Move = Callable[[list[Tensor], list[Tensor]], None]
 """Moves averages (first list, in place) towards the current values (second list); element by element."""

@@ -15,13 +15,13 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress._sharding.contract import check_supported, is_sharded
 from hf_compress._units import Point
 from hf_compress.training.averaging.average import Average
 from hf_compress.training.averaging.checkpoint import FOLDER
 from hf_compress.training.averaging.evaluation import EvaluationSwap
 from hf_compress.training.averaging.place import Place
 from hf_compress.training.averaging.points import Points, check_points
-from hf_compress.training.averaging.tensors import check_shardable
 
 logger = logging.getLogger(__name__)
 
@@ -108,7 +108,7 @@ class AveragingCallback(TrainerCallback):
         Raises:
             CompressionError: there is no average yet, or the model is sharded.
         """
-        if any(hasattr(parameter, "to_local") for parameter in model.parameters()):
+        if is_sharded(model):
             raise CompressionError(
                 f"a sharded model cannot be copied; load {FOLDER}/{self.name} of the output folder with from_pretrained, or"
                 " use averaged_weights()"
@@ -126,7 +126,7 @@ class AveragingCallback(TrainerCallback):
         """Start anew, or go on where the checkpoint left off."""
         model: nn.Module = kwargs["model"]
         self._swap.disarm()
-        check_shardable(model)
+        check_supported(model, "weight averaging")
         self._check_run(args, state)
         self._points = Points.resolve(self.begin, self.every, state.max_steps, self.name)
         self._place = Place(self.name, args, {**self.formula(), **self._points.settings(), "buffers": self.average_buffers})

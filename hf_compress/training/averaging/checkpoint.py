@@ -10,8 +10,9 @@ from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import remove, replace
+from hf_compress._sharding.contract import local, shard, whole
 from hf_compress.training.averaging.average import Average
-from hf_compress.training.averaging.tensors import averaged_tensors, fingerprint, local, shard, unwrapped, whole
+from hf_compress.training.averaging.tensors import averaged_tensors, fingerprint, unwrapped
 
 FOLDER = "averaged"
 """Below a checkpoint and below output_dir; not the average itself, because PEFT takes a subfolder with adapter weights for
@@ -56,7 +57,7 @@ def write_average(
     current = averaged_tensors(model, average.buffers, average.tensors)
     state = {}
     for name, tensor in current.items():
-        full = whole(average.tensors[name], like=tensor)
+        full = whole(average.tensors[name], like=tensor).cpu()
         if writes:
             state[name] = full
     if not writes:

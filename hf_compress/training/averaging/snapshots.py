@@ -10,10 +10,11 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 from hf_compress._errors import CompressionError
 from hf_compress._folders import refuse_link
 from hf_compress._registry import Reference
+from hf_compress._sharding.contract import check_supported
 from hf_compress._units import Point
 from hf_compress.training.averaging.checkpoint import write_model
 from hf_compress.training.averaging.points import Points, check_points
-from hf_compress.training.averaging.tensors import check_shardable, full_state_dict
+from hf_compress.training.averaging.tensors import full_state_dict
 
 FOLDER = "snapshots"
 
@@ -55,7 +56,7 @@ class Snapshots(TrainerCallback):
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Refuse early."""
-        check_shardable(kwargs["model"])
+        check_supported(kwargs["model"], "weight averaging")
         if getattr(args, "deepspeed_plugin", None) is not None:
             raise CompressionError("snapshots under DeepSpeed are not supported; train with DDP or FSDP2")
         refuse_link(Path(str(args.output_dir), FOLDER))

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from hf_compress._errors import CompressionError
+from hf_compress._sharding.across import ALONE
 from hf_compress.pruning.patterns.n_m import NM
 
 
@@ -66,3 +67,8 @@ def test_inputs_that_m_does_not_divide_are_refused():
 def test_what_is_no_pattern_is_refused(n, m):
     with pytest.raises(CompressionError, match=f"n={n}, m={m} is not an n:m pattern"):
         NM(n=n, m=m)
+
+
+def test_a_part_that_ends_inside_a_group_is_left_to_the_whole_layer():
+    assert NM(n=2, m=4).mask_of_part(torch.ones(2, 6), 0.5, ALONE) is None
+    assert NM(n=2, m=4).mask_of_part(torch.ones(1, 4), 0.5, ALONE).tolist() == [[True, True, False, False]]

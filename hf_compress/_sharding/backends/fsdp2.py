@@ -1,0 +1,81 @@
+"""FSDP2: parameters are DTensors, cut along their first dimension."""
+
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+from torch.distributed.fsdp import FSDPModule
+from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
+
+from hf_compress._errors import CompressionError
+from hf_compress._sharding.across import ALONE, Across
+from hf_compress._sharding.contract import Sharding
+from hf_compress._sharding.group import Group
+
+
+@dataclass(frozen=True, kw_only=True)
+class FSDP2(Sharding, name="fsdp2"):
+    """Every process holds a slice of each parameter, of its gradient and of its optimizer states.
+
+    With a mesh of two dimensions (replicas of shards) the processes of one replica add up.
+    """
+
+    def holds(self, tensor: Tensor) -> bool:
+        """A DTensor."""
+        return isinstance(tensor, DTensor)
+
+    def local(self, tensor: Tensor) -> Tensor:
+        """The slice."""
+        return _known(tensor).to_local()
+
+    def dimension(self, tensor: Tensor) -> int | None:
+        """Where it is cut."""
+        cut = _cut(_known(tensor))
+        return None if cut is None else cut[1].dim
+
+    def across(self, tensor: Tensor) -> Across:
+        """The processes along the mesh dimension that cuts it."""
+        cut = _cut(_known(tensor))
+        if cut is None:
+            return ALONE
+        return Group(_known(tensor).device_mesh.get_group(cut[0]), _known(tensor).to_local().device)
+
+    def whole(self, part: Tensor, like: Tensor) -> Tensor:
+        """Gathered on the device of `like`, and moved back to that of `part`."""
+        known = _known(like)
+        sharded = DTensor.from_local(
+            part.to(known.device), known.device_mesh, known.placements, shape=known.shape, stride=known.stride()
+        )
+        return sharded.full_tensor().to(part.device)
+
+    def shard(self, full: Tensor, like: Tensor) -> Tensor:
+        """Cut as torch cuts."""
+        known = _known(like)
+        part = distribute_tensor(full.to(known.device), known.device_mesh, known.placements, src_data_rank=None)
+        return self.local(part)
+
+    def reshard(self, model: nn.Module) -> None:
+        """After a forward pass without a backward pass the outermost parameters stay gathered: the module then shows whole
+        copies instead of the slices, and would keep computing with them after the slices have changed.
+        """
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module.reshard()
+
+
+def _known(tensor: Tensor) -> DTensor:
+    assert isinstance(tensor, DTensor)
+    return tensor
+
+
+def _cut(tensor: DTensor) -> tuple[int, Shard] | None:
+    """The mesh dimension that cuts a tensor, and how; None where every process holds all of it."""
+    cuts = [(place, one) for place, one in enumerate(tensor.placements) if not isinstance(one, Replicate)]
+    if not cuts:
+        return None
+    place, cut = cuts[0]
+    if len(cuts) > 1 or type(cut) is not Shard:
+        raise CompressionError(
+            f"a weight of the shape {tuple(tensor.shape)} lies in the processes as {tensor.placements}, and weights can"
+            " only be counted where each is cut along one dimension; shard with FSDP2 alone, without tensor parallelism"
+        )
+    return place, cut

@@ -1,0 +1,156 @@
+"""The contract of a way of sharding: this process's part of a tensor, and the way to the whole one.
+
+Whoever edits weights works on parts and adds up what he counts, so that the same lines run in one process, under DDP and
+where no process holds a whole weight. The functions at the end ask the sharding that a tensor has.
+"""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import Strategy
+from hf_compress._sharding.across import ALONE, Across
+
+Change = Callable[[Tensor], Any]
+"""Changes a part in place."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backends"):
+    """How tensors lie in processes.
+
+    A tensor has the sharding that `holds` it, so the parts of one model may have several (buffers lie whole in every
+    process). Methods that communicate say so: every process must call them, for the same tensors in the same order.
+
+    Attributes:
+        general: it holds what no other does, and is asked last.
+    """
+
+    general: ClassVar[bool] = False
+
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether a tensor lies so."""
+        return False
+
+    def refusal(self, model: nn.Module) -> str | None:
+        """Why nothing can be done to a model that lies so, or None: what follows "pruning " or "weight averaging "."""
+        return None
+
+    def local(self, tensor: Tensor) -> Tensor:
+        """This process's part, sharing its memory, without gradient; empty where this process holds nothing of it."""
+        raise TypeError(f"{type(self).__name__} defines no local()")
+
+    def shape(self, tensor: Tensor) -> torch.Size:
+        """The shape of the whole tensor."""
+        return tensor.shape
+
+    def dimension(self, tensor: Tensor) -> int | None:
+        """The dimension along which processes hold neighbouring slices, in their order; None where each holds all."""
+        return None
+
+    def across(self, tensor: Tensor) -> Across:
+        """The processes that hold the other parts.
+
+        Raises:
+            CompressionError: the parts are no slices along one dimension.
+        """
+        return ALONE
+
+    def whole(self, part: Tensor, like: Tensor) -> Tensor:
+        """The full tensor, where `part` is. Communicates.
+
+        Args:
+            part: of the shape of `local(like)`, of any type.
+            like: the tensor whose sharding is followed.
+        """
+        raise TypeError(f"{type(self).__name__} defines no whole()")
+
+    def shard(self, full: Tensor, like: Tensor) -> Tensor:
+        """This process's part of a full tensor, sharded as `like` is; nothing is communicated."""
+        raise TypeError(f"{type(self).__name__} defines no shard()")
+
+    def edit(self, parameter: Tensor, change: Change) -> None:
+        """Change this process's part of a parameter, and every copy that training goes on from (fp32 masters)."""
+        change(self.local(parameter))
+
+    def gradient(self, parameter: Tensor) -> Tensor | None:
+        """This process's part of the gradient, sharing its memory; None where there is none."""
+        return None if parameter.grad is None else local(parameter.grad)
+
+    def states(self, parameter: Tensor, optimizer: torch.optim.Optimizer) -> list[Tensor]:
+        """This process's parts of what the optimizer keeps per entry of a parameter (momenta), sharing their memory."""
+        kept = optimizer.state.get(parameter, {}).values()
+        return [local(value) for value in kept if isinstance(value, Tensor) and value.shape == parameter.shape]
+
+    def reshard(self, model: nn.Module) -> None:
+        """Give back what a forward pass has gathered, so that the model shows its parts."""
+
+
+def sharding_of(tensor: Tensor) -> Sharding:
+    """How a tensor lies."""
+    return next(one for one in shardings() if one.holds(tensor))
+
+
+def shardings() -> tuple[Sharding, ...]:
+    """One of each, the general one last."""
+    return _made(len(Sharding._registry))
+
+
+@functools.cache
+def _made(known: int) -> tuple[Sharding, ...]:
+    """Looked up once; one that is declared later makes `known` another."""
+    return tuple(sorted((cls() for cls in Sharding.available().values()), key=lambda one: one.general))
+
+
+def is_sharded(model: nn.Module) -> bool:
+    """Whether some parameter lies in another way than whole."""
+    return any(not sharding_of(parameter).general for parameter in model.parameters())
+
+
+def check_supported(model: nn.Module, what: str) -> None:
+    """Refuse models whose parameters are not there to be read one by one.
+
+    Args:
+        model: with or without wrappers.
+        what: is to be done: "pruning", "weight averaging".
+
+    Raises:
+        CompressionError: with the way out.
+    """
+    for one in shardings():
+        reason = one.refusal(model)
+        if reason is not None:
+            raise CompressionError(f"{what} {reason}")
+
+
+def local(tensor: Tensor) -> Tensor:
+    """This process's part of a tensor, sharing its memory, without gradient."""
+    with torch.no_grad():
+        return sharding_of(tensor).local(tensor)
+
+
+def whole(part: Tensor, like: Tensor) -> Tensor:
+    """The full tensor of which every process has a part; see `Sharding.whole`. Every process must call it."""
+    return sharding_of(like).whole(part, like).detach()
+
+
+def shard(full: Tensor, like: Tensor) -> Tensor:
+    """This process's part of a full tensor, sharded as `like` is; nothing is communicated."""
+    with torch.no_grad():
+        return sharding_of(like).shard(full, like)
+
+
+def full_shape(tensor: Tensor) -> torch.Size:
+    """The shape of the whole tensor."""
+    return sharding_of(tensor).shape(tensor)
+
+
+def reshard(model: nn.Module) -> None:
+    """Give back what a forward pass has gathered, so that the model shows its parts."""
+    for one in shardings():
+        one.reshard(model)

@@ -1,0 +1,45 @@
+"""What every way of sharding promises; a new one is tested without editing a list.
+
+The test of its own name says how a model is laid out in two processes (`lay_out(model)`), or what a model that is refused
+looks like (`refused()`). What must then hold is in the worker.
+"""
+
+import importlib
+import json
+
+import pytest
+
+from hf_compress import CompressionError
+from hf_compress._sharding.contract import Sharding, check_supported
+from tests.distributed.sharding_worker import JOBS
+from tests.distributed.test_two_processes import torchrun
+
+OWN = {
+    name: importlib.import_module(cls.__module__.replace("hf_compress", "tests").replace(f".{name}", f".test_{name}"))
+    for name, cls in Sharding.available().items()
+}
+USABLE = [name for name, own in OWN.items() if hasattr(own, "lay_out")]
+REFUSED = [name for name in OWN if name not in USABLE]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sharding")
+    torchrun("tests/distributed/sharding_worker.py", str(folder), *(f"{name}={OWN[name].__name__}" for name in USABLE))
+    return folder
+
+
+@pytest.mark.parametrize("name", USABLE)
+def test_two_processes_do_to_their_parts_what_one_does_to_the_whole(name, done):
+    """Tensors, masks, gradients, momenta, counts: compared in the worker, bit for bit, in both processes."""
+    first, second = (json.loads((done / f"{name}{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    for model in ("llama", "gpt2"):
+        assert (first[f"{model}: sharded layers"] > 0) is (not Sharding.available()[name].general)
+        assert all(first[f"{model}: {job}"] > 0 for job in JOBS)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_worked_on_is_refused_with_a_way_out(name):
+    with pytest.raises(CompressionError, match=r"^pruning (under|of) .* is not supported: .*(set|train|load)"):
+        check_supported(OWN[name].refused(), "pruning")
