@@ -2,6 +2,7 @@
 
 import dataclasses
 import importlib
+import json
 import re
 import runpy
 import sys
@@ -33,6 +34,7 @@ from tests.test_architecture import kinds
 ROOT = Path(__file__).parents[1]
 DOCS = sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "benchmarks")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
+STARTED = ROOT / "docs" / "getting-started.md"
 
 
 def blocks(page, language):
@@ -56,13 +58,40 @@ def registered(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
-@pytest.mark.parametrize("page", having("python"))
+@pytest.mark.parametrize("page", [page for page in having("python") if page.values[0] != STARTED])
 def test_the_python_of_a_page_runs_from_top_to_bottom(page, tmp_path, monkeypatch, registered):
     monkeypatch.chdir(tmp_path)
+    run(page, monkeypatch)
+
+
+def run(page, monkeypatch):
+    """The recipes that a page gives a file's name are in that file; its Python from top to bottom."""
+    for block in blocks(page, "yaml"):
+        named = re.match(r"# ([\w-]+\.yaml)\n", block)
+        if named:
+            Path(named[1]).write_text(block, encoding="utf-8")
     module = types.ModuleType("page")  # dataclasses look their module up
     monkeypatch.setitem(sys.modules, "page", module)
     for block in blocks(page, "python"):
         exec(compile(block, str(page), "exec"), vars(module))
+
+
+@pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")
+def test_the_three_ways_to_start_lead_to_the_same_kind_of_result(call, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run(STARTED, monkeypatch)
+    (commands,) = blocks(STARTED, "bash")
+    for command in commands.splitlines():
+        code, _, complaints = call(*command.split()[1:])
+        assert (code, complaints) == (0, [])
+    folders = [Path("out", name) for name in ("script-result", "recipe/compressed", "command-line/compressed")]
+    for folder in folders:
+        config = json.loads((folder / "config.json").read_text())
+        (group,) = config["quantization_config"]["config_groups"].values()
+        assert (group["weights"]["num_bits"], group["weights"]["group_size"]) == (4, 32)
+        assert [row["sparsity"] for row in json.loads((folder / "report.json").read_text())["rows"]][1:] == [0.5, 0.5]
+    weights = [(folder / "model.safetensors").read_bytes() for folder in folders[1:]]
+    assert weights[0] == weights[1]
 
 
 @pytest.mark.parametrize("page", having("yaml"))
@@ -113,6 +142,24 @@ def test_the_table_of_kinds_is_what_the_source_says():
 def test_the_package_of_every_kind_says_which_page_tells_how_to_add_one(kind):
     (page,) = re.findall(r"docs/adding-[\w-]+\.md", importlib.import_module(kind._package).__doc__)
     assert kind._package.replace(".", "/") in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_every_figure_that_helps_to_choose_stands_in_a_file_that_its_row_links():
+    page = ROOT / "docs" / "choosing.md"
+    figures = 0
+    for row in re.findall(r"^\|.*\|$", page.read_text(encoding="utf-8"), flags=re.M):
+        linked = [page.parent / target for target in re.findall(r"\]\(((?:\.\./|benchmarks/)[^)#]+)\)", row)]
+        text = "\n".join(file.read_text(encoding="utf-8") for file in linked)
+        for figure in re.findall(r"\d+\.\d+", re.sub(r"\([^)]*\)|`[^`]*`", "", row)) if linked else []:
+            assert re.search(rf"(?<![\d.]){re.escape(figure)}(?!\d)", text), f"{figure} in {row[:60]}"
+            figures += 1
+    assert figures > 30
+
+
+def test_every_page_is_in_the_index():
+    index = ROOT / "docs" / "README.md"
+    named = re.findall(r"^- \[[^]]+\]\(([^)#]+)\): ", index.read_text(encoding="utf-8"), flags=re.M)
+    assert sorted((index.parent / target).resolve() for target in named) == sorted(page for page in DOCS if page != index)
 
 
 def test_the_table_of_what_does_not_go_together_is_complete():
