@@ -143,9 +143,9 @@ def _loaded(twin: Any, target: torch.dtype) -> Any:
 
     state = revert_weight_conversion(twin, packed_state(twin))
     config = copy.deepcopy(twin.config)
-    options = {"dtype": target, "output_loading_info": True, "trust_remote_code": False}
+    options = {"config": config, "state_dict": dict(state), "dtype": target, "output_loading_info": True}
     try:
-        fresh, info = type(twin).from_pretrained(None, config=config, state_dict=dict(state), **options)
+        fresh, info = type(twin).from_pretrained(None, trust_remote_code=False, **options)
     except Exception:  # in its own way
         return None
     return None if any(info.values()) else fresh
