@@ -10,8 +10,9 @@ import types
 from pathlib import Path
 
 import pytest
+from transformers import Trainer
 
-from hf_compress import Recipe
+from hf_compress import CompressionMixin, Recipe
 from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.inputs.sections import Data
 from hf_compress.jobs.merge.recipe import MergeModels
@@ -28,6 +29,7 @@ from hf_compress.quantization.scheme import Scheme
 from hf_compress.recipe.yaml_text import parse_yaml
 from hf_compress.tasks.task import Task
 from hf_compress.training.compatibility import RULES
+from hf_compress.training.projected import TrainsProjections
 from tests.small import pretrained, recipe
 from tests.test_architecture import kinds
 
@@ -121,6 +123,36 @@ def test_links_lead_somewhere(page):
     for target, anchor in re.findall(r"\]\(([^)#:]+\.md)#([^)]+)\)", page.read_text(encoding="utf-8")):
         headings = re.findall(r"^#+ (.*)$", (page.parent / target).read_text(encoding="utf-8"), flags=re.M)
         assert anchor in {re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-") for heading in headings}, anchor
+
+
+def paths(named):
+    """`training/ export/` and `merging/{method, operands}` name several."""
+    several = re.fullmatch(r"([^{]*){(.*)}", named)
+    return [several[1] + name for name in re.split(r",\s*", several[2])] if several else named.split()
+
+
+def test_every_path_that_the_design_names_is_there():
+    found = re.findall(r"`([^`\n]+)`", (ROOT / "docs" / "design.md").read_text(encoding="utf-8"))
+    wanted = [path for named in found if "/" in named for path in paths(named)]
+    places = (ROOT / "hf_compress", ROOT)
+    missing = [path for path in wanted if not any((at / path).exists() or (at / f"{path}.py").exists() for at in places)]
+    assert len(wanted) > 40 and missing == []
+
+
+def test_the_table_of_the_seam_is_what_is_overridden():
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    text = text[text.index("## The Trainer seam") : text.index("Each calls super()")]
+    rows = re.findall(r"^\| (`[^|]*) \|", text, flags=re.M)
+    named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
+    ours = {name for cls in (CompressionMixin, TrainsProjections) for name in vars(cls) if not name.startswith("__")}
+    assert named == {name for name in ours if hasattr(Trainer, name)}
+
+
+def test_every_folder_has_its_floor_in_the_design():
+    text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+    table = text[text.index("## Floors") : text.index("Inside merging")]
+    folders = {file.parent.name for file in (ROOT / "hf_compress").glob("*/__init__.py")}
+    assert {folder for folder in folders if f"{folder}/" not in table} == set()
 
 
 def test_every_page_that_the_source_names_is_there():

@@ -98,12 +98,12 @@ def sharding_of(tensor: Tensor) -> Sharding:
 
 def shardings() -> tuple[Sharding, ...]:
     """One of each, the general one last."""
-    return _made(len(Sharding._registry))
+    return _made(tuple(Sharding._registry.values()))
 
 
 @functools.cache
-def _made(known: int) -> tuple[Sharding, ...]:
-    """Looked up once; one that is declared later makes `known` another."""
+def _made(known: tuple[type, ...]) -> tuple[Sharding, ...]:
+    """Looked up once; one that is declared later, or anew, makes `known` another."""
     return tuple(sorted((cls() for cls in Sharding.available().values()), key=lambda one: one.general))
 
 

@@ -1,1 +1,1 @@
-"""The ways in which tensors lie in processes, one file each; see docs/design.md, "Sharding", for how to add one."""
+"""The ways in which tensors lie in processes, one file each; see docs/adding-a-shard-backend.md for how to add one."""
