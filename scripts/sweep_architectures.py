@@ -47,6 +47,10 @@ from hf_compress.quantization import qat
 from hf_compress.quantization.scheme import Scheme
 
 try:
+    from hf_compress.quantization.reach import left_dense
+except ImportError:
+    left_dense = getattr(qat, "left_dense", None)
+try:
     from hf_compress.quantization.storage_type import check_storage_type
 except ImportError:  # older packages are measured too
     check_storage_type = None
@@ -64,6 +68,7 @@ SECONDS = 120
 def _own(name: str) -> Any:
     """A module of this checkout by its file, so that older packages are measured with the same probe."""
     file = Path(__file__).parents[1] / "hf_compress" / f"{name}.py"
+    name = name.replace("/", "_")
     spec = importlib.util.spec_from_file_location(name, file)
     assert spec is not None and spec.loader is not None, file
     module = importlib.util.module_from_spec(spec)
@@ -72,8 +77,8 @@ def _own(name: str) -> Any:
     return module
 
 
-probe_inputs = _own("_probe").probe_inputs
-coverage = _own("_coverage").coverage
+probe_inputs = _own("_forward/probe").probe_inputs
+coverage = _own("_modules/coverage").coverage
 
 
 class TooLongError(Exception):
@@ -175,8 +180,7 @@ def trained(dense: Any, scheme: str, dtype: str) -> tuple[str, str]:
         prepared = qat.prepare(model, quantization)
     except CompressionError as error:
         return "refused", str(error)
-    named = dict(getattr(qat, "left_dense", lambda model: {})(model))
-    told = hasattr(qat, "left_dense")
+    named = {} if left_dense is None else dict(left_dense(model))
     reach = coverage(model, prepared)
     torch.manual_seed(0)
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
@@ -222,7 +226,7 @@ def trained(dense: Any, scheme: str, dtype: str) -> tuple[str, str]:
     if found.shape != expected.shape or not torch.equal(found, expected):
         error = (found.float() - expected.float()).abs().max().item() if found.shape == expected.shape else float("nan")
         return "failed", f"other logits: {error:.2g} of {expected.float().abs().max().item():.2g}"
-    if not told and reach.share < 0.5:
+    if left_dense is None and reach.share < 0.5:
         return "failed", f"silent: {reach.sentence('quantized')}"
     experts = [name for name in reach.left if "expert" in name.lower()]
     if named or experts:
