@@ -219,6 +219,7 @@ def trained(dense: Any, scheme: str, dtype: str) -> tuple[str, str]:
                 return "failed", f"loads with {'; '.join(lost)}"
             for parameter in loaded.parameters():
                 parameter.requires_grad_(False)
+                parameter.data = parameter.data.clone()  # from a file's odd addresses, where products round otherwise
             with torch.no_grad():
                 found = forward(loaded.eval())
         except Exception as error:
