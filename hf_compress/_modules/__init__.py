@@ -1,1 +1,1 @@
-"""Modules of a model: which ones a setting means, the matrix inside each, and the type they are stored in."""
+"""Modules of a model: which ones a setting means, the matrix inside each, their types, and their share of the weights."""

@@ -17,7 +17,7 @@ logger = logging.getLogger(__name__)
 
 
 def copy_companions(source: Path, out: Path, *, tokenizer: bool = True) -> list[str]:
-    """Copy them; files that exist in `out` already stay.
+    """Copy the companion files of a checkpoint; those that exist in `out` already stay.
 
     Args:
         source: a checkpoint.
@@ -41,7 +41,12 @@ def copy_companions(source: Path, out: Path, *, tokenizer: bool = True) -> list[
 
 
 def companions(source: Path, *, tokenizer: bool = True) -> list[Path]:
-    """Them in a checkpoint's folder, sorted; with `tokenizer` off without the tokenizer's."""
+    """The companion files of a checkpoint's folder, sorted.
+
+    Args:
+        source: the folder.
+        tokenizer: also those of its tokenizer.
+    """
     patterns = [*OTHERS, *(TOKENIZER if tokenizer else ()), *(["*.py"] if names_code(source) else [])]
     settings = ["processor_config.json", "preprocessor_config.json", *(["tokenizer_config.json"] if tokenizer else [])]
     found = {file for pattern in patterns for file in source.glob(pattern) if not _is_model(file)}

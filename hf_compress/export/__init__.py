@@ -1,1 +1,1 @@
-"""Writing results: dense or compressed-tensors checkpoints, the manifest and the model card."""
+"""Writing results: the export formats, merged and requantized checkpoints, and the model card."""
