@@ -5,14 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress._forward.batch import on_device
 from hf_compress._modules.matching import match_modules
 from hf_compress._modules.modes import evaluation_mode
 from hf_compress._modules.module_kind import kind_of
 from hf_compress._modules.names import canonical_name
+from hf_compress._progress import progress as shown
 from hf_compress.calibration.gradients import ObservedGradients, trained_parameters
 from hf_compress.calibration.inputs import ObservedInputs
 from hf_compress.calibration.statistic import Labels, Statistic, statistics_of
@@ -69,10 +70,9 @@ def collect(
     gradients = [ObservedGradients(model, parameters, one) for one in statistics if one.needs_gradient]
     device = next(model.parameters()).device
     num_batches = 0
-    hidden = not progress or not _distributed.is_main()
     with evaluation_mode(model):
-        for batch in tqdm(batches, desc=progress, disable=hidden, leave=False):
-            moved = {key: one.to(device) if isinstance(one, Tensor) else one for key, one in batch.items()}
+        for batch in shown(batches, progress, leave=False):
+            moved = on_device(batch, device)
             if inputs.totals:
                 with inputs.watching(model, moved):
                     model(**moved)

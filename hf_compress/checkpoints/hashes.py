@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from hf_compress import _distributed
+from hf_compress._progress import progress
 from hf_compress.checkpoints.source import Source
 
 _BLOCK = 2**18
@@ -30,7 +30,7 @@ def input_hashes(sources: Mapping[str, Source], threads: int) -> dict[str, dict[
     files: list[tuple[str, Path]] = [(label, file) for label, source in sources.items() for file in source.files()]
     total = sum(file.stat().st_size for _, file in files)
     with (
-        tqdm(total=total, unit="B", unit_scale=True, desc="hashing inputs", disable=not _distributed.is_main()) as bar,
+        progress(description="hashing inputs", total=total, unit="B", unit_scale=True) as bar,
         concurrent.futures.ThreadPoolExecutor(threads) as pool,
     ):
         digests = list(pool.map(lambda item: sha256_of(item[1], bar), files))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from hf_compress._errors import reason_of
+from hf_compress._forward.batch import on_device
 from hf_compress._forward.probe import probe_inputs
 from hf_compress._modules.modes import evaluating_without_gradients
 from hf_compress._modules.types import cast_weights
@@ -102,7 +103,7 @@ def outputs_of(model: Any, inputs: Mapping[str, Any]) -> dict[str, Tensor]:
 
     Trainers and accelerators replace `forward` on the instance (mixed precision); what is served is the class's own.
     """
-    placed = {key: value.to(model.device) if isinstance(value, Tensor) else value for key, value in inputs.items()}
+    placed = on_device(inputs, model.device)
     own_forward = not _is_dispatched(model)
     devices = [model.device] if model.device.type == "cuda" else []
     with (

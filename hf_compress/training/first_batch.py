@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from transformers import Trainer
 
 from hf_compress._errors import CompressionError, reason_of
+from hf_compress._forward.batch import on_device
 from hf_compress._modules.modes import evaluation_mode
 from hf_compress._random import random_states_kept
 from hf_compress.tasks.task_loss import has_items, task_kind
@@ -62,8 +63,7 @@ def first_batch(trainer: Any) -> dict[str, Any] | None:
         if not isinstance(batch, dict) and not hasattr(batch, "keys"):
             return None
         if learns_from(trainer, batch):
-            device = trainer.args.device
-            return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in batch.items()}
+            return on_device(batch, trainer.args.device)
     raise CompressionError(
         f"no row of the training data has a label to learn from: all that the loss reads are -100 in {len(rows)} rows; let"
         " the data or the collator leave some (a text that is cut off before its answer has none)"

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 from tqdm import tqdm
 
-from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress._progress import progress
 from hf_compress.checkpoints.source import Source
 from hf_compress.checkpoints.writer import Layout, Shard, ShardFile
 from hf_compress.merging.configuration import BASE
@@ -100,13 +100,12 @@ class Engine:
         """
         todo = [shard for shard in layout.shards if shard.file not in finished]
         left = sum(self.account.tasks[name].info.num_bytes for shard in todo for name in shard.offsets)
-        bar = tqdm(
+        bar = progress(
+            description="merging",
             total=layout.num_bytes,
             initial=layout.num_bytes - left,
             unit="B",
             unit_scale=True,
-            desc="merging",
-            disable=not _distributed.is_main(),
         )
         self._stop.clear()
         with bar, one_torch_thread(), concurrent.futures.ThreadPoolExecutor(self.threads) as pool:

@@ -6,10 +6,9 @@ from typing import Any
 import numpy
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
-from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress._progress import progress
 from hf_compress.inputs.batches import model_inputs
 from hf_compress.tasks.task_loss import IGNORED
 
@@ -53,7 +52,7 @@ def classify(model: nn.Module, batches: Iterable[Mapping[str, Tensor]], descript
     """
     model.eval()
     predictions, labels, nll = [], [], 0.0
-    for batch in tqdm(batches, desc=description, disable=not _distributed.is_main(), leave=False):
+    for batch in progress(batches, description, leave=False):
         logits = model(**model_inputs(batch, model)).logits.float().cpu()
         nll += torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum").item()
         counted = batch["labels"] != IGNORED

@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from tqdm import tqdm
 
-from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress._progress import progress
 from hf_compress.inputs.batches import model_inputs
 from hf_compress.tasks.task_loss import IGNORED
 
@@ -71,7 +69,7 @@ def perplexity(
     """
     model.eval()
     likelihood = Likelihood()
-    for batch in _progress(batches, description):
+    for batch in progress(batches, description, leave=False):
         if "labels" not in batch:
             raise CompressionError(
                 f"a batch of the {description} has no labels ({', '.join(batch)}); give the examples a column 'labels', or"
@@ -79,8 +77,3 @@ def perplexity(
             )
         likelihood.add(model(**model_inputs(batch, model)).logits, batch["labels"])
     return likelihood.metrics()
-
-
-def _progress(batches: Iterable[Any], description: str) -> Iterable[Any]:
-    """A bar on the main process only."""
-    return tqdm(batches, desc=description, disable=not _distributed.is_main(), leave=False)
