@@ -102,8 +102,8 @@ model:
   config: {{model_type: llama, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 4,
             num_key_value_heads: 2, max_position_embeddings: 64}}
 tokenizer: {{vocab_size: 400}}
-task: causal_lm
-data: {{path: {data}, length: 32}}
+task: {{name: causal_lm, length: 32}}
+data: {{path: {data}}}
 dense: {{}}
 pruning: {{schedule: {{name: cubic, final: 0.5, end: 50%, every: 1}}}}
 quantization: {{scheme: {{name: W4A16, group_size: 32}}, begin: 50%}}
