@@ -58,7 +58,12 @@ def fit(
     able = _holding(selection.modules, schemes, every_format() if formats is None else formats)
     if any(each.packs for each in able):
         return selection, loadable_layout(model, schemes, quantization)
-    return selection, Layout(schemes=schemes, dense_on_load=False)
+    return selection, Layout(schemes=schemes, dense_on_load=False, packed=False)
+
+
+def is_packed(modules: Mapping[str, nn.Module], schemes: Mapping[str, "QuantizationScheme"]) -> bool:
+    """Whether a format in which compressed-tensors packs can hold these modules."""
+    return any(form.packs for form in _holding(modules, schemes, every_format()))
 
 
 def _holding(

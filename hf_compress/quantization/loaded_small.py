@@ -48,7 +48,7 @@ def loaded_otherwise(model: nn.Module, layout: Layout, target: torch.dtype) -> s
         layout: how it is stored.
         target: the type of everything that is not quantized.
     """
-    if not isinstance(model, PreTrainedModel) or not layout.schemes:
+    if not isinstance(model, PreTrainedModel) or not layout.schemes or not layout.packed:
         return ""
     schemes = {name: scheme.model_dump(mode="json") for name, scheme in layout.schemes.items()}
     return _answer(

@@ -31,10 +31,12 @@ class Layout:
     Attributes:
         schemes: module -> its scheme as compressed-tensors takes it.
         dense_on_load: whether its config tells transformers to unpack the weights while loading, not in the first forward.
+        packed: whether compressed-tensors packs it; another format has no loader to be tried before training.
     """
 
     schemes: Mapping[str, "QuantizationScheme"]
     dense_on_load: bool
+    packed: bool = True
 
 
 def loadable_layout(model: nn.Module, schemes: Mapping[str, "QuantizationScheme"], quantization: Quantization) -> Layout:

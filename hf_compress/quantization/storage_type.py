@@ -10,7 +10,7 @@ from hf_compress._modules.names import model_name
 from hf_compress._modules.types import check_dtype
 from hf_compress._once import log_once
 from hf_compress.quantization.configuration import Quantization
-from hf_compress.quantization.fitting import fit
+from hf_compress.quantization.fitting import fit, is_packed
 from hf_compress.quantization.loaded_small import loaded_otherwise
 from hf_compress.quantization.quantizable import prepared
 from hf_compress.quantization.reach import DENSE_ON_LOAD
@@ -66,7 +66,8 @@ def _layout_of(model: nn.Module, quantization: Quantization) -> Layout:
     if not modules:
         return fit(model, quantization)[1]
     schemes = {name: module.qat_scheme for name, module in modules.items()}
-    return Layout(schemes=schemes, dense_on_load=bool(getattr(model, DENSE_ON_LOAD, False)))
+    packed = is_packed(modules, schemes)
+    return Layout(schemes=schemes, dense_on_load=bool(getattr(model, DENSE_ON_LOAD, False)), packed=packed)
 
 
 def _does_not_run(model: nn.Module, dtype: str, reason: str) -> str:
