@@ -274,8 +274,40 @@ class TestHeads:
         trainer.train()
         assert logged(trainer) == pytest.approx([0], abs=1e-6)
 
+    def test_a_longer_padding_of_the_students_vocabulary_teaches(self, tmp_path):
+        """The same model with 16 rows more, which no token has: no divergence over the ids of both."""
+        student, teacher = tiny_llama(seed=0), tiny_llama(seed=0, vocab_size=80)
+        with torch.no_grad():
+            for name, tensor in teacher.state_dict().items():
+                tensor[: len(student.state_dict()[name])] = student.state_dict()[name]
+        teacher.save_pretrained(tmp_path / "teacher")
+        tiny_tokenizer().save_pretrained(tmp_path / "teacher")
+        trainer = CompressionTrainer(
+            model=student,
+            args=arguments(tmp_path / "run", max_steps=1, logging_steps=1, save_strategy="no"),
+            train_dataset=text_rows(),
+            processing_class=tiny_tokenizer(),
+            distillation=half(str(tmp_path / "teacher")),
+        )
+        trainer.train()
+        assert logged(trainer) == pytest.approx([0], abs=1e-6)
+
 
 class TestLogs:
+    def test_a_weight_of_a_loss_is_not_in_its_figure(self, tmp_path):
+        def first(weight):
+            job = Distillation(
+                teacher=ModelTeacher(model=tiny_llama(seed=1)), losses=[(weight, ForwardKL())], task_weight=weight
+            )
+            trainer = llama_trainer(tmp_path, {"distillation": job}, logging_steps=1, max_steps=1, save_strategy="no")
+            trainer.train()
+            return {key: value for key, value in trainer.state.log_history[0].items() if key.endswith("loss")}
+
+        whole, tenth = first(1.0), first(0.1)
+        for key in ("task_loss", "distillation_loss"):
+            assert tenth[key] == pytest.approx(whole[key], rel=1e-5), key
+        assert tenth["loss"] == pytest.approx(whole["loss"] / 10, rel=1e-3)
+
     def test_losses_are_unweighted_and_the_total_is_loss(self, tmp_path):
         job = Distillation(
             teacher=ModelTeacher(model=tiny_llama(seed=1)),

@@ -4,11 +4,15 @@ import errno
 import os
 import shutil
 import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
 from transformers import TrainerCallback
 
+import hf_compress
 from hf_compress import CompressionError, Recipe
 from hf_compress._disk import DiskError
 from hf_compress._errors import Terminated
@@ -283,6 +287,27 @@ def test_a_run_holds_its_folder_from_the_first_moment(tmp_path, monkeypatch):
     with pytest.raises(Killed):
         load(tmp_path).run()
     assert seen and tree(tmp_path) == ["train.jsonl"]
+
+
+@pytest.mark.slow
+def test_a_second_run_while_the_first_trains_is_refused_and_the_first_ends_as_it_would(straight, tmp_path, monkeypatch):
+    """Two processes, the second from the command line."""
+    original, done = CompressionTrainer.training_step, []
+    file = tmp_path / "recipe.yaml"
+    file.write_text(load(tmp_path).to_yaml())
+    command = [sys.executable, "-m", "hf_compress", "run", str(file), "--resume"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(hf_compress.__file__).parents[1])}
+
+    def step(self, *args, **kwargs):
+        if self.quantization is not None and self.state.global_step == 3 and not done:
+            done.append(subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300))
+        return original(self, *args, **kwargs)
+
+    monkeypatch.setattr(CompressionTrainer, "training_step", step)
+    load(tmp_path).run()
+    assert weights(tmp_path) == weights(straight)
+    (second,) = done
+    assert second.returncode == 2 and "another run is writing it; wait until it ends" in second.stderr
 
 
 # Disks
