@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from hf_compress import CompressionError
 from hf_compress._sharding.contract import Sharding, check_supported, full_shape, local, shard, whole
 
 
@@ -16,6 +17,18 @@ def test_whole_tensors_go_through_unchanged():
 
 def test_a_plain_model_is_supported():
     check_supported(nn.Linear(2, 2), "pruning")
+
+
+def test_a_sharding_that_is_declared_later_is_asked_until_it_is_forgotten(monkeypatch):
+    monkeypatch.setattr(Sharding, "_registry", dict(Sharding.available()))
+    for name in ("first", "second"):
+        with monkeypatch.context() as patch:
+            patch.setattr(Sharding, "_registry", dict(Sharding._registry))
+            refusing = {"refusal": lambda self, model, name=name: f"by the {name} is not supported"}
+            type(name, (Sharding,), refusing, name=name)
+            with pytest.raises(CompressionError, match=f"^pruning by the {name} is not supported"):
+                check_supported(nn.Linear(2, 2), "pruning")
+        check_supported(nn.Linear(2, 2), "pruning")
 
 
 def test_a_sharding_that_forgets_a_part_names_itself():
