@@ -70,7 +70,10 @@ WRONG = {
         r"WeightedLoss\(weight=...\): '1' .text.",
     ),
     "a number for a model": (lambda: ModelTeacher(model=3), r"ModelTeacher\(model=...\): 3 \(a whole number\) given"),
-    "a type for its name": (lambda: ModelTeacher(dtype=torch.bfloat16), "text expected, e.g. dtype='auto'"),
+    "a type for its name": (
+        lambda: ModelTeacher(dtype=torch.bfloat16),
+        "is a type, and its name is expected; write dtype='bfloat16'",
+    ),
     "a number for members": (lambda: Merge(method=Linear(), members=3), "3 .* given, a list expected"),
     "text for a member": (lambda: Merge(method=Linear(), members=["a", "b"]), "'a' .text. given, Member expected"),
     "a name for a method": (lambda: Merge(method="ties", members=[]), r"MergeMethod expected"),

@@ -220,13 +220,13 @@ def test_the_row_without_training_is_pruned_on_the_same_examples(tmp_path, monke
     trainer = llama_trainer(tmp_path / "run", jobs(pruning=needy(end="50%")), max_steps=4)
     trainer.train()
     written = {}
-    write = save_result_module._write
+    compress = save_result_module.compress_untrained
 
-    def noted(trainer, model, folder, place=None):
-        written[folder.name] = weights(model)
-        write(trainer, model, folder, place=place)
+    def noted(model, *args):
+        compress(model, *args)
+        written["untrained"] = weights(model)
 
-    monkeypatch.setattr(save_result_module, "_write", noted)
+    monkeypatch.setattr(save_result_module, "compress_untrained", noted)
     report = save_result_module.save_result(trainer, tmp_path / "out", baseline=tiny_llama(seed=0))
     assert [row.name for row in report.rows] == ["dense", "compressed without training", "ours"]
     prune(dense, needy(), calibration_batches(text_rows(), trainer.data_collator, FEW))

@@ -16,6 +16,7 @@ from transformers import (
     Trainer,
     WhisperConfig,
     WhisperForConditionalGeneration,
+    set_seed,
 )
 
 from hf_compress import CompressionError, CompressionTrainer, Distillation, ForwardKL, ModelTeacher
@@ -42,6 +43,7 @@ SMALL = {
 
 
 def whisper():
+    set_seed(0)
     return WhisperForConditionalGeneration(
         WhisperConfig(**SMALL, num_mel_bins=8, max_source_positions=16, max_target_positions=16, suppress_tokens=[])
     )

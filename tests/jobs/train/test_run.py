@@ -59,7 +59,7 @@ STAGES = {
     "before the compression": (train_run, "_compression_stage", 1),
     "in the compression": (CompressionTrainer, "training_step", 2 + 3),
     "after the compression": (CompressionTrainer, "finalize", 1),
-    "while rows are measured": (results, "quantize", 1),
+    "while rows are measured": (results, "compress_untrained", 1),
     "while the result is written": (documents, "write", 1),
     "after the report": (documents, "render_card", 1),
 }
@@ -102,7 +102,9 @@ def test_the_loss_of_the_dense_stage_does_not_grow_with_the_accumulation_steps(t
         with monkeypatch.context() as patch:
             kill(patch, train_run, "write_dense")
             with pytest.raises(Killed):
-                Recipe.from_plain(recipe(folder, {"task": "sequence_classification", "dense": dense})).run()
+                Recipe.from_plain(
+                    recipe(folder, {"task": {"name": "sequence_classification", "length": 16}, "dense": dense})
+                ).run()
         state = json.loads((folder / "out" / "dense-training" / "checkpoint-1" / "trainer_state.json").read_text())
         return [state["log_history"][0][key] for key in ("loss", "grad_norm")]
 
