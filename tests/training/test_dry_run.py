@@ -89,7 +89,11 @@ SHIFTING = {
 """Encoder-decoders that make their decoder's inputs from labels inside `forward`, and name no method for it."""
 
 
-@pytest.mark.parametrize("kind", SHIFTING)
+TWINS = ("NLLB-MoE", "Blenderbot-small")
+"""Made as another one is."""
+
+
+@pytest.mark.parametrize("kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind in TWINS)) for kind in SHIFTING])
 def test_encoder_decoders_that_shift_their_labels_inside_are_distilled(kind, tmp_path):
     build, rows = SHIFTING[kind]
     model = build()

@@ -105,7 +105,9 @@ ZEROS = {
 
 @pytest.mark.parametrize("kind", ZEROS)
 @pytest.mark.parametrize(
-    "schedule", [{}, {"begin": 3, "every": 1}, {"every": 1}], ids=["from the start", "later", "at every step"]
+    "schedule",
+    [pytest.param({}, marks=pytest.mark.slow), {"begin": 3, "every": 1}, {"every": 1}],
+    ids=["from the start", "later", "at every step"],
 )
 def test_a_resumed_run_equals_the_straight_one_where_weights_were_zero_before(kind, schedule, tmp_path):
     """With warm-up the first step changes nothing, so what was zero is zero in checkpoint-1 too, pruned or not."""
