@@ -23,7 +23,7 @@ VALUES = {
     "pruning": ("criterion", "criteria", "pattern", "patterns", "schedule", "schedules", "allocation", "allocations"),
     "quantization": ("scheme", "schemes", "fake_quantize", "quantizable", "modules"),
     "distillation": ("loss", "losses", "signal"),
-    "merging": ("method", "methods", "operands", "mathematics"),
+    "merging": ("compat", "method", "methods", "operands", "mathematics"),
 }
 FLOORS = (
     dict.fromkeys(("_errors", "_registry", "_modules", "_forward", "_sharding"), (0, ""))
@@ -109,7 +109,7 @@ def test_there_is_no_circle_of_imports():
 
 def test_the_folders_of_merging_import_in_one_direction():
     order = (
-        ("operands",),
+        ("compat", "operands"),
         ("method",),
         ("mathematics",),
         ("methods",),

@@ -1,6 +1,6 @@
 """Ways out that can be written into the file at hand."""
 
-from hf_compress.merging.method import Compat
+from hf_compress.merging.compat import Compat, differences
 
 
 def way_out(own: str, compat: Compat) -> str:
@@ -10,6 +10,6 @@ def way_out(own: str, compat: Compat) -> str:
         own: the way out in our own recipe, e.g. "exclude it".
         compat: of the merge.
     """
-    if compat != "mergekit":
+    if not differences(compat).file_has_no_take:
         return own
     return f"a mergekit file cannot say what becomes of it: leave that model out, or write a recipe of members and {own}"

@@ -5,7 +5,8 @@ from typing import Any, ClassVar, Literal
 
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import CheckedKinds
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.compat import Compat
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.methods.linear import Linear
 
 Value = float | list[float]

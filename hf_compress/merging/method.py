@@ -1,15 +1,12 @@
 """The contract of a merge method."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 from torch import Tensor
 
 from hf_compress._registry import Strategy
 from hf_compress.merging.operands import Operands
-
-Compat = Literal["paper", "mergekit", "peft"]
-"""Whose numbers: the paper's formula, or those of a library where they differ from it."""
 
 
 class MergeMethod(Strategy, kind="merge method", package="hf_compress.merging.methods"):

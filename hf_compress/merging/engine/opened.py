@@ -20,6 +20,7 @@ from hf_compress.checkpoints.loads import LoadBack, verify_loads
 from hf_compress.checkpoints.source import Source, read_settings
 from hf_compress.checkpoints.tied import tied_tensors
 from hf_compress.checkpoints.writer import Layout, lay_out, parse_size
+from hf_compress.merging.compat import differences
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.engine.inputs import open_inputs
 from hf_compress.merging.engine.zeros import ZerosPolicy
@@ -104,7 +105,7 @@ class OpenedMerge:
         if self.merge.chat_template != "auto":
             return self.merge.chat_template
         found = most_frequent_chat_template(list(self.folders.values()))
-        if found is None and self.merge.compat != "mergekit":  # which then leaves the tokenizer as it is
+        if found is None and not differences(self.merge.compat).takes_missing_template:
             raise CompressionError("chat_template: no input has one; write the template itself, or leave it out")
         return found
 

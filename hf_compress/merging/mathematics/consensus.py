@@ -7,17 +7,17 @@ import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
-from hf_compress.merging.method import Compat
+from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.operands import Operands
 
 
 def task_vector(operands: Operands, member: int, compat: Compat = "paper") -> Tensor:
-    """tensors[member] - base, a new fp32 tensor; "mergekit" subtracts in the stored type, which rounds the difference.
+    """tensors[member] - base, a new fp32 tensor; with `rounds_differences` subtracted in the stored type.
 
     Raises:
         CompressionError: it is not finite.
     """
-    if compat == "mergekit":
+    if differences(compat).rounds_differences:
         assert operands.base is not None, operands.name
         vector = (operands.tensors[member] - operands.base).float()
     else:
@@ -40,14 +40,14 @@ def weighted_sum(vectors: Sequence[Tensor], weights: Sequence[float], normalize:
         vectors: M of one shape, fp32; overwritten.
         weights: M.
         normalize: whether to divide.
-        compat: "mergekit" leaves the division out where the divisor is below 1e-8.
+        compat: with `takes_zero_sum` there is no division where the divisor is below 1e-8.
     """
     first, *rest = vectors
     merged = first.mul_(weights[0])
     for vector, weight in zip(rest, weights[1:], strict=True):
         merged.add_(vector.mul_(weight))
     divisor = sum(weights)
-    if not normalize or (compat == "mergekit" and abs(divisor) < 1e-8):
+    if not normalize or (differences(compat).takes_zero_sum and abs(divisor) < 1e-8):
         return merged
     return merged.div_(divisor)
 
@@ -65,18 +65,19 @@ def disjoint_mean(vectors: Sequence[Tensor], weights: Sequence[float], normalize
         vectors: M of one shape, fp32; overwritten.
         weights: M.
         normalize: divide; otherwise the sum stays.
-        compat: "mergekit": votes that cancel elect plus, and the divisor is the sum of w_i, not of |w_i| (the same for
-            positive weights; 0 counts as 1). "peft": they elect plus, the votes are unweighted, and the divisor is the
-            number of members in A.
+        compat: with `cancelled_votes_elect_plus` they elect plus; with `signed_divisor` it is the sum of w_i, not of |w_i|
+            (the same for positive weights; 0 counts as 1); with `unweighted_votes` sign and A come from the v_i, and the
+            divisor is the number of members in A.
     """
-    if compat != "peft":
+    differs = differences(compat)
+    if not differs.unweighted_votes:
         for vector, weight in zip(vectors, weights, strict=True):
             vector.mul_(weight)
     sign = vectors[0].clone()
     for vector in vectors[1:]:
         sign.add_(vector)
     sign.sign_()
-    if compat != "paper":
+    if differs.cancelled_votes_elect_plus:
         sign.add_(0.5).sign_()  # 0 becomes +1
     merged, divisor = torch.zeros_like(sign), torch.zeros_like(sign)
     agrees = torch.empty_like(sign)
@@ -84,8 +85,8 @@ def disjoint_mean(vectors: Sequence[Tensor], weights: Sequence[float], normalize
         # A comparison and a boolean mask would cost several times as much as these; all of them are exact.
         vector.mul_(sign).clamp_min_(0)
         if normalize:
-            share = 1.0 if compat == "peft" else weight if compat == "mergekit" else abs(weight)
+            share = 1.0 if differs.unweighted_votes else weight if differs.signed_divisor else abs(weight)
             divisor.add_(torch.sign(vector, out=agrees), alpha=share)
-        merged.add_(vector.mul_(weight) if compat == "peft" else vector)
+        merged.add_(vector.mul_(weight) if differs.unweighted_votes else vector)
     merged.mul_(sign)
     return merged.div_(divisor.add_(torch.eq(divisor, 0, out=agrees))) if normalize else merged

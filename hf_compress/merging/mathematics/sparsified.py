@@ -9,8 +9,9 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._selection import Cut
+from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.mathematics.consensus import disjoint_mean, task_vector, weighted_sum
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
 
@@ -68,7 +69,8 @@ class SparsifiedTaskVectors(MergeMethod):
 
     def check_weights(self, weights: tuple[float, ...], name: str) -> None:
         """The sum must not be 0 where it divides."""
-        if self.normalize and not self.elects_sign and self.compat != "mergekit" and abs(sum(weights)) < 1e-12:
+        divides = self.normalize and not self.elects_sign
+        if divides and not differences(self.compat).takes_zero_sum and abs(sum(weights)) < 1e-12:
             raise CompressionError(
                 f"{name}: the weights {list(weights)} sum to 0, and {self.name} divides by their sum; change one, or set"
                 " normalize: false"
@@ -147,10 +149,10 @@ def restoring_factor(before: float, after: float) -> float:
 def num_kept(density: float, size: int, compat: Compat) -> int:
     """How many of `size` elements a density keeps.
 
-    The nearest whole number; a library cuts the fraction off, and mergekit keeps at least one where the density is not 0.
+    The nearest whole number, unless the fraction is cut off; then perhaps at least one where the density is not 0.
     """
     if density >= 1 or density <= 0:
         return size if density >= 1 else 0
-    if compat == "paper":
-        return round(density * size)
-    return max(1, int(density * size)) if compat == "mergekit" else int(density * size)
+    differs = differences(compat)
+    count = int(density * size) if differs.cuts_counts_off else round(density * size)
+    return max(1, count) if differs.keeps_at_least_one else count

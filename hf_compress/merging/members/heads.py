@@ -15,8 +15,8 @@ from hf_compress._registry import unknown
 from hf_compress.checkpoints.sized_tensors import config_of, known, sized_tensors
 from hf_compress.checkpoints.source import Source, TensorInfo
 from hf_compress.merging.advice import way_out
+from hf_compress.merging.compat import Compat
 from hf_compress.merging.configuration import BASE, Heads
-from hf_compress.merging.method import Compat
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,10 +15,10 @@ from hf_compress.checkpoints.companion_names import vocabulary_files
 from hf_compress.checkpoints.sized_tensors import config_of, sized_tensors, vocabulary_path, vocabulary_size
 from hf_compress.checkpoints.source import Source
 from hf_compress.checkpoints.token_ids import move_token_ids
+from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.configuration import BASE, Tokenizer
 from hf_compress.merging.members.aligned import AlignedSource, RowTable
 from hf_compress.merging.members.tokenizers import tokenizer_in, union, with_tokens
-from hf_compress.merging.method import Compat
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -93,9 +93,12 @@ def align(
         raise CompressionError(_difference(sources, tokenizers, sizes))
     assert setting is not None
     labels = [source.label for source in sources]
+    differs = differences(compat)
     result, num_rows = _result(labels, tokenizers, sizes, setting)
-    if compat == "mergekit":
-        result, num_rows = with_tokens(result, [*setting.rows, *setting.missing_rows]), 0
+    if differs.adds_named_tokens:
+        result = with_tokens(result, [*setting.rows, *setting.missing_rows])
+    if differs.drops_padding:
+        num_rows = 0
     vocabulary = result.get_vocab()
     token_of = {index: token for token, index in vocabulary.items()}
     num_tokens = max(token_of, default=-1) + 1
@@ -105,15 +108,15 @@ def align(
     rows = torch.stack(
         [_rows(tokens, tokenizer.get_vocab(), size or 0) for tokenizer, size in zip(tokenizers, sizes, strict=True)]  # type: ignore[union-attr]
     )
-    if compat == "mergekit":
+    if differs.drops_padding:
         rows[:, [token is None for token in tokens]] = -1
     taken = _taken("rows", setting.rows, vocabulary, labels, rows)
     lent = _taken("missing_rows", setting.missing_rows, vocabulary, labels, rows)
-    if compat == "mergekit" and labels[0] == BASE:
+    if differs.base_lends_rows and labels[0] == BASE:
         lent[(lent < 0) & (rows[0] >= 0)] = 0
     axes = [sized_tensors(source, "vocab_size") for source in sources]
     _check_axes(sources, axes, sizes)
-    padding = num_tokens if compat == "mergekit" and num_rows > num_tokens else None
+    padding = num_tokens if differs.pads_with_mean and num_rows > num_tokens else None
     table = RowTable(sources, axes, rows, taken, lent, padding)
     base_tokens = tokenizers[0].get_vocab()  # type: ignore[union-attr]
     moved = {index: vocabulary.get(token) for token, index in base_tokens.items()}
@@ -248,7 +251,9 @@ def _keeps(setting: Tokenizer, size: int, tokenizer: "PreTrainedTokenizerBase | 
     """Whether equal vocabularies of `size` rows can stay as they are."""
     if setting.rows or setting.missing_rows or size % (setting.pad_to_multiple_of or 1):
         return False
-    return compat != "mergekit" or (tokenizer is not None and size == max(tokenizer.get_vocab().values(), default=-1) + 1)
+    if not differences(compat).drops_padding:
+        return True
+    return tokenizer is not None and size == max(tokenizer.get_vocab().values(), default=-1) + 1
 
 
 def _taken(where: str, wanted: Mapping[str, str], vocabulary: dict[str, int], labels: list[str], rows: Tensor) -> Tensor:

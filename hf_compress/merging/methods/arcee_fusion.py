@@ -8,12 +8,13 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
+from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.mathematics.weights import refuse_weights
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import CHUNK, Operands
 
 _ADDED = 1e-8
-"""What mergekit adds to probabilities."""
+"""What is added to probabilities in fp32."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +64,7 @@ class ArceeFusion(MergeMethod, name="arcee_fusion"):
             return base.float()
         importance = operands.delta(0).abs_()
         width = member.shape[-1] if member.dim() else 1
-        divergence = _divergence_in_fp32 if self.compat == "mergekit" else _divergence
+        divergence = _divergence_in_fp32 if differences(self.compat).divergence_in_fp32 else _divergence
         importance.view(-1, width).mul_(divergence(member.reshape(-1, width), base.reshape(-1, width)))
         first, median, third = (_order_statistic(importance, quarter) for quarter in (1, 2, 3))
         return torch.where(importance > median + self.fence * (third - first), member.float(), base.float())
@@ -83,7 +84,7 @@ def _divergence(member: Tensor, base: Tensor) -> Tensor:
 
 
 def _divergence_in_fp32(member: Tensor, base: Tensor) -> Tensor:
-    """The same with mergekit's rounding."""
+    """The same in fp32, with the rounding that this brings."""
     ours, theirs = (each.float().softmax(-1) for each in (member, base))
     return (ours * ((ours + _ADDED) / (theirs + _ADDED)).log()).sum(-1, keepdim=True)
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress._selection import Cut
+from hf_compress.merging.compat import differences
 from hf_compress.merging.mathematics.cuts import find_cuts
 from hf_compress.merging.mathematics.sparsified import SparsifiedTaskVectors, num_kept
 from hf_compress.merging.operands import Operands
@@ -71,16 +72,17 @@ class Breadcrumbs(SparsifiedTaskVectors, name="breadcrumbs"):
 
     def _counts(self, density: float, gamma: float, size: int) -> tuple[int, int]:
         """How many magnitudes are not too small, and how many of these are too large."""
-        if self.compat == "mergekit":
+        differs = differences(self.compat)
+        if differs.spares_outliers:
             if density == 1:
                 return size, 0
             num_smallest = max(0, size - int(density * size) - int(gamma * size))
             return size - num_smallest, size - num_smallest - int(density * size)
-        num_outliers = round(gamma * size) if self.compat == "paper" else int(gamma * size)
+        num_outliers = int(gamma * size) if differs.cuts_counts_off else round(gamma * size)
         return min(size, num_outliers + num_kept(density, size, self.compat)), num_outliers
 
     def _check_sum(self, density: float, gamma: float, where: str) -> None:
-        if self.compat != "mergekit" and density + gamma > 1 + 1e-9:
+        if not differences(self.compat).spares_outliers and density + gamma > 1 + 1e-9:
             raise CompressionError(
                 f"{where}: density={density!r} and gamma={gamma!r} add up to more than 1, and what is removed cannot stay;"
                 f" set gamma to {1 - density:g} or less"

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from hf_compress._registry import Reference
 from hf_compress._selection import Cut
+from hf_compress.merging.compat import differences
 from hf_compress.merging.mathematics.sparsified import SparsifiedTaskVectors
 from hf_compress.merging.operands import Operands
 
@@ -41,8 +42,8 @@ class DareLinear(SparsifiedTaskVectors, name="dare_linear"):
 
     @property
     def restores_norm(self) -> bool:
-        """Only with mergekit's numbers."""
-        return self.rescale and self.compat == "mergekit"
+        """Only where `rescale` means that, and not the division by the density."""
+        return self.rescale and differences(self.compat).rescale_restores_norm
 
     def sparsify(self, operands: Operands, member: int, vector: Tensor, cuts: list[Cut] | None) -> Tensor:
         """(n,) -> (n,), with random numbers of this chunk alone."""

@@ -10,6 +10,7 @@ from torch import Tensor
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress._selection import Cut
+from hf_compress.merging.compat import differences
 from hf_compress.merging.mathematics.sparsified import SparsifiedTaskVectors, restoring_factor
 from hf_compress.merging.operands import CHUNK, Operands
 
@@ -56,14 +57,14 @@ class DellaLinear(SparsifiedTaskVectors, name="della_linear"):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.compat == "peft":
-            raise CompressionError(f"peft has no {self.name}; set compat to paper or mergekit")
+        if self.name in differences(self.compat).lacks:
+            raise CompressionError(f"{self.compat} has no {self.name}; set compat to paper or mergekit")
         _check_range(self.density, self.epsilon, self.name)
 
     @property
     def restores_norm(self) -> bool:
-        """Only with mergekit's numbers."""
-        return self.rescale and self.compat == "mergekit"
+        """Only where `rescale` means that, and not the division by the probability."""
+        return self.rescale and differences(self.compat).rescale_restores_norm
 
     def check_values(self, values: Mapping[str, tuple[float, ...]], members: tuple[str, ...], name: str) -> None:
         """Shares that give probabilities."""
@@ -79,7 +80,7 @@ class DellaLinear(SparsifiedTaskVectors, name="della_linear"):
         if density == 0:
             return vector.zero_()
         before = vector.norm(p=1).item()
-        second = vector.ndim > 2 and self.compat == "mergekit"
+        second = vector.ndim > 2 and differences(self.compat).ranks_along_second
         moved = vector.movedim(1, -1) if second else vector
         # Without a copy where the layout allows it: the rows are then the vector itself.
         rows = (

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
+from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.mathematics.inner_products import Lines, combine, gram
 from hf_compress.merging.mathematics.sphere import CANCELLED, exponential, length, logarithm, units
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
 
@@ -65,15 +66,18 @@ class Karcher(MergeMethod, name="karcher"):
         lengths, inverses, cosines = units(gram(operands, lines, from_base=False)[:, :, 0])
         weights = torch.tensor(operands.weights, dtype=torch.float64)
         weights = weights / weights.sum()
-        least, cancelled = (self.tol, self.tol) if self.compat == "mergekit" else (0.0, CANCELLED)
+        differs = differences(self.compat)
+        least = self.tol if differs.drops_short_vectors else 0.0
+        cancelled = self.tol if differs.starts_at_a_member else CANCELLED
         pull = weights * (lengths > least)
         if len(weights) == 1 or not pull.any():
-            return (weights if self.compat != "mergekit" or len(weights) == 1 else 0 * weights)[:, None], lines
+            dropped = differs.drops_short_vectors and len(weights) > 1
+            return (0 * weights if dropped else weights)[:, None], lines
         pull = pull / pull.sum()
         size = length(pull, cosines)
         if size >= cancelled:
             mean = pull / size
-        elif self.compat == "mergekit":
+        elif differs.starts_at_a_member:
             mean = torch.zeros_like(pull)
             mean[int((lengths > least).nonzero()[0])] = 1
         else:

@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from hf_compress._registry import Reference
-from hf_compress.merging.mathematics.inner_products import Lines, combine, gram
+from hf_compress.merging.compat import Compat, differences
+from hf_compress.merging.mathematics.inner_products import Along, Lines, combine, gram
 from hf_compress.merging.mathematics.weights import refuse_weights
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
 
@@ -53,8 +54,9 @@ class ModelStock(MergeMethod, name="model_stock"):
 
     def survey(self, operands: Operands) -> tuple[Tensor, Lines]:
         """The factors of the task vectors, t / k each, (M, number of lines)."""
-        along = ("rows" if self.compat == "mergekit" else "filters") if self.filter_wise else "tensor"
-        lines = Lines.cut(tuple(operands.tensors[0].shape), along)  # type: ignore[arg-type]
+        differs = differences(self.compat)
+        filters: Along = "rows" if differs.cuts_last_dimension else "filters"
+        lines = Lines.cut(tuple(operands.tensors[0].shape), filters if self.filter_wise else "tensor")
         inner = gram(operands, lines, from_base=True)
         count = len(operands.tensors)
         lengths = inner.diagonal(dim1=0, dim2=1).T.sqrt()
@@ -62,13 +64,13 @@ class ModelStock(MergeMethod, name="model_stock"):
         for i in range(count):
             for j in range(i + 1, count):
                 product = lengths[i] * lengths[j]
-                if self.compat == "mergekit":
+                if differs.floors_divisors:
                     product = product.clamp(min=1e-6)
                 cosines.append(torch.where(product > 0, inner[i, j] / product, 0.0).clamp(-1, 1))
-        if self.compat == "mergekit":
-            cosine = torch.stack(cosines).mean(0)
-        else:
-            cosine = torch.stack(cosines).acos().mean(0).cos().clamp(min=0)
+        pairs = torch.stack(cosines)
+        cosine = pairs.mean(0) if differs.averages_cosines else pairs.acos().mean(0).cos()
+        if not differs.leaves_ratio_unclamped:
+            cosine = cosine.clamp(min=0)
         below = 1 + (count - 1) * cosine
         t = torch.where(below.abs() < 1e-6, 0.0, count * cosine / below)
         return (t / count).expand(count, -1), lines

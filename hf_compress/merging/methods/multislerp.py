@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from hf_compress._registry import Reference
+from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.mathematics.inner_products import Lines, combine, gram
 from hf_compress.merging.mathematics.sphere import CANCELLED, exponential, length, logarithm, units
 from hf_compress.merging.mathematics.weights import refuse_zero_sum
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
 _SHIFT = 1e-8
@@ -58,14 +59,18 @@ class MultiSlerp(MergeMethod, name="multislerp"):
         weights = torch.tensor(operands.weights, dtype=torch.float64)
         if self.normalize:
             weights = weights / weights.sum()
-        factors = self._mergekit(inner, weights) if self.compat == "mergekit" else self._paper(inner, weights)
+        differs = differences(self.compat)
+        if differs.copies_lone_member and len(weights) == 1:
+            factors = torch.ones_like(weights)
+        else:
+            factors = (_projected if differs.projects_tangents else self._averaged)(inner, weights)
         return factors[:, None], lines
 
     def merge(self, operands: Operands, survey: tuple[Tensor, Lines]) -> Tensor:
         """Any shape -> the same shape, fp32."""
         return combine(operands, *survey, from_base=operands.base is not None)
 
-    def _paper(self, inner: Tensor, weights: Tensor) -> Tensor:
+    def _averaged(self, inner: Tensor, weights: Tensor) -> Tensor:
         lengths, inverses, cosines = units(inner)
         pull = weights * (lengths > 0)
         if self.normalize and abs(pull.sum().item()) > CANCELLED:
@@ -77,11 +82,11 @@ class MultiSlerp(MergeMethod, name="multislerp"):
         mean = exponential(mean, logarithm(mean, pull, cosines), cosines)
         return mean * inverses * (weights @ lengths)
 
-    def _mergekit(self, inner: Tensor, weights: Tensor) -> Tensor:
-        if len(weights) == 1:
-            return torch.ones(1, dtype=torch.float64)
-        lengths, inverses, cosines = units(inner, _SHIFT)
-        size = length(weights, cosines)
-        if size < _SHIFT:
-            return weights
-        return weights / size * inverses * (weights @ lengths)
+
+def _projected(inner: Tensor, weights: Tensor) -> Tensor:
+    """The direction is m: the projections onto its tangent space sum to 0."""
+    lengths, inverses, cosines = units(inner, _SHIFT)
+    size = length(weights, cosines)
+    if size < _SHIFT:
+        return weights
+    return weights / size * inverses * (weights @ lengths)

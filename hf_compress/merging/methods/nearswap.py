@@ -8,8 +8,9 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
+from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.mathematics.weights import refuse_weights
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
 _FLOOR = 1e-6
@@ -57,7 +58,7 @@ class NearSwap(MergeMethod, name="nearswap"):
         delta = operands.delta(0)
         distance = delta.abs()
         step = delta.clamp(-self.t, self.t)
-        if self.compat == "mergekit" and self.t < _FLOOR:
+        if differences(self.compat).floors_divisors and self.t < _FLOOR:
             step = torch.where(distance < _FLOOR, delta.mul_(self.t / _FLOOR), step)
             return step.add_(base)
         return torch.where(distance <= self.t, member.float(), step.add_(base))

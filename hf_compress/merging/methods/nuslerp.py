@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from hf_compress._registry import Reference
+from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.mathematics.inner_products import Along, Lines, combine, gram
 from hf_compress.merging.mathematics.sphere import arc
 from hf_compress.merging.mathematics.weights import refuse_zero_sum
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
 
@@ -50,7 +51,7 @@ class NuSlerp(MergeMethod, name="nuslerp"):
 
     def check_weights(self, weights: tuple[float, ...], name: str) -> None:
         """The sum must not be 0, for it divides."""
-        if self.compat != "mergekit":
+        if not differences(self.compat).takes_zero_sum:
             refuse_zero_sum(weights, name, "nuslerp")
 
     def survey(self, operands: Operands) -> tuple[Tensor, Lines]:
@@ -59,15 +60,11 @@ class NuSlerp(MergeMethod, name="nuslerp"):
         inner = gram(operands, lines, from_base=operands.base is not None)
         lengths = torch.stack([inner[0, 0], inner[1, 1]]).sqrt()
         total = sum(operands.weights)
-        if self.compat == "mergekit":
-            cosine = (inner[0, 1] / lengths.clamp(min=1e-7).prod(0)).clamp(-1, 1)
-            straight = 1 - cosine.square() <= 1e-16
-            t = 0.5 if abs(total) < 1e-6 else operands.weights[1] / total
-        else:
-            product = lengths.prod(0)
-            cosine = torch.where(product > 0, inner[0, 1] / product, 1.0).clamp(-1, 1)
-            straight = 1 - cosine.abs() < 1e-6
-            t = operands.weights[1] / total
+        differs = differences(self.compat)
+        product = (lengths.clamp(min=1e-7) if differs.floors_divisors else lengths).prod(0)
+        cosine = torch.where(product > 0, inner[0, 1] / product, 1.0).clamp(-1, 1)
+        straight = 1 - cosine.square() <= 1e-16 if differs.straightens_elsewhere else 1 - cosine.abs() < 1e-6
+        t = 0.5 if differs.takes_zero_sum and abs(total) < 1e-6 else operands.weights[1] / total
         return arc(cosine, straight, t), lines
 
     def merge(self, operands: Operands, survey: tuple[Tensor, Lines]) -> Tensor:

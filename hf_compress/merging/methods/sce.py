@@ -9,8 +9,9 @@ from torch import Tensor
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress._selection import Cut, largest
+from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.mathematics.weights import refuse_weights
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
 
@@ -74,7 +75,8 @@ class Sce(MergeMethod, name="sce"):
             for member, delta in enumerate(_selected(chunk, cut)):
                 energies[member] += delta.double().square_().sum().item()
         total = sum(energies)
-        even = total / max(operands.num_elements, 1) < 1e-6 if self.compat == "mergekit" else total == 0
+        mean = total / max(operands.num_elements, 1)
+        even = mean < 1e-6 if differences(self.compat).evens_small_energies else total == 0
         coefficients = tuple(1 / len(energies) if even else energy / total for energy in energies)
         return Selection(cut=cut, coefficients=coefficients)
 
@@ -88,7 +90,7 @@ class Sce(MergeMethod, name="sce"):
             agreeing = delta.mul_(sign).clamp_(min=0)  # the magnitude where the sign is the majority's, else 0
             merged.add_(agreeing, alpha=coefficient)
             divisor.add_(agreeing.sign_(), alpha=coefficient)
-        if self.compat == "mergekit":
+        if differences(self.compat).floors_divisors:
             merged.div_(divisor.clamp_(min=1e-6))
         else:
             merged.div_(divisor.masked_fill_(divisor == 0, 1))
@@ -99,7 +101,7 @@ class Sce(MergeMethod, name="sce"):
         if self.select_topk == 1:
             return None
         varying = sum(int(_variance(chunk.deltas()).count_nonzero()) for chunk in operands.chunks())
-        if self.compat == "mergekit":
+        if differences(self.compat).selects_among_varying:
             k = int(torch.tensor(varying) * self.select_topk)  # an fp32 product, cut off
         else:
             k = min(round(self.select_topk * operands.num_elements), varying)

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
+from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.mathematics.weights import refuse_weights
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
 
@@ -59,11 +60,12 @@ class Slerp(MergeMethod, name="slerp"):
             square_a += torch.dot(a, a).item()
             square_b += torch.dot(b, b).item()
         length_a, length_b = math.sqrt(square_a), math.sqrt(square_b)
-        if self.compat == "mergekit":
+        differs = differences(self.compat)
+        if differs.floors_divisors:
             length_a, length_b = (length if length > 1e-8 else 1.0 for length in (length_a, length_b))
         length = length_a * length_b
         cosine = max(-1.0, min(1.0, dot / length)) if length > 0 else 1.0
-        straight = abs(cosine) > 0.9995 if self.compat == "mergekit" else 1 - abs(cosine) < 1e-6
+        straight = abs(cosine) > 0.9995 if differs.straightens_elsewhere else 1 - abs(cosine) < 1e-6
         if straight:
             return 1 - self.t, self.t
         angle = math.acos(cosine)

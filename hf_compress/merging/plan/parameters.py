@@ -12,8 +12,9 @@ from hf_compress._errors import CompressionError
 from hf_compress._problems import refuse_first
 from hf_compress.checkpoints.layers import OUTSIDE, LayerPlace, locate
 from hf_compress.merging.advice import way_out
+from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.configuration import Member, Merge, Rule, Value
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.methods.linear import Linear
 from hf_compress.merging.plan.checks import check_merge, per_member
 
@@ -55,20 +56,19 @@ def interpolate(value: Value, depth: float) -> float:
 def depths(merge: Merge, places: Mapping[str, LayerPlace]) -> dict[str, float]:
     """The depth at which lists are read, by tensor name.
 
-    By default `LayerPlace.depth`: the layer's share of its stack, 0 before the layers, 1 after them. With compat
-    "mergekit" its rule (0.1.5): 0 for all tensors outside layers, heads and final norms too, and within slices the layer's
+    By default `LayerPlace.depth`: the layer's share of its stack, 0 before the layers, 1 after them. With
+    `tail_has_depth_0` 0 for all tensors outside layers, heads and final norms too; with `depth_within_slices` the layer's
     share of its own slice, 1 in a slice of one layer.
     """
-    if merge.compat != "mergekit":
-        return {name: place.depth for name, place in places.items()}
+    differs = differences(merge.compat)
     shares: list[float] = []
-    for piece in merge.slices or ():
+    for piece in (merge.slices or ()) if differs.depth_within_slices else ():
         length = piece.sources[0].layers[1] - piece.sources[0].layers[0]
         shares += [index / (length - 1) if length > 1 else 1.0 for index in range(length)]
     found = {}
     for name, place in places.items():
         if place.layer is None:
-            found[name] = 0.0
+            found[name] = 0.0 if differs.tail_has_depth_0 else place.depth
         else:
             found[name] = shares[place.layer] if place.layer < len(shares) else place.depth
     return found
@@ -215,7 +215,7 @@ class _Resolver:
 
     def _check_used(self, places: Mapping[str, LayerPlace]) -> None:
         unused = [rule for rule in self.rules if not rule.used]
-        if self.merge.compat == "mergekit":  # which takes a filter that finds nothing
+        if differences(self.merge.compat).takes_idle_rules:
             for rule in unused:
                 if not (rule.rule.match or "").startswith(f"re:{OUTSIDE}"):  # the import's own, beside those for layers
                     logger.warning("rules.%d (match %r) matches no tensor and has no effect", rule.number, rule.rule.match)
@@ -232,7 +232,7 @@ class _Resolver:
                 self.problems.append(f"{where}.match: {pattern!r} matches no tensor{limit}{_nearest(pattern, self.names)}")
 
 
-def _with_compat(method: MergeMethod, compat: str) -> MergeMethod:
+def _with_compat(method: MergeMethod, compat: Compat) -> MergeMethod:
     """The method told whose numbers are wanted; a method without the field has one set of numbers."""
     fields = {each.name for each in dataclasses.fields(method)}  # type: ignore[arg-type]
     if compat == "paper" or "compat" not in fields:

@@ -10,6 +10,7 @@ from hf_compress._patterns import matcher
 from hf_compress._problems import refuse_first
 from hf_compress.checkpoints.source import Source, TensorInfo
 from hf_compress.merging.advice import way_out
+from hf_compress.merging.compat import differences
 from hf_compress.merging.configuration import BASE, Merge
 from hf_compress.merging.plan.account import Account, Location, TensorTask
 
@@ -60,6 +61,7 @@ class _Planner:
     ) -> None:
         self.merge, self.sources, self.tied, self.copied = merge, sources, tied, copied
         self.lent, self.ignored = lent, ignored
+        self.differs = differences(merge.compat)
         self.account = Account()
         self.problems: list[str] = []
         self.excludes = matcher(merge.exclude, "exclude")
@@ -138,7 +140,7 @@ class _Planner:
         members = tuple(place for place in places if place[0] != BASE)
         info = self._info(base or members[0])
         convert = self._converted(places)
-        if self.merge.compat == "mergekit":  # which stores the type it computes with
+        if self.differs.stores_computed_dtype:
             info = dataclasses.replace(info, dtype=convert or info.dtype)
         if self.merge.dtype != "auto":
             info = dataclasses.replace(info, dtype=getattr(torch, self.merge.dtype))
@@ -162,10 +164,10 @@ class _Planner:
         )
 
     def _converted(self, places: Sequence[Location]) -> torch.dtype | None:
-        """What the operands are converted to. mergekit aligns their types, for some methods round differences to it."""
+        """What the operands are converted to; aligned types count where differences are rounded to them."""
         if self.merge.input_dtype != "auto":
             return getattr(torch, self.merge.input_dtype)  # type: ignore[no-any-return]
-        if self.merge.compat != "mergekit":
+        if not self.differs.aligns_dtypes:
             return None
         return functools.reduce(torch.promote_types, (self._info(place).dtype for place in places))
 

@@ -5,8 +5,9 @@ from typing import ClassVar
 
 import pytest
 
+from hf_compress.merging.compat import Compat
 from hf_compress.merging.configuration import Heads, LayerRange, Member, Merge, Rule, Slice, Tokenizer
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.methods.linear import Linear
 from hf_compress.merging.methods.slerp import Slerp
 from hf_compress.merging.plan.checks import check_merge, parameter_names

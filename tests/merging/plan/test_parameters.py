@@ -8,8 +8,9 @@ from typing import ClassVar
 import pytest
 
 from hf_compress._errors import CompressionError
+from hf_compress.merging.compat import Compat
 from hf_compress.merging.configuration import LayerRange, Member, Merge, Rule, Slice
-from hf_compress.merging.method import Compat, MergeMethod
+from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.methods.linear import Linear
 from hf_compress.merging.methods.passthrough import Passthrough
 from hf_compress.merging.methods.slerp import Slerp
