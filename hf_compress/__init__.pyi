@@ -95,6 +95,11 @@ from hf_compress.recipe.recipe import Recipe as Recipe
 from hf_compress.tasks.builtin.causal_lm import CausalLM as CausalLM
 from hf_compress.tasks.builtin.image_classification import ImageClassification as ImageClassification
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification as SequenceClassification
+from hf_compress.tasks.metrics.builtin.accuracy import Accuracy as Accuracy
+from hf_compress.tasks.metrics.builtin.f1 import F1 as F1
+from hf_compress.tasks.metrics.builtin.f1 import MacroF1 as MacroF1
+from hf_compress.tasks.metrics.builtin.f1 import MicroF1 as MicroF1
+from hf_compress.tasks.metrics.builtin.f1 import WeightedF1 as WeightedF1
 from hf_compress.training.averaging.batch_norm import update_batch_norm as update_batch_norm
 from hf_compress.training.averaging.ema import EMA as EMA
 from hf_compress.training.averaging.snapshots import Snapshots as Snapshots

@@ -63,6 +63,7 @@ STRATEGIES = (
     "quantization.modules",
     "quantization.schemes",
     "tasks.builtin",
+    "tasks.metrics.builtin",
 )
 """Packages whose strategies are public; a test holds them against the registries."""
 INTERNAL = ("quantization.modules",)

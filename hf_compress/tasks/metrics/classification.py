@@ -1,6 +1,6 @@
-"""Accuracy and F1 of a classifier."""
+"""What a classifier predicts, and its metrics over a split."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy
@@ -10,56 +10,63 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._progress import progress
 from hf_compress.inputs.batches import model_inputs
+from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
+from hf_compress.tasks.metrics.builtin.f1 import MacroF1
+from hf_compress.tasks.metrics.counted import Counted
+from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.task_loss import IGNORED
 
+OWN_METRICS: tuple[Metric, ...] = (Accuracy(), MacroF1())
+"""What every classifier is measured by."""
 
-def classification_metrics(predictions: numpy.ndarray, labels: numpy.ndarray) -> dict[str, float]:
-    """Accuracy and macro-averaged F1 by scikit-learn.
+
+def decode_classes(logits: numpy.ndarray, labels: numpy.ndarray) -> tuple[numpy.ndarray, numpy.ndarray]:
+    """The likeliest class of every row with a label.
 
     Args:
-        predictions: (B,) class ids.
-        labels: (B,) class ids.
-    """
-    from sklearn.metrics import accuracy_score, f1_score
+        logits: (B, V).
+        labels: (B,) class ids, -100 = not counted.
 
-    return {
-        "accuracy": float(accuracy_score(labels, predictions)),
-        "macro_f1": float(f1_score(labels, predictions, average="macro")),
-    }
+    Returns:
+        Predicted and right class ids.
+    """
+    counted = labels != IGNORED
+    return logits.argmax(-1)[counted], labels[counted]
 
 
 def trainer_metrics(prediction: Any) -> dict[str, float]:
-    """The same for `Trainer(compute_metrics=...)`: an EvalPrediction with logits (B, V) and labels (B,), -100 left out."""
-    logits = prediction.predictions[0] if isinstance(prediction.predictions, tuple) else prediction.predictions
-    counted = prediction.label_ids != IGNORED
-    return classification_metrics(logits.argmax(-1)[counted], prediction.label_ids[counted])
+    """`OWN_METRICS` for `Trainer(compute_metrics=...)`."""
+    return Counted(OWN_METRICS, decode_classes)(prediction)
 
 
 @torch.no_grad()
-def classify(model: nn.Module, batches: Iterable[Mapping[str, Tensor]], description: str = "accuracy") -> dict[str, float]:
+def classify(
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Tensor]],
+    description: str = "accuracy",
+    metrics: Sequence[Metric] = OWN_METRICS,
+) -> dict[str, float]:
     """Metrics of a classifier over a split.
 
     Args:
         model: returns `.logits` (B, V); put into eval mode.
         batches: model inputs and labels (B,), -100 = not counted.
         description: the progress bar's label.
+        metrics: of classes.
 
     Returns:
-        accuracy, macro_f1, nll in nats per example, num_examples.
+        The metrics, nll in nats per example, num_examples.
 
     Raises:
         CompressionError: there is no example with a label.
     """
     model.eval()
-    predictions, labels, nll = [], [], 0.0
+    counted, nll = Counted(metrics, decode_classes), 0.0
     for batch in progress(batches, description, leave=False):
         logits = model(**model_inputs(batch, model)).logits.float().cpu()
         nll += torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum").item()
-        counted = batch["labels"] != IGNORED
-        predictions.append(logits.argmax(-1)[counted])
-        labels.append(batch["labels"][counted])
-    if not any(map(len, labels)):
+        counted.add(logits, batch["labels"])
+    num_examples = len(counted.references)
+    if num_examples == 0:
         raise CompressionError("the evaluation split has no example with a label")
-    truth = torch.cat(labels).numpy()
-    metrics = classification_metrics(torch.cat(predictions).numpy(), truth)
-    return {**metrics, "nll": nll / len(truth), "num_examples": len(truth)}
+    return {**counted.result(), "nll": nll / num_examples, "num_examples": num_examples}

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hf_compress._errors import CompressionError
-from hf_compress.tasks.metrics.classification import classification_metrics, classify, trainer_metrics
+from hf_compress.tasks.metrics.classification import OWN_METRICS, classify, decode_classes, trainer_metrics
 from tests.tiny import VOCAB, tiny_bert
 
 
@@ -25,10 +25,11 @@ class Echo(nn.Module):
         return SimpleNamespace(logits=logits + self.zero)
 
 
-def test_accuracy_and_macro_f1_by_hand():
-    # Class 0: precision 2/3, recall 1, F1 4/5. Class 1: precision 1, recall 1/2, F1 2/3.
-    metrics = classification_metrics(numpy.array([0, 0, 0, 1]), numpy.array([0, 0, 1, 1]))
-    assert metrics == {"accuracy": 0.75, "macro_f1": pytest.approx((4 / 5 + 2 / 3) / 2)}
+def test_the_likeliest_class_of_every_row_with_a_label():
+    logits = numpy.array([[0.0, 2.0, 1.0], [3.0, 1.0, 2.0], [0.0, 0.0, 1.0]])
+    predictions, references = decode_classes(logits, numpy.array([1, -100, 0]))
+    assert predictions.tolist() == [1, 2] and references.tolist() == [1, 0]
+    assert [metric.name for metric in OWN_METRICS] == ["accuracy", "macro_f1"]
 
 
 def test_likelihood_by_hand():

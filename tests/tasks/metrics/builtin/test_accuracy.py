@@ -1,0 +1,20 @@
+"""The share of right answers."""
+
+import numpy
+from sklearn.metrics import accuracy_score
+
+from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
+
+
+def test_right_of_all_by_hand():
+    assert Accuracy().compute([0, 2, 1, 1], [0, 1, 1, 1]) == {"accuracy": 0.75}
+
+
+def test_a_set_of_labels_is_right_as_a_whole():
+    assert Accuracy().compute([[1, 0], [1, 1], [0, 0]], [[1, 0], [1, 0], [0, 0]]) == {"accuracy": 2 / 3}
+
+
+def test_it_is_that_of_scikit_learn():
+    draws = numpy.random.default_rng(0)
+    predictions, references = draws.integers(0, 5, 200), draws.integers(0, 4, 200)
+    assert Accuracy().compute(predictions, references) == {"accuracy": accuracy_score(references, predictions)}
