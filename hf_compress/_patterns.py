@@ -10,7 +10,7 @@ def matcher(patterns: Sequence[str], setting: str) -> Callable[[str], str | None
     """A function name -> the first pattern that matches, or None; `re:` patterns match from the start of the name.
 
     Raises:
-        CompressionError: a pattern is no regular expression.
+        CompressionError: a pattern is not a regular expression.
     """
     compiled: list[tuple[str, re.Pattern[str]]] = []
     for pattern in patterns:

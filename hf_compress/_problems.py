@@ -80,3 +80,9 @@ def refuse_first(sentences: Sequence[str], most: int = 10) -> None:
     if sentences:
         more = len(sentences) - most
         raise CompressionError("\n".join([*sentences[:most], *([f"... and {more} more"] if more > 0 else [])]))
+
+
+def and_more(names: Sequence[str], most: int = 1) -> str:
+    """The first of them, and how many others there are: "a and 3 more"."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

@@ -89,7 +89,7 @@ def read_entries(folder: Path) -> dict[str, Entry]:
         for name, entry in _read_file(file).items():
             if name in entries:
                 raise CompressionError(
-                    f"{name} is in {entries[name].file.name} and in {file.name} of {folder}; remove the file that is no"
+                    f"{name} is in {entries[name].file.name} and in {file.name} of {folder}; remove the file that is not"
                     " part of the checkpoint"
                 )
             entries[name] = entry

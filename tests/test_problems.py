@@ -3,7 +3,7 @@
 import pytest
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import RecipeError, check_all, refuse_first
+from hf_compress._problems import RecipeError, and_more, check_all, refuse_first
 
 
 def refuse(text):
@@ -24,3 +24,8 @@ def test_of_many_sentences_the_first_are_said_and_the_others_counted():
             refuse_first([str(each) for each in range(number)])
         lines = str(refusal.value).splitlines()
         assert lines[:10] == [str(each) for each in range(10)] and lines[-1] == last
+
+
+def test_the_first_of_many_and_the_number_of_the_others():
+    assert [and_more(list("abcd")[:count]) for count in (1, 2, 4)] == ["a", "a and 1 more", "a and 3 more"]
+    assert [and_more(list("abcd"), most) for most in (3, 4, 5)] == ["a, b, c and 1 more", "a, b, c, d", "a, b, c, d"]

@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from hf_compress._problems import and_more
+
 _SHOWN = 4
 """Classes that the sentence names; the rest is counted."""
 
@@ -54,8 +56,7 @@ class Coverage:
                 rest = sum(self.left.values()) - sum(size for _, size in shown)
                 text += f", {len(self.left) - _SHOWN} more kinds {_percent(rest, self.total)}"
         for reason, names in self._reasons().items():
-            more = f" and {len(names) - 1} more" if len(names) > 1 else ""
-            text += f"; left out: {names[0]}{more} ({reason})"
+            text += f"; left out: {and_more(names)} ({reason})"
         return text
 
     def _reasons(self) -> dict[str, list[str]]:

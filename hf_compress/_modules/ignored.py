@@ -13,6 +13,7 @@ from hf_compress import _distributed
 from hf_compress._modules.matching import DEFAULT_IGNORE
 from hf_compress._modules.names import canonical_name
 from hf_compress._once import log_once
+from hf_compress._problems import and_more
 
 logger = logging.getLogger(__name__)
 
@@ -48,5 +49,4 @@ def say_left_out(reasons: Mapping[str, str], setting: str) -> None:
     for name, reason in reasons.items():
         names.setdefault(reason, []).append(name)
     for reason, alike in names.items():
-        more = f" and {len(alike) - 1} more" if len(alike) > 1 else ""
-        log_once(logger, logging.WARNING, "%s leaves out %s%s: %s", setting, alike[0], more, reason)
+        log_once(logger, logging.WARNING, "%s leaves out %s: %s", setting, and_more(alike), reason)

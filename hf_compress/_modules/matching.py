@@ -82,9 +82,9 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
         setting: how the error names the setting, e.g. "pruning".
 
     Raises:
-        CompressionError: a `re:` pattern is none, a target matches nothing, or everything that matches is ignored or left
-            out, or a module that was named cannot be compressed: its weight is computed, or shared with another module
-            (tied embeddings), which compressing would change silently.
+        CompressionError: a `re:` pattern is not a regular expression, a target matches nothing, everything that matches is
+            ignored or left out, or a module that was named cannot be compressed: its weight is computed, or shared with
+            another module (tied embeddings), which compressing would change silently.
     """
     from compressed_tensors.utils.match import is_match
 

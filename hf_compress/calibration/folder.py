@@ -44,7 +44,7 @@ def save_statistics(model: nn.Module, folder: str | Path, **statistics: Mapping[
         Statistic name -> sub-folder: the `statistics` of a merge's member.
 
     Raises:
-        CompressionError: nothing is given, a statistic is unknown, a name is none of the model's parameters, or a
+        CompressionError: nothing is given, a statistic is unknown, a name is not one of the model's parameters, or a
             sub-folder is a symbolic link.
     """
     known = Statistic.available()

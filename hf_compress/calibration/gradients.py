@@ -112,7 +112,7 @@ class ObservedGradients:
             label = int(_given(example)[0])
             if label != _IGNORED and not 0 <= label < len(logs):
                 raise CompressionError(
-                    f"label {label} is none of the {len(logs)} classes of {name}; leave such examples out,"
+                    f"label {label} is not one of the {len(logs)} classes of {name}; leave such examples out,"
                     " or write 'expected' or 'sampled'"
                 )
             if label != _IGNORED:

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from hf_compress._difference import difference
 from hf_compress._errors import reason_of
 from hf_compress._modules.rounded_buffers import in_place_of, rounded_buffers, say_rounded
+from hf_compress._problems import and_more
 from hf_compress._quiet import quiet
 from hf_compress.checkpoints.outputs import _said, compare_outputs
 from hf_compress.checkpoints.stored import (
@@ -129,8 +130,7 @@ def load_fresh(model: Any, folder: Path, place: Path) -> Any:
         ("is wrong", info["error_msgs"]),
     ):
         if names:
-            shown = ", ".join(sorted(names)[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
-            refuse(place, f"loaded as {cls.__name__}, {shown} {what}; {way_out}")
+            refuse(place, f"loaded as {cls.__name__}, {and_more(sorted(names), 3)} {what}; {way_out}")
     return fresh
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._model_size import bounded_modules
+from hf_compress._problems import and_more
 from hf_compress._quiet import quiet
 from hf_compress.checkpoints.architecture import model_class
 from hf_compress.checkpoints.companions import write_config
@@ -88,10 +89,10 @@ def verify_loads(
     ):
         if names:
             raise CompressionError(
-                f"{place}: the merged checkpoint {kind} {_listed(names)} as {cls.__name__} sees it; {way_out}"
+                f"{place}: the merged checkpoint {kind} {and_more(names)} as {cls.__name__} sees it; {way_out}"
             )
-    said = [f"absent as in the inputs: {_listed(absent)}"] if absent else []
-    said += [f"ignored by the class as in the inputs: {_listed(ignored)}"] if ignored else []
+    said = [f"absent as in the inputs: {and_more(absent)}"] if absent else []
+    said += [f"ignored by the class as in the inputs: {and_more(ignored)}"] if ignored else []
     sentence = f"loads as {cls.__name__}: {'; '.join(said) or 'nothing missing, nothing unexpected'}"
     return LoadBack(sentence=sentence, absent=absent, ignored=ignored)
 
@@ -137,7 +138,3 @@ def _has(names: frozenset[str], name: str, renumbered: bool) -> bool:
 
 def _without_numbers(name: str) -> str:
     return re.sub(r"(?<=\.)\d+(?=\.)", "#", name)
-
-
-def _listed(names: Sequence[str]) -> str:
-    return f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]

@@ -64,7 +64,7 @@ def parse_size(text: str, field_name: str) -> int:
     """'5GB' -> 5 000 000 000 bytes.
 
     Raises:
-        CompressionError: it is no size.
+        CompressionError: it is not a size.
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([KMGT]?B)\s*", text.upper())
     if match is None or float(match[1]) <= 0:

@@ -6,6 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_compress._forward.batch import on_device
+
 
 def model_inputs(batch: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     """A batch without its labels, on the model's device, floating-point inputs in the model's type.
@@ -16,7 +18,7 @@ def model_inputs(batch: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     """
     device = next(model.parameters()).device
     inputs = {key: value for key, value in cast_inputs(batch, model).items() if key != "labels"}
-    return {key: value.to(device) if isinstance(value, Tensor) else value for key, value in inputs.items()}
+    return on_device(inputs, device)
 
 
 def cast_inputs(batch: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:

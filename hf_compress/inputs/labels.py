@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
+from hf_compress.inputs.auto_classes import classes_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -96,8 +97,7 @@ def order_labels(labels: list[str], base: Any, model: str, auto_class: Any, trai
     Raises:
         CompressionError: the classifier was trained for other labels.
     """
-    head = auto_class._model_mapping.get(type(base), None)
-    heads = {cls.__name__ for cls in (head if isinstance(head, tuple) else (head,)) if cls is not None}
+    heads = {cls.__name__ for cls in classes_of(auto_class, base)}
     if not heads & set(getattr(base, "architectures", None) or ()):
         return labels
     own = [base.id2label[index] for index in range(len(base.id2label))]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._model_size import bounded_modules, check_shapes
+from hf_compress.inputs.auto_classes import classes_of
 from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.inputs.sections import FreshModel
 
@@ -38,7 +39,7 @@ def require_architecture(auto_class: Any, config: "PretrainedConfig", key: str) 
     Raises:
         CompressionError: at `key`.
     """
-    if type(config) not in auto_class._model_mapping:
+    if not classes_of(auto_class, config):
         raise CompressionError(
             f"{key}: {config.model_type} has no {auto_class.__name__}; name a model of another architecture"
         )

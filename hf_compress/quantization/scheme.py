@@ -48,7 +48,7 @@ def check_group_size(size: Any) -> None:
     """Refuse what is not a number of weights.
 
     Raises:
-        CompressionError: it is none, or not a whole number above zero.
+        CompressionError: it is not a whole number above zero.
     """
     if isinstance(size, bool) or not isinstance(size, int) or size < 1:
         raise CompressionError(f"group_size={size!r} is not a number of weights; write 32, 64 or 128")

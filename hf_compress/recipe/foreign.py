@@ -31,7 +31,7 @@ def foreign_kind(data: Any) -> str | None:
 
 
 def holds_several_documents(text: str) -> bool:
-    """Whether the YAML has more than one document, as mergekit-multi files do; False where it is no YAML."""
+    """Whether the YAML has more than one document, as mergekit-multi files do; False where it is not YAML."""
     try:
         starts = sum(isinstance(event, yaml.DocumentStartEvent) for event in yaml.parse(text, Loader=PlainLoader))
     except (yaml.YAMLError, RecursionError):  # whoever reads it says what is wrong

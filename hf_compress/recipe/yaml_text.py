@@ -55,7 +55,7 @@ def parse_yaml(text: str, source: str) -> Any:
     """Plain data from YAML text.
 
     Raises:
-        RecipeError: the text is no YAML, with line and column.
+        RecipeError: the text is not YAML, with line and column.
     """
     try:
         data = yaml.load(text, Loader=_Loader)  # a SafeLoader: it builds data, never objects
@@ -95,7 +95,7 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
         overrides: "a.b=value" each; the value is YAML, list items are addressed by number, from 0.
 
     Raises:
-        RecipeError: the file cannot be read, is no mapping, or an override does not parse.
+        RecipeError: the file cannot be read, is not a mapping, or an override does not parse.
     """
     file = Path(path)
     if not file.is_file():

@@ -10,6 +10,7 @@ from torch import nn
 from hf_compress import _distributed
 from hf_compress._modules.matching import Selection
 from hf_compress._modules.names import canonical_name
+from hf_compress._problems import and_more
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fitting import BYPASSED
 from hf_compress.quantization.qat import keep_dense
@@ -59,9 +60,7 @@ class BypassWatch:
         for name in bypassed:
             keep_dense(self._modules[name], BYPASSED)
         if bypassed and _distributed.is_main():
-            first, *others = bypassed
-            more = f" and {len(others)} more" if others else ""
-            logger.warning("quantization leaves %s%s dense: %s", first, more, BYPASSED)
+            logger.warning("quantization leaves %s dense: %s", and_more(list(bypassed)), BYPASSED)
 
     def _anywhere(self) -> list[bool]:
         """For each module, whether it was called in any process: all must leave out the same."""

@@ -123,7 +123,7 @@ def test_fishers_that_cannot_be_taken_are_refused():
     with pytest.raises(CompressionError, match="no example has a label"):
         ids = tokens(1, 4)
         collect_fisher(tiny_llama(), [{"input_ids": ids, "labels": torch.full_like(ids, -100)}], labels="true")
-    with pytest.raises(CompressionError, match="label -1 is none of the 3 classes of BertForSequenceClassification"):
+    with pytest.raises(CompressionError, match="label -1 is not one of the 3 classes of BertForSequenceClassification"):
         collect_fisher(tiny_bert(), [{"input_ids": tokens(1, 4), "labels": torch.tensor([-1])}], labels="true")
 
 

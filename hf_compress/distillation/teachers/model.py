@@ -19,6 +19,7 @@ from hf_compress.distillation.frozen_copy import frozen_copy
 from hf_compress.distillation.signal import NEEDS, Need, Signal
 from hf_compress.distillation.teacher import LoadedTeacher, Teacher
 from hf_compress.distillation.teacher_checks import check_checkpoint
+from hf_compress.inputs.auto_classes import classes_of
 from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.tasks.heads import HEADS, base_model, predicts_tokens
 from hf_compress.tasks.task import Task
@@ -142,9 +143,8 @@ def _auto_class(student: Any, config: Any) -> Any:
     """
     for head in HEADS:
         auto = getattr(transformers, head.auto_class)
-        classes = auto._model_mapping.get(type(student.config), ())
-        if type(student) in (classes if isinstance(classes, tuple | list) else (classes,)):
-            if type(config) in auto._model_mapping:
+        if type(student) in classes_of(auto, student.config):
+            if classes_of(auto, config):
                 return auto
             break
     raise ValueError(f"{config.model_type} has no such class; load the teacher yourself and pass the model")

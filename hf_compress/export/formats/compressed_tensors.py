@@ -10,6 +10,7 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hf_compress._errors import CompressionError
+from hf_compress._problems import and_more
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.checkpoints.load_back import load_back
 from hf_compress.export.saveable import check_saveable
@@ -66,10 +67,9 @@ class CompressedTensorsFormat(ExportFormat, name="compressed-tensors"):
 def _refuse_pickled(model: nn.Module) -> None:
     names = without_rounding(model)
     if names:
-        more = f" and {len(names) - 1} more" if len(names) > 1 else ""
         raise CompressionError(
             f"{type(model).__name__} was pickled (torch.save and torch.load, or sent to another process), which drops the"
-            f" rounding forward of its quantized modules ({names[0]}{more}), so it computes as if it were dense; its"
+            f" rounding forward of its quantized modules ({and_more(names)}), so it computes as if it were dense; its"
             " weights and scales are whole: write it with its own save_pretrained, and load that"
         )
 

@@ -22,7 +22,7 @@ def export_run(folder: str | Path, overrides: Sequence[str] = ()) -> Any:
         As a run does.
 
     Raises:
-        CompressionError: it is no run's folder, the training is not at its end, or the result is there already.
+        CompressionError: it is not a run's folder, the training is not at its end, or the result is there already.
     """
     from hf_compress.jobs.train.recipe import Train
     from hf_compress.jobs.train.run import run_train

@@ -60,7 +60,7 @@ class RunFolder:
         Raises:
             CompressionError: it holds another run, something else, links, or this run and `resume` is not set.
         """
-        check_place(self.path)
+        check_run_place(self.path)
         self._check_links()
         if not self.recipe_file.is_file():
             return
@@ -126,7 +126,7 @@ class RunFolder:
             remove(self.dense_training)
 
 
-def check_place(path: Path) -> None:
+def check_run_place(path: Path) -> None:
     """Refuse a path where no run can have its folder, whatever its recipe.
 
     Raises:

@@ -11,7 +11,7 @@ from hf_compress._problems import RecipeError, check_all
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.jobs.train.checks import Training, check_whole_training
-from hf_compress.jobs.train.run_folder import check_place
+from hf_compress.jobs.train.run_folder import check_run_place
 from hf_compress.jobs.train.settings import with_defaults
 from hf_compress.recipe.checks import Opener
 from hf_compress.tasks.opened import open_inputs, open_teacher
@@ -55,7 +55,7 @@ def folder(training: Training) -> None:
     """A place where a run can have its folder."""
     place = training.get("output_dir")
     if isinstance(place, str) and place:
-        check_place(expand(place, "training.output_dir"))
+        check_run_place(expand(place, "training.output_dir"))
 
 
 OPENS: tuple[Opener, ...] = (trainer, inputs, teachers, folder)

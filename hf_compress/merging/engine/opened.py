@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from hf_compress._errors import CompressionError
+from hf_compress._problems import and_more
 from hf_compress._registry import dump
 from hf_compress._version import __version__
 from hf_compress.checkpoints.companions import companions, most_frequent_chat_template, write_config
@@ -178,7 +179,7 @@ class OpenedMerge:
             if self.names.ignored.get(place[1]) == reason:
                 told.setdefault(f"left out of {place[0]}, {reason}", []).append(place[1])
         for reason, names in told.items():
-            logger.warning("%s%s: %s", names[0], f" and {len(names) - 1} more" if len(names) > 1 else "", reason)
+            logger.warning("%s: %s", and_more(names), reason)
         return found
 
     def parameters_of(self, name: str) -> Parameters:

@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from hf_compress._errors import CompressionError, reason_of
+from hf_compress._problems import and_more
 from hf_compress._quiet import quiet
 from hf_compress.merging.lora.adapter import WEIGHTS
 
@@ -59,8 +60,7 @@ def verify_peft_loads(folder: Path, model: nn.Module, modules: Sequence[str], pl
         ),
     ]
     if problems:
-        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
-        raise CompressionError(f"{place}: PEFT reads the adapter otherwise than it is meant: {problems[0]}{more}")
+        raise CompressionError(f"{place}: PEFT reads the adapter otherwise than it is meant: {and_more(problems)}")
     return f"loads in PEFT: {len(scales)} layers, nothing missing, nothing unexpected"
 
 

@@ -16,7 +16,7 @@ def pattern_value(patterns: Mapping[str, Any], module: str, default: Any) -> Any
     The first key that matches, as a regular expression, the whole name or its end after a dot.
 
     Raises:
-        CompressionError: a key is no regular expression.
+        CompressionError: a key is not a regular expression.
     """
     for key, value in patterns.items():
         try:
@@ -31,7 +31,7 @@ def scale_of(config: Mapping[str, Any], module: str, rank: int, place: str) -> f
     """Alpha / R, or alpha / sqrt(R) with use_rslora; patterns considered.
 
     Raises:
-        CompressionError: alpha is no number.
+        CompressionError: alpha is not a number.
     """
     alpha = pattern_value(config.get("alpha_pattern") or {}, module, config.get("lora_alpha", 8))
     if not isinstance(alpha, int | float):

@@ -11,6 +11,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._selection import Cut
 from hf_compress.merging.compat import Compat, differences
 from hf_compress.merging.mathematics.consensus import disjoint_mean, task_vector, weighted_sum
+from hf_compress.merging.mathematics.weights import refuse_zero_sum
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
@@ -69,12 +70,8 @@ class SparsifiedTaskVectors(MergeMethod):
 
     def check_weights(self, weights: tuple[float, ...], name: str) -> None:
         """The sum must not be 0 where it divides."""
-        divides = self.normalize and not self.elects_sign
-        if divides and not differences(self.compat).takes_zero_sum and abs(sum(weights)) < 1e-12:
-            raise CompressionError(
-                f"{name}: the weights {list(weights)} sum to 0, and {self.name} divides by their sum; change one, or set"
-                " normalize: false"
-            )
+        if self.normalize and not self.elects_sign and not differences(self.compat).takes_zero_sum:
+            refuse_zero_sum(weights, name, self.name)
 
     def check_values(self, values: Mapping[str, tuple[float, ...]], members: tuple[str, ...], name: str) -> None:
         """What may differ between members, beside the weight, is a share of the elements."""

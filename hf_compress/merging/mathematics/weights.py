@@ -19,7 +19,9 @@ def refuse_weights(weights: tuple[float, ...], name: str, method: str, instead: 
         raise CompressionError(f"{name}: {method} has no weights, and {list(weights)} were given; {instead}")
 
 
-def refuse_zero_sum(weights: tuple[float, ...], name: str, method: str) -> None:
+def refuse_zero_sum(
+    weights: tuple[float, ...], name: str, method: str, way_out: str = "change one, or set normalize: false"
+) -> None:
     """Refuse weights that cannot be divided by their sum.
 
     Raises:
@@ -27,5 +29,5 @@ def refuse_zero_sum(weights: tuple[float, ...], name: str, method: str) -> None:
     """
     if abs(sum(weights)) < 1e-12:
         raise CompressionError(
-            f"{name}: the weights {list(weights)} sum to 0, and {method} divides by their sum; change one of them"
+            f"{name}: the weights {list(weights)} sum to 0, and {method} divides by their sum; {way_out}"
         )

@@ -75,7 +75,7 @@ class Node:
         """The mapping, whose keys must be among `keys`; {} where nothing stands.
 
         Raises:
-            CompressionError: it is none, or a key is unknown.
+            CompressionError: it is not one, or a key is unknown.
         """
         if self.value is None:
             return {}
@@ -92,7 +92,7 @@ class Node:
         """The list.
 
         Raises:
-            CompressionError: it is none, or empty.
+            CompressionError: it is not one, or empty.
         """
         if not isinstance(self.value, list) or not self.value:
             self.refuse(f"{what} must be a list with at least one entry")
@@ -102,7 +102,7 @@ class Node:
         """The text.
 
         Raises:
-            CompressionError: it is none, or empty.
+            CompressionError: it is not one, or empty.
         """
         if not isinstance(self.value, str) or not self.value:
             self.refuse(f"{what} must be text, and {_shown(self.value)} is not text; put it in quotes")
@@ -112,7 +112,7 @@ class Node:
         """The whole number, 0 or more.
 
         Raises:
-            CompressionError: it is none.
+            CompressionError: it is not one.
         """
         if isinstance(self.value, bool) or not isinstance(self.value, int) or self.value < 0:
             self.refuse(f"{what} must be a whole number, and {_shown(self.value)} is not one")
@@ -122,7 +122,7 @@ class Node:
         """A boolean, or what mergekit takes for one: 0, 1 and a few words.
 
         Raises:
-            CompressionError: it is none.
+            CompressionError: it is not one.
         """
         value = str(self.value).lower()
         if value not in _TRUE + _FALSE:
@@ -133,7 +133,7 @@ class Node:
         """A finite number, also where it is quoted.
 
         Raises:
-            CompressionError: it is none.
+            CompressionError: it is not one.
         """
         try:
             number = float(self.value)
@@ -171,7 +171,7 @@ def read_documents(text: str, source: str) -> list[Node]:
         source: its name, for errors.
 
     Raises:
-        CompressionError: the text is no YAML, holds no document, or a key stands twice.
+        CompressionError: the text is not YAML, holds no document, or a key stands twice.
     """
     try:
         loader = _Loader(text)

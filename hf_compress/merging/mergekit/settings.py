@@ -41,7 +41,7 @@ def read_chain(name: str, levels: Iterable[dict[str, Node]]) -> Chain:
         levels: `parameters` mappings, the innermost first.
 
     Raises:
-        CompressionError: a setting is none, with its line.
+        CompressionError: a value is not of the kind its setting takes, with its line.
     """
     found: list[Choice] = []
     for level in levels:

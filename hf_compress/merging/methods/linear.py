@@ -6,8 +6,8 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
+from hf_compress.merging.mathematics.weights import refuse_zero_sum
 from hf_compress.merging.method import MergeMethod
 from hf_compress.merging.operands import Operands
 
@@ -36,11 +36,8 @@ class Linear(MergeMethod, name="linear"):
 
     def check_weights(self, weights: tuple[float, ...], name: str) -> None:
         """The sum must not be 0 where it divides."""
-        if self.normalize and abs(sum(weights)) < 1e-12:
-            raise CompressionError(
-                f"{name}: the weights {list(weights)} sum to 0, and linear divides by their sum; change one, or set"
-                " normalize: false"
-            )
+        if self.normalize:
+            refuse_zero_sum(weights, name, "linear")
 
     def merge(self, operands: Operands, survey: Any) -> Tensor:
         """Any shape -> the same shape, fp32."""

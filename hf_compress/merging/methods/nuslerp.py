@@ -52,7 +52,7 @@ class NuSlerp(MergeMethod, name="nuslerp"):
     def check_weights(self, weights: tuple[float, ...], name: str) -> None:
         """The sum must not be 0, for it divides."""
         if not differences(self.compat).takes_zero_sum:
-            refuse_zero_sum(weights, name, "nuslerp")
+            refuse_zero_sum(weights, name, "nuslerp", "change one")
 
     def survey(self, operands: Operands) -> tuple[Tensor, Lines]:
         """The factors of a and b, (2, number of lines)."""

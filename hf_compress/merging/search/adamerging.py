@@ -58,7 +58,7 @@ def adamerging(
 
     Raises:
         CompressionError: nothing is shared, there are no tasks, steps or batches, an output has no logits, or the entropy
-            is no finite number.
+            is not a finite number.
 
     Source: Yang et al. 2024, equations 5 and 6; coefficients are kept in [0, 1].
     """

@@ -47,7 +47,7 @@ def maximize(
         The best point, its score, and every (point, score) in order. Of equal scores the first one wins.
 
     Raises:
-        CompressionError: a range is empty, the start lies outside, the budget is below 1, or a score is no number.
+        CompressionError: a range is empty, the start lies outside, the budget is below 1, or a score is not a number.
     """
     for name, (low, high) in ranges.items():
         if not low < high:

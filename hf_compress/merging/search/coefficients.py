@@ -102,7 +102,7 @@ def groups_of(names: Iterable[str], granularity: Granularity) -> list[str | None
     """The groups of these tensors, each once, in their order; None stands for the tensors outside of any.
 
     Raises:
-        CompressionError: the granularity is none.
+        CompressionError: the granularity is unknown.
     """
     if granularity not in get_args(Granularity):
         raise CompressionError(unknown("granularity", granularity, get_args(Granularity)))

@@ -26,7 +26,7 @@ def greedy_soup(members: Mapping[str, Source | Tensors], evaluate: Callable[[dic
         as {label: weight}.
 
     Raises:
-        CompressionError: there are no members, they differ in names or shapes, or a score is no number.
+        CompressionError: there are no members, they differ in names or shapes, or a score is not a number.
 
     Source: Wortsman et al. 2022, recipe 1.
     """

@@ -41,8 +41,8 @@ def learned_soup(
         {"step": s} and the loss. Integer buffers are the first member's.
 
     Raises:
-        CompressionError: there are no members, steps or batches, a member lacks a parameter of the model, or the loss is no
-            finite number.
+        CompressionError: there are no members, steps or batches, a member lacks a parameter of the model, or the loss is
+            not a finite number.
 
     Source: Wortsman et al. 2022, appendix on learned soups; the shares alone, without its learned temperature, which does
     not change the class that is largest.

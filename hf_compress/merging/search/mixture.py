@@ -93,7 +93,7 @@ def loss_and_gradients(
     The weights may lie on another device than the model; the gradient lies where they do.
 
     Raises:
-        CompressionError: the loss is no finite number.
+        CompressionError: the loss is not a finite number.
     """
     parameters = {name for name, _ in model.named_parameters()}
     places = {name: one.device for name, one in (*model.named_parameters(), *model.named_buffers())}
@@ -117,7 +117,7 @@ def cycle(batches: Iterable[Mapping[str, Any]], steps: int) -> Iterable[Mapping[
     """`steps` batches, from the start again when they end.
 
     Raises:
-        CompressionError: there is none, or `steps` is below 1.
+        CompressionError: there is no batch, or `steps` is below 1.
     """
     if steps < 1:
         raise CompressionError(f"steps={steps} must be 1 or more")

@@ -11,7 +11,7 @@ def check_points(begin: Point, every: Point) -> None:
     """Refuse what cannot be steps.
 
     Raises:
-        CompressionError: `begin` or `every` is no point, or `every` is 0.
+        CompressionError: `begin` or `every` is not a point, or `every` is 0.
     """
     check_point(begin, "begin")
     check_point(every, "every")

@@ -58,7 +58,8 @@ def test_a_vector_is_one_row_and_a_scalar_has_the_density():
 
 
 def test_compat_mergekit_restores_the_l1_norm_and_ranks_kernels_along_the_second_dimension():
-    vector = torch.zeros(200, 10, 2, 2) + torch.arange(1.0, 11.0).reshape(1, 10, 1, 1)
+    # Ranked row by row, what lies at the last place of a kernel would stay, whatever its channel.
+    vector = torch.arange(1.0, 11.0).reshape(1, 10, 1, 1) + 100 * torch.arange(4.0).reshape(2, 2).expand(200, 10, 2, 2)
     operands = operands_of([vector], torch.zeros_like(vector))
     result = merged(DellaLinear(density=0.5, epsilon=0.45, compat="mergekit"), operands)
     torch.testing.assert_close(result.abs().sum(), vector.sum(), rtol=1e-5, atol=0)  # a long fp32 sum
