@@ -3,9 +3,10 @@
 import random
 
 import PIL.Image
-from datasets import ClassLabel, Dataset, Features, Image, List, Value
+from datasets import Audio, ClassLabel, Dataset, Features, Image, List, Value
 
 from tests.small import WORDS
+from tests.sounds import sine, wav
 
 NAMES = ("warm", "cold", "mild")
 """Labels, in an order of their own."""
@@ -20,19 +21,33 @@ def rows_of(task, num_rows=60, features=None):
     """Rows that the task reads; every label is in every fifth of them."""
     features = features_of(task) if features is None else features
     generator = random.Random(0)
-    made = {name: [_value(feature, index, generator) for index in range(num_rows)] for name, feature in features.items()}
-    return Dataset.from_dict(made, features=features)
+    rows = []
+    for index in range(num_rows):
+        row = {}
+        for name, feature in features.items():
+            row[name] = _value(feature, index, generator, row)
+        rows.append(row)
+    return Dataset.from_list(rows, features=features)
 
 
 def _named(feature):
     if isinstance(feature, ClassLabel):
         return ClassLabel(names=list(NAMES))
+    if isinstance(feature, dict):
+        return {key: _named(one) for key, one in feature.items()}
     return List(_named(feature.feature)) if isinstance(feature, List) else feature
 
 
-def _value(feature, index, generator):
+def _value(feature, index, generator, row):
+    if isinstance(feature, dict):
+        if set(feature) == {"text", "answer_start"}:  # an answer in the column before it
+            word = next(reversed(row.values())).split()[index % 5]
+            return {"text": [word], "answer_start": [next(reversed(row.values())).index(word)]}
+        return {key: _value(one, index, generator, row) for key, one in feature.items()}
+    if isinstance(feature, Audio):  # a tone for every label, longer and shorter
+        return {"bytes": wav(sine(16000, 200.0 * (1 + index % 3), 0.1 + 0.02 * (index % 3)), 16000), "path": None}
     if isinstance(feature, List):  # as long as every other list of its row
-        return [_value(feature.feature, index + place, generator) for place in range(3 + index % 4)]
+        return [_value(feature.feature, index + place, generator, row) for place in range(3 + index % 4)]
     if isinstance(feature, ClassLabel):
         return index % feature.num_classes
     if isinstance(feature, Image):

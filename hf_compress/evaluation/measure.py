@@ -36,6 +36,8 @@ def measure_folder(
     """
     task = opened.task
     model = form.load(task.model_class(), folder).to(device)
-    metrics = task.evaluate(model, opened.examples[split], opened.processor, batch_size, f"measuring {name}")
+    metrics = task.evaluate(
+        model, opened.examples[split], opened.raw[split], opened.processor, batch_size, f"measuring {name}"
+    )
     size = measure_size(folder, form.weight_files(folder))
     return Row(name=name, metrics=metrics, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"], **facts)

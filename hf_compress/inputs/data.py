@@ -3,6 +3,7 @@
 import contextlib
 import glob
 import logging
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,12 +12,11 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress._paths import expand
 from hf_compress._registry import unknown
 from hf_compress.checkpoints.location import is_hub_id
-from hf_compress.inputs.sections import Data
+from hf_compress.inputs.sections import SPLITS, Data
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SPLITS = ("train", "validation", "test")
 _FORMATS = {".parquet": "parquet", ".jsonl": "json", ".json": "json", ".csv": "csv", ".txt": "text"}
 _ALIASES = {"train": ("train",), "validation": ("validation", "valid", "val", "dev"), "test": ("test",)}
 _BUILTIN = "builtin:"
@@ -37,17 +37,22 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
     """
     if data.name is not None and (data.path.startswith(_BUILTIN) or is_local(data.path)):
         raise CompressionError(f"data.name: {data.name!r} is for Hub data sets, and {data.path} is not one; leave it out")
+    if data.splits and (data.path.startswith(_BUILTIN) or Path(data.path).suffix in _FORMATS):
+        raise CompressionError(f"data.splits: {data.path} has no splits that could be named; name a folder or leave it out")
     if data.path.startswith(_BUILTIN):
         splits = _load_builtin(data.path.removeprefix(_BUILTIN))
     elif is_local(data.path):
         path = expand(data.path, "data.path")
         try:
-            splits = _load_files(path)
+            splits = _load_files(path, data.splits)
         except OSError as error:
             reason = error.strerror or error
             raise CompressionError(f"data.path: {error.filename or path} cannot be read: {reason}") from error
     else:
         splits = _load_hub(data)
+    for split, name in data.splits.items():
+        if split not in splits:
+            raise CompressionError(f"data.splits: {data.path} has no split {name!r}, which should be {split}")
     if "train" not in splits:
         raise CompressionError(f"data.path: {data.path} has no train split (found: {', '.join(splits) or 'none'})")
     for name in ("test", "validation"):
@@ -81,7 +86,7 @@ def _load_builtin(name: str) -> dict[str, "Dataset"]:
     }
 
 
-def _load_files(path: Path) -> dict[str, "Dataset"]:
+def _load_files(path: Path, named: dict[str, str]) -> dict[str, "Dataset"]:
     if not path.exists():
         raise CompressionError(f"data.path: there is no file or folder {path}")
     if path.is_dir():
@@ -95,7 +100,7 @@ def _load_files(path: Path) -> dict[str, "Dataset"]:
             raise CompressionError(f"data.path: the folder {path} has no data files; known endings: {', '.join(_FORMATS)}")
         by_split: dict[str, list[Path]] = {}
         for file in files:
-            split = _split_of(file)
+            split = _split_of(file, named)
             if split is not None:
                 by_split.setdefault(split, []).append(file)
         if not by_split:
@@ -107,10 +112,15 @@ def _load_files(path: Path) -> dict[str, "Dataset"]:
     return {split: _read(members) for split, members in by_split.items()}
 
 
-def _split_of(file: Path) -> str | None:
-    """train-00000-of-00002.parquet -> train; None for a name that says nothing."""
-    word = file.stem.lower().split("-")[0].split("_")[0].split(".")[0]
-    return next((split for split, names in _ALIASES.items() if word in names), None)
+def _split_of(file: Path, named: dict[str, str]) -> str | None:
+    """train-00000-of-00002.parquet -> train; None for a name that says nothing. What the recipe names wins."""
+    own = re.sub(r"-\d+-of-\d+$", "", file.stem)
+    chosen = next((split for split, name in named.items() if name == own), None)
+    if chosen is not None:
+        return chosen
+    word = re.split("[-_.]", own.lower())[0]
+    found = next((split for split, names in _ALIASES.items() if word in names), None)
+    return None if found in named else found
 
 
 def _read(files: list[Path]) -> "Dataset":
@@ -175,6 +185,7 @@ def _load_hub(data: Data) -> dict[str, "Dataset"]:
         ) from error
     splits = {}
     for split, names in _ALIASES.items():
+        names = (data.splits[split],) if split in data.splits else names
         found = next((name for name in names if name in loaded), None)
         if found is not None:
             splits[split] = loaded[found]

@@ -1,4 +1,4 @@
-"""Image processors, those of checkpoints and the defaults of architectures."""
+"""Image processors and feature extractors of sound, those of checkpoints and the defaults of architectures."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -29,3 +29,22 @@ def load_image_processor(model: str | FreshModel, config: "PretrainedConfig") ->
         return cls()
     height, width = (size, size) if isinstance(size, int) else size
     return cls(size={"height": height, "width": width})
+
+
+def load_feature_extractor(model: str | FreshModel, config: "PretrainedConfig") -> Any:
+    """The feature extractor of a model that hears; for a fresh one the architecture's default.
+
+    Raises:
+        CompressionError: it has none, or one without a sampling rate.
+    """
+    from transformers import FEATURE_EXTRACTOR_MAPPING, AutoFeatureExtractor
+
+    if isinstance(model, str):
+        extractor = from_pretrained(AutoFeatureExtractor, model, "model")
+    else:
+        cls: Any = FEATURE_EXTRACTOR_MAPPING.get(type(config), None)
+        extractor = None if cls is None else cls()
+    if not isinstance(getattr(extractor, "sampling_rate", None), int):
+        at = "model" if isinstance(model, str) else "model.config.model_type"
+        raise CompressionError(f"{at}: {config.model_type} has no feature extractor for sound, so it hears nothing")
+    return extractor

@@ -1,10 +1,27 @@
 """The parts of a recipe that are not objects of the library already."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._model_size import check_counts
+from hf_compress._registry import unknown
+
+SPLITS = ("train", "validation", "test")
+_MOVED = (
+    "text",
+    "image",
+    "audio",
+    "label",
+    "labels",
+    "tokens",
+    "messages",
+    "source",
+    "target",
+    "question",
+    "context",
+    "length",
+)
 
 
 def _positive(value: int | None, name: str) -> None:
@@ -19,6 +36,7 @@ class Data:
     Attributes:
         path: `builtin:pydoc`, a local file or folder (parquet, jsonl, csv, txt), or a Hub data set id.
         name: the configuration of a Hub data set.
+        splits: what the data calls `train`, `validation` and `test`, where that is something else: {validation: dev}.
         validation_share: share of the training rows that becomes a missing validation or test split.
         max_train: use at most so many training rows (documents, before tokenization); None = all.
         max_eval: the same for validation and test.
@@ -26,6 +44,7 @@ class Data:
 
     path: str
     name: str | None = None
+    splits: dict[str, str] = field(default_factory=dict)
     validation_share: float = 0.05
     max_train: int | None = None
     max_eval: int | None = None
@@ -33,6 +52,9 @@ class Data:
     def __post_init__(self) -> None:
         if not self.path:
             raise CompressionError("path is empty; name a file, a folder, a Hub data set or builtin:pydoc")
+        for split in self.splits:
+            if split not in SPLITS:
+                raise CompressionError(f"splits: {unknown('split', str(split), SPLITS)}; write {{validation: dev}}")
         _positive(self.max_train, "max_train")
         _positive(self.max_eval, "max_eval")
         if not 0 < self.validation_share < 0.5:
@@ -41,7 +63,7 @@ class Data:
     @classmethod
     def refused_key(cls, key: str, value: Any) -> str | None:
         """What is said about keys that stand elsewhere; None for any other."""
-        if key not in ("text", "image", "label", "length"):
+        if key not in _MOVED:
             return None
         return f"columns and length belong to the task now; write task: {{name: ..., {key}: {value}}}"
 

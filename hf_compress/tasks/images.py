@@ -1,7 +1,6 @@
 """What tasks on images share: a column of images, an image processor, three channels."""
 
 import importlib.util
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,16 +9,15 @@ from hf_compress.inputs.columns import Column
 from hf_compress.inputs.images import describe_images
 from hf_compress.inputs.processors import load_image_processor
 from hf_compress.inputs.sections import Data, FreshModel
-from hf_compress.tasks.task import Splits, Task
+from hf_compress.tasks.read_late import ReadsLate
+from hf_compress.tasks.task import Splits
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
-_KEEPS_COLUMNS = "remove_unused_columns"
-
 
 @dataclass(frozen=True, kw_only=True)
-class ImageTask(Task):
+class ImageTask(ReadsLate):
     """A task whose models see images, as RGB.
 
     Attributes:
@@ -27,8 +25,7 @@ class ImageTask(Task):
     """
 
     processor_class: ClassVar[str] = "AutoImageProcessor"
-    # Images are decoded when a batch is read, so their columns must still be there.
-    training_defaults: ClassVar[Mapping[str, Any]] = {_KEEPS_COLUMNS: False}
+    inputs: ClassVar[str] = "images"
 
     image: str = "image"
 
@@ -48,7 +45,7 @@ class ImageTask(Task):
         """Their size in the data, and for the model."""
         return {"images": describe_images(splits["train"], self.image, processor)}
 
-    def load_processor(self, model: str | FreshModel, config: "PretrainedConfig") -> Any:
+    def load_processor(self, model: str | FreshModel, config: "PretrainedConfig", splits: Splits) -> Any:
         """The model's image processor, or the architecture's."""
         return load_image_processor(model, config)
 
@@ -59,10 +56,3 @@ class ImageTask(Task):
             raise CompressionError(
                 f"model: num_channels={channels}, and images are read as RGB; name a model for 3 channels"
             )
-
-    def refused_training(self, training: Mapping[str, Any]) -> dict[str, str]:
-        """What would take the images away, too."""
-        refused = super().refused_training(training)
-        if training.get(_KEEPS_COLUMNS) is True:
-            refused[_KEEPS_COLUMNS] = "true would remove the images before they are read; leave it out"
-        return refused

@@ -1,13 +1,15 @@
 """What tasks share whose rows have one label each."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.labels import label_names
 from hf_compress.inputs.sections import Data
 from hf_compress.tasks.task import Splits, Task
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +44,16 @@ class OneLabel(Task):
                 column.check(splits, data.path)
         return label_names(splits, self.label, data.max_train)
 
-    def compute_metrics(self) -> Any:
+    def compute_metrics(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Any:
         """Accuracy and F1."""
         from hf_compress.tasks.metrics.classification import trainer_metrics
 
         return trainer_metrics
 
-    def measure(self, model: Any, batches: Iterable[Mapping[str, Any]], description: str) -> dict[str, float]:
+    def evaluate(
+        self, model: Any, examples: "Dataset", rows: "Dataset", processor: Any, batch_size: int, description: str
+    ) -> dict[str, float]:
         """Accuracy, F1 and nll."""
         from hf_compress.tasks.metrics.classification import classify
 
-        return classify(model, batches, description)
+        return classify(model, self.batches(examples, processor, batch_size), description)

@@ -189,7 +189,7 @@ def open_inputs(
                 if examples and opened.raw:
                     opened.processor = train_on_main(tokenizer, task.texts(opened.raw["train"]))
             elif tokenizer is None and opened.base is not None:
-                opened.processor = task.load_processor(model, opened.base)
+                opened.processor = task.load_processor(model, opened.base, opened.raw)
         if opened.base is not None:
             opened.fit(found, opened.base, tokenizer, trained_anew, untrained)
         if len(found.problems) == before:

@@ -10,6 +10,7 @@ from hf_compress._registry import Strategy, unknown
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.tasks.heads import Head
+from hf_compress.tasks.plain_trainer import own_metrics, plain_trainer, unpack_before_generation
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -31,7 +32,8 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
         metric: what reports compare by.
         metrics: what the Trainer's evaluations give, for `metric_for_best_model`.
         greater_is_better: the direction of `metric`.
-        training_defaults: TrainingArguments that it needs unless the recipe says otherwise.
+        generates: its predictions are generated, so its Trainer is a Seq2SeqTrainer, and its TrainingArguments are
+            Seq2SeqTrainingArguments.
     """
 
     head: ClassVar[Head]
@@ -40,7 +42,7 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
     metric: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
     greater_is_better: ClassVar[bool]
-    training_defaults: ClassVar[Mapping[str, Any]] = {}
+    generates: ClassVar[bool] = False
 
     def model_class(self) -> Any:
         """The Auto class itself."""
@@ -83,7 +85,7 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
         return []
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
-        """The splits as the model takes them.
+        """The splits as the model takes them; a row may become several examples, or none.
 
         Args:
             splits: raw rows that `check_data` found nothing wrong with.
@@ -104,12 +106,13 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
 
     # The model.
 
-    def load_processor(self, model: str | FreshModel, config: "PretrainedConfig") -> Any:
+    def load_processor(self, model: str | FreshModel, config: "PretrainedConfig", splits: Splits) -> Any:
         """The model's own tokenizer, image processor, ...
 
         Args:
             model: a folder, a Hub id or a config.
             config: the model's.
+            splits: raw rows, for a processor that is made of them; empty where the data was refused.
 
         Raises:
             CompressionError: it cannot be had.
@@ -152,6 +155,11 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
 
     # Training and measuring.
 
+    @property
+    def training_defaults(self) -> Mapping[str, Any]:
+        """TrainingArguments that it needs unless the recipe says otherwise; reports are measured with them too."""
+        return {}
+
     def refused_training(self, training: Mapping[str, Any]) -> dict[str, str]:
         """TrainingArguments that another task would take: key -> sentence."""
         metric = training.get("metric_for_best_model")
@@ -159,20 +167,60 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
             return {"metric_for_best_model": unknown(f"metric of {self.name}", metric, self.metrics)}
         return {}
 
-    def compute_metrics(self) -> Any:
-        """For the Trainer's evaluations; None where the loss says it all."""
+    def preprocess_logits(self) -> Any:
+        """Function of a batch's logits and labels to what `compute_metrics` reads of them, e.g. the most likely classes;
+        evaluations then keep that and not the logits. None keeps the logits.
+        """
         return None
 
-    def measure(self, model: Any, batches: Iterable[Mapping[str, Any]], description: str) -> dict[str, float]:
-        """The task's metrics of a model over batches; `metric` is among them."""
-        raise TypeError(f"{type(self).__name__} defines no measure()")
+    def compute_metrics(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Any:
+        """Function of an EvalPrediction to `metrics` without "loss"; None where the loss says it all.
 
-    def evaluate(self, model: Any, split: "Dataset", processor: Any, batch_size: int, description: str) -> dict[str, float]:
-        """The same on prepared examples."""
+        Args:
+            examples: those that are evaluated, in the order of the predictions.
+            rows: the raw rows that they were made of.
+            processor: from `load_processor`.
+        """
+        return None
+
+    def evaluate(
+        self, model: Any, examples: "Dataset", rows: "Dataset", processor: Any, batch_size: int, description: str
+    ) -> dict[str, float]:
+        """The metrics of a model for a report; `metric` is among them.
+
+        By default the loss and `compute_metrics`, by a plain Trainer's evaluation, which generates where the task does.
+
+        Args:
+            model: on the device where it is measured.
+            examples: what `examples` made of a split, or some of them.
+            rows: the raw rows of that split.
+            processor: from `load_processor`.
+            batch_size: examples at once.
+            description: the progress bar's label.
+        """
+        arguments = {
+            **self.training_defaults,
+            "per_device_eval_batch_size": batch_size,
+            "use_cpu": model.device.type == "cpu",
+            "dataloader_pin_memory": model.device.type != "cpu",
+        }
+        with plain_trainer(
+            model,
+            arguments,
+            self.collator(processor),
+            generates=self.generates,
+            compute_metrics=self.compute_metrics(examples, rows, processor),
+            preprocess_logits_for_metrics=self.preprocess_logits(),
+            processing_class=processor,
+        ) as trainer:
+            unpack_before_generation(trainer, examples)
+            return own_metrics(trainer.predict(examples, metric_key_prefix="eval").metrics)
+
+    def batches(self, examples: "Dataset", processor: Any, batch_size: int) -> Any:
+        """Prepared examples, batch by batch, for a task that measures by itself."""
         from torch.utils.data import DataLoader
 
-        loader = DataLoader(split, batch_size=batch_size, collate_fn=self.collator(processor))  # type: ignore[arg-type]
-        return self.measure(model, loader, description)
+        return DataLoader(examples, batch_size=batch_size, collate_fn=self.collator(processor))  # type: ignore[arg-type]
 
 
 def check_count(value: int, name: str, least: int = 1) -> None:

@@ -10,7 +10,7 @@ from hf_compress.inputs.fresh import END_OF_TEXT_ID
 from hf_compress.inputs.models import num_positions
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
 from hf_compress.inputs.tokenizers import load_tokenizer
-from hf_compress.tasks.task import Task, check_count
+from hf_compress.tasks.task import Splits, Task, check_count
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,7 +52,7 @@ class TextTask(Task):
         """The column."""
         return split[self.text]
 
-    def load_processor(self, model: str | FreshModel, config: "PretrainedConfig") -> Any:
+    def load_processor(self, model: str | FreshModel, config: "PretrainedConfig", splits: Splits) -> Any:
         """The model's tokenizer."""
         assert isinstance(model, str), model  # fresh weights without a tokenizer are refused before
         return load_tokenizer(model)

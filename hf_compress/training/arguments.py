@@ -98,7 +98,11 @@ def check_values(training: dict[str, Any], path: str, cls: type | None = None) -
 
 
 def check_trainer(
-    training: dict[str, Any], path: str, compression: Compression = NOTHING, model: "PreTrainedModel | None" = None
+    training: dict[str, Any],
+    path: str,
+    compression: Compression = NOTHING,
+    model: "PreTrainedModel | None" = None,
+    cls: type | None = None,
 ) -> list[Problem]:
     """What only the Trainer and the optimizer refuse on this machine: packages, devices, what does not go with compression.
 
@@ -109,6 +113,7 @@ def check_trainer(
         path: its dotted keys.
         compression: what the compatibility table must agree to.
         model: the one that will be trained, for the rules that look at it; it may be without memory.
+        cls: the TrainingArguments class; None = that of transformers.
     """
 
     def attempt() -> None:
@@ -121,7 +126,7 @@ def check_trainer(
                 "use_liger_kernel needs the package liger-kernel; install it, or set use_liger_kernel to false"
             )
         with tempfile.TemporaryDirectory() as folder:
-            args = build_training({**training, "output_dir": folder})
+            args = build_training({**training, "output_dir": folder}, cls)
             rows: Any = [{"input": 0}]
 
             class OneWeight(PreTrainedModel):

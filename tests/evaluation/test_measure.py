@@ -18,7 +18,7 @@ def test_a_row_has_the_tasks_metrics_of_a_split_and_the_size_on_disk(tmp_path):
     opened = open_inputs(str(folder), data, CausalLM(length=16))
     common = {"batch_size": 4, "device": torch.device("cpu")}
     row = measure_folder(opened, folder, "ours", DenseFormat(), train_s=3.0, **common)
-    expected = opened.task.evaluate(tiny_llama(), opened.examples["test"], None, 4, "x")
+    expected = opened.task.evaluate(tiny_llama(), opened.examples["test"], opened.raw["test"], None, 4, "x")
     assert row.metrics == pytest.approx(expected) and (row.name, row.train_s) == ("ours", 3.0)
     assert row.file_bytes == (folder / "model.safetensors").stat().st_size
     other = measure_folder(opened, folder, "ours", DenseFormat(), split="train", **common)

@@ -1,7 +1,7 @@
 """A column is there, and holds what the task reads."""
 
 import pytest
-from datasets import ClassLabel, Dataset, Features, Image, List, Value
+from datasets import Audio, ClassLabel, Dataset, Features, Image, List, Value
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.columns import Column
@@ -22,6 +22,18 @@ HOLDS = [
     (List(TEXT), List(Value("float32")), False),
     (List(TEXT), Value("string"), False),
     (List(LABEL), List(Value("int64")), True),
+    (Value("int64"), Value("int32"), True),
+    (Value("int64"), Value("float32"), False),
+    ({"text": List(TEXT)}, {"text": List(TEXT), "other": TEXT}, True),
+    ({"text": List(TEXT)}, {"text": TEXT}, False),
+    ({"text": TEXT}, {"other": TEXT}, False),
+    (List({"role": TEXT}), List({"role": TEXT, "content": TEXT}), True),
+    (List({"role": TEXT}), {"role": List(TEXT)}, False),
+    (Audio(), Audio(decode=False), True),
+    (Audio(), TEXT, True),
+    (Audio(), {"bytes": Value("binary"), "path": TEXT}, True),
+    (Audio(), {"array": List(Value("float32")), "sampling_rate": Value("int64")}, True),
+    (Audio(), List(Value("float32")), False),
 ]
 
 

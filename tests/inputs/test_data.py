@@ -22,6 +22,19 @@ def test_files_named_like_splits_are_those_splits(tmp_path):
     assert rows_of(splits["train"]) == rows_of([*text_rows(4), *text_rows(5)])
 
 
+def test_splits_go_by_the_names_that_the_recipe_gives_them(tmp_path):
+    for number, name in enumerate(("train", "validation", "dev_small", "heldout-00000-of-00001", "test")):
+        write_jsonl(tmp_path / f"{name}.jsonl", text_rows(3 + number))
+    splits = load_splits(Data(path=str(tmp_path), splits={"validation": "dev_small", "test": "heldout"}), seed=0)
+    assert {name: len(split) for name, split in splits.items()} == {"train": 3, "validation": 5, "test": 6}
+    with pytest.raises(CompressionError, match="data.splits: .* has no split 'dev', which should be validation"):
+        load_splits(Data(path=str(tmp_path), splits={"validation": "dev"}), seed=0)
+    with pytest.raises(CompressionError, match="data.splits: .*dev_small.jsonl has no splits that could be named"):
+        load_splits(Data(path=str(tmp_path / "dev_small.jsonl"), splits={"test": "heldout"}), seed=0)
+    with pytest.raises(CompressionError, match="unknown split 'dev'"):
+        Data(path="x", splits={"dev": "validation"})
+
+
 def test_missing_splits_are_cut_by_the_seed_and_lose_no_row(tmp_path):
     rows = [{"text": str(n)} for n in range(100)]
     data = Data(path=str(write_jsonl(tmp_path / "data.jsonl", rows)), validation_share=0.1)

@@ -12,7 +12,7 @@ from hf_compress.calibration.configuration import Calibration
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.export.configuration import Export
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
-from hf_compress.jobs.train.settings import Dense, TrainSettings, with_defaults
+from hf_compress.jobs.train.settings import Dense, TrainSettings, arguments_class, with_defaults
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.statistics import lacking
 from hf_compress.quantization.configuration import Quantization
@@ -38,9 +38,9 @@ def check_fit(path: str, check: Callable[[int], None], max_steps: int) -> list[P
     return []
 
 
-def check_whole_training(training: Training) -> list[Problem]:
+def check_whole_training(training: Training, task: Task | None = None) -> list[Problem]:
     """The section `training` by itself: its values, those of TrainingArguments together, and that it names a folder."""
-    found = check_training({"output_dir": "missing", **training}, "training")
+    found = check_training({"output_dir": "missing", **training}, "training", arguments_class(task))
     if not training.get("output_dir"):
         message = "is missing; name the folder for everything this run writes"
         found = [problem for problem in found if problem.path != "training.output_dir"]
@@ -48,15 +48,17 @@ def check_whole_training(training: Training) -> list[Problem]:
     return found
 
 
-def _dense_values(dense: Dense | None) -> list[Problem]:
-    return [] if dense is None else check_values(dense.training, "dense.training")
+def _dense_values(dense: Dense | None, task: Task | None = None) -> list[Problem]:
+    return [] if dense is None else check_values(dense.training, "dense.training", arguments_class(task))
 
 
 def _dense_training(task: Task, training: Training, dense: Dense | None) -> list[Problem]:
     """The dense stage's whole mapping, where each of its two halves is right."""
-    if dense is None or check_whole_training(training) or _dense_values(dense):
+    if dense is None or check_whole_training(training, task) or _dense_values(dense, task):
         return []
-    return check_training({**with_defaults(task, training), **dense.stage(training)}, "dense.training")
+    return check_training(
+        {**with_defaults(task, training), **dense.stage(training)}, "dense.training", arguments_class(task)
+    )
 
 
 def _training_for_task(task: Task, training: Training) -> list[Problem]:

@@ -3,20 +3,19 @@
 import contextlib
 import dataclasses
 import logging
-import tempfile
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
-from transformers import PreTrainedModel, Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainingArguments
+from transformers import PreTrainedModel, Seq2SeqTrainer, Seq2SeqTrainingArguments, TrainingArguments
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.rows import Row
 from hf_compress.evaluation.size import measure_size
-from hf_compress.inputs.batches import Casting
 from hf_compress.tasks.metrics.perplexity import Likelihood, perplexity
+from hf_compress.tasks.plain_trainer import own_metrics, plain_trainer, unpack_before_generation
 from hf_compress.tasks.task_loss import task_kind
 
 logger = logging.getLogger(__name__)
@@ -66,22 +65,21 @@ class Measure:
     def _metrics(self, model: PreTrainedModel) -> dict[str, float]:
         trainer = self.trainer
         generates = isinstance(trainer, Seq2SeqTrainer)
-        kind, host = (Seq2SeqTrainingArguments, Seq2SeqTrainer) if generates else (TrainingArguments, Trainer)
+        kind = Seq2SeqTrainingArguments if generates else TrainingArguments
         known = {field.name for field in dataclasses.fields(kind)}
         values = {
             name: getattr(trainer.args, name) for name in _EVALUATION if name in known and hasattr(trainer.args, name)
         }
-        with tempfile.TemporaryDirectory() as nothing_is_written_here:
-            plain: Any = host(
-                model=model,
-                args=kind(output_dir=nothing_is_written_here, report_to="none", **values),
-                data_collator=Casting(trainer.data_collator, model),
-                compute_metrics=trainer.compute_metrics,
-                processing_class=trainer.processing_class,
-                preprocess_logits_for_metrics=trainer.preprocess_logits_for_metrics,
-            )
-            if hasattr(model, "ct_decompress_hook") and getattr(plain.args, "predict_with_generate", False):
-                self._unpack(plain)
+        with plain_trainer(
+            model,
+            values,
+            trainer.data_collator,
+            generates=generates,
+            compute_metrics=trainer.compute_metrics,
+            processing_class=trainer.processing_class,
+            preprocess_logits_for_metrics=trainer.preprocess_logits_for_metrics,
+        ) as plain:
+            unpack_before_generation(plain, self.examples)
             if not self.shifted:
                 measured, exact = plain.evaluate(self.examples), {}
             elif trainer.compute_metrics is None:
@@ -92,17 +90,10 @@ class Measure:
                 measured = plain.evaluate(self.examples)
                 # An evaluation that generates has made no logits of the labels.
                 exact = likelihood.metrics() if likelihood.num_tokens else self._perplexity(plain)
-        own = {name.removeprefix("eval_"): value for name, value in measured.items() if name.startswith("eval_")}
-        speed = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
-        return {**exact, **{name: float(value) for name, value in own.items() if name not in speed}}
+        return {**exact, **own_metrics(measured)}
 
     def _perplexity(self, plain: Any) -> dict[str, float]:
         return perplexity(plain.model, plain.get_eval_dataloader(self.examples), "perplexity")
-
-    def _unpack(self, plain: Any) -> None:
-        """One forward of the whole model, which unpacks its weights; generate() calls the encoder alone first."""
-        batch = next(iter(plain.get_eval_dataloader(self.examples)))
-        plain.prediction_step(plain.model, batch, prediction_loss_only=True)
 
     def _choose(self, metrics: dict[str, float]) -> None:
         """The metric to compare by, once it is known what there is."""

@@ -11,13 +11,13 @@ from hf_compress.distillation.correspondence import tokenizer_of
 from hf_compress.distillation.objective import check_kind as check_loss_kind
 from hf_compress.distillation.projections import check_projections
 from hf_compress.jobs.train.checks import check_schedules
-from hf_compress.jobs.train.settings import TrainSettings
+from hf_compress.jobs.train.settings import TrainSettings, arguments_class
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.fitting import fit
 from hf_compress.quantization.storage_type import check_storage_type
 from hf_compress.tasks.opened import Found, Opened, open_inputs
 from hf_compress.tasks.task_loss import task_kind
-from hf_compress.training.arguments import build_training, check_trainer, planned_steps
+from hf_compress.training.arguments import check_trainer, planned_steps
 from hf_compress.training.best_model import check_evaluations
 from hf_compress.training.calibrated import say_unused
 
@@ -64,7 +64,7 @@ class Plan:
             RecipeError: with every problem at once.
         """
         found = Found([])
-        args = build_training(recipe.training_mapping())
+        args = recipe.training_arguments()
         opened = open_inputs(
             recipe.model,
             recipe.data,
@@ -105,7 +105,7 @@ class Plan:
             )
         self.steps = planned_steps(self.args, num_examples)
         if self.recipe.dense is not None:
-            self.dense_steps = planned_steps(build_training(self.recipe.training_mapping(dense=True)), num_examples)
+            self.dense_steps = planned_steps(self.recipe.training_arguments(dense=True), num_examples)
         self.found.problems.extend(check_schedules(self.recipe, self.steps))
         if self.recipe.compression.edits_weights:
             with self.found.collecting("training.eval_delay"):
@@ -140,7 +140,8 @@ class Plan:
 
 def _trainer_problems(recipe: TrainSettings, model: "PreTrainedModel | None") -> list[Problem]:
     """What the Trainers of both stages refuse."""
-    problems = check_trainer(recipe.training_mapping(), "training", recipe.compression, model)
+    cls = arguments_class(recipe.task)
+    problems = check_trainer(recipe.training_mapping(), "training", recipe.compression, model, cls)
     if recipe.dense is not None and not problems:
-        problems += check_trainer(recipe.training_mapping(dense=True), "dense.training")
+        problems += check_trainer(recipe.training_mapping(dense=True), "dense.training", cls=cls)
     return problems

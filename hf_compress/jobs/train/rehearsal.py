@@ -50,9 +50,9 @@ def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: t
             form.write(model, part, opened.processor, place=folder.compressed)
             del model
             loaded = form.load(opened.task.model_class(), part).to(device)
-            test = opened.examples["test"]
-            batch = test.select(range(min(len(test), recipe.evaluation.batch_size)))
-            opened.task.evaluate(loaded, batch, opened.processor, recipe.evaluation.batch_size, "rehearsing the export")
+            test, size = opened.examples["test"], recipe.evaluation.batch_size
+            batch = test.select(range(min(len(test), size)))
+            opened.task.evaluate(loaded, batch, opened.raw["test"], opened.processor, size, "rehearsing the export")
     except (DiskError, OSError):
         raise
     except CompressionError as error:

@@ -24,12 +24,11 @@ from hf_compress.jobs.train.results import publish_folder, read_report
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.tasks.opened import Opened
-from hf_compress.training.arguments import build_training
 from hf_compress.training.checkpoints import is_finished, last_whole_checkpoint
 from hf_compress.training.compression import NOTHING, Compression
 from hf_compress.training.preemption import Preemption
 from hf_compress.training.restore import restore_finished
-from hf_compress.training.trainer import CompressionTrainer
+from hf_compress.training.trainer import CompressionSeq2SeqTrainer, CompressionTrainer
 
 logger = logging.getLogger(__name__)
 
@@ -146,15 +145,18 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(part)
 
 
-def _trainer(opened: Opened, model: Any, args: Any, compression: Compression = NOTHING) -> CompressionTrainer:
-    return CompressionTrainer(
+def _trainer(opened: Opened, model: Any, args: Any, compression: Compression = NOTHING) -> Any:
+    task, processor, evaluated = opened.task, opened.processor, opened.examples["validation"]
+    cls = CompressionSeq2SeqTrainer if task.generates else CompressionTrainer
+    return cls(
         model=model,
         args=args,
         train_dataset=opened.examples["train"],
-        eval_dataset=opened.examples["validation"],
-        data_collator=opened.task.collator(opened.processor),
-        processing_class=opened.processor,
-        compute_metrics=opened.task.compute_metrics(),
+        eval_dataset=evaluated,
+        data_collator=task.collator(processor),
+        processing_class=processor,
+        compute_metrics=task.compute_metrics(evaluated, opened.raw["validation"], processor),
+        preprocess_logits_for_metrics=task.preprocess_logits(),
         callbacks=[_OwnSteps()],
         exact_task_loss=True,  # also in the dense stage, whose gradient would be multiplied like any other
         **dict(compression),
@@ -168,7 +170,7 @@ class _OwnSteps(TrainerCallback):
         state.compute_steps(args, state.max_steps)
 
 
-def _train(trainer: CompressionTrainer, checkpoints: Path) -> None:
+def _train(trainer: Any, checkpoints: Path) -> None:
     """Train from the last whole checkpoint, or from the start; one of the last step is only loaded."""
     checkpoint = last_whole_checkpoint(checkpoints, trainer.args, needs_optimizer=True)
     if checkpoint is not None and is_finished(checkpoint):
@@ -195,7 +197,7 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
         plan.dense_steps = steps or plan.dense_steps
         return str(folder.dense), seconds
     logger.info("training the dense model")
-    args = build_training(recipe.training_mapping(dense=True))
+    args = recipe.training_arguments(dense=True)
     model = plan.opened.load_model(args.seed)
     trainer = _trainer(plan.opened, model, args)
     _train(trainer, folder.dense_training)
@@ -218,7 +220,7 @@ def _read_trained(dense: Path) -> tuple[float | None, int | None]:
         return None, None
 
 
-def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> CompressionTrainer:
+def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> Any:
     """The trained student inside its trainer."""
     recipe = plan.recipe
     logger.info("training the compressed model")

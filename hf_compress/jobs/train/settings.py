@@ -15,6 +15,7 @@ from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.recipe import Recipe
 from hf_compress.tasks.task import Task
+from hf_compress.training.arguments import build_training
 from hf_compress.training.compression import Compression
 
 
@@ -106,6 +107,17 @@ class TrainSettings(Recipe):
         """TrainingArguments with the task's defaults; for the dense stage with its own values and folder."""
         mapping = with_defaults(self.task, self.training)
         return {**mapping, **self.dense.stage(self.training)} if dense and self.dense is not None else mapping
+
+    def training_arguments(self, dense: bool = False) -> Any:
+        """The same as TrainingArguments, of the class that the task's Trainer takes."""
+        return build_training(self.training_mapping(dense), arguments_class(self.task))
+
+
+def arguments_class(task: Task | None) -> Any:
+    """The TrainingArguments class of a task's Trainer; where the task was refused, the one with more keys."""
+    from transformers import Seq2SeqTrainingArguments, TrainingArguments
+
+    return Seq2SeqTrainingArguments if task is None or task.generates else TrainingArguments
 
 
 def with_defaults(task: Task, training: dict[str, Any]) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from hf_compress.distillation.configuration import Distillation
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.jobs.train.checks import Training, check_whole_training
 from hf_compress.jobs.train.run_folder import check_run_place
-from hf_compress.jobs.train.settings import with_defaults
+from hf_compress.jobs.train.settings import arguments_class, with_defaults
 from hf_compress.recipe.checks import Opener
 from hf_compress.tasks.opened import open_inputs, open_teacher
 from hf_compress.tasks.task import Task
@@ -22,9 +22,11 @@ from hf_compress.training.compression import Compression
 
 def trainer(task: Task, training: Training, **others: Any) -> None:
     """What the Trainer refuses on this machine, where the training's values are right."""
-    if not training or check_whole_training(training):
+    if not training or check_whole_training(training, task):
         return
-    problems = check_trainer(with_defaults(task, training), "training", Compression.among(others))
+    problems = check_trainer(
+        with_defaults(task, training), "training", Compression.among(others), cls=arguments_class(task)
+    )
     if problems:
         raise RecipeError(problems)
 

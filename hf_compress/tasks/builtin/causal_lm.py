@@ -1,6 +1,5 @@
 """The next token of a text."""
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -11,6 +10,7 @@ from hf_compress.tasks.task import Splits
 from hf_compress.tasks.text import TextTask
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PretrainedConfig
 
 
@@ -79,11 +79,13 @@ class CausalLM(TextTask, name="causal_lm"):
         """Refuse encoders, too."""
         check_all(lambda: _refuse_encoder(config), lambda: super(CausalLM, self).check_config(config, processor))
 
-    def measure(self, model: Any, batches: Iterable[Mapping[str, Any]], description: str) -> dict[str, float]:
+    def evaluate(
+        self, model: Any, examples: "Dataset", rows: "Dataset", processor: Any, batch_size: int, description: str
+    ) -> dict[str, float]:
         """Perplexity and nll."""
         from hf_compress.tasks.metrics.perplexity import perplexity
 
-        return perplexity(model, batches, description)
+        return perplexity(model, self.batches(examples, processor, batch_size), description)
 
 
 def _beginning(tokenizer: Any) -> list[int]:

@@ -13,7 +13,6 @@ from hf_compress._yaml import write_yaml
 from hf_compress.jobs.train import documents, results
 from hf_compress.jobs.train import run as train_run
 from hf_compress.jobs.train.run_folder import RunFolder
-from hf_compress.training.arguments import build_training
 from hf_compress.training.trainer import CompressionTrainer
 from tests.command_line import tree
 from tests.small import DROP, recipe, text_rows, write_jsonl
@@ -211,8 +210,8 @@ def test_the_home_directory_is_where_the_trainer_thinks_it_is(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     loaded = Recipe.from_plain(recipe(tmp_path, {"training.output_dir": "~/out"}))
     folder = RunFolder(loaded)
-    assert str(folder.path) == build_training(loaded.training_mapping()).output_dir == str(tmp_path / "out")
-    assert str(folder.dense_training) == build_training(loaded.training_mapping(dense=True)).output_dir
+    assert str(folder.path) == loaded.training_arguments().output_dir == str(tmp_path / "out")
+    assert str(folder.dense_training) == loaded.training_arguments(dense=True).output_dir
 
 
 def test_a_checkpoint_without_optimizer_state_is_not_gone_on_from(straight, tmp_path, monkeypatch):

@@ -38,7 +38,7 @@ def test_an_id_is_the_place_of_its_name():
 def test_padding_does_not_change_what_is_measured():
     task, tokenizer = SequenceClassification(length=16), tiny_tokenizer()
     examples = task.examples(texts("a", "abc def ghi", "the end", "b"), tokenizer, NAMES)["test"]
-    measured = [task.evaluate(tiny_bert(num_labels=2), examples, tokenizer, size, "x") for size in (1, 4)]
+    measured = [task.evaluate(tiny_bert(num_labels=2), examples, examples, tokenizer, size, "x") for size in (1, 4)]
     assert measured[0] == pytest.approx(measured[1], rel=1e-5)
 
 

@@ -1,0 +1,79 @@
+"""What tasks on sound share: a column of sound, a feature extractor, its sampling rate."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy
+
+from hf_compress._errors import CompressionError
+from hf_compress.inputs.audio import read_audio, read_header, undecoded
+from hf_compress.inputs.columns import Column
+from hf_compress.inputs.processors import load_feature_extractor
+from hf_compress.inputs.sections import Data, FreshModel
+from hf_compress.tasks.read_late import ReadsLate
+from hf_compress.tasks.task import Splits
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioTask(ReadsLate):
+    """A task whose models hear sound, one channel at the rate of their feature extractor.
+
+    Attributes:
+        audio: the column with sound: `datasets.Audio`, paths, bytes, {bytes, path} or {array, sampling_rate}.
+    """
+
+    processor_class: ClassVar[str] = "AutoFeatureExtractor"
+    inputs: ClassVar[str] = "sounds"
+
+    audio: str = "audio"
+
+    def columns(self) -> tuple[Column, ...]:
+        """Sound."""
+        from datasets import Audio
+
+        return (Column(key="audio", name=self.audio, feature=Audio()),)
+
+    def check_data(self, splits: Splits, data: Data) -> None:
+        """Refuse sound that cannot be read, too; the header of every row is."""
+        super().check_data(splits, data)
+        for name, split in self.undecoded(splits).items():
+            for number, value in enumerate(split.select_columns([self.audio])):
+                try:
+                    header = read_header(value[self.audio])
+                    if not header.num_samples:
+                        raise CompressionError("is empty")
+                except CompressionError as error:
+                    raise CompressionError(
+                        f"task.audio: row {number} of the {name} split of {data.path} {error}"
+                    ) from error
+
+    def undecoded(self, splits: Splits) -> Splits:
+        """The splits with sound as `sounds` takes it, which needs no decoder of `datasets`."""
+        return {name: undecoded(split, self.audio) for name, split in splits.items()}
+
+    def sounds(self, values: Iterable[Any], rate: int) -> list[numpy.ndarray]:
+        """The samples of some rows, each (N,) fp32 at `rate`."""
+        return [read_audio(value, rate) for value in values]
+
+    def describe(self, splits: Splits, processor: Any) -> dict[str, str]:
+        """How long the sounds are, and at which rate."""
+        headers = [read_header(row[self.audio]) for row in self.undecoded(splits)["train"].select_columns([self.audio])]
+        seconds = sorted(header.num_samples / header.rate for header in headers)
+        rates = sorted({header.rate for header in headers})
+        given = " to ".join(f"{rate:,}" for rate in dict.fromkeys((rates[0], rates[-1])))
+        rate = sampling_rate(processor)
+        made = "" if rates == [rate] else f", made {rate:,} Hz"
+        return {"sound": f"{seconds[0]:.1f} to {seconds[-1]:.1f} s, {sum(seconds) / 60:.1f} min in all, {given} Hz{made}"}
+
+    def load_processor(self, model: str | FreshModel, config: "PretrainedConfig", splits: Splits) -> Any:
+        """The model's feature extractor, or the architecture's."""
+        return load_feature_extractor(model, config)
+
+
+def sampling_rate(processor: Any) -> int:
+    """Samples per second that a feature extractor, or the one inside a processor, takes."""
+    return int(getattr(processor, "feature_extractor", processor).sampling_rate)
