@@ -10,9 +10,12 @@ from hf_compress.tasks.metrics.predictions import Predictions
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy(Metric, name="accuracy"):
-    """Right predictions / all predictions, in [0, 1], by scikit-learn; a set of labels is right as a whole."""
+    """Right predictions / all predictions, in [0, 1], by scikit-learn.
 
-    takes: ClassVar[tuple[Predictions, ...]] = ("classes", "label_sets")
+    A set of labels is right as a whole; of tags it is the share of right tokens.
+    """
+
+    takes: ClassVar[tuple[Predictions, ...]] = ("classes", "tags", "label_sets")
     greater_is_better: ClassVar[bool] = True
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
@@ -20,4 +23,6 @@ class Accuracy(Metric, name="accuracy"):
         import numpy
         from sklearn.metrics import accuracy_score
 
+        if isinstance(references[0], list | tuple) and any(isinstance(tag, str) for row in references for tag in row):
+            references, predictions = ([tag for row in rows for tag in row] for rows in (references, predictions))
         return {"accuracy": float(accuracy_score(numpy.asarray(references), numpy.asarray(predictions)))}

@@ -18,3 +18,7 @@ def test_it_is_that_of_scikit_learn():
     draws = numpy.random.default_rng(0)
     predictions, references = draws.integers(0, 5, 200), draws.integers(0, 4, 200)
     assert Accuracy().compute(predictions, references) == {"accuracy": accuracy_score(references, predictions)}
+
+
+def test_of_tags_it_is_the_share_of_right_tokens():
+    assert Accuracy().compute([["O", "NOUN"], [], ["O"]], [["O", "VERB"], [], ["O"]]) == {"accuracy": 2 / 3}

@@ -1,0 +1,94 @@
+"""Entities in sequences of tags."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import Reference
+from hf_compress.tasks.metrics.metric import Metric
+from hf_compress.tasks.metrics.predictions import Predictions
+
+_PREFIXES = ("B-", "I-", "E-", "S-")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seqeval(Metric, name="seqeval"):
+    """An entity is right if its type, its first and its last token are; precision, recall and F1 over all entities.
+
+    Tags are O, and B-, I-, E- or S- with a type. Read as conlleval and seqeval do by default: an entity goes on until O,
+    B-, S-, another type, or behind E- and S-; so an I- behind O begins one, too. overall_accuracy is that of tokens.
+
+    Attributes:
+        strict: only B- begins an entity, and only I- of its type goes on with it; any other I- belongs to none. Tags are
+            then B-, I- and O alone (IOB2).
+    """
+
+    takes: ClassVar[tuple[Predictions, ...]] = ("tags",)
+    greater_is_better: ClassVar[bool] = True
+    reference: ClassVar[Reference | None] = Reference(
+        authors="Erik F. Tjong Kim Sang, Fien De Meulder",
+        title="Introduction to the CoNLL-2003 Shared Task: Language-Independent Named Entity Recognition",
+        year=2003,
+        link="https://aclanthology.org/W03-0419",
+    )
+
+    strict: bool = False
+
+    @property
+    def gives(self) -> tuple[str, ...]:
+        """F1 is the one to compare by."""
+        return ("overall_f1", "overall_precision", "overall_recall", "overall_accuracy")
+
+    def check(self, kind: Predictions, labels: Sequence[str]) -> None:
+        """Refuse tags that mark no entities."""
+        super().check(kind, labels)
+        for label in labels:
+            self._check_tag(label)
+
+    def _check_tag(self, tag: str) -> None:
+        known = _PREFIXES[:2] if self.strict else _PREFIXES
+        if tag != "O" and not (tag.startswith(known) and len(tag) > 2):
+            raise CompressionError(
+                f"{self.name} counts entities, whose tags are O and {', '.join(f'{one}TYPE' for one in known)}; {tag!r} is"
+                " none of them: name accuracy, or other tags"
+            )
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """overall_f1, overall_precision, overall_recall, overall_accuracy."""
+        right, found, there, right_tokens, tokens = 0, 0, 0, 0, 0
+        for row, (predicted, truth) in enumerate(zip(predictions, references, strict=True)):
+            if len(predicted) != len(truth):
+                raise CompressionError(
+                    f"{self.name}: row {row} has {len(predicted)} predicted tags and {len(truth)} right ones; give"
+                    " one of each for every token"
+                )
+            for tag in {*predicted, *truth}:
+                self._check_tag(tag)
+            one, other = set(self._entities(predicted)), set(self._entities(truth))
+            right, found, there = right + len(one & other), found + len(one), there + len(other)
+            right_tokens += sum(a == b for a, b in zip(predicted, truth, strict=True))
+            tokens += len(truth)
+        if tokens == 0:
+            raise CompressionError(f"{self.name} of no tags is not defined; every sentence is empty")
+        return {
+            # 2 P R / (P + R) with P = right / found and R = right / there.
+            "overall_f1": 2 * right / max(found + there, 1),
+            "overall_precision": right / max(found, 1),
+            "overall_recall": right / max(there, 1),
+            "overall_accuracy": right_tokens / tokens,
+        }
+
+    def _entities(self, tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
+        """Type, first token, last token."""
+        begin, last = None, ("O", "")
+        for place, tag in enumerate([*tags, "O"]):
+            prefix, _, kind = tag.partition("-")
+            follows = last[0] != "O" and last[1] == kind and prefix in ("I", "E") and last[0] in ("B", "I")
+            if begin is not None and not follows:
+                yield last[1], begin, place - 1
+                begin = None
+            if prefix != "O" and not follows and (prefix == "B" or not self.strict):
+                begin = place
+            # In strict reading a token of no entity is as good as O.
+            last = (prefix, kind) if begin is not None else ("O", "")

@@ -1,0 +1,48 @@
+"""What metrics of texts share."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from hf_compress._errors import CompressionError
+
+
+def lists_of_references(name: str, references: Sequence[Any]) -> list[list[str]]:
+    """A list of right texts for every row.
+
+    Args:
+        name: of the metric, for refusals.
+        references: for each row a text, or a list of texts.
+
+    Raises:
+        CompressionError: a row has none.
+    """
+    lists = [[row] if isinstance(row, str) else list(row) for row in references]
+    empty = next((row for row, texts in enumerate(lists) if not texts), None)
+    if empty is not None:
+        raise CompressionError(f"{name}: row {empty} has no reference; give it a text, which may be empty")
+    return lists
+
+
+def one_reference(name: str, references: Sequence[Any]) -> list[str]:
+    """The only right text of every row.
+
+    Args:
+        name: of the metric, for refusals.
+        references: for each row a text, or a list of one.
+
+    Raises:
+        CompressionError: a row has another number of them.
+    """
+    lists = lists_of_references(name, references)
+    several = next((row for row, texts in enumerate(lists) if len(texts) > 1), None)
+    if several is not None:
+        raise CompressionError(
+            f"{name} compares with one reference, and row {several} has {len(lists[several])}; keep one of them"
+        )
+    return [texts[0] for texts in lists]
+
+
+def reference_streams(name: str, references: Sequence[Any]) -> list[list[Any]]:
+    """References as sacrebleu takes them: the first of every row, then the second, ...; None where a row has fewer."""
+    lists = lists_of_references(name, references)
+    return [[texts[place] if place < len(texts) else None for texts in lists] for place in range(max(map(len, lists)))]
