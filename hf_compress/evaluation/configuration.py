@@ -2,20 +2,33 @@
 
 from dataclasses import dataclass
 
+from hf_compress._errors import CompressionError
 from hf_compress.inputs.sections import _positive
+from hf_compress.tasks.metrics.metric import Metric
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """How the report is measured.
+    """How evaluations and the report are measured.
 
     Attributes:
+        metrics: beside the task's own, in the Trainer's evaluations and in the report.
         batch_size: examples at once.
         untrained: also measure the dense model compressed the same way without training.
     """
 
+    metrics: tuple[Metric, ...] = ()
     batch_size: int = 16
     untrained: bool = True
 
     def __post_init__(self) -> None:
         _positive(self.batch_size, "batch_size")
+        names = [metric.name for metric in self.metrics]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise CompressionError(f"metrics: {twice} is named twice; keep one")
+
+    @property
+    def directions(self) -> dict[str, bool]:
+        """What the metrics give, and whether more of it is better."""
+        return {key: metric.greater_is_better for metric in self.metrics for key in metric.gives}

@@ -1,5 +1,6 @@
 """A written checkpoint as a row of the report."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.rows import Row
 from hf_compress.evaluation.size import measure_size
+from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.opened import Opened
 
 
@@ -20,6 +22,7 @@ def measure_folder(
     batch_size: int,
     device: torch.device,
     split: str = "test",
+    metrics: Sequence[Metric] = (),
     **facts: Any,
 ) -> Row:
     """Load a checkpoint as those who use it will, and measure it by its task.
@@ -32,12 +35,12 @@ def measure_folder(
         batch_size: examples at once.
         device: where to run.
         split: which examples.
+        metrics: beside the task's own.
         **facts: other fields of the row.
     """
     task = opened.task
     model = form.load(task.model_class(), folder).to(device)
-    metrics = task.evaluate(
-        model, opened.examples[split], opened.raw[split], opened.processor, batch_size, f"measuring {name}"
-    )
+    examples, rows = opened.examples[split], opened.raw[split]
+    found = task.evaluate(model, examples, rows, opened.processor, batch_size, f"measuring {name}", metrics)
     size = measure_size(folder, form.weight_files(folder))
-    return Row(name=name, metrics=metrics, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"], **facts)
+    return Row(name=name, metrics=found, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"], **facts)

@@ -7,13 +7,15 @@ from hf_compress.evaluation.rows import Report
 
 def table(report: Report) -> str:
     """A markdown table, columns aligned for reading in a terminal too."""
-    arrow = "higher is better" if report.greater_is_better else "lower is better"
+    compared = {report.metric: report.greater_is_better, **report.also}
     columns: dict[str, list[str]] = {
         "model": [row.name for row in report.rows],
-        f"{report.metric} ({arrow})": [
-            f"{value:.4g}" if value >= 1 else f"{value:.4f}"
-            for value in (row.metrics[report.metric] for row in report.rows)
-        ],
+        **{
+            f"{metric} ({'higher' if greater else 'lower'} is better)": [
+                f"{value:.4g}" if value >= 1 else f"{value:.4f}" for value in (row.metrics[metric] for row in report.rows)
+            ]
+            for metric, greater in compared.items()
+        },
         "size on disk": [format_bytes(row.file_bytes) for row in report.rows],
         "quantized layers vs bf16": _cells(report, "quantized_ratio", "{:.3f}x"),
         "sparsity": _cells(report, "sparsity", "{:.4f}"),

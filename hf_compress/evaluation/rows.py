@@ -1,7 +1,7 @@
 """The report as data: one row per model."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 
@@ -41,6 +41,7 @@ class Report:
         rows: dense first.
         setting: data, hardware, versions, date.
         reach: how much of the model was compressed, and what was left, a sentence each.
+        also: other metrics that were asked for, and whether more of each is better.
         loading: what the result asks of those who load it; empty for nothing.
     """
 
@@ -50,6 +51,7 @@ class Report:
     rows: tuple[Row, ...]
     setting: dict[str, Any]
     reach: tuple[str, ...] = ()
+    also: dict[str, bool] = field(default_factory=dict)
     loading: str = ""
 
     def to_plain(self, full: bool = True) -> dict[str, Any]:

@@ -1,11 +1,16 @@
 """What tasks share whose rows have one label each."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.labels import label_names
 from hf_compress.inputs.sections import Data
+from hf_compress.tasks.metrics.classification import OWN_METRICS, classify, decode_classes
+from hf_compress.tasks.metrics.counted import Decode
+from hf_compress.tasks.metrics.metric import Metric
+from hf_compress.tasks.metrics.predictions import Predictions
 from hf_compress.tasks.task import Splits, Task
 
 if TYPE_CHECKING:
@@ -20,6 +25,7 @@ class OneLabel(Task):
         label: the column with labels: class names, text, or whole numbers from 0 without gaps.
     """
 
+    predicts: ClassVar[Predictions | None] = "classes"
     metric: ClassVar[str] = "accuracy"
     metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "macro_f1")
     greater_is_better: ClassVar[bool] = True
@@ -44,16 +50,24 @@ class OneLabel(Task):
                 column.check(splits, data.path)
         return label_names(splits, self.label, data.max_train)
 
-    def compute_metrics(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Any:
+    def default_metrics(self) -> tuple[Metric, ...]:
         """Accuracy and F1."""
-        from hf_compress.tasks.metrics.classification import trainer_metrics
+        return OWN_METRICS
 
-        return trainer_metrics
+    def decoder(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Decode:
+        """The likeliest class of rows with a label."""
+        return decode_classes
 
     def evaluate(
-        self, model: Any, examples: "Dataset", rows: "Dataset", processor: Any, batch_size: int, description: str
+        self,
+        model: Any,
+        examples: "Dataset",
+        rows: "Dataset",
+        processor: Any,
+        batch_size: int,
+        description: str,
+        metrics: Sequence[Metric] = (),
     ) -> dict[str, float]:
-        """Accuracy, F1 and nll."""
-        from hf_compress.tasks.metrics.classification import classify
-
-        return classify(model, self.batches(examples, processor, batch_size), description)
+        """The metrics, and nll."""
+        batches = self.batches(examples, processor, batch_size)
+        return classify(model, batches, description, self.all_metrics(metrics))

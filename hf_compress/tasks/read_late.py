@@ -1,9 +1,10 @@
 """What tasks share whose inputs are decoded when a batch is read, because all of them would not fit into memory."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.task import Task
 
 _KEEPS_COLUMNS = "remove_unused_columns"
@@ -24,9 +25,9 @@ class ReadsLate(Task):
         """The columns of the raw rows must still be there."""
         return {**super().training_defaults, _KEEPS_COLUMNS: False}
 
-    def refused_training(self, training: Mapping[str, Any]) -> dict[str, str]:
+    def refused_training(self, training: Mapping[str, Any], metrics: Sequence[Metric] = ()) -> dict[str, str]:
         """What would take the inputs away, too."""
-        refused = super().refused_training(training)
+        refused = super().refused_training(training, metrics)
         if training.get(_KEEPS_COLUMNS) is True:
             refused[_KEEPS_COLUMNS] = f"true would remove the {self.inputs} before they are read; leave it out"
         return refused

@@ -1,15 +1,18 @@
 """The contract of a task: how rows become examples, logits become rows, and predictions become numbers."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import check_all
+from hf_compress._problems import Problem, check_all
 from hf_compress._registry import Strategy, unknown
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.tasks.heads import Head
+from hf_compress.tasks.metrics.counted import Counted, Decode
+from hf_compress.tasks.metrics.metric import Metric
+from hf_compress.tasks.metrics.predictions import Predictions
 from hf_compress.tasks.plain_trainer import own_metrics, plain_trainer, unpack_before_generation
 
 if TYPE_CHECKING:
@@ -29,6 +32,8 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
         head: the models' output head: their Auto class, and what a row of its logits is.
         processor_class: what loads the processor from a checkpoint, by name.
         takes_tokenizer: recipes may name a tokenizer for it, and must where the weights are fresh.
+        predicts: what its predictions are to a metric, which says the form of what `decoder` gives; None for a task that is
+            measured by its likelihood alone.
         metric: what reports compare by.
         metrics: what the Trainer's evaluations give, for `metric_for_best_model`.
         greater_is_better: the direction of `metric`.
@@ -39,6 +44,7 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
     head: ClassVar[Head]
     processor_class: ClassVar[str]
     takes_tokenizer: ClassVar[bool] = False
+    predicts: ClassVar[Predictions | None] = None
     metric: ClassVar[str]
     metrics: ClassVar[tuple[str, ...]] = ("loss",)
     greater_is_better: ClassVar[bool]
@@ -160,12 +166,50 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
         """TrainingArguments that it needs unless the recipe says otherwise; reports are measured with them too."""
         return {}
 
-    def refused_training(self, training: Mapping[str, Any]) -> dict[str, str]:
-        """TrainingArguments that another task would take: key -> sentence."""
+    def refused_training(self, training: Mapping[str, Any], metrics: Sequence[Metric] = ()) -> dict[str, str]:
+        """TrainingArguments that another task would take: key -> sentence.
+
+        Args:
+            training: as a recipe has it.
+            metrics: that were asked for beside the task's own.
+        """
         metric = training.get("metric_for_best_model")
-        if isinstance(metric, str) and metric.removeprefix("eval_") not in self.metrics:
-            return {"metric_for_best_model": unknown(f"metric of {self.name}", metric, self.metrics)}
+        known = (*self.metrics, *[key for one in metrics for key in one.gives])
+        if isinstance(metric, str) and metric.removeprefix("eval_") not in known:
+            return {"metric_for_best_model": unknown(f"metric of {self.name}", metric, known)}
         return {}
+
+    def default_metrics(self) -> tuple[Metric, ...]:
+        """What its predictions are always measured by."""
+        return ()
+
+    def all_metrics(self, metrics: Sequence[Metric]) -> list[Metric]:
+        """Its own and those that were asked for; of two of one name the one that was asked for."""
+        return list(({one.name: one for one in self.default_metrics()} | {one.name: one for one in metrics}).values())
+
+    def check_metrics(self, metrics: Sequence[Metric], labels: Sequence[str] = ()) -> list[Problem]:
+        """What is wrong with the metrics that were asked for, at their places in the list.
+
+        Args:
+            metrics: beside its own.
+            labels: in the order of their ids; empty where they are not known yet.
+        """
+        problems: list[Problem] = []
+        if metrics and self.predicts is None:
+            message = f"{self.name} is measured by its likelihood ({self.metric}) and has no predictions; leave metrics out"
+            return [Problem(path="", message=message)]
+        for place, metric in enumerate(metrics):
+            others = [*metrics[:place], *[one for one in self.default_metrics() if one.name != metric.name]]
+            same = [(key, one.name) for one in others for key in one.gives if key in metric.gives]
+            if same:
+                message = f"{metric.name} gives {same[0][0]!r}, and so does {same[0][1]}; keep one of them"
+                problems.append(Problem(path=str(place), message=message))
+                continue
+            try:
+                metric.check(self.predicts, labels)  # type: ignore[arg-type]
+            except CompressionError as error:
+                problems.append(Problem(path=str(place), message=str(error)))
+        return problems
 
     def preprocess_logits(self) -> Any:
         """Function of a batch's logits and labels to what `compute_metrics` reads of them, e.g. the most likely classes;
@@ -173,8 +217,8 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
         """
         return None
 
-    def compute_metrics(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Any:
-        """Function of an EvalPrediction to `metrics` without "loss"; None where the loss says it all.
+    def decoder(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Decode | None:
+        """What makes predictions and references, in the form of `predicts`, of a batch's logits and labels.
 
         Args:
             examples: those that are evaluated, in the order of the predictions.
@@ -183,8 +227,27 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
         """
         return None
 
+    def compute_metrics(self, examples: "Dataset", rows: "Dataset", processor: Any, metrics: Sequence[Metric] = ()) -> Any:
+        """Function of an EvalPrediction to `metrics` without "loss"; None where the loss says it all.
+
+        Args:
+            examples: those that are evaluated, in the order of the predictions.
+            rows: the raw rows that they were made of.
+            processor: from `load_processor`.
+            metrics: beside its own.
+        """
+        decode = self.decoder(examples, rows, processor)
+        return None if decode is None else Counted(self.all_metrics(metrics), decode)
+
     def evaluate(
-        self, model: Any, examples: "Dataset", rows: "Dataset", processor: Any, batch_size: int, description: str
+        self,
+        model: Any,
+        examples: "Dataset",
+        rows: "Dataset",
+        processor: Any,
+        batch_size: int,
+        description: str,
+        metrics: Sequence[Metric] = (),
     ) -> dict[str, float]:
         """The metrics of a model for a report; `metric` is among them.
 
@@ -197,6 +260,7 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
             processor: from `load_processor`.
             batch_size: examples at once.
             description: the progress bar's label.
+            metrics: beside its own.
         """
         arguments = {
             **self.training_defaults,
@@ -209,7 +273,7 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
             arguments,
             self.collator(processor),
             generates=self.generates,
-            compute_metrics=self.compute_metrics(examples, rows, processor),
+            compute_metrics=self.compute_metrics(examples, rows, processor, metrics),
             preprocess_logits_for_metrics=self.preprocess_logits(),
             processing_class=processor,
         ) as trainer:

@@ -49,6 +49,8 @@ class CompressionMixin(TrainsProjections):
         CompressionError: targets that match nothing, what does not go together or fit, a criterion without calibration.
     """
 
+    gather_function: Any
+
     def __init__(
         self,
         *args: Any,
@@ -113,6 +115,9 @@ class CompressionMixin(TrainsProjections):
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates in 16 bits where that is asked for, and hands the student's own weights back afterwards."""
+        if self.gather_function == self.accelerator.gather:
+            # A Seq2SeqTrainer's choice, which counts the rows that pad the last batch of several processes.
+            self.gather_function = self.accelerator.gather_for_metrics
         casts = self.args.fp16_full_eval or self.args.bf16_full_eval
         with weights_kept(self.model) if casts and self.compression else contextlib.nullcontext():
             return super().evaluation_loop(*args, **kwargs)

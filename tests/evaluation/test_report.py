@@ -51,6 +51,20 @@ def test_shares_of_all_weights_have_columns_and_a_sentence_where_they_are_known(
     assert Report.from_plain(old) == report()
 
 
+def test_metrics_that_were_asked_for_stand_beside_the_tasks_own():
+    rows = tuple(
+        Row(name=n, metrics={"accuracy": a, "wer": w}, file_bytes=1) for n, a, w in (("a", 0.5, 1.25), ("b", 1.0, 0))
+    )
+    both = report(metric="accuracy", greater_is_better=True, rows=rows, also={"wer": False})
+    header, _, first, last = table(both).splitlines()
+    assert header.startswith("| model | accuracy (higher is better) | wer (lower is better) | size on disk |")
+    assert [[cell.strip() for cell in line.split("|")[2:4]] for line in (first, last)] == [
+        ["0.5000", "1.25"],
+        ["1", "0.0000"],
+    ]
+    assert Report.from_plain(json.loads(json.dumps(both.to_plain()))) == both
+
+
 def test_shares_have_four_decimals():
     rows = tuple(Row(name=name, metrics={"accuracy": value}, file_bytes=1) for name, value in (("a", 0.86499), ("b", 1.0)))
     lines = table(report(metric="accuracy", greater_is_better=True, rows=rows)).splitlines()

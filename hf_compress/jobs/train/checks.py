@@ -3,13 +3,15 @@
 How they run is in `hf_compress.recipe.checks`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._problems import Problem
 from hf_compress.calibration.configuration import Calibration
 from hf_compress.distillation.configuration import Distillation
+from hf_compress.evaluation.configuration import Evaluation
 from hf_compress.export.configuration import Export
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
 from hf_compress.jobs.train.settings import Dense, TrainSettings, arguments_class, with_defaults
@@ -57,21 +59,32 @@ def _dense_training(task: Task, training: Training, dense: Dense | None) -> list
     if dense is None or check_whole_training(training, task) or _dense_values(dense, task):
         return []
     return check_training(
-        {**with_defaults(task, training), **dense.stage(training)}, "dense.training", arguments_class(task)
+        with_defaults(task, {**training, **dense.stage(training)}), "dense.training", arguments_class(task)
     )
 
 
-def _training_for_task(task: Task, training: Training) -> list[Problem]:
-    return _for_task(task, training, "training")
+def _training_for_task(task: Task, training: Training, evaluation: Evaluation) -> list[Problem]:
+    return _for_task(task, training, evaluation, "training")
 
 
-def _dense_for_task(task: Task, dense: Dense | None) -> list[Problem]:
-    return [] if dense is None else _for_task(task, dense.training, "dense.training")
+def _dense_for_task(task: Task, dense: Dense | None, evaluation: Evaluation) -> list[Problem]:
+    return [] if dense is None else _for_task(task, dense.training, evaluation, "dense.training")
 
 
-def _for_task(task: Task, training: Training, path: str) -> list[Problem]:
+def _for_task(task: Task, training: Training, evaluation: Evaluation, path: str) -> list[Problem]:
     """Values that another task would take."""
-    return [Problem(path=f"{path}.{key}", message=message) for key, message in task.refused_training(training).items()]
+    refused = task.refused_training(training, evaluation.metrics)
+    return [Problem(path=f"{path}.{key}", message=message) for key, message in refused.items()]
+
+
+def check_metrics(task: Task, evaluation: Evaluation, labels: Sequence[str] = ()) -> list[Problem]:
+    """Metrics that do not fit what the task predicts."""
+    found = task.check_metrics(evaluation.metrics, labels)
+    return [replace(one, path=f"evaluation.metrics.{one.path}".rstrip(".")) for one in found]
+
+
+def _metrics_for_task(task: Task, evaluation: Evaluation) -> list[Problem]:
+    return check_metrics(task, evaluation)
 
 
 def _anything(
@@ -142,6 +155,7 @@ CHECKS: tuple[Check, ...] = (
     _dense_training,
     _training_for_task,
     _dense_for_task,
+    _metrics_for_task,
     _anything,
     _format,
     _tokenizer_for_task,

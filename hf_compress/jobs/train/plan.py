@@ -10,7 +10,7 @@ from hf_compress._problems import Problem
 from hf_compress.distillation.correspondence import tokenizer_of
 from hf_compress.distillation.objective import check_kind as check_loss_kind
 from hf_compress.distillation.projections import check_projections
-from hf_compress.jobs.train.checks import check_schedules
+from hf_compress.jobs.train.checks import check_metrics, check_schedules
 from hf_compress.jobs.train.settings import TrainSettings, arguments_class
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.fitting import fit
@@ -78,6 +78,8 @@ class Plan:
             problems=found.problems,
         )
         found.problems[:0] = _trainer_problems(recipe, opened.skeleton)
+        if opened.labels:
+            found.problems += check_metrics(recipe.task, recipe.evaluation, opened.labels)
         plan = cls(recipe=recipe, args=args, opened=opened, found=found)
         if opened.skeleton is not None:
             plan._check_model(opened.skeleton)

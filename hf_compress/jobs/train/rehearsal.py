@@ -51,8 +51,8 @@ def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: t
             del model
             loaded = form.load(opened.task.model_class(), part).to(device)
             test, size = opened.examples["test"], recipe.evaluation.batch_size
-            batch = test.select(range(min(len(test), size)))
-            opened.task.evaluate(loaded, batch, opened.raw["test"], opened.processor, size, "rehearsing the export")
+            batch, rows = test.select(range(min(len(test), size))), opened.raw["test"]
+            opened.task.evaluate(loaded, batch, rows, opened.processor, size, "rehearsing the export")
     except (DiskError, OSError):
         raise
     except CompressionError as error:

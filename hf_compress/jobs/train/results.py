@@ -51,7 +51,10 @@ def publish_folder(
         dense_s: seconds the dense model trained, if known.
         train_s: seconds the student trained, if known.
     """
-    measure = functools.partial(measure_folder, opened, batch_size=recipe.evaluation.batch_size, device=device)
+    evaluation = recipe.evaluation
+    measure = functools.partial(
+        measure_folder, opened, batch_size=evaluation.batch_size, device=device, metrics=evaluation.metrics
+    )
     form = recipe.export_format
     folder.rows.mkdir(exist_ok=True)
     rows = _rows_of_dense(recipe, opened, folder.rows, dense, measure, device, dense_s)
@@ -65,6 +68,7 @@ def publish_folder(
             rows=tuple(rows),
             setting=_setting(recipe, opened, steps, device),
             reach=describe_reach(model, recipe.pruning),
+            also={key: greater for key, greater in evaluation.directions.items() if key != opened.task.metric},
             loading=loading_advice(model),
         )
         write_documents(

@@ -23,7 +23,6 @@ from hf_compress.jobs.train.rehearsal import rehearse
 from hf_compress.jobs.train.results import publish_folder, read_report
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
-from hf_compress.tasks.opened import Opened
 from hf_compress.training.checkpoints import is_finished, last_whole_checkpoint
 from hf_compress.training.compression import NOTHING, Compression
 from hf_compress.training.preemption import Preemption
@@ -145,7 +144,8 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(part)
 
 
-def _trainer(opened: Opened, model: Any, args: Any, compression: Compression = NOTHING) -> Any:
+def _trainer(plan: Plan, model: Any, args: Any, compression: Compression = NOTHING) -> Any:
+    opened, metrics = plan.opened, plan.recipe.evaluation.metrics
     task, processor, evaluated = opened.task, opened.processor, opened.examples["validation"]
     cls = CompressionSeq2SeqTrainer if task.generates else CompressionTrainer
     return cls(
@@ -155,7 +155,7 @@ def _trainer(opened: Opened, model: Any, args: Any, compression: Compression = N
         eval_dataset=evaluated,
         data_collator=task.collator(processor),
         processing_class=processor,
-        compute_metrics=task.compute_metrics(evaluated, opened.raw["validation"], processor),
+        compute_metrics=task.compute_metrics(evaluated, opened.raw["validation"], processor, metrics),
         preprocess_logits_for_metrics=task.preprocess_logits(),
         callbacks=[_OwnSteps()],
         exact_task_loss=True,  # also in the dense stage, whose gradient would be multiplied like any other
@@ -199,7 +199,7 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
     logger.info("training the dense model")
     args = recipe.training_arguments(dense=True)
     model = plan.opened.load_model(args.seed)
-    trainer = _trainer(plan.opened, model, args)
+    trainer = _trainer(plan, model, args)
     _train(trainer, folder.dense_training)
     if _distributed.is_main():
         with written_beside(folder.dense) as part:
@@ -225,7 +225,7 @@ def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> Any:
     recipe = plan.recipe
     logger.info("training the compressed model")
     model = plan.opened.load_model(plan.args.seed, dense)
-    trainer = _trainer(plan.opened, model, plan.args, recipe.compression)
+    trainer = _trainer(plan, model, plan.args, recipe.compression)
     _train(trainer, folder.path)
     return trainer
 

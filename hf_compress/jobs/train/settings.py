@@ -1,5 +1,6 @@
 """The train recipe as a value, which everybody reads; the job that it asks for is in `recipe.py`."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.recipe import Recipe
+from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.task import Task
 from hf_compress.training.arguments import build_training
 from hf_compress.training.compression import Compression
@@ -105,8 +107,8 @@ class TrainSettings(Recipe):
 
     def training_mapping(self, dense: bool = False) -> dict[str, Any]:
         """TrainingArguments with the task's defaults; for the dense stage with its own values and folder."""
-        mapping = with_defaults(self.task, self.training)
-        return {**mapping, **self.dense.stage(self.training)} if dense and self.dense is not None else mapping
+        stage = self.dense.stage(self.training) if dense and self.dense is not None else {}
+        return with_defaults(self.task, {**self.training, **stage}, self.evaluation.metrics)
 
     def training_arguments(self, dense: bool = False) -> Any:
         """The same as TrainingArguments, of the class that the task's Trainer takes."""
@@ -120,10 +122,21 @@ def arguments_class(task: Task | None) -> Any:
     return Seq2SeqTrainingArguments if task is None or task.generates else TrainingArguments
 
 
-def with_defaults(task: Task, training: dict[str, Any]) -> dict[str, Any]:
-    """TrainingArguments with what the task and this machine need unless the recipe says otherwise."""
+def with_defaults(task: Task, training: dict[str, Any], metrics: Sequence[Metric] = ()) -> dict[str, Any]:
+    """TrainingArguments with what the task and this machine need unless the recipe says otherwise.
+
+    transformers takes more of everything but a loss to be better; of metrics of which less is better, it is told.
+
+    Args:
+        task: the recipe's.
+        training: as the recipe has it.
+        metrics: that were asked for beside the task's own.
+    """
     import torch
 
     # Pinned memory without an accelerator is a warning on every data loader.
     pin = {} if torch.accelerator.is_available() else {"dataloader_pin_memory": False}
-    return {**pin, **task.training_defaults, **training}
+    best = str(training.get("metric_for_best_model")).removeprefix("eval_")
+    lower = [key for metric in task.all_metrics(metrics) if not metric.greater_is_better for key in metric.gives]
+    direction = {"greater_is_better": False} if best in lower else {}
+    return {**pin, **direction, **task.training_defaults, **training}

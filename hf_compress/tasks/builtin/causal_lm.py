@@ -1,11 +1,13 @@
 """The next token of a text."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
 from hf_compress._problems import check_all
 from hf_compress.tasks.heads import CAUSAL_LM, Head
+from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.task import Splits
 from hf_compress.tasks.text import TextTask
 
@@ -80,7 +82,14 @@ class CausalLM(TextTask, name="causal_lm"):
         check_all(lambda: _refuse_encoder(config), lambda: super(CausalLM, self).check_config(config, processor))
 
     def evaluate(
-        self, model: Any, examples: "Dataset", rows: "Dataset", processor: Any, batch_size: int, description: str
+        self,
+        model: Any,
+        examples: "Dataset",
+        rows: "Dataset",
+        processor: Any,
+        batch_size: int,
+        description: str,
+        metrics: Sequence[Metric] = (),
     ) -> dict[str, float]:
         """Perplexity and nll."""
         from hf_compress.tasks.metrics.perplexity import perplexity

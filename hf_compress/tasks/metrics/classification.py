@@ -1,7 +1,6 @@
 """What a classifier predicts, and its metrics over a split."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 import numpy
 import torch
@@ -32,11 +31,6 @@ def decode_classes(logits: numpy.ndarray, labels: numpy.ndarray) -> tuple[numpy.
     """
     counted = labels != IGNORED
     return logits.argmax(-1)[counted], labels[counted]
-
-
-def trainer_metrics(prediction: Any) -> dict[str, float]:
-    """`OWN_METRICS` for `Trainer(compute_metrics=...)`."""
-    return Counted(OWN_METRICS, decode_classes)(prediction)
 
 
 @torch.no_grad()

@@ -3,12 +3,16 @@
 import pytest
 
 from hf_compress import Distillation, Pruning, Quantization
+from hf_compress.evaluation.configuration import Evaluation
 from hf_compress.export.configuration import Export
 from hf_compress.inputs.sections import Data, FreshModel
 from hf_compress.jobs.train.checks import CHECKS
 from hf_compress.jobs.train.settings import Dense
 from hf_compress.recipe.checks import find_problems
 from hf_compress.tasks.builtin.causal_lm import CausalLM
+from hf_compress.tasks.builtin.image_classification import ImageClassification
+from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
+from hf_compress.tasks.metrics.builtin.bleu import Bleu
 from tests.pruning.needy import Needy
 
 FRESH = FreshModel(config={"model_type": "llama"})
@@ -24,6 +28,7 @@ RIGHT = {
     "distillation": None,
     "calibration": None,
     "training": {"output_dir": "out", "max_steps": 100},
+    "evaluation": Evaluation(),
     "export": Export(),
 }
 MISTAKES = {
@@ -32,14 +37,18 @@ MISTAKES = {
     "export.format": ({"export": Export(format="dense")}, {"export", "quantization"}),
     "training.metric_for_best_model": (
         {"training": {"output_dir": "out", "max_steps": 100, "metric_for_best_model": "f1"}},
-        {"training", "task"},
+        {"training", "task", "evaluation"},
+    ),
+    "evaluation.metrics.1": (
+        {"task": ImageClassification(), "tokenizer": None, "evaluation": Evaluation(metrics=(Accuracy(), Bleu()))},
+        {"task", "evaluation"},
     ),
     "training.output_dir": ({"training": {}}, {"training"}),
     "pruning.criterion": ({"pruning": Pruning(criterion=Needy())}, {"pruning", "calibration"}),
     "quantization.begin": ({"quantization": Quantization(begin=100)}, {"quantization", "training"}),
     "dense.training.metric_for_best_model": (
         {"dense": Dense(training={"metric_for_best_model": "f1"})},
-        {"dense", "task"},
+        {"dense", "task", "evaluation"},
     ),
     "": (dict.fromkeys(("pruning", "quantization", "distillation")), {"pruning", "quantization", "distillation"}),
 }

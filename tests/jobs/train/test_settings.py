@@ -3,6 +3,7 @@
 from hf_compress import Recipe
 from hf_compress.jobs.train.settings import Dense, with_defaults
 from hf_compress.tasks.builtin.image_classification import ImageClassification
+from hf_compress.tasks.metrics.builtin.wer import WordErrorRate
 from tests.small import VIT_RECIPE, recipe
 
 
@@ -13,6 +14,20 @@ def test_the_dense_stage_has_its_own_values_and_folder():
     mapping |= dense.stage(given)
     assert (mapping["output_dir"], mapping["seed"], mapping["max_steps"]) == ("out/dense-training", 1, 9)
     assert mapping["remove_unused_columns"] is False
+
+
+def test_the_trainer_is_told_of_a_metric_of_which_less_is_better():
+    class Speech(ImageClassification):
+        def default_metrics(self):
+            return (WordErrorRate(),)
+
+    def direction(task, *metrics, **training):
+        return with_defaults(task, {"output_dir": "out", **training}, metrics).get("greater_is_better")
+
+    assert direction(Speech(), metric_for_best_model="eval_wer") is False
+    assert direction(ImageClassification(), WordErrorRate(), metric_for_best_model="wer") is False
+    assert direction(Speech(), metric_for_best_model="wer", greater_is_better=True) is True
+    assert direction(ImageClassification(), metric_for_best_model="accuracy") is direction(Speech()) is None
 
 
 def test_the_seed_is_that_of_the_training(tmp_path):

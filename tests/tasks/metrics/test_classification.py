@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from hf_compress._errors import CompressionError
-from hf_compress.tasks.metrics.classification import OWN_METRICS, classify, decode_classes, trainer_metrics
+from hf_compress.tasks.metrics.classification import OWN_METRICS, classify, decode_classes
 from tests.tiny import VOCAB, tiny_bert
 
 
@@ -56,19 +56,11 @@ def test_the_split_into_batches_does_not_matter():
         assert found["macro_f1"] == measured[0]["macro_f1"]
 
 
-def test_the_trainers_predictions_may_be_a_tuple():
-    logits, labels = numpy.array([[0.0, 1.0], [2.0, 1.0]]), numpy.array([1, 1])
-    for predictions in (logits, (logits, "hidden states")):
-        assert trainer_metrics(SimpleNamespace(predictions=predictions, label_ids=labels))["accuracy"] == 0.5
-
-
 def test_rows_without_a_label_are_not_counted():
     batch = {"logits": torch.tensor([[math.log(3), 0.0], [0.0, 9.0]]), "labels": torch.tensor([0, -100])}
     measured = classify(Echo(), [batch])
     assert measured["nll"] == pytest.approx(math.log(4 / 3), abs=1e-6)
     assert measured["accuracy"] == 1 and measured["num_examples"] == 1
-    seen = SimpleNamespace(predictions=batch["logits"].numpy(), label_ids=batch["labels"].numpy())
-    assert trainer_metrics(seen)["accuracy"] == 1
     with pytest.raises(CompressionError, match="the evaluation split has no example with a label"):
         classify(Echo(), [{"logits": batch["logits"], "labels": torch.tensor([-100, -100])}])
 
