@@ -104,6 +104,7 @@ from hf_compress.tasks.metrics.builtin.f1 import F1 as F1
 from hf_compress.tasks.metrics.builtin.f1 import MacroF1 as MacroF1
 from hf_compress.tasks.metrics.builtin.f1 import MicroF1 as MicroF1
 from hf_compress.tasks.metrics.builtin.f1 import WeightedF1 as WeightedF1
+from hf_compress.tasks.metrics.builtin.hub import Hub as Hub
 from hf_compress.tasks.metrics.builtin.matthews_correlation import MatthewsCorrelation as MatthewsCorrelation
 from hf_compress.tasks.metrics.builtin.pearsonr import PearsonR as PearsonR
 from hf_compress.tasks.metrics.builtin.rouge import Rouge as Rouge

@@ -27,6 +27,8 @@ from hf_compress.pruning.pattern import Pattern
 from hf_compress.pruning.schedule import Schedule
 from hf_compress.quantization.scheme import Scheme
 from hf_compress.recipe.yaml_text import parse_yaml
+from hf_compress.tasks.metrics.builtin.hub import Hub
+from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.task import Task
 from hf_compress.training.compatibility import RULES
 from hf_compress.training.projected import TrainsProjections
@@ -224,6 +226,14 @@ def test_every_built_in_method_is_on_its_page(kind):
         technique = method.__module__.split(".")[1]
         if method.__module__.startswith("hf_compress."):
             assert f"`{method.name}`" in (ROOT / "docs" / f"{technique}.md").read_text(encoding="utf-8"), method.name
+
+
+def test_every_metric_is_in_its_table_with_what_it_takes_and_its_options():
+    rows = re.findall(r"^\| `.*\|$", (ROOT / "docs" / "adding-a-metric.md").read_text(encoding="utf-8"), flags=re.M)
+    for metric in Metric.available().values():
+        row = next(row for row in rows if f"`{metric.name}`" in row.split("|")[1])
+        assert all(f"`{field.name}`" in row for field in dataclasses.fields(metric))
+        assert set(re.findall(r"\w+", row.split("|")[2])) == set(metric.takes if metric is not Hub else ("all",))
 
 
 def test_every_merge_method_is_on_a_page():

@@ -23,10 +23,11 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         _positive(self.batch_size, "batch_size")
-        names = [metric.name for metric in self.metrics]
-        twice = next((name for name in names if names.count(name) > 1), None)
+        given = [key for metric in self.metrics for key in metric.gives]
+        twice = next((key for key in given if given.count(key) > 1), None)
         if twice is not None:
-            raise CompressionError(f"metrics: {twice} is named twice; keep one")
+            names = " and ".join(metric.name for metric in self.metrics if twice in metric.gives)
+            raise CompressionError(f"metrics: {twice!r} is given twice, by {names}; keep one of them")
 
     @property
     def directions(self) -> dict[str, bool]:

@@ -184,8 +184,8 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
         return ()
 
     def all_metrics(self, metrics: Sequence[Metric]) -> list[Metric]:
-        """Its own and those that were asked for; of two of one name the one that was asked for."""
-        return list(({one.name: one for one in self.default_metrics()} | {one.name: one for one in metrics}).values())
+        """Its own and those that were asked for, which replace its own with other options."""
+        return list(({one.gives: one for one in self.default_metrics()} | {one.gives: one for one in metrics}).values())
 
     def check_metrics(self, metrics: Sequence[Metric], labels: Sequence[str] = ()) -> list[Problem]:
         """What is wrong with the metrics that were asked for, at their places in the list.
@@ -199,10 +199,10 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
             message = f"{self.name} is measured by its likelihood ({self.metric}) and has no predictions; leave metrics out"
             return [Problem(path="", message=message)]
         for place, metric in enumerate(metrics):
-            others = [*metrics[:place], *[one for one in self.default_metrics() if one.name != metric.name]]
+            others = [one for one in self.default_metrics() if one.gives != metric.gives]
             same = [(key, one.name) for one in others for key in one.gives if key in metric.gives]
             if same:
-                message = f"{metric.name} gives {same[0][0]!r}, and so does {same[0][1]}; keep one of them"
+                message = f"{metric.name} gives {same[0][0]!r}, and so does {same[0][1]}, which {self.name} always has"
                 problems.append(Problem(path=str(place), message=message))
                 continue
             try:

@@ -24,7 +24,7 @@ def test_what_metrics_give_and_in_which_direction():
 
 
 def test_a_metric_named_twice_is_refused():
-    with pytest.raises(CompressionError, match="metrics: f1 is named twice; keep one"):
+    with pytest.raises(CompressionError, match="metrics: 'f1' is given twice, by f1 and f1; keep one of them"):
         Evaluation(metrics=(F1(), F1(average="macro")))
 
 

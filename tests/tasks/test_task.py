@@ -32,14 +32,15 @@ def test_every_metric_that_does_not_fit_is_refused_at_its_place():
     assert "there are 3 labels; name macro_f1" in found["2"]
 
 
-def test_two_metrics_that_give_one_number_are_refused():
+def test_a_metric_that_gives_a_number_of_the_tasks_own_is_refused():
     class AnyTask(Task):
-        predicts = "spans"
+        predicts, name = "texts", "any_task"
 
-    assert (
-        problems(AnyTask(), Squad(), ExactMatch())["1"]
-        == "exact_match gives 'exact_match', and so does squad; keep one of them"
-    )
+        def default_metrics(self):
+            return (Squad(),)
+
+    message = "exact_match gives 'exact_match', and so does squad, which any_task always has"
+    assert problems(AnyTask(), ExactMatch()) == {"0": message}
 
 
 def test_a_task_that_is_measured_by_its_likelihood_takes_no_metric():

@@ -12,6 +12,7 @@ from hf_compress.distillation.objective import check_kind as check_loss_kind
 from hf_compress.distillation.projections import check_projections
 from hf_compress.jobs.train.checks import check_metrics, check_schedules
 from hf_compress.jobs.train.settings import TrainSettings, arguments_class
+from hf_compress.jobs.train.sources import metrics
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.fitting import fit
 from hf_compress.quantization.storage_type import check_storage_type
@@ -78,9 +79,8 @@ class Plan:
             problems=found.problems,
         )
         found.problems[:0] = _trainer_problems(recipe, opened.skeleton)
-        if opened.labels:
-            found.problems += check_metrics(recipe.task, recipe.evaluation, opened.labels)
         plan = cls(recipe=recipe, args=args, opened=opened, found=found)
+        plan._check_metrics()
         if opened.skeleton is not None:
             plan._check_model(opened.skeleton)
         if opened.config is not None and recipe.distillation is not None:
@@ -95,6 +95,13 @@ class Plan:
                 plan._check_steps()
             found.refuse()
         return plan
+
+    def _check_metrics(self) -> None:
+        """Metrics against the labels, and whether what they need from outside is there."""
+        task, evaluation = self.recipe.task, self.recipe.evaluation
+        self.found.problems += check_metrics(task, evaluation, self.opened.labels)
+        with self.found.collecting():
+            metrics(task, evaluation)
 
     def _check_steps(self) -> None:
         """What depends on the number of examples."""

@@ -9,12 +9,13 @@ from typing import Any
 from hf_compress._paths import expand
 from hf_compress._problems import RecipeError, check_all
 from hf_compress.distillation.configuration import Distillation
+from hf_compress.evaluation.configuration import Evaluation
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
-from hf_compress.jobs.train.checks import Training, check_whole_training
+from hf_compress.jobs.train.checks import Training, check_metrics, check_whole_training
 from hf_compress.jobs.train.run_folder import check_run_place
 from hf_compress.jobs.train.settings import arguments_class, with_defaults
 from hf_compress.recipe.checks import Opener
-from hf_compress.tasks.opened import open_inputs, open_teacher
+from hf_compress.tasks.opened import Found, open_inputs, open_teacher
 from hf_compress.tasks.task import Task
 from hf_compress.training.arguments import check_trainer, check_values
 from hf_compress.training.compression import Compression
@@ -53,6 +54,17 @@ def teachers(distillation: Distillation | None, task: Task | None = None) -> Non
     check_all(*(partial(open_teacher, path, task, f"distillation.teacher.{key}") for key, path in named.items()))
 
 
+def metrics(task: Task, evaluation: Evaluation) -> None:
+    """What metrics need from outside, where they fit the task."""
+    if task.predicts is None or check_metrics(task, evaluation):
+        return
+    found = Found([])
+    for place, metric in enumerate(evaluation.metrics):
+        with found.collecting(f"evaluation.metrics.{place}"):
+            metric.open(task.predicts)
+    found.refuse()
+
+
 def folder(training: Training) -> None:
     """A place where a run can have its folder."""
     place = training.get("output_dir")
@@ -60,4 +72,4 @@ def folder(training: Training) -> None:
         check_run_place(expand(place, "training.output_dir"))
 
 
-OPENS: tuple[Opener, ...] = (trainer, inputs, teachers, folder)
+OPENS: tuple[Opener, ...] = (trainer, inputs, teachers, metrics, folder)

@@ -69,6 +69,16 @@ class Metric(Strategy, kind="metric", package="hf_compress.tasks.metrics.builtin
                 f" {', '.join(fitting)}"
             )
 
+    def open(self, kind: Predictions) -> None:
+        """Fetch what it needs from outside, if anything; asked before anything is trained, and where `check` was content.
+
+        Args:
+            kind: what the task predicts.
+
+        Raises:
+            CompressionError: it cannot be had.
+        """
+
     def compute(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """The metric over all rows.
 
