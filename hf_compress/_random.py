@@ -10,13 +10,13 @@ import torch
 
 @contextlib.contextmanager
 def random_states_kept(seed: int | None = None) -> Iterator[None]:
-    """Whatever the block draws, Python, NumPy and torch (with the current GPU) go on as if it had not.
+    """Whatever the block draws, Python, NumPy and torch (with every GPU in use) go on as if it had not.
 
     Args:
         seed: what the block itself begins with; None = with the states as they are.
     """
     numbers, legacy = random.getstate(), numpy.random.get_state()
-    devices = [torch.cuda.current_device()] if torch.cuda.is_available() and torch.cuda.is_initialized() else []
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         try:
             if seed is not None:

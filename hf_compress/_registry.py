@@ -48,6 +48,7 @@ class Strategy(metaclass=CheckedKinds):
     reference: ClassVar[Reference | None] = None
     _package: ClassVar[str]
     _registry: ClassVar[dict[str, type["Strategy"]]]
+    _made: ClassVar[dict[tuple[type["Strategy"], ...], tuple[Any, ...]]]
 
     def __init_subclass__(
         cls, *, kind: str | None = None, package: str | None = None, name: str | None = None, **kwargs: Any
@@ -56,7 +57,7 @@ class Strategy(metaclass=CheckedKinds):
         if kind is not None:
             if package is None:
                 raise TypeError(f"{cls.__name__}: a kind of strategy names the package its members live in")
-            cls.kind, cls._package, cls._registry = kind, package, {}
+            cls.kind, cls._package, cls._registry, cls._made = kind, package, {}, {}
         if name is not None:
             known = cls._registry.get(name)
             if known is not None and (known.__module__, known.__qualname__) != (cls.__module__, cls.__qualname__):
@@ -71,6 +72,17 @@ class Strategy(metaclass=CheckedKinds):
         for module in pkgutil.iter_modules(package.__path__):
             importlib.import_module(f"{cls._package}.{module.name}")
         return dict(sorted(cls._registry.items()))  # type: ignore[arg-type]
+
+    @classmethod
+    def members(cls) -> tuple[Self, ...]:
+        """One of each strategy of this kind, by name, with its defaults: for kinds whose members are all asked.
+
+        Made once; anew where one was declared, declared again or forgotten since.
+        """
+        known = tuple(cls._registry.values())
+        if known not in cls._made:
+            cls._made[known] = tuple(strategy() for strategy in cls.available().values())
+        return cls._made[known]
 
     @classmethod
     def create(cls, name: str, **arguments: Any) -> Self:

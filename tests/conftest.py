@@ -1,6 +1,8 @@
 """No network, no surprises: set before any library is imported."""
 
 import atexit
+import functools
+import gc
 import os
 import shutil
 import tempfile
@@ -26,6 +28,17 @@ _CLOCK = Clock()
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item):
     _CLOCK.begin(item)
+    _leave_what_stays_to_itself(item.path)
+
+
+@functools.lru_cache(maxsize=1)
+def _leave_what_stays_to_itself(path):
+    """Once per file, let the garbage collection pass over what is there by now: libraries, and thousands of tests.
+
+    Every `Trainer.train` collects, which costs longer than its few steps where all of that is walked through.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.hookimpl(wrapper=True)

@@ -7,7 +7,6 @@ weight and compute with it themselves (`multi_head_attention_forward(..., self.q
 
 import contextlib
 import copy
-import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +17,8 @@ from torch.overrides import TorchFunctionMode
 
 from hf_compress._errors import reason_of
 from hf_compress._forward.probe import probe_inputs
+from hf_compress._modules.modes import evaluation_mode
+from hf_compress._random import random_states_kept
 
 _SHAPE_ONLY = {"new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "zeros_like", "ones_like", "empty_like"}
 """Functions that make a tensor of a weight's kind and do not look at its values."""
@@ -52,7 +53,7 @@ def dry_run(model: nn.Module, modules: Mapping[str, nn.Module]) -> DryRun | None
     """
     if getattr(model, "config", None) is None:
         return None
-    with random_state_kept():
+    with random_states_kept():
         return _dry_run(model, modules)
 
 
@@ -124,31 +125,13 @@ def build(cls: Any, config: Any, dtype: torch.dtype | None, device: str) -> Any:
 
 
 @contextlib.contextmanager
-def random_state_kept() -> Iterator[None]:
-    """Whatever the block draws, the random numbers after it are those that would have come without it."""
-    import numpy
-
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
-    python, vector = random.getstate(), numpy.random.get_state()
-    try:
-        with torch.random.fork_rng(devices=devices):
-            yield
-    finally:
-        random.setstate(python)
-        numpy.random.set_state(vector)
-
-
-@contextlib.contextmanager
 def _untouched(model: nn.Module) -> Iterator[None]:
     """Evaluation mode; afterwards the modes and buffers are what they were."""
-    modes = {module: module.training for module in model.modules()}
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     try:
-        model.eval()
-        yield
+        with evaluation_mode(model):
+            yield
     finally:
-        for module, mode in modes.items():
-            module.training = mode
         with torch.no_grad():
             for name, buffer in model.named_buffers():
                 if name in buffers and buffer.shape == buffers[name].shape:

@@ -27,15 +27,12 @@ def evaluating_without_gradients(model: nn.Module) -> Iterator[None]:
 
     torch adds up a product in another order where a weight asks for a gradient, also where none is computed.
     """
-    training = [module for module in model.modules() if module.training]
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    model.eval()
     for parameter in trained:
         parameter.requires_grad_(False)
     try:
-        yield
+        with evaluation_mode(model):
+            yield
     finally:
         for parameter in trained:
             parameter.requires_grad_(True)
-        for module in training:
-            module.training = True

@@ -1,8 +1,7 @@
 """The contract of a kind of module: where its (O, I) matrix is."""
 
-import functools
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor, nn
 
@@ -55,19 +54,8 @@ class ModuleKind(Strategy, kind="kind of module", package="hf_compress._modules.
 
 def kind_of(module: nn.Module) -> ModuleKind | None:
     """What kind of module it is; None for one without a matrix that the library knows."""
-    cls: Any = type(module)
-    return _kind_of(cls, tuple(ModuleKind._registry.values()))
-
-
-@functools.cache
-def _kind_of(cls: type, known: tuple[type, ...]) -> ModuleKind | None:
-    """Looked up once per class; a kind that is declared later, or anew, makes `known` another."""
-    kinds = [kind() for kind in ModuleKind.available().values()]
-    for base in cls.__mro__:
-        for kind in kinds:
-            if base in kind.classes:
-                return kind
-    return None
+    kinds = ModuleKind.members()
+    return next((kind for base in type(module).__mro__ for kind in kinds if base in kind.classes), None)
 
 
 def is_transposed(module: nn.Module) -> bool:

@@ -7,9 +7,10 @@ import torch
 from torch import nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._forward.dry_run import failure, random_state_kept, runs_without_memory, skeleton
+from hf_compress._forward.dry_run import failure, runs_without_memory, skeleton
 from hf_compress._forward.small_twin import small_twin
 from hf_compress._modules.names import model_name
+from hf_compress._random import random_states_kept
 
 
 def cast_weights(model: nn.Module, dtype: str) -> nn.Module:
@@ -37,7 +38,7 @@ def check_dtype(model: nn.Module, dtype: str) -> torch.dtype | None:
         return None
     target = floating_type(dtype)
     if target.itemsize < 4 and getattr(model, "config", None) is not None:
-        with random_state_kept():
+        with random_states_kept():
             reason = _refusal(model, target)
         if reason:
             raise CompressionError(

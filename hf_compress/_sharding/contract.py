@@ -4,7 +4,6 @@ Whoever edits weights works on parts and adds up what he counts, so that the sam
 where no process holds a whole weight. The functions at the end ask the sharding that a tensor has.
 """
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -80,12 +79,12 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
 
     def gradient(self, parameter: Tensor) -> Tensor | None:
         """This process's part of the gradient, sharing its memory; None where there is none."""
-        return None if parameter.grad is None else local(parameter.grad)
+        return None if parameter.grad is None else self.local(parameter.grad)
 
     def states(self, parameter: Tensor, optimizer: torch.optim.Optimizer) -> list[Tensor]:
         """This process's parts of what the optimizer keeps per entry of a parameter (momenta), sharing their memory."""
         kept = optimizer.state.get(parameter, {}).values()
-        return [local(value) for value in kept if isinstance(value, Tensor) and value.shape == parameter.shape]
+        return [self.local(value) for value in kept if isinstance(value, Tensor) and value.shape == parameter.shape]
 
     def reshard(self, model: nn.Module) -> None:
         """Give back what a forward pass has gathered, so that the model shows its parts."""
@@ -93,18 +92,9 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
 
 def sharding_of(tensor: Tensor) -> Sharding:
     """How a tensor lies."""
-    return next(one for one in shardings() if one.holds(tensor))
-
-
-def shardings() -> tuple[Sharding, ...]:
-    """One of each, the general one last."""
-    return _made(tuple(Sharding._registry.values()))
-
-
-@functools.cache
-def _made(known: tuple[type, ...]) -> tuple[Sharding, ...]:
-    """Looked up once; one that is declared later, or anew, makes `known` another."""
-    return tuple(sorted((cls() for cls in Sharding.available().values()), key=lambda one: one.general))
+    members = Sharding.members()
+    particular = next((one for one in members if not one.general and one.holds(tensor)), None)
+    return particular or next(one for one in members if one.general)
 
 
 def is_sharded(model: nn.Module) -> bool:
@@ -122,7 +112,7 @@ def check_supported(model: nn.Module, what: str) -> None:
     Raises:
         CompressionError: with the way out.
     """
-    for one in shardings():
+    for one in Sharding.members():
         reason = one.refusal(model)
         if reason is not None:
             raise CompressionError(f"{what} {reason}")
@@ -152,5 +142,5 @@ def full_shape(tensor: Tensor) -> torch.Size:
 
 def reshard(model: nn.Module) -> None:
     """Give back what a forward pass has gathered, so that the model shows its parts."""
-    for one in shardings():
+    for one in Sharding.members():
         one.reshard(model)

@@ -119,4 +119,4 @@ class ExportFormat(Strategy, kind="export format", package="hf_compress.export.f
 
 def every_format() -> list[ExportFormat]:
     """The formats that a quantized run could end in, each once."""
-    return list(dict.fromkeys(kind().chosen(quantized=True) for kind in ExportFormat.available().values()))
+    return list(dict.fromkeys(form.chosen(quantized=True) for form in ExportFormat.members()))

@@ -12,7 +12,7 @@ from torch import nn
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
-from hf_compress._forward.dry_run import random_state_kept
+from hf_compress._random import random_states_kept
 from hf_compress.distillation.answers import check_inside
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.distillation.loss import FeatureLoss
@@ -39,7 +39,7 @@ class Projections(Mapping[int, nn.Module]):
         losses = (term.loss for term in distillation.losses)
         inside = {place: loss for place, loss in enumerate(losses) if isinstance(loss, FeatureLoss)}
         teacher = distillation.teacher.config(student) if inside else None
-        with random_state_kept():
+        with random_states_kept():
             torch.manual_seed(seed)
             for place, loss in inside.items():
                 built = loss.build(student, teacher)

@@ -42,5 +42,18 @@ def measure_folder(
     model = form.load(task.model_class(), folder).to(device)
     examples, rows = opened.examples[split], opened.raw[split]
     found = task.evaluate(model, examples, rows, opened.processor, batch_size, f"measuring {name}", metrics)
+    return row_of(folder, name, form, found, **facts)
+
+
+def row_of(folder: Path, name: str, form: ExportFormat, metrics: dict[str, float], **facts: Any) -> Row:
+    """The row of a checkpoint that was measured: with its size.
+
+    Args:
+        folder: the checkpoint.
+        name: of the row.
+        form: the format it was written in.
+        metrics: what it reached.
+        **facts: other fields of the row.
+    """
     size = measure_size(folder, form.weight_files(folder))
-    return Row(name=name, metrics=found, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"], **facts)
+    return Row(name=name, metrics=metrics, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"], **facts)

@@ -123,8 +123,9 @@ class Masks:
         """Zero the optimizer's per-weight state (momenta) of pruned weights, in place."""
         for name, keep in self.keep.items():
             weight: Any = self.modules[name].weight
+            stored = as_stored(self.modules[name], keep)
             for state in sharding_of(weight).states(weight, optimizer):
-                state.mul_(as_stored(self.modules[name], keep))
+                state.mul_(stored)
 
     @torch.no_grad()
     def sparsity(self) -> Tensor:

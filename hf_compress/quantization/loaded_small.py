@@ -20,12 +20,12 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from hf_compress._errors import reason_of
-from hf_compress._forward.dry_run import random_state_kept
 from hf_compress._forward.probe import probe_inputs
 from hf_compress._forward.small_twin import small_twin
 from hf_compress._modules.rounded_buffers import in_place_of, rounded_buffers
 from hf_compress._modules.types import cast_as_loaded
 from hf_compress._quiet import quiet
+from hf_compress._random import random_states_kept
 from hf_compress.checkpoints.outputs import outputs_of, worst_difference
 from hf_compress.quantization.qat import convert
 from hf_compress.quantization.quantizable import quantizable
@@ -82,7 +82,7 @@ def _answer(question: _Question) -> str:
     from compressed_tensors.offload import as_single_threaded
 
     # compressed-tensors draws bars, and would share the work among the processes of a training.
-    with quiet(), contextlib.redirect_stderr(io.StringIO()), as_single_threaded(), random_state_kept():
+    with quiet(), contextlib.redirect_stderr(io.StringIO()), as_single_threaded(), random_states_kept():
         torch.manual_seed(0)  # the same answer in every process
         twin = _packed(question.model(), question.layout, question.target)
         inputs = None if twin is None else _batch(twin)

@@ -1,6 +1,5 @@
 """The contract of a module that can be trained quantized."""
 
-import functools
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -68,7 +67,7 @@ class Quantizable(Strategy, kind="quantizable module", package="hf_compress.quan
 
 def quantizable(module: nn.Module) -> Quantizable | None:
     """The kind of a module that can be quantized, or is prepared for it; None for every other one."""
-    for kind in _kinds():
+    for kind in Quantizable.members():
         if isinstance(module, kind.replaces) and type(module).forward in (kind.replaces.forward, kind.fake.forward):
             return kind
     return None
@@ -76,7 +75,7 @@ def quantizable(module: nn.Module) -> Quantizable | None:
 
 def quantizable_classes() -> str:
     """The classes that can be quantized, as a message names them: "Linear", "Conv2d and Linear"."""
-    names = sorted(kind.replaces.__name__ for kind in _kinds())
+    names = sorted(kind.replaces.__name__ for kind in Quantizable.members())
     return " and ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
@@ -91,13 +90,3 @@ def make_plain(module: nn.Module) -> None:
     if kind is not None and isinstance(module, FakeQuantized):
         module.__class__ = kind.replaces  # type: ignore[assignment]
         del module.qat_scheme, module.qat_enabled
-
-
-def _kinds() -> tuple[Quantizable, ...]:
-    return _listed(tuple(Quantizable._registry.values()))
-
-
-@functools.cache
-def _listed(known: tuple[type, ...]) -> tuple[Quantizable, ...]:
-    """Listed once; a kind that is declared later, or anew, makes `known` another."""
-    return tuple(kind() for kind in Quantizable.available().values())

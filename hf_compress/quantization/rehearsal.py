@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from hf_compress._errors import CompressionError, reason_of
-from hf_compress._forward.dry_run import random_state_kept, skeleton
+from hf_compress._forward.dry_run import skeleton
 from hf_compress._quiet import quiet
+from hf_compress._random import random_states_kept
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.scheme import Scheme
 
@@ -126,7 +127,7 @@ def problem_of(model: nn.Module, layout: Layout) -> str:
     if twin is None:
         return ""
     # compressed-tensors draws bars, and would share the work among the processes of a training.
-    with quiet(), contextlib.redirect_stderr(io.StringIO()), as_single_threaded(), random_state_kept():
+    with quiet(), contextlib.redirect_stderr(io.StringIO()), as_single_threaded(), random_states_kept():
         try:
             for name, scheme in layout.schemes.items():
                 module = twin.get_submodule(name)

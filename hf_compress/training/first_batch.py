@@ -142,8 +142,6 @@ def obstacle(trainer: Any) -> str | None:
         return "the data is a stream"
     if len(dataset) == 0:
         return ""
-    if not _is_table(dataset) and not isinstance(dataset, list | tuple) and trainer.args.remove_unused_columns:
-        return None if _is_plain(dataset) else "the data set draws random numbers of its own"
     return None if _is_plain(dataset) else "the data set draws random numbers of its own"
 
 

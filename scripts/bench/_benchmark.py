@@ -20,6 +20,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import torch
 
+from hf_compress._provenance import processor
+
 Case = Callable[[], object]
 
 
@@ -52,7 +54,7 @@ def header(title: str, packages: Sequence[str] = ()) -> str:
         [
             title,
             "",
-            f"machine   {_processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
+            f"machine   {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
             f" (OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}), CPU only",
             f"versions  {', '.join(versions)}",
             f"load      {os.getloadavg()[0]:.2f} runnable processes in the last minute, before the start",
@@ -117,11 +119,3 @@ def emit(parts: Sequence[str], out: Path | None) -> None:
 def progress(what: str) -> None:
     """A sign of life on stderr, so that stdout is the result alone."""
     print(f"... {what}", file=sys.stderr, flush=True)
-
-
-def _processor() -> str:
-    with contextlib.suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    return platform.processor() or platform.machine()

@@ -12,6 +12,7 @@ from hf_compress import Calibration, CompressionError, CompressionTrainer, Const
 from hf_compress.calibration.collect import collect
 from hf_compress.calibration.examples import calibration_batches
 from hf_compress.jobs.train import save_result as save_result_module
+from hf_compress.jobs.train import untrained
 from hf_compress.pruning.masks import Masks
 from hf_compress.pruning.prune import prune
 from tests.pruning.needy import Needy
@@ -220,13 +221,13 @@ def test_the_row_without_training_is_pruned_on_the_same_examples(tmp_path, monke
     trainer = llama_trainer(tmp_path / "run", jobs(pruning=needy(end="50%")), max_steps=4)
     trainer.train()
     written = {}
-    compress = save_result_module.compress_untrained
+    compress = untrained.compress_untrained
 
     def noted(model, *args):
         compress(model, *args)
         written["untrained"] = weights(model)
 
-    monkeypatch.setattr(save_result_module, "compress_untrained", noted)
+    monkeypatch.setattr(untrained, "compress_untrained", noted)
     report = save_result_module.save_result(trainer, tmp_path / "out", baseline=tiny_llama(seed=0))
     assert [row.name for row in report.rows] == ["dense", "compressed without training", "ours"]
     prune(dense, needy(), calibration_batches(text_rows(), trainer.data_collator, FEW))

@@ -12,8 +12,8 @@ from transformers import PreTrainedModel, Seq2SeqTrainer, Seq2SeqTrainingArgumen
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.checkpoints.export_format import ExportFormat
+from hf_compress.evaluation.measure import row_of
 from hf_compress.evaluation.rows import Row
-from hf_compress.evaluation.size import measure_size
 from hf_compress.tasks.metrics.perplexity import Likelihood, perplexity
 from hf_compress.tasks.plain_trainer import own_metrics, plain_trainer, unpack_before_generation
 from hf_compress.tasks.task_loss import task_kind
@@ -57,10 +57,7 @@ class Measure:
         logger.info("measuring %s", name)
         metrics = self._metrics(model)
         self._choose(metrics)
-        size = measure_size(folder, form.weight_files(folder))
-        return Row(
-            name=name, metrics=metrics, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"], **facts
-        )
+        return row_of(folder, name, form, metrics, **facts)
 
     def _metrics(self, model: PreTrainedModel) -> dict[str, float]:
         trainer = self.trainer

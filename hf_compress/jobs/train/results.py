@@ -2,7 +2,7 @@
 
 import functools
 import json
-from collections.abc import Callable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +15,12 @@ from hf_compress._runtimes import describe_storage
 from hf_compress.calibration.examples import calibration_batches
 from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.evaluation.measure import measure_folder
-from hf_compress.evaluation.rows import Report, Row
+from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.shares import describe_reach, measure_shares
-from hf_compress.export.formats.dense import DenseFormat, write_dense
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
-from hf_compress.jobs.train.untrained import compress_untrained
+from hf_compress.jobs.train.untrained import reference_rows
 from hf_compress.quantization.reach import loading_advice
 from hf_compress.tasks.opened import Opened
 
@@ -57,7 +56,19 @@ def publish_folder(
     )
     form = recipe.export_format
     folder.rows.mkdir(exist_ok=True)
-    rows = _rows_of_dense(recipe, opened, folder.rows, dense, measure, device, dense_s)
+    rows = reference_rows(
+        opened.load_model(recipe.seed, dense),
+        folder.rows,
+        measure,
+        compression=recipe.compression,
+        untrained=recipe.evaluation.untrained,
+        batches=functools.partial(_batches, recipe, opened),
+        form=form,
+        dtype=recipe.export.dtype,
+        processor=opened.processor,
+        device=device,
+        train_s=dense_s,
+    )
     with written_beside(folder.compressed) as part:
         form.write(model, part, opened.processor, place=folder.compressed)
         rows.append(measure(part, "ours", form, train_s=train_s, **measure_shares(model, recipe.pruning)))
@@ -99,32 +110,11 @@ def read_report(folder: Path) -> Report:
         ) from error
 
 
-def _rows_of_dense(
-    recipe: TrainSettings,
-    opened: Opened,
-    place: Path,
-    dense: str,
-    measure: Callable[..., Row],
-    device: torch.device,
-    seconds: float | None,
-) -> list[Row]:
-    """The dense model, and the same pruned and rounded in one go: what compression costs without training."""
-    model = opened.load_model(recipe.seed, dense)
-    folder = place / "dense"
-    folder.mkdir()
-    write_dense(model, folder, opened.processor, recipe.export.dtype)
-    rows = [measure(folder, "dense", DenseFormat(), train_s=seconds)]
-    if not (recipe.evaluation.untrained and recipe.compression.edits_weights):
-        return rows
-    batches = None
-    if recipe.calibration is not None:
-        batches = calibration_batches(opened.examples["train"], opened.task.collator(opened.processor), recipe.calibration)
-    compress_untrained(model, recipe.compression, recipe.export.dtype, batches, device)
-    folder = place / "untrained"
-    folder.mkdir()
-    recipe.export_format.write(model, folder, opened.processor)
-    shares = measure_shares(model, recipe.pruning)
-    return [*rows, measure(folder, "compressed without training", recipe.export_format, **shares)]
+def _batches(recipe: TrainSettings, opened: Opened) -> Iterable[Any] | None:
+    """What a criterion's statistics are collected on."""
+    if recipe.calibration is None:
+        return None
+    return calibration_batches(opened.examples["train"], opened.task.collator(opened.processor), recipe.calibration)
 
 
 def _base_model(recipe: TrainSettings) -> str | None:

@@ -2,9 +2,10 @@
 
 import contextlib
 import dataclasses
+import functools
 import logging
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,10 @@ from hf_compress._runtimes import describe_storage
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.shares import describe_reach, measure_shares
-from hf_compress.export.formats.dense import DenseFormat, write_dense
 from hf_compress.jobs.train.baseline import dense_models, origin_of, with_settings_of
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.measure import Measure
-from hf_compress.jobs.train.untrained import compress_untrained
+from hf_compress.jobs.train.untrained import reference_rows
 from hf_compress.quantization.reach import loading_advice
 from hf_compress.training.calibrated import batches_of_trainer
 from hf_compress.training.mixin import CompressionMixin
@@ -119,7 +119,18 @@ def save_result(
     with saying_once(trainer.said), written_beside(folder) as part:
         if dense is not None:
             with tempfile.TemporaryDirectory(dir=part.parent, prefix=f".{folder.name}.rows-") as place:
-                rows += _reference_rows(trainer, dense, Path(place), dtype, form, measure, untrained)
+                rows += reference_rows(
+                    with_settings_of(trainer.model, dense()),
+                    Path(place),
+                    measure.row,
+                    compression=trainer.compression,
+                    untrained=untrained,
+                    batches=functools.partial(_batches, trainer),
+                    form=form,
+                    dtype=dtype,
+                    processor=trainer.processing_class,
+                    device=trainer.args.device,
+                )
         form.write(model, part, trainer.processing_class, place=folder)
         shares = measure_shares(model, trainer.compression.pruning)
         rows.append(measure.row(part, "ours", form, train_s=trainer.train_s() or None, **shares))
@@ -184,30 +195,9 @@ def _finalized(trainer: Any, dtype: str) -> Any:
     return trainer.model
 
 
-def _reference_rows(
-    trainer: Any,
-    dense: Callable[[], PreTrainedModel],
-    place: Path,
-    dtype: str,
-    form: ExportFormat,
-    measure: Measure,
-    untrained: bool,
-) -> list[Row]:
-    """The dense model, and compression without training."""
-    folder = place / "dense"
-    folder.mkdir()
-    write_dense(with_settings_of(trainer.model, dense()), folder, trainer.processing_class, dtype)
-    rows = [measure.row(folder, "dense", DenseFormat())]
-    if not (untrained and trainer.compression.edits_weights):
-        return rows
-    model = with_settings_of(trainer.model, dense())
-    batches = None if trainer.compression.calibration is None else batches_of_trainer(trainer)
-    compress_untrained(model, trainer.compression, dtype, batches, trainer.args.device)
-    folder = place / "untrained"
-    folder.mkdir()
-    form.write(model, folder, trainer.processing_class)
-    shares = measure_shares(model, trainer.compression.pruning)
-    return [*rows, measure.row(folder, "compressed without training", form, **shares)]
+def _batches(trainer: Any) -> Any:
+    """What a criterion's statistics are collected on."""
+    return None if trainer.compression.calibration is None else batches_of_trainer(trainer)
 
 
 def _direction(trainer: Any, metric: str, given: bool | None) -> bool:

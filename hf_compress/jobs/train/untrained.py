@@ -1,14 +1,62 @@
-"""Compression without training: the row that says what the training is worth."""
+"""What a result is compared with: the dense model, and compression without training."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from hf_compress._modules.types import cast_weights
+from hf_compress.checkpoints.export_format import ExportFormat
+from hf_compress.evaluation.rows import Row
+from hf_compress.evaluation.shares import measure_shares
+from hf_compress.export.formats.dense import DenseFormat, write_dense
 from hf_compress.pruning.prune import prune
 from hf_compress.quantization.ptq import quantize
 from hf_compress.training.compression import Compression
+
+
+def reference_rows(
+    model: Any,
+    place: Path,
+    measure: Callable[..., Row],
+    *,
+    compression: Compression,
+    untrained: bool,
+    batches: Callable[[], Iterable[Any] | None],
+    form: ExportFormat,
+    dtype: str,
+    processor: Any,
+    device: torch.device,
+    **facts: Any,
+) -> list[Row]:
+    """The dense model, and the same pruned and rounded in one go: what compression costs without training.
+
+    Args:
+        model: dense, on the CPU; compressed in place.
+        place: where the checkpoints that are measured may lie.
+        measure: the row of a folder, a name, the format it was written in, and other facts.
+        compression: what the training did.
+        untrained: whether compression without training is measured too.
+        batches: of the calibration; asked where they are needed.
+        form: the format of the result.
+        dtype: of everything that is not quantized.
+        processor: saved beside the weights.
+        device: where a criterion's statistics are collected.
+        **facts: of the dense row.
+    """
+    folder = place / "dense"
+    folder.mkdir()
+    write_dense(model, folder, processor, dtype)
+    rows = [measure(folder, "dense", DenseFormat(), **facts)]
+    if not (untrained and compression.edits_weights):
+        return rows
+    compress_untrained(model, compression, dtype, batches(), device)
+    folder = place / "untrained"
+    folder.mkdir()
+    form.write(model, folder, processor)
+    shares = measure_shares(model, compression.pruning)
+    return [*rows, measure(folder, "compressed without training", form, **shares)]
 
 
 def compress_untrained(

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from hf_compress import Calibration, Recipe
 from hf_compress._yaml import write_yaml
 from hf_compress.calibration.examples import calibration_batches
-from hf_compress.jobs.train import results
+from hf_compress.jobs.train import untrained
 from hf_compress.jobs.train.plan import Plan
 from hf_compress.pruning.criterion import Criterion
 from hf_compress.pruning.prune import prune
@@ -67,14 +67,14 @@ def test_a_run_by_recipe_resumes_to_the_same_bytes_and_its_row_without_training_
     straight = tmp_path / "straight"
     straight.mkdir()
     pruned = {}
-    compress = results.compress_untrained
+    compress = untrained.compress_untrained
 
     def noted(model, *args):
         compress(model, *args)
         pruned["untrained"] = {name: one.detach().clone() for name, one in model.named_parameters()}
 
     with monkeypatch.context() as patch:
-        patch.setattr(results, "compress_untrained", noted)
+        patch.setattr(untrained, "compress_untrained", noted)
         code, _, complaints = call("run", written(straight))
     assert (code, complaints) == (0, [])
     report = json.loads((straight / "out" / "compressed" / "report.json").read_text())

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from hf_compress import CompressionError, Recipe
 from hf_compress._yaml import write_yaml
-from hf_compress.jobs.train import documents, results
+from hf_compress.jobs.train import documents, untrained
 from hf_compress.jobs.train import run as train_run
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.training.trainer import CompressionTrainer
@@ -58,7 +58,7 @@ STAGES = {
     "before the compression": (train_run, "_compression_stage", 1),
     "in the compression": (CompressionTrainer, "training_step", 2 + 3),
     "after the compression": (CompressionTrainer, "finalize", 1),
-    "while rows are measured": (results, "compress_untrained", 1),
+    "while rows are measured": (untrained, "compress_untrained", 1),
     "while the result is written": (documents, "write", 1),
     "after the report": (documents, "render_card", 1),
 }
