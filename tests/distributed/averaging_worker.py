@@ -1,6 +1,7 @@
-"""Averages in one of two processes: `python -m torch.distributed.run ... averaging_worker.py <what> <folder>`."""
+"""Averages in one of two processes: `python -m torch.distributed.run ... averaging_worker.py <folder>`."""
 
 import functools
+import gc
 import sys
 from pathlib import Path
 
@@ -163,10 +164,10 @@ def sharded_by_the_trainer(folder):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    what, folder = sys.argv[1], Path(sys.argv[2])
-    if what == "trainer":
-        sharded_by_the_trainer(folder / "trainer")
-    else:
-        replicated(folder / "replicated")
-        sharded(folder / "sharded")
+    gc.freeze()  # every training collects, and would walk through the libraries
+    folder = Path(sys.argv[1])
+    replicated(folder / "replicated")
+    sharded(folder / "sharded")
+    AcceleratorState._reset_state(reset_partial_state=False)
+    sharded_by_the_trainer(folder / "trainer")
     _distributed.leave()

@@ -12,7 +12,7 @@ from tests.training.runs import assert_equal_bits
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("averaging")
-    torchrun("tests/distributed/averaging_worker.py", "core", str(folder))
+    torchrun("tests/distributed/averaging_worker.py", str(folder))
     return folder
 
 
@@ -77,10 +77,9 @@ def test_sharded_snapshots_are_whole_checkpoints(runs):
         assert_equal_bits(dict(AutoModelForCausalLM.from_pretrained(folder).named_parameters()), weights[step])
 
 
-def test_a_stock_trainer_shards_averages_and_resumes_exactly(tmp_path):
+def test_a_stock_trainer_shards_averages_and_resumes_exactly(runs):
     """What the worker asserts in both processes, and what it wrote."""
-    torchrun("tests/distributed/averaging_worker.py", "trainer", str(tmp_path))
-    first, second = (torch.load(tmp_path / "trainer" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+    first, second = (torch.load(runs / "trainer" / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     assert_equal_bits(first, second)
-    loaded = AutoModelForCausalLM.from_pretrained(tmp_path / "trainer" / "averaged" / "averaged" / "ema")
+    loaded = AutoModelForCausalLM.from_pretrained(runs / "trainer" / "averaged" / "averaged" / "ema")
     assert_equal_bits(dict(loaded.named_parameters()), first)

@@ -48,34 +48,41 @@ def torchrun(*arguments):
     return start([*launch, *arguments])
 
 
-def test_gradient_and_logged_losses_over_two_processes_equal_those_of_one(tmp_path):
-    torchrun("tests/distributed/worker.py", ",".join([*TASKS, STATES]), str(tmp_path))
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """What two processes left; started once, because an interpreter takes longer to load than a run to end."""
+    folder = tmp_path_factory.mktemp("two")
+    torchrun("tests/distributed/worker.py", str(folder), ",".join([*TASKS, STATES]))
+    return folder
+
+
+def test_gradient_and_logged_losses_over_two_processes_equal_those_of_one(done, tmp_path):
     for task in [*TASKS, STATES]:
-        logs = [json.loads((tmp_path / f"{task}.json").read_text())]
+        logs = [json.loads((done / f"{task}.json").read_text())]
         reference = gradients(task, 8, 1, tmp_path / task, logs)
         for key in ("loss", "task_loss", "distillation_loss", "teacher_agreement"):
             assert logs[0][key] == pytest.approx(logs[1][key], rel=1e-3), (task, key)
-        split = torch.load(tmp_path / f"{task}.pt", weights_only=True)
+        split = torch.load(done / f"{task}.pt", weights_only=True)
         assert split.keys() == reference.keys()
         for name in reference:
             torch.testing.assert_close(split[name], reference[name], rtol=1e-4, atol=1e-7)
 
 
-def test_both_processes_end_with_the_same_pruned_weights_and_resume_exactly(tmp_path):
-    torchrun("tests/distributed/worker.py", "everything", str(tmp_path))
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+def test_both_processes_end_with_the_same_pruned_weights_and_resume_exactly(done):
+    folder = done / "everything"
+    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     assert_equal_bits(first, second)
     weight = first["model.layers.0.mlp.up_proj.weight"]
     assert int((weight == 0).sum()) == weight.numel() // 2
-    assert_equal_bits(first, torch.load(tmp_path / "resumed0.pt", weights_only=True))
+    assert_equal_bits(first, torch.load(folder / "resumed0.pt", weights_only=True))
 
 
-def test_both_processes_collect_the_statistics_of_one_and_prune_and_resume_alike(tmp_path):
-    torchrun("tests/distributed/worker.py", "calibrated", str(tmp_path))
-    first, second = (torch.load(tmp_path / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
+def test_both_processes_collect_the_statistics_of_one_and_prune_and_resume_alike(done):
+    folder = done / "calibrated"
+    first, second = (torch.load(folder / f"rank{rank}.pt", weights_only=True) for rank in (0, 1))
     assert_equal_bits(first, second)
-    assert_equal_bits(first, torch.load(tmp_path / "resumed0.pt", weights_only=True))
-    stats = [torch.load(tmp_path / f"stats{rank}.pt", weights_only=True) for rank in (0, 1)]
+    assert_equal_bits(first, torch.load(folder / "resumed0.pt", weights_only=True))
+    stats = [torch.load(folder / f"stats{rank}.pt", weights_only=True) for rank in (0, 1)]
     batches = list(calibration_batches(text_rows(), default_data_collator, Calibration(num_examples=6, batch_size=2)))
     alone = collect(tiny_llama(), batches, ["input_norm", "gram", "fisher"])
     for name, found in stats[0].items():
@@ -87,11 +94,11 @@ def test_both_processes_collect_the_statistics_of_one_and_prune_and_resume_alike
                 torch.testing.assert_close(value, alone[need][f"{name}.weight"], rtol=1e-5, atol=1e-7)
 
 
-def test_a_run_of_which_one_process_is_told_to_end_goes_on_to_the_same_weights(tmp_path):
+def test_a_run_of_which_one_process_is_told_to_end_goes_on_to_the_same_weights(done):
     """And a checkpoint that lacks one process's random state is passed over."""
-    torchrun("tests/distributed/worker.py", "told", str(tmp_path))
+    folder = done / "told"
     for rank in (0, 1):
-        ends = torch.load(tmp_path / f"ends{rank}.pt", weights_only=True)
+        ends = torch.load(folder / f"ends{rank}.pt", weights_only=True)
         for name in ("told", "late"):
             assert_equal_bits(ends["straight"], ends[name])
 

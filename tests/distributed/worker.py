@@ -1,5 +1,6 @@
-"""One process of a two-process test: `python -m torch.distributed.run ... worker.py <what> <folder>`."""
+"""One process of a two-process test: `python -m torch.distributed.run ... worker.py <folder> <task>,<task>...`."""
 
+import gc
 import json
 import os
 import shutil
@@ -137,10 +138,11 @@ class First(TrainerCallback):
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
-    what, folder = sys.argv[1], Path(sys.argv[2])
-    if what in ("everything", "told", "calibrated"):
-        {"everything": everything, "told": told, "calibrated": calibrated}[what](folder)
-    else:
-        for name in what.split(","):
-            gradients(name, folder)
+    gc.freeze()  # every training collects, and would walk through the libraries
+    folder = Path(sys.argv[1])
+    for name in sys.argv[2].split(","):
+        gradients(name, folder)
+    for run in (everything, calibrated, told):
+        (folder / run.__name__).mkdir(exist_ok=True)
+        run(folder / run.__name__)
     _distributed.leave()  # gloo's threads must end before the interpreter does
