@@ -8,8 +8,6 @@ from hf_compress import CompressionError, Recipe
 from hf_compress.jobs.train.plan import Plan
 from hf_compress.jobs.train.rehearsal import rehearse
 from hf_compress.jobs.train.run_folder import RunFolder
-from hf_compress.tasks.metrics import classification
-from hf_compress.tasks.task import Task
 from hf_compress.training.trainer import CompressionTrainer
 from tests.command_line import tree
 from tests.small import DROP, VIT_RECIPE, recipe, text_rows, write_images, write_jsonl
@@ -82,7 +80,7 @@ def test_every_failure_of_the_line_is_one_sentence_that_leaves_nothing(tmp_path,
     def broken(*args, **kwargs):
         raise RuntimeError("first line\nsecond line")
 
-    monkeypatch.setattr(classification, "classify", broken)
+    monkeypatch.setattr(type(job.task), "evaluate", broken)
     with pytest.raises(CompressionError, match="so neither could the trained one: first line second line; change"):
         job.run()
     assert tree(tmp_path) == before
@@ -90,14 +88,14 @@ def test_every_failure_of_the_line_is_one_sentence_that_leaves_nothing(tmp_path,
 
 def test_the_rehearsal_reads_one_batch_and_leaves_nothing(tmp_path, monkeypatch):
     seen = []
-    evaluate = Task.evaluate
+    job = images(tmp_path, {"evaluation.batch_size": 2, "data.validation_share": 0.3})
+    evaluate = type(job.task).evaluate
 
     def count(self, model, split, *rest):
         seen.append(len(split))
         return evaluate(self, model, split, *rest)
 
-    monkeypatch.setattr(Task, "evaluate", count)
-    job = images(tmp_path, {"evaluation.batch_size": 2, "data.validation_share": 0.3})
+    monkeypatch.setattr(type(job.task), "evaluate", count)
     plan = Plan.make(job, with_examples=True)
     rehearse(job, plan.opened, RunFolder(job), plan.args.device)
     assert seen == [2] and len(plan.opened.examples["test"]) > 2
