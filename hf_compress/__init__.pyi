@@ -95,6 +95,7 @@ from hf_compress.recipe.recipe import Recipe as Recipe
 from hf_compress.tasks.builtin.causal_lm import CausalLM as CausalLM
 from hf_compress.tasks.builtin.image_classification import ImageClassification as ImageClassification
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification as SequenceClassification
+from hf_compress.tasks.builtin.token_classification import TokenClassification as TokenClassification
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy as Accuracy
 from hf_compress.tasks.metrics.builtin.bleu import Bleu as Bleu
 from hf_compress.tasks.metrics.builtin.cer import CharacterErrorRate as CharacterErrorRate

@@ -48,7 +48,7 @@ def tiny_gpt2(seed=0):
     return _seeded(lambda: GPT2LMHeadModel(config), seed)
 
 
-def tiny_bert(seed=0, num_labels=3, **changes):
+def tiny_bert(seed=0, num_labels=3, cls=BertForSequenceClassification, **changes):
     config = BertConfig(
         vocab_size=VOCAB,
         hidden_size=32,
@@ -60,7 +60,7 @@ def tiny_bert(seed=0, num_labels=3, **changes):
         pad_token_id=0,
         **changes,
     )
-    return _seeded(lambda: BertForSequenceClassification(config), seed)
+    return _seeded(lambda: cls(config), seed)
 
 
 def tiny_vit(seed=0, num_labels=3):

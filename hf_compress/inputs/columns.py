@@ -22,7 +22,7 @@ class Column:
         name: as the data calls it.
         feature: what it holds, as a feature of `datasets`: Value("string"), Value("int64") for whole numbers, ClassLabel(),
             Image(), Audio() for sound in any form that `inputs.audio` reads, a List of one of these, or a dict of them with
-            the keys that are read.
+            the keys that are read; a tuple of such features where it may hold any of them.
     """
 
     key: str
@@ -46,18 +46,23 @@ class Column:
                     + unknown(f"column of the {split_name} split of {path}", self.name, split.column_names)
                 )
             of = f"task.{self.key}: column {self.name!r} of the {split_name} split of {path}"
-            empty = split.data.column(self.name).null_count
-            if empty:
-                raise CompressionError(f"{of} is empty (null) in {empty} rows; remove them")
+            values = split.data.column(self.name)
+            if values.null_count:
+                raise CompressionError(f"{of} is empty (null) in {values.null_count} rows; remove them")
             given = split.features[self.name]
             if not _holds(given, self.feature):
                 raise CompressionError(f"{of} holds {given}{_expected(self.feature)}")
+            within = _num_nulls(values, self.feature)
+            if within:
+                raise CompressionError(f"{of} is empty (null) in {within} places inside its rows; remove those rows")
 
 
 def _holds(given: Any, wanted: Any) -> bool:
     """Whether a column's feature is of the wanted kind; labels may also be numbers or text, which their reader checks."""
     from datasets import Audio, ClassLabel, LargeList, List, Value
 
+    if isinstance(wanted, tuple):
+        return any(_holds(given, one) for one in wanted)
     if isinstance(wanted, dict):
         return isinstance(given, dict) and all(key in given and _holds(given[key], one) for key, one in wanted.items())
     if isinstance(wanted, List):
@@ -72,9 +77,25 @@ def _holds(given: Any, wanted: Any) -> bool:
     return isinstance(given, type(wanted))
 
 
+def _num_nulls(values: Any, wanted: Any) -> int:
+    """The empty places of a column of the wanted kind, in lists and under the keys that are read."""
+    import pyarrow.compute
+    from datasets import List
+
+    if isinstance(wanted, tuple):
+        plain = not pyarrow.types.is_nested(values.type)
+        wanted = next(one for one in wanted if plain is not isinstance(one, dict | List))
+    inside = 0
+    if isinstance(wanted, List):
+        inside = _num_nulls(pyarrow.compute.list_flatten(values), wanted.feature)
+    elif isinstance(wanted, dict):
+        inside = sum(_num_nulls(pyarrow.compute.struct_field(values, key), one) for key, one in wanted.items())
+    return values.null_count + inside
+
+
 def _expected(feature: Any) -> str:
     """The end of the sentence about a column of another kind."""
-    from datasets import Audio, ClassLabel, Image, Value
+    from datasets import Audio, ClassLabel, Image
 
     if isinstance(feature, ClassLabel):
         return "; a row has one label, which is text, a class name or a whole number from 0"
@@ -82,6 +103,21 @@ def _expected(feature: Any) -> str:
         return ", not sound: paths, bytes, {bytes, path} or {array, sampling_rate}"
     if isinstance(feature, Image):
         return ", not images; write the files with datasets after cast_column(..., datasets.Image())"
-    if isinstance(feature, Value) and feature.dtype == "string":
-        return ", not text"
-    return f", not {feature}"
+    if isinstance(feature, tuple):
+        return ", neither " + " nor ".join(map(_named, feature))
+    return f", not {_named(feature)}"
+
+
+def _named(feature: Any) -> str:
+    """What a column holds, in words."""
+    from datasets import ClassLabel, List, Value
+
+    if isinstance(feature, List):
+        return f"lists of {_named(feature.feature)}"
+    if isinstance(feature, dict):
+        return "{" + ", ".join(feature) + "}"
+    if isinstance(feature, ClassLabel):
+        return "labels"
+    if isinstance(feature, Value):
+        return {"string": "text", "int64": "whole numbers", "float64": "numbers"}.get(feature.dtype, feature.dtype)
+    return str(feature)

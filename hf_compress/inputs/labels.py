@@ -11,38 +11,40 @@ if TYPE_CHECKING:
     Splits = dict[str, Dataset]
 
 
-def label_names(splits: "Splits", column: str, max_train: int | None = None) -> list[str]:
+def label_names(splits: "Splits", column: str, max_train: int | None = None, key: str = "label") -> list[str]:
     """The labels in the order in which the data numbers them; text is sorted, bare numbers are LABEL_0, LABEL_1, ...
 
     Args:
         splits: raw rows by split.
-        column: with one label in a row.
+        column: with one label in a row, or a list of them.
         max_train: at most so many rows are in training, which a refusal then says.
+        key: the task's field that names the column.
 
     Raises:
         CompressionError: labels are neither named classes nor whole numbers from 0 nor text, a number is left out, rows are
             unlabelled (-1), evaluation has a new label, or there is only one.
     """
-    feature = splits["train"].features[column]
-    found = {name: set(split.unique(column)) for name, split in splits.items()}
+    feature = _one(splits["train"].features[column])
+    found = {name: _values(split, column) for name, split in splits.items()}
     values = found["train"]
-    if any(not isinstance(value, int | str) or isinstance(value, bool) for value in set().union(*found.values())):
+    if any(not isinstance(value, int | str) for value in set().union(*found.values())):
         raise CompressionError(
-            f"task.label: column {column!r} holds {feature}; labels are text, class names or whole numbers from 0"
+            f"task.{key}: column {column!r} holds {feature}; labels are text, class names, true and false, or whole"
+            " numbers from 0"
         )
     for name, members in found.items():
         below = sorted(value for value in members if isinstance(value, int) and value < 0)
         if below:
             raise CompressionError(
-                f"task.label: the {name} split has rows with the label {below[0]}, which means unlabelled or is a mistake;"
+                f"task.{key}: the {name} split has rows with the label {below[0]}, which means unlabelled or is a mistake;"
                 " remove those rows, labels count from 0"
             )
     if hasattr(feature, "names"):
         names = list(feature.names)
         for name, split in splits.items():
-            if list(getattr(split.features[column], "names", ())) != names:
+            if list(getattr(_one(split.features[column]), "names", ())) != names:
                 raise CompressionError(
-                    f"task.label: the {name} split numbers its labels in another way than training; write both with the"
+                    f"task.{key}: the {name} split numbers its labels in another way than training; write both with the"
                     " same class names in the same order"
                 )
     else:
@@ -50,22 +52,47 @@ def label_names(splits: "Splits", column: str, max_train: int | None = None) -> 
             new = sorted(found[name] - values, key=str)
             if new:
                 raise CompressionError(
-                    f"task.label: the {name} split has the label {new[0]!r}, which training has not; add such rows to the"
+                    f"task.{key}: the {name} split has the label {new[0]!r}, which training has not; add such rows to the"
                     " training data" + _maybe_cut_off(max_train)
                 )
-        if all(isinstance(value, int) for value in values):
+        if all(isinstance(value, bool) for value in values):
+            names = [str(value).lower() for value in sorted(values)]
+        elif all(isinstance(value, int) for value in values):
             absent = sorted(set(range(max(values) + 1)) - values)
             if absent:
                 raise CompressionError(
-                    f"task.label: labels go up to {max(values)} and {absent[0]} never occurs in training; number them from"
+                    f"task.{key}: labels go up to {max(values)} and {absent[0]} never occurs in training; number them from"
                     " 0 without gaps, or store them as text" + _maybe_cut_off(max_train)
                 )
             names = unnamed_labels(len(values))
         else:
             names = sorted(values)
+    if not names:
+        raise CompressionError(f"task.{key}: column {column!r} has no labels; every list in it is empty")
     if len(names) < 2:
-        raise CompressionError(f"task.label: column {column!r} has one label only ({names[0]}); two or more are needed")
+        raise CompressionError(f"task.{key}: column {column!r} has one label only ({names[0]}); two or more are needed")
     return names
+
+
+def _values(split: "Dataset", column: str) -> set[Any]:
+    """What occurs; the members of lists."""
+    if not isinstance(split.features[column], _list_features()):
+        return set(split.unique(column))
+    import pyarrow.compute
+
+    lists = split.with_format("arrow")[:][column]
+    return set(pyarrow.compute.unique(pyarrow.compute.list_flatten(lists)).to_pylist())
+
+
+def _one(feature: Any) -> Any:
+    """What a list holds."""
+    return feature.feature if isinstance(feature, _list_features()) else feature
+
+
+def _list_features() -> tuple[Any, ...]:
+    from datasets import LargeList, List
+
+    return List, LargeList
 
 
 def unnamed_labels(num_labels: int) -> list[str]:
@@ -80,7 +107,7 @@ def _maybe_cut_off(max_train: int | None) -> str:
 def label_ids(splits: "Splits", column: str, names: list[str]) -> dict[Any, int]:
     """Label value -> id, where the label `names[i]` has the id i; numbers that `names` does not have are ids already."""
     own = label_names(splits, column)
-    by_name = isinstance(splits["train"].unique(column)[0], str)
+    by_name = isinstance(next(iter(_values(splits["train"], column))), str)
     return {name if by_name else value: names.index(name) if name in names else value for value, name in enumerate(own)}
 
 

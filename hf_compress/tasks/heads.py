@@ -54,15 +54,23 @@ IMAGE_CLASSIFICATION = Head(
     rows="single_label",
     pipeline="image-classification",
 )
+MASKED_LM = Head(
+    name="ForMaskedLM",
+    auto_class="AutoModelForMaskedLM",
+    rows="tokens",
+    predicts_tokens=True,
+    pipeline="fill-mask",
+)
+TOKEN_CLASSIFICATION = Head(
+    name="ForTokenClassification",
+    auto_class="AutoModelForTokenClassification",
+    rows="tokens",
+    pipeline="token-classification",
+    peft="TOKEN_CLS",
+)
 HEADS = (
     CAUSAL_LM,
-    Head(
-        name="ForMaskedLM",
-        auto_class="AutoModelForMaskedLM",
-        rows="tokens",
-        predicts_tokens=True,
-        pipeline="fill-mask",
-    ),
+    MASKED_LM,
     Head(
         name="ForConditionalGeneration",
         auto_class="AutoModelForSeq2SeqLM",
@@ -77,13 +85,7 @@ HEADS = (
         pipeline="automatic-speech-recognition",
     ),
     SEQUENCE_CLASSIFICATION,
-    Head(
-        name="ForTokenClassification",
-        auto_class="AutoModelForTokenClassification",
-        rows="tokens",
-        pipeline="token-classification",
-        peft="TOKEN_CLS",
-    ),
+    TOKEN_CLASSIFICATION,
     IMAGE_CLASSIFICATION,
     Head(
         name="ForVideoClassification",

@@ -26,9 +26,6 @@ class OneLabel(Task):
     """
 
     predicts: ClassVar[Predictions | None] = "classes"
-    metric: ClassVar[str] = "accuracy"
-    metrics: ClassVar[tuple[str, ...]] = ("loss", "accuracy", "macro_f1")
-    greater_is_better: ClassVar[bool] = True
 
     label: str = "label"
 
@@ -43,7 +40,7 @@ class OneLabel(Task):
 
         return (*super().columns(), Column(key="label", name=self.label, feature=ClassLabel(names=["a", "b"])))
 
-    def labels(self, splits: Splits, data: Data) -> list[str]:
+    def label_names(self, splits: Splits, data: Data) -> list[str]:
         """Those of the column."""
         for column in self.columns():
             if column.key == "label":

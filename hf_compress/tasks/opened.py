@@ -222,7 +222,7 @@ def open_data(data: Data, task: Task | None, seed: int) -> tuple[Splits, list[st
     splits = load_splits(data, seed)
     labels: list[str] = []
     if task is not None:
-        check_all(lambda: task.check_data(splits, data), lambda: labels.extend(task.labels(splits, data)))
+        check_all(lambda: task.check_data(splits, data), lambda: labels.extend(task.label_names(splits, data)))
     return splits, labels
 
 

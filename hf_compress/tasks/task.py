@@ -5,14 +5,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import Problem, check_all
+from hf_compress._problems import check_all
 from hf_compress._registry import Strategy, unknown
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.tasks.heads import Head
-from hf_compress.tasks.metrics.counted import Counted, Decode
+from hf_compress.tasks.measured import Measured
 from hf_compress.tasks.metrics.metric import Metric
-from hf_compress.tasks.metrics.predictions import Predictions
 from hf_compress.tasks.plain_trainer import own_metrics, plain_trainer, unpack_before_generation
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 Splits = dict[str, "Dataset"]
 
 
-class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
+class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin"):
     """What a model is for. Its fields are the columns it reads and its options.
 
     What reads one kind of input is shared by a class between (`TextTask`, `ImageTask`), labels of whole rows by
@@ -32,11 +31,6 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
         head: the models' output head: their Auto class, and what a row of its logits is.
         processor_class: what loads the processor from a checkpoint, by name.
         takes_tokenizer: recipes may name a tokenizer for it, and must where the weights are fresh.
-        predicts: what its predictions are to a metric, which says the form of what `decoder` gives; None for a task that is
-            measured by its likelihood alone.
-        metric: what reports compare by.
-        metrics: what the Trainer's evaluations give, for `metric_for_best_model`.
-        greater_is_better: the direction of `metric`.
         generates: its predictions are generated, so its Trainer is a Seq2SeqTrainer, and its TrainingArguments are
             Seq2SeqTrainingArguments.
     """
@@ -44,10 +38,6 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
     head: ClassVar[Head]
     processor_class: ClassVar[str]
     takes_tokenizer: ClassVar[bool] = False
-    predicts: ClassVar[Predictions | None] = None
-    metric: ClassVar[str]
-    metrics: ClassVar[tuple[str, ...]] = ("loss",)
-    greater_is_better: ClassVar[bool]
     generates: ClassVar[bool] = False
 
     def model_class(self) -> Any:
@@ -80,7 +70,7 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
         """
         check_all(*[partial(column.check, splits, data.path) for column in self.columns()])
 
-    def labels(self, splits: Splits, data: Data) -> list[str]:
+    def label_names(self, splits: Splits, data: Data) -> list[str]:
         """The names of the labels in the order of their ids; [] for a task without.
 
         Asked also where another column was refused, so that a refusal is complete: it looks at its own alone.
@@ -179,65 +169,11 @@ class Task(Strategy, kind="task", package="hf_compress.tasks.builtin"):
             return {"metric_for_best_model": unknown(f"metric of {self.name}", metric, known)}
         return {}
 
-    def default_metrics(self) -> tuple[Metric, ...]:
-        """What its predictions are always measured by."""
-        return ()
-
-    def all_metrics(self, metrics: Sequence[Metric]) -> list[Metric]:
-        """Its own and those that were asked for, which replace its own with other options."""
-        return list(({one.gives: one for one in self.default_metrics()} | {one.gives: one for one in metrics}).values())
-
-    def check_metrics(self, metrics: Sequence[Metric], labels: Sequence[str] = ()) -> list[Problem]:
-        """What is wrong with the metrics that were asked for, at their places in the list.
-
-        Args:
-            metrics: beside its own.
-            labels: in the order of their ids; empty where they are not known yet.
-        """
-        problems: list[Problem] = []
-        if metrics and self.predicts is None:
-            message = f"{self.name} is measured by its likelihood ({self.metric}) and has no predictions; leave metrics out"
-            return [Problem(path="", message=message)]
-        for place, metric in enumerate(metrics):
-            others = [one for one in self.default_metrics() if one.gives != metric.gives]
-            same = [(key, one.name) for one in others for key in one.gives if key in metric.gives]
-            if same:
-                message = f"{metric.name} gives {same[0][0]!r}, and so does {same[0][1]}, which {self.name} always has"
-                problems.append(Problem(path=str(place), message=message))
-                continue
-            try:
-                metric.check(self.predicts, labels)  # type: ignore[arg-type]
-            except CompressionError as error:
-                problems.append(Problem(path=str(place), message=str(error)))
-        return problems
-
     def preprocess_logits(self) -> Any:
         """Function of a batch's logits and labels to what `compute_metrics` reads of them, e.g. the most likely classes;
         evaluations then keep that and not the logits. None keeps the logits.
         """
         return None
-
-    def decoder(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Decode | None:
-        """What makes predictions and references, in the form of `predicts`, of a batch's logits and labels.
-
-        Args:
-            examples: those that are evaluated, in the order of the predictions.
-            rows: the raw rows that they were made of.
-            processor: from `load_processor`.
-        """
-        return None
-
-    def compute_metrics(self, examples: "Dataset", rows: "Dataset", processor: Any, metrics: Sequence[Metric] = ()) -> Any:
-        """Function of an EvalPrediction to `metrics` without "loss"; None where the loss says it all.
-
-        Args:
-            examples: those that are evaluated, in the order of the predictions.
-            rows: the raw rows that they were made of.
-            processor: from `load_processor`.
-            metrics: beside its own.
-        """
-        decode = self.decoder(examples, rows, processor)
-        return None if decode is None else Counted(self.all_metrics(metrics), decode)
 
     def evaluate(
         self,

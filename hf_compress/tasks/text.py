@@ -1,4 +1,4 @@
-"""What tasks on text share: a column of text, a length, a tokenizer."""
+"""What tasks on tokens share: a length, a tokenizer; and those on text: a column of it."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -20,18 +20,16 @@ _SPECIAL = ("bos", "eos", "pad")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextTask(Task):
+class TokenTask(Task):
     """A task whose models read tokens.
 
     Attributes:
-        text: the column with text.
         length: tokens per example at most.
     """
 
     processor_class: ClassVar[str] = "AutoTokenizer"
     takes_tokenizer: ClassVar[bool] = True
 
-    text: str = "text"
     length: int = 512
 
     def __post_init__(self) -> None:
@@ -41,16 +39,6 @@ class TextTask(Task):
     def decided(self) -> tuple[str, ...]:
         """The vocabulary is the tokenizer's."""
         return ("vocab_size", *(f"{kind}_token_id" for kind in _SPECIAL), *super().decided)
-
-    def columns(self) -> tuple[Column, ...]:
-        """Text."""
-        from datasets import Value
-
-        return (Column(key="text", name=self.text, feature=Value("string")),)
-
-    def texts(self, split: "Dataset") -> Iterable[str]:
-        """The column."""
-        return split[self.text]
 
     def load_processor(self, model: str | FreshModel, config: "PretrainedConfig", splits: Splits) -> Any:
         """The model's tokenizer."""
@@ -83,3 +71,25 @@ class TextTask(Task):
         limit = num_positions(model)
         if limit is not None and self.length > limit:
             raise CompressionError(f"task.length: {self.length} tokens are more than the model's {limit} positions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextTask(TokenTask):
+    """A task that reads one text per row.
+
+    Attributes:
+        text: the column with text.
+        length: tokens per example at most.
+    """
+
+    text: str = "text"
+
+    def columns(self) -> tuple[Column, ...]:
+        """Text."""
+        from datasets import Value
+
+        return (Column(key="text", name=self.text, feature=Value("string")),)
+
+    def texts(self, split: "Dataset") -> Iterable[str]:
+        """The column."""
+        return split[self.text]

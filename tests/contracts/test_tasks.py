@@ -5,6 +5,7 @@ Columns are made from the features that a task says they hold, the model is the 
 
 import dataclasses
 import math
+import shutil
 
 import pytest
 import torch
@@ -27,7 +28,15 @@ from hf_compress.tasks.task_loss import task_kind
 from tests.rows import NAMES, features_of, rows_of
 from tests.small import DROP, LLAMA, VIT_RECIPE, recipe
 
-SMALL = (LLAMA, VIT_RECIPE["model"]["config"])
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "max_position_embeddings": 64,
+}
+SMALL = (LLAMA, VIT_RECIPE["model"]["config"], BERT)
 TASKS = [pytest.param(cls, id=name) for name, cls in Task.available().items()]
 
 
@@ -70,14 +79,15 @@ def test_a_task_is_a_frozen_value_that_a_recipe_can_write_and_read(cls):
             problems = []
             assert build(Task, dump(made, full), "task", problems) == made, problems
     assert dump(cls()) == cls.name
-    assert set(dump(small_task(cls))) == {"name", *(field.name for field in dataclasses.fields(cls))}
+    changed = {field.name for field in dataclasses.fields(cls) if getattr(made, field.name) != getattr(cls(), field.name)}
+    assert changed and set(dump(made)) == {"name", *changed}
 
 
 @pytest.mark.parametrize("cls", TASKS)
 def test_what_a_card_says_of_a_task_is_known_to_the_hub_and_to_transformers(cls):
     assert hasattr(InferenceClient, cls.head.pipeline.replace("-", "_"))
     assert hasattr(transformers, cls.head.auto_class) and hasattr(transformers, cls.processor_class)
-    assert isinstance(cls.greater_is_better, bool)
+    assert isinstance(cls().greater_is_better, bool)
 
 
 @pytest.mark.parametrize("cls", TASKS)
@@ -109,7 +119,7 @@ def test_a_batch_goes_through_a_fresh_model_and_is_measured(cls, tmp_path):
 
     task, examples, rows = made.task, made.examples["test"], made.raw["test"]
     metrics = task.evaluate(model, examples, rows, made.processor, 4, "x")
-    assert cls.metric in metrics and all(math.isfinite(value) for value in metrics.values())
+    assert task.metric in metrics and all(math.isfinite(value) for value in metrics.values())
     again = task.evaluate(model, examples, rows, made.processor, 3, "x")
     assert again == pytest.approx(metrics, rel=1e-4)
 
@@ -123,9 +133,9 @@ def test_a_batch_goes_through_a_fresh_model_and_is_measured(cls, tmp_path):
         processing_class=made.processor,
     )
     evaluated = trainer.evaluate(examples)
-    assert {f"eval_{name}" for name in cls.metrics} <= set(evaluated)
-    if cls.metric in cls.metrics:
-        assert evaluated[f"eval_{cls.metric}"] == pytest.approx(metrics[cls.metric])
+    assert {f"eval_{name}" for name in task.metrics} <= set(evaluated)
+    if task.metric in task.metrics:
+        assert evaluated[f"eval_{task.metric}"] == pytest.approx(metrics[task.metric])
 
 
 @pytest.mark.parametrize("cls", TASKS)
@@ -155,27 +165,43 @@ def test_labels_keep_the_datas_order_and_a_trained_models_order_wins(cls, tmp_pa
     assert torch.equal(after, torch.where(before == -100, before, len(NAMES) - 1 - before)) and (before >= 0).any()
 
 
-@pytest.mark.parametrize("cls", TASKS)
-def test_a_run_prunes_quantizes_and_distils_and_the_result_works_in_its_pipeline(cls, tmp_path):
-    task = small_task(cls)
+@pytest.fixture(scope="module", params=TASKS)
+def finished(request, tmp_path_factory):
+    """A run of each task: the task, the recipe, its result."""
+    task, folder = small_task(request.param), tmp_path_factory.mktemp(request.param.name)
     changes = {
         "task": dump(task),
         "model": {"config": small_config(task)},
-        "data": dump(written(task, tmp_path)),
+        "data": dump(written(task, folder)),
         "tokenizer": {"vocab_size": 300} if task.takes_tokenizer else DROP,
         "pruning.ignore": ["re:.*lm_head", "classifier", "score"],
         "quantization.ignore": ["re:.*lm_head", "classifier", "score"],
         "training.max_steps": 3,
+        "training.save_steps": 1,
     }
-    result = Recipe.from_plain(recipe(tmp_path, changes)).run()
+    made = Recipe.from_plain(recipe(folder, changes))
+    return task, made, made.run()
+
+
+def test_a_run_prunes_quantizes_and_distils_and_the_result_works_in_its_pipeline(finished):
+    task, _, result = finished
     dense, untrained, ours = result.report.rows
-    assert result.report.metric == cls.metric and all(cls.metric in row.metrics for row in (dense, untrained, ours))
+    assert result.report.metric == task.metric and all(task.metric in row.metrics for row in (dense, untrained, ours))
     assert ours.sparsity == pytest.approx(0.5, abs=1e-3) and ours.file_bytes < dense.file_bytes
     assert task.unit in result.report.setting["data"]
     card = (result.folder / "README.md").read_text(encoding="utf-8")
-    assert f"pipeline_tag: {cls.head.pipeline}" in card and f"{cls.head.auto_class}.from_pretrained(" in card
-    if cls.head.pipeline in PIPELINE_REGISTRY.get_supported_tasks():
-        assert pipeline(cls.head.pipeline, model=str(result.folder)).model.config.architectures
+    assert f"pipeline_tag: {task.head.pipeline}" in card and f"{task.head.auto_class}.from_pretrained(" in card
+    if task.head.pipeline in PIPELINE_REGISTRY.get_supported_tasks():
+        assert pipeline(task.head.pipeline, model=str(result.folder)).model.config.architectures
     else:
         assert task.model_class().from_pretrained(result.folder).config.architectures
-        assert getattr(transformers, cls.processor_class).from_pretrained(result.folder)
+        assert getattr(transformers, task.processor_class).from_pretrained(result.folder)
+
+
+def test_a_run_that_was_interrupted_ends_with_the_same_bits(finished):
+    """As if it had been killed behind its first checkpoint; the last test to read the run's folder."""
+    _, made, result = finished
+    weights = (result.folder / "model.safetensors").read_bytes()
+    for part in (result.folder, *result.folder.parent.glob("checkpoint-[23]")):
+        shutil.rmtree(part)
+    assert (made.run(resume=True).folder / "model.safetensors").read_bytes() == weights

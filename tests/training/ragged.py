@@ -1,13 +1,14 @@
 """Eight ragged examples for each task, with tiny students and teachers; shared with the two-process script."""
 
 import torch
-from transformers import default_data_collator
+from transformers import BertForTokenClassification, default_data_collator
 
 from hf_compress import ForwardKL
+from hf_compress.tasks.padding import PadRows
 from tests.distillation.inside import States
-from tests.tiny import tiny_bert, tiny_llama, tiny_t5, tiny_vit
+from tests.tiny import tiny_bert, tiny_llama, tiny_t5, tiny_tokenizer, tiny_vit
 
-TASKS = ("causal_lm", "sequence_classification", "image_classification", "seq2seq")
+TASKS = ("causal_lm", "sequence_classification", "token_classification", "image_classification", "seq2seq")
 STATES = "causal_lm on hidden states"
 """The first task with a teacher of another width, whose hidden states are compared through a trained part."""
 SPLITS = ((8, 1), (4, 2), (2, 4), (1, 8))
@@ -20,6 +21,8 @@ def student_and_teacher(task):
         pair = tiny_llama(seed=0), tiny_llama(seed=1, hidden_size=48)
     elif task == "sequence_classification":
         pair = tiny_bert(seed=0, num_labels=3), tiny_bert(seed=1, num_labels=3)
+    elif task == "token_classification":
+        pair = tuple(tiny_bert(seed=seed, cls=BertForTokenClassification) for seed in (0, 1))
     elif task == "image_classification":
         pair = tiny_vit(seed=0, num_labels=3), tiny_vit(seed=1, num_labels=3)
     else:
@@ -74,6 +77,15 @@ def examples(task):
             {"input_ids": ids(length), "attention_mask": [1] * length, "labels": number % 3}
             for number, length in enumerate(lengths)
         ]
+    if task == "token_classification":
+        return [
+            {
+                "input_ids": ids(length),
+                "attention_mask": [1] * length,
+                "labels": [place % 3 if place % 2 else -100 for place in range(length)],
+            }
+            for length in lengths
+        ]
     if task == "seq2seq":
         return [
             {"input_ids": ids(length), "attention_mask": [1] * length, "labels": ids(length // 2 + 1)} for length in lengths
@@ -110,4 +122,6 @@ class _Doubled:
 
 
 def collator(task, model):
+    if task == "token_classification":
+        return PadRows(tiny_tokenizer())
     return _Doubled() if task == "image_classification" else pad_batch

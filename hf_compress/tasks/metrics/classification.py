@@ -8,12 +8,13 @@ from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._progress import progress
+from hf_compress.distillation.signal import Kind
 from hf_compress.inputs.batches import model_inputs
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
 from hf_compress.tasks.metrics.builtin.f1 import MacroF1
-from hf_compress.tasks.metrics.counted import Counted
+from hf_compress.tasks.metrics.counted import Counted, Decode
 from hf_compress.tasks.metrics.metric import Metric
-from hf_compress.tasks.task_loss import IGNORED
+from hf_compress.tasks.task_loss import IGNORED, task_loss_sum, task_rows
 
 OWN_METRICS: tuple[Metric, ...] = (Accuracy(), MacroF1())
 """What every classifier is measured by."""
@@ -39,28 +40,34 @@ def classify(
     batches: Iterable[Mapping[str, Tensor]],
     description: str = "accuracy",
     metrics: Sequence[Metric] = OWN_METRICS,
+    decode: Decode = decode_classes,
+    kind: Kind = "single_label",
 ) -> dict[str, float]:
     """Metrics of a classifier over a split.
 
     Args:
-        model: returns `.logits` (B, V); put into eval mode.
-        batches: model inputs and labels (B,), -100 = not counted.
+        model: returns `.logits` (B, V), or (B, T, V) for labels of tokens; put into eval mode.
+        batches: model inputs and labels as `task_rows` takes them, -100 = not counted.
         description: the progress bar's label.
-        metrics: of classes.
+        metrics: of what `decode` makes.
+        decode: logits and labels -> predictions and references.
+        kind: what a row of logits is.
 
     Returns:
-        The metrics, nll in nats per example, num_examples.
+        The metrics; nll in nats per row with a label, or mse for regression; num_examples, the number of predictions.
 
     Raises:
         CompressionError: there is no example with a label.
     """
     model.eval()
-    counted, nll = Counted(metrics, decode_classes), 0.0
+    counted, loss, num_rows = Counted(metrics, decode), 0.0, 0
     for batch in progress(batches, description, leave=False):
         logits = model(**model_inputs(batch, model)).logits.float().cpu()
-        nll += torch.nn.functional.cross_entropy(logits, batch["labels"], reduction="sum").item()
+        rows = task_rows(logits, batch["labels"], kind)
+        loss += task_loss_sum(rows.logits[rows.keep], rows.labels[rows.keep], kind).item()
+        num_rows += int(rows.keep.sum())
         counted.add(logits, batch["labels"])
-    num_examples = len(counted.references)
-    if num_examples == 0:
+    if num_rows == 0:
         raise CompressionError("the evaluation split has no example with a label")
-    return {**counted.result(), "nll": nll / num_examples, "num_examples": num_examples}
+    name, num_examples = "mse" if kind == "regression" else "nll", len(counted.references)
+    return {**counted.result(), name: loss / num_rows, "num_examples": num_examples}

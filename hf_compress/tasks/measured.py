@@ -1,0 +1,103 @@
+"""What a task is measured by: its own metrics, those that a recipe names, and what they compare."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hf_compress._errors import CompressionError
+from hf_compress._problems import Problem
+from hf_compress.tasks.metrics.counted import Counted, Decode
+from hf_compress.tasks.metrics.metric import Metric
+from hf_compress.tasks.metrics.predictions import Predictions
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+class Measured:
+    """The part of a task that says how good predictions are."""
+
+    name: ClassVar[str]
+
+    # Class attributes where every row is alike, properties where an option of the task chooses.
+
+    @property
+    def predicts(self) -> Predictions | None:
+        """What its predictions are to a metric, which says the form of what `decoder` gives; None for a task that is
+        measured by its likelihood alone.
+        """
+        return None
+
+    @property
+    def metric(self) -> str:
+        """What reports compare by: the first number of its first metric."""
+        return self._first_metric.gives[0]
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What the Trainer's evaluations give, for `metric_for_best_model`."""
+        return ("loss", *[key for metric in self.default_metrics() for key in metric.gives])
+
+    @property
+    def greater_is_better(self) -> bool:
+        """The direction of `metric`."""
+        return self._first_metric.greater_is_better
+
+    @property
+    def _first_metric(self) -> Metric:
+        for metric in self.default_metrics():
+            return metric
+        raise TypeError(f"{type(self).__name__} defines no metric, and no default_metrics() that say it")
+
+    def default_metrics(self) -> tuple[Metric, ...]:
+        """What its predictions are always measured by."""
+        return ()
+
+    def all_metrics(self, metrics: Sequence[Metric]) -> list[Metric]:
+        """Its own and those that were asked for, which replace its own with other options."""
+        return list(({one.gives: one for one in self.default_metrics()} | {one.gives: one for one in metrics}).values())
+
+    def check_metrics(self, metrics: Sequence[Metric], labels: Sequence[str] = ()) -> list[Problem]:
+        """What is wrong with the metrics that were asked for, at their places in the list.
+
+        Args:
+            metrics: beside its own.
+            labels: in the order of their ids; empty where they are not known yet.
+        """
+        problems: list[Problem] = []
+        if metrics and self.predicts is None:
+            message = f"{self.name} is measured by its likelihood ({self.metric}) and has no predictions; leave metrics out"
+            return [Problem(path="", message=message)]
+        for place, metric in enumerate(metrics):
+            others = [one for one in self.default_metrics() if one.gives != metric.gives]
+            same = [(key, one.name) for one in others for key in one.gives if key in metric.gives]
+            if same:
+                message = f"{metric.name} gives {same[0][0]!r}, and so does {same[0][1]}, which {self.name} always has"
+                problems.append(Problem(path=str(place), message=message))
+                continue
+            try:
+                metric.check(self.predicts, labels)  # type: ignore[arg-type]
+            except CompressionError as error:
+                problems.append(Problem(path=str(place), message=str(error)))
+        return problems
+
+    def decoder(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Decode | None:
+        """What makes predictions and references, in the form of `predicts`, of a batch's logits and labels.
+
+        Args:
+            examples: those that are evaluated, in the order of the predictions.
+            rows: the raw rows that they were made of.
+            processor: from `load_processor`.
+        """
+        return None
+
+    def compute_metrics(self, examples: "Dataset", rows: "Dataset", processor: Any, metrics: Sequence[Metric] = ()) -> Any:
+        """Function of an EvalPrediction to `metrics` without "loss"; None where the loss says it all.
+
+        Args:
+            examples: those that are evaluated, in the order of the predictions.
+            rows: the raw rows that they were made of.
+            processor: from `load_processor`.
+            metrics: beside its own.
+        """
+        decode = self.decoder(examples, rows, processor)
+        return None if decode is None else Counted(self.all_metrics(metrics), decode)
