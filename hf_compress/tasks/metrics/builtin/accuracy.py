@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
+from hf_compress.tasks.metrics.tags import check_lengths
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +24,7 @@ class Accuracy(Metric, name="accuracy"):
         import numpy
         from sklearn.metrics import accuracy_score
 
-        if isinstance(references[0], list | tuple) and any(isinstance(tag, str) for row in references for tag in row):
+        if isinstance(references[0], list | tuple) and all(isinstance(tag, str) for row in references for tag in row):
+            check_lengths(self.name, predictions, references)
             references, predictions = ([tag for row in rows for tag in row] for rows in (references, predictions))
         return {"accuracy": float(accuracy_score(numpy.asarray(references), numpy.asarray(predictions)))}

@@ -107,8 +107,10 @@ def _load(name: str, config: str | None) -> Any:
     logger.warning("running %s of the Hugging Face Hub: its script is code from outside", path)
     try:
         return evaluate.load(path, config, keep_in_memory=True)
-    except Exception as error:  # whatever a network, a cache and a script can raise
+    except (FileNotFoundError, ConnectionError) as error:  # `evaluate` says that it does not exist, network or not
         raise CompressionError(
-            f"{name} of the evaluate hub cannot be had: {reason_of(error)}; connect to the network once, which caches"
-            " it, or name a metric of hf_compress"
+            f"{name} of the evaluate hub cannot be had: the Hub cannot be reached or has no {path}, and no earlier run left"
+            " it in the cache; connect to the network once, or name a metric of hf_compress"
         ) from error
+    except Exception as error:  # whatever a script can raise
+        raise CompressionError(f"{name} of the evaluate hub cannot be loaded: {reason_of(error)}") from error

@@ -8,6 +8,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
+from hf_compress.tasks.metrics.tags import check_lengths
 
 _PREFIXES = ("B-", "I-", "E-", "S-")
 
@@ -56,21 +57,15 @@ class Seqeval(Metric, name="seqeval"):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """overall_f1, overall_precision, overall_recall, overall_accuracy."""
+        check_lengths(self.name, predictions, references)
         right, found, there, right_tokens, tokens = 0, 0, 0, 0, 0
-        for row, (predicted, truth) in enumerate(zip(predictions, references, strict=True)):
-            if len(predicted) != len(truth):
-                raise CompressionError(
-                    f"{self.name}: row {row} has {len(predicted)} predicted tags and {len(truth)} right ones; give"
-                    " one of each for every token"
-                )
+        for predicted, truth in zip(predictions, references, strict=True):
             for tag in {*predicted, *truth}:
                 self._check_tag(tag)
             one, other = set(self._entities(predicted)), set(self._entities(truth))
             right, found, there = right + len(one & other), found + len(one), there + len(other)
             right_tokens += sum(a == b for a, b in zip(predicted, truth, strict=True))
             tokens += len(truth)
-        if tokens == 0:
-            raise CompressionError(f"{self.name} of no tags is not defined; every sentence is empty")
         return {
             # 2 P R / (P + R) with P = right / found and R = right / there.
             "overall_f1": 2 * right / max(found + there, 1),

@@ -1,8 +1,10 @@
 """The share of right answers."""
 
 import numpy
+import pytest
 from sklearn.metrics import accuracy_score
 
+from hf_compress._errors import CompressionError
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
 
 
@@ -22,3 +24,7 @@ def test_it_is_that_of_scikit_learn():
 
 def test_of_tags_it_is_the_share_of_right_tokens():
     assert Accuracy().compute([["O", "NOUN"], [], ["O"]], [["O", "VERB"], [], ["O"]]) == {"accuracy": 2 / 3}
+    with pytest.raises(CompressionError, match="accuracy: row 1 has 1 predicted tags and 2 right ones; give one of each"):
+        Accuracy().compute([["O"], ["O"]], [["O"], ["O", "O"]])
+    with pytest.raises(CompressionError, match="accuracy of no tags is not defined; every sentence is empty"):
+        Accuracy().compute([[]], [[]])
