@@ -51,7 +51,7 @@ class Counted:
 
         Args:
             logits: (B, ...), an array or a tensor; of a tuple the first.
-            labels: (B, ...), an array or a tensor.
+            labels: (B, ...), an array or a tensor, or a tuple of them for a model with several.
         """
         predictions, references = self.decode(as_array(first(logits)), as_array(labels))
         self.predictions.extend(predictions)
@@ -77,7 +77,9 @@ def first(outputs: Any) -> Any:
 
 
 def as_array(values: Any) -> Any:
-    """A tensor as numpy, which has no bfloat16; anything else as it is."""
+    """Tensors as numpy, which has no bfloat16, also in a tuple; anything else as it is."""
+    if isinstance(values, tuple):
+        return tuple(map(as_array, values))
     if not isinstance(values, Tensor):
         return values
     values = values.detach().cpu()

@@ -54,6 +54,12 @@ def test_of_several_outputs_the_first_are_the_logits():
     assert counted()(evaluation((LOGITS, "hidden states"), LABELS)) == whole()
 
 
+def test_several_labels_come_as_a_tuple():
+    both = Counted([Accuracy()], lambda logits, labels: (logits.argmax(-1), numpy.where(labels[0] >= 0, *labels)))
+    labels = torch.tensor(LABELS), torch.tensor(LABELS).flip(0)
+    assert both(evaluation(torch.tensor(LOGITS), labels)) == both(evaluation(LOGITS, tuple(one.numpy() for one in labels)))
+
+
 def test_no_row_with_a_label_is_refused():
     with pytest.raises(
         CompressionError, match="accuracy of no predictions is not defined; the evaluation split has no row"
