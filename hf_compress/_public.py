@@ -66,8 +66,8 @@ STRATEGIES = (
     "tasks.metrics.builtin",
 )
 """Packages whose strategies are public; a test holds them against the registries."""
-INTERNAL = ("quantization.modules",)
-"""Packages whose strategies nobody names: a model's modules choose them."""
+INTERNAL = ("quantization.modules", "tasks.rows")
+"""Packages whose strategies nobody names: a model's modules, or its head, choose them."""
 
 
 @functools.cache

@@ -121,3 +121,38 @@ def tiny_tokenizer():
     return PreTrainedTokenizerFast(
         tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>", unk_token="<unk>"
     )
+
+
+def tiny_reader(seed=0):
+    """Finds answers in a text."""
+    from transformers import BertForQuestionAnswering
+
+    return _seeded(lambda: BertForQuestionAnswering(tiny_bert(num_labels=2).config), seed)
+
+
+def tiny_listener(seed=0, **changes):
+    """Writes down what it hears; a layer norm, so that an utterance is heard alike in any company."""
+    from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
+
+    config = Wav2Vec2Config(
+        **{
+            "vocab_size": 8,
+            "hidden_size": 16,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            "intermediate_size": 32,
+            "conv_dim": (8, 8),
+            "conv_kernel": (10, 3),
+            "conv_stride": (5, 2),
+            "num_conv_pos_embeddings": 4,
+            "num_conv_pos_embedding_groups": 2,
+            "feat_extract_norm": "layer",
+            "do_stable_layer_norm": True,
+            "apply_spec_augment": False,
+            "layerdrop": 0.0,
+            "pad_token_id": 0,
+            "ctc_loss_reduction": "mean",
+            **changes,
+        }
+    )
+    return _seeded(lambda: Wav2Vec2ForCTC(config), seed)

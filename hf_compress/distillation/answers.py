@@ -5,6 +5,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError, reason_of
@@ -119,12 +120,15 @@ def _attend_eagerly(model: Any, who: str) -> None:
 
 
 def logits_of(outputs: Any, who: str) -> Tensor:
-    """The logits of an output.
+    """The logits of an output; of an answer in a text those of its beginning and its end, (B, 2, T).
 
     Raises:
         CompressionError: there are none.
     """
     logits = getattr(outputs, "logits", None)
+    ends = [getattr(outputs, name, None) for name in ("start_logits", "end_logits")]
+    if logits is None and all(isinstance(one, Tensor) for one in ends):
+        return torch.stack(ends, dim=1)  # type: ignore[arg-type]
     if not isinstance(logits, Tensor):
         raise CompressionError(f"{who} returns {type(outputs).__name__} without logits, which distillation compares")
     return logits

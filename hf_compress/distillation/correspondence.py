@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress.distillation.signal import Classes
 
 logger = logging.getLogger(__name__)
 
@@ -26,22 +27,22 @@ class Correspondence:
 
 
 def correspondence(
-    student: Any, teacher: Any, *, predicts_tokens: bool, tokenizers: tuple[Any, Any] = (None, None)
+    student: Any, teacher: Any, *, classes: Classes, tokenizers: tuple[Any, Any] = (None, None)
 ) -> Correspondence:
     """Compare what the ids mean on both sides.
 
     Args:
         student: the student's config.
         teacher: the teacher's config.
-        predicts_tokens: the classes are the vocabulary, and not labels.
+        classes: what both choose among.
         tokenizers: the student's and the teacher's, where they are known.
 
     Raises:
         CompressionError: other token ids, another number of labels, or other labels.
     """
     common = _common_ids(student, teacher, tokenizers)
-    if predicts_tokens:
-        return Correspondence(common=common)
+    if classes != "labels":
+        return Correspondence(common=common if classes == "tokens" else None)
     if student.num_labels != teacher.num_labels:
         raise CompressionError(
             f"the teacher has {teacher.num_labels} labels and the student {student.num_labels}; take a teacher trained on"

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress.distillation.loss import FeatureLoss
 from hf_compress.distillation.signal import Signal
-from hf_compress.tasks.task_loss import TaskRows
+from hf_compress.tasks.row_kind import TaskRows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,8 @@ class Positions:
     def __init__(self, inputs: Mapping[str, Any], examples: int, rows: TaskRows) -> None:
         self._mask = inputs.get("attention_mask")
         self._valid = rows.keep.reshape(examples, -1)
-        self._items = self._valid.sum(1) * (rows.labels.numel() / rows.keep.numel())
+        self._items = rows.items_of_rows.reshape(examples, -1).sum(1)
+        self._positions = rows.positions
 
     def of(self, student: Signal, teacher: Signal, loss: FeatureLoss) -> _Weights:
         """Those that a loss compares: of layers all but padding, of logits alone those that count in the task loss.
@@ -62,7 +63,9 @@ class Positions:
                     f" {other[1] if other else 0} for the same batch; take a loss on logits"
                 )
             keep = self._valid.new_ones(size)
-            if isinstance(self._mask, Tensor) and self._mask.dim() == 2:
+            if self._positions is not None and tuple(self._positions.shape) == size:
+                keep = self._positions
+            elif isinstance(self._mask, Tensor) and self._mask.dim() == 2:
                 if tuple(self._mask.shape) != size:
                     raise CompressionError(
                         f"attention_mask has the shape {tuple(self._mask.shape)} and the model's layers {size}, so"

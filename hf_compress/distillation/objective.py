@@ -14,7 +14,7 @@ from hf_compress.distillation.configuration import Distillation
 from hf_compress.distillation.features import Positions, feature_sum
 from hf_compress.distillation.loss import DistillationLoss, FeatureLoss, RowLoss
 from hf_compress.distillation.signal import Kind, Rows, Signal
-from hf_compress.tasks.task_loss import task_loss_sum, task_rows
+from hf_compress.tasks.row_kind import RowKind, TaskRows
 
 AGREEMENT_STRIDE = 8
 """In large chunks the top-1 agreement is counted on every eighth row: looking for the largest of all numbers would cost a
@@ -48,87 +48,101 @@ class Sums(NamedTuple):
     correct: Tensor | None = None
 
 
-def check_kind(distillation: Distillation, kind: Kind, model: str) -> None:
+def check_kind(distillation: Distillation, kind: RowKind, model: str) -> None:
     """Refuse losses that say nothing about rows of this kind.
 
     Raises:
         CompressionError: naming the loss, the model and the losses that would do.
     """
     for term in distillation.losses:
-        if kind not in term.loss.kinds:
+        if kind.name not in term.loss.kinds:
             gives = set(distillation.teacher.gives)
             others = DistillationLoss.available().items()
-            known = [name for name, loss in others if kind in loss.kinds and gives.issuperset(loss.needs)]
+            known = [name for name, loss in others if kind.name in loss.kinds and gives.issuperset(loss.needs)]
             raise CompressionError(
-                f"{term.loss.name} is not defined for {_MEANING[kind]}, which {model} predicts; take "
+                f"{term.loss.name} is not defined for {kind.predicts}, which {model} predicts; take "
                 + (" or ".join(known) if known else "another model")
             )
-
-
-_MEANING: dict[Kind, str] = {
-    "shifted_tokens": "tokens",
-    "tokens": "tokens",
-    "single_label": "classes",
-    "multi_label": "independent labels",
-    "regression": "numbers (regression)",
-}
 
 
 def distillation_objective(
     distillation: Distillation,
     student: Signal,
-    labels: Tensor,
     teacher: Signal,
-    kind: Kind,
-    shift_labels: Tensor | None = None,
+    targets: Mapping[str, Tensor],
+    kind: RowKind,
+    facts: Mapping[str, Any] = MappingProxyType({}),
     token_metrics: bool = False,
     projections: Mapping[int, nn.Module] = MappingProxyType({}),
-    inputs: Mapping[str, Any] = MappingProxyType({}),
 ) -> Sums:
     """The weighted sum of all terms over the valid positions of one micro-batch.
 
     Args:
         distillation: weights and losses.
         student: its logits, (B, T, V) or (B, V), and what else the losses need, attached to the graph.
-        labels: as the task has them.
         teacher: its answer, logits shaped like the student's (with `teacher.common` classes, where that is set).
-        kind: the task's loss.
-        shift_labels: labels that are already shifted, where the collator made them.
+        targets: labels as the task has them, and `shift_labels` where the collator made them.
+        kind: what a row is, and the task's loss.
+        facts: the batch's other inputs, e.g. its attention mask, and what the head said of it.
         token_metrics: the student's entropy and accuracy as well.
         projections: the trained parts of losses, by their place in `distillation.losses`.
-        inputs: the batch, for its attention mask.
 
     Raises:
         CompressionError: the teacher's answer is shaped differently, or a loss is not defined for `kind`.
     """
     assert student.logits is not None  # the task loss is computed from them
+    student = replace(student, logits=kind.prepared(student.logits, facts))
+    if teacher.logits is not None:
+        teacher = replace(teacher, logits=kind.prepared(teacher.logits, facts))
     logits, common = student.logits, teacher.common
-    rows = task_rows(logits, labels, kind, shift_labels)
+    assert logits is not None
+    rows = kind.rows(logits, targets, facts)
     flat = _flat(logits, teacher)
     weight = sum(term.weight for term in distillation.losses)
     task_weight = distillation.effective_task_weight
+    name: Any = kind.name  # one of `Kind`
     by_rows = [(term.weight, term.loss) for term in distillation.losses if isinstance(term.loss, RowLoss)]
 
     def chunk_loss(student: Tensor, index: Tensor) -> tuple[Tensor, ...]:
-        chosen = rows.labels[index]
-        task = task_loss_sum(student, chosen, kind)
+        task = _task_sum(kind, student, rows, index)
         distilled = agreed = compared = student.new_zeros(())
         if flat is not None:
-            keep = rows.keep[index]
-            target = Rows(logits=flat[index].float(), kind=kind)
+            target, keep = flat[index].float(), rows.keep[index]
             shared = student if common is None else student[:, :common]  # a slice costs a copy in the backward pass
-            terms = [factor * loss(shared, target, keep) for factor, loss in by_rows]
+            weights = None if rows.weights is None else rows.weights[index]
+            terms = [factor * _weighted(loss, shared, target, keep, name, weights) for factor, loss in by_rows]
             distilled = sum(terms[1:], start=terms[0]) if terms else distilled
-            agreed, compared = _agreement(shared, target)
-        more = _token_metrics(student, chosen) if token_metrics else ()
-        items = student.new_full((), chosen.numel())
-        return task_weight * task + distilled, task, distilled / weight, agreed, compared, items, *more
+            agreed, compared = _agreement(kind, shared, target)
+        more = _token_metrics(student, rows.labels[index]) if token_metrics and rows.labels is not None else ()
+        return task_weight * task + distilled, task, distilled / weight, agreed, compared, *more
 
-    sums = Sums(*chunked_sum(rows.logits, rows.keep, chunk_loss))
-    inside = _inside(distillation, student, teacher, projections, Positions(inputs, logits.shape[0], rows))
-    if inside is None:
-        return sums
-    return sums._replace(total=sums.total + inside, distilled=sums.distilled + inside.detach() / weight)
+    total, task, distilled, agreed, compared, *more = chunked_sum(rows.logits, rows.keep, chunk_loss)
+    if rows.whole is not None:
+        total, task = total + task_weight * rows.whole, rows.whole.detach()
+    inside = _inside(distillation, student, teacher, projections, Positions(facts, logits.shape[0], rows))
+    if inside is not None:
+        total, distilled = total + inside, distilled + inside.detach() / weight
+    return Sums(total, task, distilled, agreed, compared, kind.divisor(rows.items), *more)
+
+
+def _task_sum(kind: RowKind, student: Tensor, rows: TaskRows, index: Tensor) -> Tensor:
+    """The task loss of a chunk; 0 where it is no sum over rows."""
+    # A sum over nothing, and not a constant: a chunk is differentiated also where only whole losses are.
+    return student[:0].sum() if rows.labels is None else kind.loss_sum(student, rows.labels[index])
+
+
+def _weighted(loss: RowLoss, student: Tensor, teacher: Tensor, keep: Tensor, kind: Kind, weights: Tensor | None) -> Tensor:
+    """A loss on rows, of which those of one example count alike."""
+    if weights is None:
+        return loss(student, Rows(logits=teacher, kind=kind), keep)
+    counts = weights.unique_consecutive(return_counts=True)[1].tolist()
+    parts = [tensor.split(counts) for tensor in (student, teacher, keep, weights)]
+    return torch.stack(
+        [
+            weight[0] * loss(own, Rows(logits=other, kind=kind), kept)
+            for own, other, kept, weight in zip(*parts, strict=True)
+        ]
+    ).sum()
 
 
 def _flat(logits: Tensor, teacher: Signal) -> Tensor | None:
@@ -162,31 +176,21 @@ def _inside(
     return sum(terms[1:], start=terms[0]) if terms else None
 
 
-def task_objective(logits: Tensor, labels: Tensor, kind: Kind, shift_labels: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def task_objective(
+    logits: Tensor, targets: Mapping[str, Tensor], kind: RowKind, facts: Mapping[str, Any] = MappingProxyType({})
+) -> tuple[Tensor, Tensor]:
     """(task loss, items): the task's part of the above alone, where there is no teacher."""
-    rows = task_rows(logits, labels, kind, shift_labels)
-
-    def chunk_loss(student: Tensor, index: Tensor) -> tuple[Tensor, Tensor]:
-        chosen = rows.labels[index]
-        return task_loss_sum(student, chosen, kind), student.new_full((), chosen.numel())
-
-    total, items = chunked_sum(rows.logits, rows.keep, chunk_loss)
-    return total, items
+    rows = kind.rows(kind.prepared(logits, facts), targets, facts)
+    if rows.whole is not None:
+        return rows.whole, kind.divisor(rows.items)
+    (total,) = chunked_sum(rows.logits, rows.keep, lambda student, index: (_task_sum(kind, student, rows, index),))
+    return total, kind.divisor(rows.items)
 
 
 @torch.no_grad()
-def _agreement(student: Tensor, teacher: Rows) -> tuple[Tensor, Tensor]:
-    """(rows or labels on which both decide alike, how many were looked at)."""
-    if teacher.kind == "regression":
-        return student.new_zeros(()), student.new_zeros(())
-    if teacher.kind == "multi_label":
-        alike = (student > 0) == (teacher.logits > 0)
-    else:
-        stride = AGREEMENT_STRIDE if student.numel() > LARGE_CHUNK else 1
-        student = student[::stride]
-        best = teacher.logits[::stride].max(-1, keepdim=True).indices
-        alike = student.gather(-1, best).squeeze(-1) >= student.amax(-1)
-    return alike.sum(dtype=torch.float32), student.new_full((), alike.numel())
+def _agreement(kind: RowKind, student: Tensor, teacher: Tensor) -> tuple[Tensor, Tensor]:
+    """(decisions that both make alike, how many were looked at)."""
+    return kind.agreement(student, teacher, AGREEMENT_STRIDE if student.numel() > LARGE_CHUNK else 1)
 
 
 @torch.no_grad()

@@ -6,11 +6,15 @@ from typing import Literal, get_args, overload
 
 from torch import Tensor
 
-Kind = Literal["shifted_tokens", "tokens", "single_label", "multi_label", "regression"]
+Kind = Literal["shifted_tokens", "tokens", "single_label", "multi_label", "regression", "spans", "frames"]
 """What one row of logits is: a distribution over the next token, over the token here, or over classes; independent labels;
-numbers."""
+numbers; distributions over the positions in a text, or over the characters in a frame of sound. What each means is in
+`hf_compress.tasks.rows`."""
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
+
+Classes = Literal["tokens", "labels", "positions"]
+"""What a head chooses among: its vocabulary, its labels, or the positions of the example."""
 
 Need = Literal["logits", "hidden_states", "attentions"]
 """What a loss may ask of both models."""
@@ -56,7 +60,7 @@ class Signal:
     """A model's answer to a batch; a teacher's is without gradient. It holds what the losses need, and nothing else.
 
     Attributes:
-        logits: (..., V); of a teacher with the leading dimensions of the student's.
+        logits: (..., V); of answers in a text (B, 2, T); of a teacher with the leading dimensions of the student's.
         hidden_states: one (B, T, D) per layer, the embeddings first, as transformers numbers them.
         attentions: one (B, heads, T, T) per layer, each row a distribution over the keys.
         common: V where the student has more classes and only its first V mean the same; None = all are compared.

@@ -34,7 +34,7 @@ def check_checkpoint(model: str, student: "PretrainedConfig", tokenizer: Any, ta
         with contextlib.suppress(CompressionError):  # a teacher without a tokenizer is judged by its config alone
             own = from_pretrained(AutoTokenizer, model, key)
     try:
-        correspondence(student, config, predicts_tokens=task.head.predicts_tokens, tokenizers=(tokenizer, own))
+        correspondence(student, config, classes=task.head.classes, tokenizers=(tokenizer, own))
     except CompressionError as error:
         raise CompressionError(f"{key}: {error}") from error
     missing = new_weights(task.model_class(), model, key)

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from hf_compress.distillation.signal import Kind
+from hf_compress.distillation.signal import Classes, Kind
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,11 @@ class Head:
     pipeline: str | None = None
     peft: str | None = None
     endings: tuple[str, ...] = ()
+
+    @property
+    def classes(self) -> Classes:
+        """What it chooses among."""
+        return "positions" if self.rows == "spans" else "tokens" if self.predicts_tokens else "labels"
 
 
 CAUSAL_LM = Head(
@@ -68,6 +73,20 @@ TOKEN_CLASSIFICATION = Head(
     pipeline="token-classification",
     peft="TOKEN_CLS",
 )
+QUESTION_ANSWERING = Head(
+    name="ForQuestionAnswering",
+    auto_class="AutoModelForQuestionAnswering",
+    rows="spans",
+    pipeline="question-answering",
+    peft="QUESTION_ANS",
+)
+CTC = Head(
+    name="ForCTC",
+    auto_class="AutoModelForCTC",
+    rows="frames",
+    predicts_tokens=True,
+    pipeline="automatic-speech-recognition",
+)
 HEADS = (
     CAUSAL_LM,
     MASKED_LM,
@@ -99,14 +118,8 @@ HEADS = (
         rows="single_label",
         pipeline="audio-classification",
     ),
-    Head(
-        name="ForQuestionAnswering",
-        auto_class="AutoModelForQuestionAnswering",
-        rows=None,
-        pipeline="question-answering",
-        peft="QUESTION_ANS",
-    ),
-    Head(name="ForCTC", auto_class="AutoModelForCTC", rows=None, pipeline="automatic-speech-recognition"),
+    QUESTION_ANSWERING,
+    CTC,
 )
 """Those that transformers has; a task with another brings its own `Head`."""
 
@@ -167,5 +180,10 @@ def shifts_labels(model: nn.Module) -> bool:
 
 def predicts_tokens(model: nn.Module) -> bool:
     """Whether the classes are the vocabulary, and not labels."""
+    return chooses_among(model) == "tokens"
+
+
+def chooses_among(model: nn.Module) -> Classes:
+    """What a model's head chooses among; labels where it is not known."""
     head = head_named(loss_type(model))
-    return head is not None and head.predicts_tokens
+    return "labels" if head is None else head.classes

@@ -6,16 +6,22 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hf_compress._errors import CompressionError
 from hf_compress.distillation.answers import Answers
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.distillation.correspondence import tokenizer_of
 from hf_compress.distillation.features import check_attached
-from hf_compress.distillation.objective import Sums, check_kind, distillation_objective
+from hf_compress.distillation.objective import Sums, check_kind, distillation_objective, task_objective
 from hf_compress.distillation.projections import Projections
 from hf_compress.tasks.heads import base_model
 from hf_compress.tasks.task_loss import task_kind
-from hf_compress.training.student_pass import accumulation_steps, loss_scale, router_loss, take_labels
+from hf_compress.training.student_pass import (
+    StudentPass,
+    accumulation_steps,
+    loss_scale,
+    router_loss,
+    student_pass,
+    take_targets,
+)
 from hf_compress.training.token_metrics import TokenMetrics
 
 
@@ -57,7 +63,7 @@ class DistillationStep:
             inputs: the batch; labels are taken out, so that the head computes no loss of its own.
             num_items: valid items in the accumulated batch, over all processes where the Trainer counts so.
         """
-        sums, inputs, outputs = self._sums_of(trainer, model, inputs)
+        sums, seen = self._sums_of(trainer, model, inputs)
         accumulation = accumulation_steps(trainer)
         scale = loss_scale(trainer, sums.items, num_items, accumulation)
         self._note(
@@ -67,14 +73,15 @@ class DistillationStep:
             agreed=sums.agreed,
             compared=sums.compared,
         )
-        self.token_metrics.note(sums, inputs, outputs)
-        return sums.total * scale + router_loss(trainer, outputs, accumulation), outputs
+        self.token_metrics.note(sums, seen.inputs, seen.outputs)
+        return sums.total * scale + router_loss(trainer, seen.outputs, accumulation), seen.outputs
 
     def rehearse(self, trainer: Any, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any], torch.dtype]:
-        """A batch's task loss, what teacher and student were given, and the logits' type; nothing is noted."""
-        sums, inputs, outputs = self._sums_of(trainer, trainer.model, batch)
-        task = sums.task / sums.items.clamp(min=1) + router_loss(trainer, outputs, 1)
-        return task, inputs, outputs.logits.dtype
+        """A batch's task loss as the head counts, what teacher and student were given, and the logits' type."""
+        _, seen = self._sums_of(trainer, trainer.model, batch)
+        total, items = task_objective(seen.logits, seen.targets, seen.kind, seen.heard)
+        task = total / items.clamp(min=1) + router_loss(trainer, seen.outputs, 1)
+        return task, seen.inputs, seen.logits.dtype
 
     def head_loss(self, trainer: Any, batch: dict[str, Any]) -> Tensor | None:
         """What the student's own head makes of a batch; None where it makes nothing of it."""
@@ -83,37 +90,29 @@ class DistillationStep:
             loss = getattr(trainer.model(**batch), "loss", None)
         return loss
 
-    def _sums_of(self, trainer: Any, model: nn.Module, inputs: dict[str, Any]) -> tuple[Sums, dict[str, Any], Any]:
-        """(sums, inputs without labels, the student's outputs)."""
+    def _sums_of(self, trainer: Any, model: nn.Module, inputs: dict[str, Any]) -> tuple[Sums, StudentPass]:
+        """The sums of a micro-batch, and what they are made of."""
         student = trainer.model
-        inputs, labels, shift_labels = take_labels(student, inputs)
-        if labels is None:
-            raise CompressionError(
-                "distillation needs labels in every batch to know which positions count, and this one has "
-                + (", ".join(inputs) or "nothing")
-                + "; let the data or the collator add them"
-            )
-        kind = task_kind(student, labels)
+        kind = task_kind(student, inputs.get("labels"))
         check_kind(self.distillation, kind, type(student).__name__)
+        inputs, targets = take_targets(student, inputs, kind)
         with trainer.accelerator.autocast():
             signal = self.teacher.signal(inputs)
-            with self._student.settings():
-                outputs = model(**self.token_metrics.ask_routers(inputs))
-        answer = self._student.signal(outputs)
+            seen = student_pass(model, student, self.token_metrics.ask_routers(inputs), targets, kind, self._student)
+        answer = self._student.signal(seen.outputs)
         if torch.is_grad_enabled():
             check_attached(answer)
         sums = distillation_objective(
             self.distillation,
             answer,
-            labels,
             signal,
+            targets,
             kind,
-            shift_labels,
+            {**inputs, **seen.heard},
             self.token_metrics.wanted,
             self.projections,
-            inputs,
         )
-        return sums, inputs, outputs
+        return sums, seen
 
     def _note(self, step: int, **sums: Tensor) -> None:
         """Sum on the device; nothing is synchronised before the next log."""

@@ -10,19 +10,27 @@ import ast
 import inspect
 import logging
 import textwrap
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress.distillation.answers import Answers, logits_of
+from hf_compress.distillation.answers import Answers
 from hf_compress.distillation.objective import task_objective
-from hf_compress.distillation.signal import Kind
 from hf_compress.tasks.heads import base_model
+from hf_compress.tasks.row_kind import RowKind
 from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.host import loss_is_plain
-from hf_compress.training.student_pass import accumulation_steps, loss_scale, router_loss, take_labels
+from hf_compress.training.student_pass import (
+    StudentPass,
+    accumulation_steps,
+    loss_scale,
+    router_loss,
+    student_pass,
+    take_targets,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -69,10 +77,11 @@ class ExactTaskLoss:
     @classmethod
     def of(cls, trainer: Any, student: nn.Module) -> "ExactTaskLoss | None":
         """For a trainer whose head needs it; None where the head is right, or where its loss is not known."""
-        if not loss_is_plain(trainer) or "labels" not in trainer.label_names:
+        if not loss_is_plain(trainer):
             return None
         try:
-            task_kind(student)
+            if not set(task_kind(student).targets) <= set(trainer.label_names):
+                return None
         except CompressionError:
             if not hands_on_items(student) and trainer.model_accepts_loss_kwargs:
                 # The Trainer then divides by the accumulation steps: a mean of means, of the right size.
@@ -90,10 +99,12 @@ class ExactTaskLoss:
         self, trainer: Any, model: nn.Module, inputs: dict[str, Any], num_items: Tensor | int | None
     ) -> tuple[Tensor, Any] | None:
         """The loss of one micro-batch and the outputs; None where the head's own loss is right."""
-        kind = self._kind(trainer, inputs.get("labels"))
+        kind = self._kind(trainer, inputs)
         if kind is None:
             return None
-        total, items, outputs = self._total(trainer, model, inputs, kind)
+        seen = self._pass(trainer, model, inputs, kind)
+        total, items = task_objective(seen.logits, seen.targets, kind, {**seen.inputs, **seen.heard})
+        outputs = seen.outputs
         # Where the Trainer counted no items it divides by the accumulation steps itself.
         accumulation = 1 if num_items is None else accumulation_steps(trainer)
         return total * loss_scale(trainer, items, num_items, 1) + router_loss(trainer, outputs, accumulation), outputs
@@ -103,27 +114,25 @@ class ExactTaskLoss:
 
         Some heads weigh classes, smooth labels or add terms of their own; theirs stays.
         """
-        kind = self._kind(trainer, batch.get("labels"))
+        kind = self._kind(trainer, batch)
         if kind is None:
             return True
-        total, items, outputs = self._total(trainer, trainer.model, batch, kind)
+        seen = self._pass(trainer, trainer.model, batch, kind)
+        total, items = task_objective(seen.logits, seen.targets, kind, seen.heard)
         with self._student.settings():
             wanted = trainer.model(**batch).loss
-        measured = total / items.clamp(min=1) + router_loss(trainer, outputs, 1)
-        return same_loss(measured, wanted, outputs.logits.dtype)
+        measured = total / items.clamp(min=1) + router_loss(trainer, seen.outputs, 1)
+        return same_loss(measured, wanted, seen.logits.dtype)
 
-    def _kind(self, trainer: Any, labels: Any) -> Kind | None:
-        if not isinstance(labels, Tensor):
+    def _kind(self, trainer: Any, batch: Mapping[str, Any]) -> RowKind | None:
+        """What a row is; None where the head's own loss is right."""
+        kind = task_kind(trainer.model, batch.get("labels"))
+        if not all(isinstance(batch.get(name), Tensor) for name in kind.targets):
             return None
-        kind = task_kind(trainer.model, labels)
         adds_whole = trainer.args.gradient_accumulation_steps > 1 and _adds_router_loss(trainer.model)
-        return None if self.hands_on and kind not in ("multi_label", "regression") and not adds_whole else kind
+        return None if self.hands_on and kind.head_divides and not adds_whole else kind
 
-    def _total(self, trainer: Any, model: nn.Module, inputs: dict[str, Any], kind: Kind) -> tuple[Tensor, Tensor, Any]:
-        """(sum of the task losses, items, outputs)."""
-        inputs, labels, shift_labels = take_labels(trainer.model, inputs)
-        assert labels is not None
-        with trainer.accelerator.autocast(), self._student.settings():
-            outputs = model(**inputs)
-        logits = logits_of(outputs, type(trainer.model).__name__)
-        return *task_objective(logits, labels, kind, shift_labels), outputs
+    def _pass(self, trainer: Any, model: nn.Module, inputs: dict[str, Any], kind: RowKind) -> StudentPass:
+        inputs, targets = take_targets(trainer.model, inputs, kind)
+        with trainer.accelerator.autocast():
+            return student_pass(model, trainer.model, inputs, targets, kind, self._student)

@@ -17,7 +17,7 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress._forward.batch import on_device
 from hf_compress._modules.modes import evaluation_mode
 from hf_compress._random import random_states_kept
-from hf_compress.tasks.task_loss import has_items, task_kind
+from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.host import has_known_loss
 
 logger = logging.getLogger(__name__)
@@ -91,14 +91,15 @@ def readable(trainer: Any) -> tuple[Any, Any] | None:
 
 def learns_from(trainer: Any, batch: Any) -> bool:
     """Whether the loss reads a label in the batch other than -100; True where it is not known what it reads."""
-    labels, shift_labels = batch.get("labels"), batch.get("shift_labels")
-    if not isinstance(labels, Tensor) or "labels" not in trainer.label_names or not has_known_loss(trainer):
+    if not has_known_loss(trainer):
         return True
     try:
-        kind = task_kind(trainer.model, labels)
+        kind = task_kind(trainer.model, batch.get("labels"))
     except CompressionError:  # a head with a loss of its own
         return True
-    return has_items(labels, kind, shift_labels)
+    if not all(isinstance(batch.get(name), Tensor) and name in trainer.label_names for name in kind.targets):
+        return True
+    return bool(kind.num_items(batch) > 0)
 
 
 def say_empty_start(num_items: Tensor | int | None) -> None:

@@ -106,12 +106,11 @@ class CompressionMixin(TrainsProjections):
         if self.state.global_step >= self.state.max_steps > 0:
             self.control.should_training_stop = True
             return [], None
-        found = super().get_batch_samples(*args, **kwargs)
-        if self._resumes and not found[0]:
+        batches, counted = super().get_batch_samples(*args, **kwargs)
+        if self._resumes and not batches:
             logger.warning(SHORT_STREAM, self.state.global_step)
         self._resumes = False
-        self._own_loss.look_at(*found)
-        return found
+        return batches, self._own_loss.num_items(self, batches, counted)
 
     def evaluation_loop(self, *args: Any, **kwargs: Any) -> Any:
         """Evaluates in 16 bits where that is asked for, and hands the student's own weights back afterwards."""

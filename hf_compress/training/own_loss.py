@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
+from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.dry_run import rehearse_distillation, rehearse_task_loss
 from hf_compress.training.exact_task_loss import ExactTaskLoss
@@ -60,11 +62,31 @@ class OwnLoss:
         items = num_items if self._head_takes_items else None
         return at_least_one(items) if trainer.model.training and (trainer.compression or self.step is not None) else items
 
-    def look_at(self, batches: Any, num_items: Tensor | int | None) -> None:
-        """Says where the first step has nothing to learn from, in data that could not be looked at before."""
+    def num_items(self, trainer: Any, batches: Any, counted: Tensor | int | None) -> Tensor | int | None:
+        """The items of an accumulated batch, over all processes where the Trainer counts so.
+
+        Says where the first step has nothing to learn from, in data that could not be looked at before.
+
+        Args:
+            trainer: whose they are.
+            batches: its micro-batches.
+            counted: by the Trainer.
+        """
+        items = self._counted(trainer, batches, counted) if self.step is not None and batches else counted
         if self._unread and batches:
-            say_empty_start(num_items)
+            say_empty_start(items)
             self._unread = False
+        return items
+
+    def _counted(self, trainer: Any, batches: Any, counted: Tensor | int | None) -> Tensor | int | None:
+        """As the kind of rows counts, where the Trainer counts other things than it."""
+        kind = task_kind(trainer.model, batches[0].get("labels"))
+        if kind.counted_by_trainer or not all(name in batch for batch in batches for name in kind.targets):
+            return counted
+        items = torch.stack([kind.num_items(batch).to(trainer.args.device) for batch in batches]).sum()
+        if trainer.args.average_tokens_across_devices and trainer.args.world_size > 1:
+            items = trainer.accelerator.gather(items).sum() / trainer.get_tp_size()
+        return kind.divisor(items)
 
     def logs(self, trainer: Any) -> dict[str, float]:
         """Both parts of the loss with a teacher, else nothing; begins anew."""

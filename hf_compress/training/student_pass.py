@@ -1,24 +1,34 @@
 """What every loss that the mixin computes itself needs around the student's forward pass."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress.distillation.answers import Answers, logits_of
 from hf_compress.tasks.heads import base_model, predicts_tokens
+from hf_compress.tasks.row_kind import RowKind
 
 
-def take_labels(student: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], Tensor | None, Tensor | None]:
-    """(inputs without labels, labels, labels that the collator has shifted): the head then computes no loss of its own.
+def take_targets(student: Any, inputs: dict[str, Any], kind: RowKind) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """(inputs without labels, labels and those that the collator has shifted): the head then computes no loss of its own.
 
     What an encoder-decoder would derive from its labels, the decoder's inputs, is put in their place.
 
     Raises:
-        CompressionError: the config does not say with which token a decoder starts.
+        CompressionError: the batch has no labels, or the config does not say with which token a decoder starts.
     """
     inputs = dict(inputs)
-    labels, shift_labels = inputs.pop("labels", None), inputs.pop("shift_labels", None)
+    targets = {name: inputs.pop(name) for name in (*kind.targets, "shift_labels") if inputs.get(name) is not None}
+    missing = [name for name in kind.targets if name not in targets]
+    if missing:
+        raise CompressionError(
+            f"the loss needs {' and '.join(missing)} in every batch to know which rows count, and this one has "
+            + (", ".join(inputs) or "nothing")
+            + "; let the data or the collator add them"
+        )
+    labels = targets.get("labels")
     given = {"decoder_input_ids", "decoder_inputs_embeds"} & inputs.keys()
     # A classifier made of an encoder-decoder has labels that are no tokens, and finds its decoder's inputs by itself.
     if labels is not None and not given and predicts_tokens(student):
@@ -26,7 +36,50 @@ def take_labels(student: Any, inputs: dict[str, Any]) -> tuple[dict[str, Any], T
             inputs["decoder_input_ids"] = student.prepare_decoder_input_ids_from_labels(labels=labels)
         elif getattr(student.config, "is_encoder_decoder", False):
             inputs["decoder_input_ids"] = shift_right(labels, base_model(student).config)
-    return inputs, labels, shift_labels
+    return inputs, targets
+
+
+class StudentPass(NamedTuple):
+    """One forward pass of the student.
+
+    Attributes:
+        outputs: the model's.
+        logits: in them.
+        inputs: without labels.
+        targets: labels as the task has them.
+        kind: what a row is.
+        heard: what the head said of the batch.
+    """
+
+    outputs: Any
+    logits: Tensor
+    inputs: dict[str, Any]
+    targets: dict[str, Tensor]
+    kind: RowKind
+    heard: dict[str, Any]
+
+
+def student_pass(
+    model: nn.Module,
+    student: nn.Module,
+    inputs: dict[str, Any],
+    targets: dict[str, Tensor],
+    kind: RowKind,
+    answers: Answers,
+) -> StudentPass:
+    """The forward pass of a micro-batch, in which the head computes no loss.
+
+    Args:
+        model: the student as the Trainer wraps it.
+        student: the student itself.
+        inputs: without labels.
+        targets: see `take_targets`.
+        kind: what a row is; it may want to be told by the head.
+        answers: the student's settings.
+    """
+    with answers.settings(), kind.listening(base_model(student)) as heard:
+        outputs = model(**inputs, **(targets if kind.listens else {}))
+    return StudentPass(outputs, logits_of(outputs, type(student).__name__), inputs, targets, kind, heard)
 
 
 def shift_right(labels: Tensor, config: Any) -> Tensor:

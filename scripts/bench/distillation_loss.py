@@ -27,16 +27,18 @@ from hf_compress.distillation.configuration import Distillation
 from hf_compress.distillation.losses.forward_kl import ForwardKL
 from hf_compress.distillation.objective import distillation_objective
 from hf_compress.distillation.signal import Rows, Signal
-from hf_compress.tasks.task_loss import task_loss_sum
+from hf_compress.tasks.row_kind import row_kind
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+TOKENS = row_kind("tokens")()
 SWEEP_MIB = (1, 2, 4, 8, 16, 32, 64)
 
 
 def chunked(student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
     """The library's objective, as the mixin calls it."""
-    return distillation_objective(Distillation(), Signal(logits=student), labels, Signal(logits=teacher), "tokens")[0]
+    answers = Signal(logits=student), Signal(logits=teacher)
+    return distillation_objective(Distillation(), *answers, {"labels": labels}, TOKENS)[0]
 
 
 def chunked_at(student: Tensor, teacher: Tensor, labels: Tensor, chunk_bytes: int) -> Tensor:
@@ -46,7 +48,7 @@ def chunked_at(student: Tensor, teacher: Tensor, labels: Tensor, chunk_bytes: in
     def chunk_loss(rows: Tensor, index: Tensor) -> tuple[Tensor, ...]:
         keep = torch.ones_like(index, dtype=torch.bool)
         divergence = loss(rows, Rows(logits=teacher[index].float()), keep)
-        return (0.5 * divergence + 0.5 * task_loss_sum(rows, labels[index], "tokens"),)
+        return (0.5 * divergence + 0.5 * TOKENS.loss_sum(rows, labels[index]),)
 
     return chunked_sum(student, labels != -100, chunk_loss, chunk_bytes)[0]
 

@@ -12,6 +12,7 @@ from hf_compress.distillation.projections import Projections
 from hf_compress.distillation.signal import KINDS, Layers, Rows, Signal
 from hf_compress.distillation.teacher import Teacher
 from hf_compress.tasks.builtin.causal_lm import CausalLM
+from hf_compress.tasks.row_kind import row_kind
 from tests.contracts.members import example
 from tests.distillation.inside import Maps, States, WholeLogits, random
 from tests.tiny import tiny_llama
@@ -48,6 +49,23 @@ def by_rows(cls, kind):
     return kind in cls.kinds and issubclass(cls, RowLoss)
 
 
+def kind_of(name):
+    return row_kind(name)(**({"reduction": "mean"} if name == "frames" else {}))
+
+
+def targets_of(kind):
+    if kind == "spans":
+        return {"start_positions": torch.tensor([1, 0, 2, 9]), "end_positions": torch.tensor([4, 2, 3, 1])}
+    if kind == "frames":
+        return {"labels": torch.tensor([[1, 2, 1], [3, -100, -100], [4, 4, -100], [2, -100, -100]])}
+    return {"labels": labels_of(kind)}
+
+
+def facts_of(kind):
+    heard = {"logit_lengths": MASK.sum(1), "blank_token_id": 0} if kind == "frames" else {}
+    return {"attention_mask": MASK, **heard}
+
+
 def labels_of(kind):
     if kind in ("shifted_tokens", "tokens"):
         labels = torch.arange(EXAMPLES * TOKENS).reshape(EXAMPLES, TOKENS) % CLASSES
@@ -60,7 +78,8 @@ def labels_of(kind):
 
 def signal(kind, seed, config=NARROW, dtype=torch.float32, padded=True):
     """An answer with everything in it; attention leaves padding out."""
-    shape = (EXAMPLES, TOKENS, CLASSES) if kind in ("shifted_tokens", "tokens") else (EXAMPLES, CLASSES)
+    shapes = dict.fromkeys(("shifted_tokens", "tokens", "frames"), (EXAMPLES, TOKENS, CLASSES))
+    shape = {**shapes, "spans": (EXAMPLES, 2, TOKENS)}.get(kind, (EXAMPLES, CLASSES))
     layers = range(config.num_hidden_layers + 1)
     states = [random(EXAMPLES, TOKENS, config.hidden_size, seed=seed + 10 + n, dtype=dtype) for n in layers]
     scores = [
@@ -98,10 +117,12 @@ class Built:
         self.projections = Projections(self.job, NARROW, seed=0)
 
     def sums(self, student, teacher, kind, rows=slice(None)):
-        labels, inputs = labels_of(kind)[rows], {"attention_mask": MASK[rows]}
-        return distillation_objective(
-            self.job, part(student, rows), labels, part(teacher, rows), kind, projections=self.projections, inputs=inputs
+        targets, facts = (
+            {name: value[rows] if torch.is_tensor(value) else value for name, value in given.items()}
+            for given in (targets_of(kind), facts_of(kind))
         )
+        answers = part(student, rows), part(teacher, rows)
+        return distillation_objective(self.job, *answers, targets, kind_of(kind), facts, projections=self.projections)
 
 
 @every()
@@ -139,8 +160,9 @@ def test_the_gradient_is_that_of_finite_differences(loss, kind):
     values = [one.requires_grad_() for one in tensors(signal(kind, 0, dtype=torch.float64, padded=False))]
     if isinstance(loss, RowLoss):
         keep = torch.tensor([True, True, False, True])
-        target = Rows(logits=teacher.logits.reshape(-1, CLASSES)[:4], kind=kind)
-        rows = values[0].detach().reshape(-1, CLASSES)[:4].requires_grad_()
+        width = teacher.logits.shape[-1]
+        target = Rows(logits=teacher.logits.reshape(-1, width)[:4], kind=kind)
+        rows = values[0].detach().reshape(-1, width)[:4].requires_grad_()
         assert torch.autograd.gradcheck(lambda student: loss(student, target, keep), rows)
         return
     projection = Built(loss, NARROW).projections.get(0)
@@ -164,7 +186,7 @@ def test_the_gradient_is_that_of_finite_differences(loss, kind):
 
 @every(by_rows)
 def test_chunks_add_up_to_the_whole(loss, kind):
-    student, teacher = (signal(kind, seed).logits.reshape(-1, CLASSES) for seed in (0, 1))
+    student, teacher = (signal(kind, seed).logits.flatten(0, -2) for seed in (0, 1))
     keep = torch.arange(len(student)) % 3 != 1
 
     def chunk_loss(rows, index):
@@ -194,18 +216,20 @@ def test_padding_has_no_gradient(loss, kind):
         if one.grad is not None:
             rows = one.grad if one.dim() == 3 else one.grad.transpose(1, 2)
             assert (rows[padding] == 0).all()
-    if kind == "tokens":
+    if kind in ("tokens", "frames"):
         assert (values[0].grad[padding] == 0).all()
+    if kind == "spans":
+        assert (values[0].grad.transpose(1, 2)[padding] == 0).all()
 
 
 @every(lambda cls, kind: True)
 def test_rows_that_a_loss_is_not_defined_for_are_refused_in_its_name(loss, kind):
     job = Built(loss, NARROW).job
     if kind in loss.kinds:
-        check_kind(job, kind, "TinyModel")
+        check_kind(job, kind_of(kind), "TinyModel")
     else:
         with pytest.raises(CompressionError, match=f"^{loss.name} is not defined for .*, which TinyModel predicts"):
-            check_kind(job, kind, "TinyModel")
+            check_kind(job, kind_of(kind), "TinyModel")
 
 
 # Teachers

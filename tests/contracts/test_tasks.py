@@ -115,7 +115,7 @@ def test_a_batch_goes_through_a_fresh_model_and_is_measured(cls, tmp_path):
     batch = batch_of(made)
     with torch.no_grad():
         assert math.isfinite(float(model(**batch).loss))
-    assert task_kind(model, batch.get("labels")) == cls.head.rows and head_of_class(type(model).__name__) == cls.head
+    assert task_kind(model, batch.get("labels")).name == cls.head.rows and head_of_class(type(model).__name__) == cls.head
 
     task, examples, rows = made.task, made.examples["test"], made.raw["test"]
     metrics = task.evaluate(model, examples, rows, made.processor, 4, "x")

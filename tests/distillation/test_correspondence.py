@@ -9,7 +9,7 @@ from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
 
 def language(student, teacher, *tokenizers):
     configs = tiny_llama(vocab_size=student).config, tiny_llama(vocab_size=teacher).config
-    return correspondence(*configs, predicts_tokens=True, tokenizers=tokenizers or (None, None))
+    return correspondence(*configs, classes="tokens", tokenizers=tokenizers or (None, None))
 
 
 def other_tokenizer():
@@ -22,7 +22,7 @@ def labels(student, teacher):
     models = tiny_bert(num_labels=len(student)), tiny_bert(num_labels=len(teacher))
     for model, names in zip(models, (student, teacher), strict=True):
         model.config.id2label = dict(enumerate(names))
-    return correspondence(models[0].config, models[1].config, predicts_tokens=False)
+    return correspondence(models[0].config, models[1].config, classes="labels")
 
 
 def test_paddings_of_one_tokenizer_are_cut_to_the_common_ids_and_the_log_says_so(caplog):
@@ -64,7 +64,7 @@ def test_other_labels_and_other_numbers_of_labels_are_refused():
 
 def test_a_language_models_unused_labels_say_nothing():
     configs = tiny_llama().config, tiny_llama(num_labels=5).config
-    assert correspondence(*configs, predicts_tokens=True).columns is None
+    assert correspondence(*configs, classes="tokens").columns is None
 
 
 def test_tokenizers_are_found_beside_a_model_and_inside_a_processor(tmp_path):

@@ -5,7 +5,7 @@ from hf_compress import CompressionError, Distillation, ForwardKL
 from hf_compress.distillation.features import Positions, feature_sum
 from hf_compress.distillation.objective import distillation_objective
 from hf_compress.distillation.signal import Layers, Signal
-from hf_compress.tasks.task_loss import task_rows
+from hf_compress.tasks.row_kind import row_kind
 from tests.distillation.inside import Maps, States, WholeLogits, random
 
 MASK = torch.tensor([[1, 1, 1, 0], [1, 1, 0, 0]])
@@ -26,7 +26,7 @@ def test_two_examples_by_hand_for_classes_and_for_tokens():
         ("tokens", torch.tensor([[0, 1, -100, -100], [0, -100, -100, -100]]), 2 * 1 + 1 * 4),
     ):
         logits = torch.zeros(*labels.shape, 5) if kind == "tokens" else torch.zeros(2, 5)
-        positions = Positions(inputs, 2, task_rows(logits, labels, kind))
+        positions = Positions(inputs, 2, row_kind(kind)().rows(logits, {"labels": labels}, {}))
         assert float(feature_sum(States(), None, states(student), states(teacher), positions)) == pytest.approx(wanted)
 
 
@@ -34,7 +34,7 @@ def test_an_example_without_labels_and_one_that_is_all_padding_count_nothing():
     student = random(2, 4, 3).requires_grad_()
     labels = torch.full((2, 4), -100)
     labels[1, 1] = 2
-    rows = task_rows(torch.zeros(2, 4, 5), labels, "shifted_tokens")
+    rows = row_kind("shifted_tokens")().rows(torch.zeros(2, 4, 5), {"labels": labels}, {})
     positions = Positions({"attention_mask": torch.tensor([[1, 1, 1, 1], [0, 0, 0, 0]])}, 2, rows)
     total = feature_sum(States(), None, states(student), states(torch.zeros(2, 4, 3)), positions)
     total.backward()
@@ -60,7 +60,8 @@ def test_sums_of_parts_add_up_to_that_of_the_whole_batch(loss, kind):
             Signal(logits=z[part], hidden_states=Layers([h[part], h[part]]), attentions=Layers([a[part]]))
             for z, h, a in (student, teacher)
         )
-        return distillation_objective(job, own, labels[part], other, kind, inputs={"attention_mask": mask[part]})
+        facts = {"attention_mask": mask[part]}
+        return distillation_objective(job, own, other, {"labels": labels[part]}, row_kind(kind)(), facts)
 
     whole, parts = sums(slice(0, 4)), [sums(slice(0, 1)), sums(slice(1, 4))]
     for name in ("total", "task", "distilled", "items"):
@@ -71,12 +72,13 @@ def test_sums_of_parts_add_up_to_that_of_the_whole_batch(loss, kind):
 def test_without_logits_of_the_teacher_nothing_is_said_about_agreement():
     job = Distillation(losses=[(0.5, States())])
     student = Signal(logits=random(2, 5), hidden_states=states(random(2, 4, 3)).hidden_states)
-    sums = distillation_objective(job, student, torch.tensor([0, 1]), states(random(2, 4, 3, seed=1)), "single_label")
+    labels = {"labels": torch.tensor([0, 1])}
+    sums = distillation_objective(job, student, states(random(2, 4, 3, seed=1)), labels, row_kind("single_label")())
     assert (float(sums.compared), float(sums.items)) == (0, 2) and float(sums.distilled) > 0
 
 
 def test_other_positions_masks_and_shapes_are_refused():
-    rows = task_rows(torch.zeros(2, 5), torch.tensor([0, 1]), "single_label")
+    rows = row_kind("single_label")().rows(torch.zeros(2, 5), {"labels": torch.tensor([0, 1])}, {})
     student = states(random(2, 4, 3))
     with pytest.raises(CompressionError, match="states compares position by position, and the student's layers have 4 and"):
         feature_sum(States(), None, student, states(random(2, 5, 3)), Positions({}, 2, rows))

@@ -35,7 +35,7 @@ def masked():
 def test_what_a_head_does_with_its_logits(build, kind, shifts, tokens):
     model = build()
     assert (loss_type(model), shifts_labels(model), predicts_tokens(model)) == (kind, shifts, tokens)
-    assert (task_kind(model) == "shifted_tokens") == shifts  # what losses and statistics do with logits is one rule
+    assert (task_kind(model).name == "shifted_tokens") == shifts  # what losses and statistics do with logits is one rule
 
 
 def test_the_table_of_heads_is_that_of_transformers():

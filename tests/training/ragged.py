@@ -6,9 +6,10 @@ from transformers import BertForTokenClassification, default_data_collator
 from hf_compress import ForwardKL
 from hf_compress.tasks.padding import PadRows
 from tests.distillation.inside import States
-from tests.tiny import tiny_bert, tiny_llama, tiny_t5, tiny_tokenizer, tiny_vit
+from tests.tiny import tiny_bert, tiny_listener, tiny_llama, tiny_reader, tiny_t5, tiny_tokenizer, tiny_vit
 
-TASKS = ("causal_lm", "sequence_classification", "token_classification", "image_classification", "seq2seq")
+ROWS_OF_LOGITS = ("causal_lm", "sequence_classification", "token_classification", "image_classification", "seq2seq")
+TASKS = (*ROWS_OF_LOGITS, "question_answering", "ctc")
 STATES = "causal_lm on hidden states"
 """The first task with a teacher of another width, whose hidden states are compared through a trained part."""
 SPLITS = ((8, 1), (4, 2), (2, 4), (1, 8))
@@ -25,14 +26,20 @@ def student_and_teacher(task):
         pair = tuple(tiny_bert(seed=seed, cls=BertForTokenClassification) for seed in (0, 1))
     elif task == "image_classification":
         pair = tiny_vit(seed=0, num_labels=3), tiny_vit(seed=1, num_labels=3)
+    elif task == "question_answering":
+        pair = tiny_reader(seed=0), tiny_reader(seed=1)
+    elif task.startswith("ctc"):
+        reduction = task.partition(" ")[2] or "mean"
+        pair = tuple(tiny_listener(seed=seed, ctc_loss_reduction=reduction) for seed in (0, 1))
     else:
         pair = tiny_t5(seed=0), tiny_t5(seed=1)
     for model in pair:  # dropout would draw differently for every split
         for module in model.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = 0.0
-            if hasattr(module, "dropout") and isinstance(module.dropout, float):
-                module.dropout = 0.0
+            for name in ("dropout", "activation_dropout"):
+                if isinstance(getattr(module, name, None), float):
+                    setattr(module, name, 0.0)
     return pair
 
 
@@ -90,6 +97,20 @@ def examples(task):
         return [
             {"input_ids": ids(length), "attention_mask": [1] * length, "labels": ids(length // 2 + 1)} for length in lengths
         ]
+    if task == "question_answering":  # some answers are cut off: before the end, behind both, or wholly
+        spans = [(0, 2), (4, 11), (20, 30), (3, 3), (1, 1), (2, 9), (0, 0), (8, 9)]
+        return [
+            {"input_ids": ids(length), "attention_mask": [1] * length, "start_positions": start, "end_positions": end}
+            for length, (start, end) in zip(lengths, spans, strict=True)
+        ]
+    if task.startswith("ctc"):
+        return [
+            {
+                "input_values": torch.randn(60 * length, generator=generator).tolist(),
+                "labels": torch.randint(1, 8, (length // 2 + 1,), generator=generator).tolist(),
+            }
+            for length in lengths
+        ]
     size = tiny_vit(seed=0, num_labels=3).config.image_size
     return [
         {"pixel_values": torch.randn(3, size, size, generator=generator).tolist(), "labels": number % 3}
@@ -104,6 +125,9 @@ def pad_batch(features, label_padding=-100):
         "input_ids": torch.tensor([f["input_ids"] + [0] * (longest - len(f["input_ids"])) for f in features]),
         "attention_mask": torch.tensor([f["attention_mask"] + [0] * (longest - len(f["input_ids"])) for f in features]),
     }
+    if "labels" not in features[0]:
+        ends = ("start_positions", "end_positions")
+        return {**batch, **{name: torch.tensor([f[name] for f in features]) for name in ends}}
     if isinstance(features[0]["labels"], int):
         batch["labels"] = torch.tensor([f["labels"] for f in features])
         return batch
@@ -121,7 +145,21 @@ class _Doubled:
         return batch
 
 
+def pad_sound(features):
+    """Silence behind the shorter ones, in fp64 like the weights in these tests."""
+    longest, spelled = (max(len(f[name]) for f in features) for name in ("input_values", "labels"))
+    sounds = [f["input_values"] + [0.0] * (longest - len(f["input_values"])) for f in features]
+    masks = [[1] * len(f["input_values"]) + [0] * (longest - len(f["input_values"])) for f in features]
+    return {
+        "input_values": torch.tensor(sounds, dtype=torch.float64),
+        "attention_mask": torch.tensor(masks),
+        "labels": torch.tensor([f["labels"] + [-100] * (spelled - len(f["labels"])) for f in features]),
+    }
+
+
 def collator(task, model):
     if task == "token_classification":
         return PadRows(tiny_tokenizer())
+    if task.startswith("ctc"):
+        return pad_sound
     return _Doubled() if task == "image_classification" else pad_batch

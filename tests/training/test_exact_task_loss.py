@@ -13,6 +13,7 @@ from transformers import (
     BertForTokenClassification,
     GPT2Config,
     GPT2ForSequenceClassification,
+    LlamaForQuestionAnswering,
     MixtralConfig,
     MixtralForCausalLM,
     ResNetConfig,
@@ -26,8 +27,8 @@ from transformers import (
 
 from hf_compress import CompressionTrainer
 from hf_compress.training.exact_task_loss import hands_on_items
-from tests.tiny import tiny_bart, tiny_bert, tiny_gpt2, tiny_llama, tiny_t5, tiny_vit
-from tests.training.ragged import SPLITS, collator, examples, pad_batch
+from tests.tiny import tiny_bart, tiny_bert, tiny_gpt2, tiny_listener, tiny_llama, tiny_reader, tiny_t5, tiny_vit
+from tests.training.ragged import SPLITS, collator, examples, pad_batch, pad_sound
 from tests.training.runs import arguments, pruning, text_rows
 from tests.training.test_dry_run import sounds, whisper
 from tests.training.test_gradient_invariance import CatchGradients
@@ -81,6 +82,12 @@ def mixtral():
     return MixtralForCausalLM(MixtralConfig(**sizes, **routers, num_attention_heads=4, num_key_value_heads=2))
 
 
+def llama_reader():
+    """Its head hands the number of items on, and the Trainer counts none."""
+    set_seed(0)
+    return LlamaForQuestionAnswering(tiny_llama().config)
+
+
 HEADS = {
     "GPT-2 one label": (gpt2, "sequence_classification", None),
     "Wav2Vec2 one label": (wav2vec2, "sound", None),
@@ -104,6 +111,9 @@ HEADS = {
         lambda number, row: number / 8,
     ),
     "ViT labels": (lambda: tiny_vit(num_labels=3), "image_classification", multi_hot),
+    "BERT answers": (tiny_reader, "answers", None),
+    "Llama answers": (lambda: llama_reader(), "answers", None),
+    "Wav2Vec2 CTC": (tiny_listener, "ctc", None),
     "T5": (tiny_t5, "seq2seq", None),
     "BART": (tiny_bart, "seq2seq", None),
 }
@@ -117,7 +127,21 @@ def waves():
     return [{"input_values": torch.randn(400, generator=generator).tolist(), "labels": number % 3} for number in range(8)]
 
 
-ROWS = {"sound": waves, "speech": lambda: sounds().to_list()}
+def answers():
+    """Texts of one length, because the head of transformers counts padding as positions."""
+    generator = torch.Generator().manual_seed(0)
+    spans = [(0, 2), (4, 7), (9, 9), (3, 3), (1, 1), (2, 6), (0, 0), (7, 7)]
+    return [
+        {
+            "input_ids": torch.randint(3, 60, (8,), generator=generator).tolist(),
+            "start_positions": start,
+            "end_positions": end,
+        }
+        for start, end in spans
+    ]
+
+
+ROWS = {"sound": waves, "speech": lambda: sounds().to_list(), "answers": answers}
 
 
 def gradients(build, task, label, folder, batch_size, accumulation, cls=CompressionTrainer, collate=None, **jobs):
@@ -156,6 +180,8 @@ def gradients(build, task, label, folder, batch_size, accumulation, cls=Compress
 def _collator(task, model):
     if task == "image_classification" or task in ROWS:
         return None
+    if task == "ctc":
+        return lambda features: {**pad_sound(features), "input_values": pad_sound(features)["input_values"].float()}
 
     def padded(features):
         if isinstance(features[0]["labels"], float) or task == "sequence_classification":

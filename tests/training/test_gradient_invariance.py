@@ -6,7 +6,17 @@ from datasets import Dataset
 from transformers import TrainerCallback, TrainingArguments
 
 from hf_compress import CompressionTrainer, Distillation, ModelTeacher
-from tests.training.ragged import SPLITS, STATES, TASKS, collator, examples, losses, named_gradients, student_and_teacher
+from tests.training.ragged import (
+    ROWS_OF_LOGITS,
+    SPLITS,
+    STATES,
+    TASKS,
+    collator,
+    examples,
+    losses,
+    named_gradients,
+    student_and_teacher,
+)
 
 
 class CatchGradients(TrainerCallback):
@@ -53,7 +63,7 @@ def gradients(task, batch_size, accumulation, folder, logs=None):
     return catcher.gradients
 
 
-@pytest.mark.parametrize("task", [*TASKS, STATES])
+@pytest.mark.parametrize("task", [*TASKS, "ctc sum", STATES])
 def test_gradient_is_the_same_however_eight_ragged_examples_are_split(task, tmp_path):
     reference = gradients(task, 8, 1, tmp_path)
     assert sum(float(g.abs().sum()) for g in reference.values()) > 0
@@ -67,7 +77,7 @@ def test_gradient_is_the_same_however_eight_ragged_examples_are_split(task, tmp_
             )
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", ROWS_OF_LOGITS)
 def test_gradient_equals_an_independent_dense_computation(task, tmp_path):
     """No hf_compress code on the reference side: logits, log_softmax, sums, one division."""
     student, teacher = student_and_teacher(task)
@@ -92,3 +102,39 @@ def test_gradient_equals_an_independent_dense_computation(task, tmp_path):
         if parameter.grad is None:
             continue
         torch.testing.assert_close(measured[f"model.{name}"], parameter.grad, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("task", ["question_answering", "ctc", "ctc sum"])
+def test_gradient_equals_examples_one_by_one_and_without_padding(task, tmp_path):
+    """No hf_compress code on the reference side: the model's own loss of every example alone, and a dense divergence."""
+    student, teacher = student_and_teacher(task)
+    student, teacher = student.double().train(), teacher.double().eval()
+    total, count = 0.0, 0
+    for example in examples(task):
+        batch = collator(task, student)([example])
+        if task == "question_answering":
+            ends = [batch.pop("start_positions"), batch.pop("end_positions")]
+            answers, wanted = (model(**batch) for model in (student, teacher))
+            rows = zip((answers.start_logits, answers.end_logits), (wanted.start_logits, wanted.end_logits), strict=True)
+            for label, (s, t) in zip(ends, rows, strict=True):
+                if int(label) < s.shape[1]:
+                    total = total - 0.8 * torch.log_softmax(s, -1)[0, int(label)] + 0.6 * divergence(s, t)
+                    count += 1
+        else:
+            own = student(**batch)
+            kl = divergence(own.logits[0], teacher(**batch).logits[0])
+            share = 1 if task == "ctc sum" else len(example["labels"])
+            total = total + 0.8 * own.loss + 0.6 * kl / share
+            count += 1
+    (total / (1 if task == "ctc sum" else count)).backward()
+    measured = gradients(task, 2, 4, tmp_path)
+    assert measured
+    for name, parameter in student.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(measured[f"model.{name}"], parameter.grad, rtol=1e-4, atol=1e-6)
+
+
+def divergence(s, t):
+    """4 KL(t || s) at temperature 2, summed over rows."""
+    p, log_q = torch.softmax(t.detach() / 2, -1), torch.log_softmax(s / 2, -1)
+    return 4 * (p * (p.log() - log_q)).sum()

@@ -5,8 +5,9 @@ import torch
 from transformers import BartForSequenceClassification
 
 from hf_compress import CompressionError
-from hf_compress.training.student_pass import loss_scale, shift_right, take_labels
-from tests.tiny import tiny_bart, tiny_llama
+from hf_compress.tasks.row_kind import row_kind
+from hf_compress.training.student_pass import loss_scale, shift_right, take_targets
+from tests.tiny import tiny_bart, tiny_bert, tiny_llama
 
 
 def config(**tokens):
@@ -29,13 +30,21 @@ def test_a_config_without_a_start_token_is_refused_with_the_way_out():
 
 def test_labels_are_taken_out_and_decoder_inputs_put_in_their_place():
     batch = {"input_ids": torch.tensor([[5, 6]]), "labels": torch.tensor([[7, 8]])}
-    inputs, labels, shifted = take_labels(tiny_bart(), batch)
-    assert inputs["decoder_input_ids"].tolist() == [[2, 7]] and labels is batch["labels"] and shifted is None
-    assert set(take_labels(tiny_llama(), batch)[0]) == {"input_ids"}
+    tokens = row_kind("tokens")()
+    inputs, targets = take_targets(tiny_bart(), batch, tokens)
+    assert inputs["decoder_input_ids"].tolist() == [[2, 7]] and targets == {"labels": batch["labels"]}
+    assert set(take_targets(tiny_llama(), batch, tokens)[0]) == {"input_ids"}
     classifier = BartForSequenceClassification(tiny_bart().config)
-    assert set(take_labels(classifier, {**batch, "labels": torch.tensor([1])})[0]) == {"input_ids"}
+    assert set(take_targets(classifier, {**batch, "labels": torch.tensor([1])}, tokens)[0]) == {"input_ids"}
     given = {**batch, "decoder_input_ids": torch.tensor([[1, 1]])}
-    assert take_labels(tiny_bart(), given)[0]["decoder_input_ids"].tolist() == [[1, 1]]
+    assert take_targets(tiny_bart(), given, tokens)[0]["decoder_input_ids"].tolist() == [[1, 1]]
+    ends = {"start_positions": torch.tensor([1]), "end_positions": torch.tensor([2])}
+    inputs, targets = take_targets(tiny_bert(), {**batch, **ends}, row_kind("spans")())
+    assert targets == ends and set(inputs) == {"input_ids", "labels"}
+    with pytest.raises(CompressionError, match="needs end_positions in every batch to know .* has input_ids; let the data"):
+        take_targets(
+            tiny_bert(), {"input_ids": batch["input_ids"], "start_positions": ends["start_positions"]}, row_kind("spans")()
+        )
 
 
 def test_the_scale_is_one_over_the_items_of_the_accumulated_batch_times_the_processes():

@@ -28,7 +28,7 @@ class ForwardKL(RowLoss, name="forward_kl"):
 
     temperature: float = 1.0
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("shifted_tokens", "tokens", "single_label", "multi_label")
+    kinds: ClassVar[tuple[Kind, ...]] = ("shifted_tokens", "tokens", "single_label", "multi_label", "spans", "frames")
     reference: ClassVar[Reference | None] = Reference(
         authors="Hinton, Vinyals, Dean",
         title="Distilling the Knowledge in a Neural Network",

@@ -20,7 +20,7 @@ class MSE(RowLoss, name="mse"):
     Source: Ba and Caruana 2014, equation 1, without the factor 1/2 and as a mean over the classes.
     """
 
-    kinds: ClassVar[tuple[Kind, ...]] = ("shifted_tokens", "tokens", "single_label", "multi_label", "regression")
+    kinds: ClassVar[tuple[Kind, ...]] = ("shifted_tokens", "tokens", "single_label", "multi_label", "regression", "frames")
     reference: ClassVar[Reference | None] = Reference(
         authors="Ba, Caruana",
         title="Do Deep Nets Really Need to be Deep?",

@@ -21,7 +21,7 @@ from hf_compress.distillation.teacher import LoadedTeacher, Teacher
 from hf_compress.distillation.teacher_checks import check_checkpoint
 from hf_compress.inputs.auto_classes import classes_of
 from hf_compress.inputs.pretrained import from_pretrained
-from hf_compress.tasks.heads import HEADS, base_model, predicts_tokens
+from hf_compress.tasks.heads import HEADS, base_model, chooses_among
 from hf_compress.tasks.task import Task
 
 if TYPE_CHECKING:
@@ -100,7 +100,7 @@ class ModelTeacher(Teacher, name="model"):
             meaning = correspondence(
                 base.config,
                 model.config,
-                predicts_tokens=predicts_tokens(student),
+                classes=chooses_among(student),
                 tokenizers=(tokenizer, self._tokenizer() if tokenizer is not None else None),
             )
         model.requires_grad_(False)

@@ -47,7 +47,7 @@ class Measure:
         self.trainer, self.cls, self.examples = trainer, type(model), examples
         self.shifted = False
         with contextlib.suppress(CompressionError):  # a head without a known loss is measured by its own
-            self.shifted = task_kind(model) == "shifted_tokens"
+            self.shifted = task_kind(model).name == "shifted_tokens"
         self.wanted = metric or trainer.args.metric_for_best_model
         self.metric = ""
 

@@ -19,8 +19,8 @@ from hf_compress.tasks.metrics.counted import Decode, first
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
 from hf_compress.tasks.padding import PadRows
+from hf_compress.tasks.row_kind import IGNORED
 from hf_compress.tasks.task import Splits
-from hf_compress.tasks.task_loss import IGNORED
 from hf_compress.tasks.text import TokenTask
 
 if TYPE_CHECKING:

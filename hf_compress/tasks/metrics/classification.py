@@ -14,7 +14,7 @@ from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
 from hf_compress.tasks.metrics.builtin.f1 import MacroF1
 from hf_compress.tasks.metrics.counted import Counted, Decode
 from hf_compress.tasks.metrics.metric import Metric
-from hf_compress.tasks.task_loss import IGNORED, task_loss_sum, task_rows
+from hf_compress.tasks.row_kind import IGNORED, row_kind
 
 OWN_METRICS: tuple[Metric, ...] = (Accuracy(), MacroF1())
 """What every classifier is measured by."""
@@ -47,7 +47,7 @@ def classify(
 
     Args:
         model: returns `.logits` (B, V), or (B, T, V) for labels of tokens; put into eval mode.
-        batches: model inputs and labels as `task_rows` takes them, -100 = not counted.
+        batches: model inputs and labels as the kind takes them, -100 = not counted.
         description: the progress bar's label.
         metrics: of what `decode` makes.
         decode: logits and labels -> predictions and references.
@@ -63,8 +63,9 @@ def classify(
     counted, loss, num_rows = Counted(metrics, decode), 0.0, 0
     for batch in progress(batches, description, leave=False):
         logits = model(**model_inputs(batch, model)).logits.float().cpu()
-        rows = task_rows(logits, batch["labels"], kind)
-        loss += task_loss_sum(rows.logits[rows.keep], rows.labels[rows.keep], kind).item()
+        rows = row_kind(kind)().rows(logits, {"labels": batch["labels"]}, {})
+        assert rows.labels is not None, kind
+        loss += row_kind(kind)().loss_sum(rows.logits[rows.keep], rows.labels[rows.keep]).item()
         num_rows += int(rows.keep.sum())
         counted.add(logits, batch["labels"])
     if num_rows == 0:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from hf_compress._errors import CompressionError
 from hf_compress._progress import progress
 from hf_compress.inputs.batches import model_inputs
-from hf_compress.tasks.task_loss import IGNORED
+from hf_compress.tasks.row_kind import IGNORED
 
 
 class Likelihood:
