@@ -17,6 +17,7 @@ from transformers import (
 
 from hf_compress import CompressionError, Recipe
 from hf_compress._problems import RecipeError
+from hf_compress._yaml import write_yaml
 from tests.small import DROP, pretrained, recipe, text_rows, write_images, write_jsonl, write_model
 from tests.tiny import VOCAB, tiny_llama, tiny_tokenizer, tiny_vit
 
@@ -415,13 +416,15 @@ def test_what_no_file_can_say_is_one_sentence_too(mistake, tmp_path):
     assert len(refusal.value.problems) == 1
 
 
-def test_check_finds_what_run_finds(refused, call, tmp_path):
+def test_check_finds_what_run_finds(call, tmp_path):
+    write_jsonl(tmp_path / "train.jsonl", text_rows())
+    file = tmp_path / "recipe.yaml"
     for changes, expected in FRESH_MISTAKES.values():
         counted = {"training.max_steps", "training.dataloader_drop_last"} & set(changes)
         if counted:  # check does not count examples
             continue
-        refused(changes)
-        code, out, complaints = call("check", tmp_path / "recipe.yaml")
+        file.write_text(write_yaml(recipe(tmp_path, changes)))
+        code, out, complaints = call("check", file)
         assert (code, out) == (2, "") and len(complaints) == 1
         assert expected in complaints[0]
 
