@@ -89,37 +89,24 @@ def merge_state_dicts(
                 " of one architecture, without their heads where those differ"
             )
     known = {name: tuple(as_tensors(one) for one in each) for name, each in (statistics or {}).items()}
+    given = {key: (getattr(method, key),) * len(labels) for key in method.per_member if key != "weight"}
+    given |= {key: tuple(numbers) for key, numbers in (values or {}).items() if key in given}
     merged = {}
     for name in model:
         tensors = tuple(state[name] for state in states)
         like = model[name]
-        for label, tensor in zip(labels, tensors, strict=True):
-            if tensor.shape != like.shape:
-                raise CompressionError(
-                    f"{name} has the shape {tuple(tensor.shape)} in {label} and {tuple(like.shape)} elsewhere; merge"
-                    " models of equal shapes, without their heads where those differ"
-                )
+        _check_alike(name, like, dict(zip(labels, tensors, strict=True)))
         if not like.is_floating_point():
-            if not name.endswith(_COUNTERS) and any(not torch.equal(tensor, like) for tensor in tensors):
-                raise CompressionError(
-                    f"{name} holds integers that differ between the members, which cannot be merged; give all of"
-                    " them the same"
-                )
             merged[name] = like.clone()
             continue
         numbers = tuple((weights(name) if callable(weights) else weights) or (1.0,) * len(labels))
-        per_member = {"weight": numbers}
-        for key in method.per_member:
-            if key != "weight":
-                given = (values or {}).get(key)
-                per_member[key] = (getattr(method, key),) * len(labels) if given is None else tuple(given)
         method.check_weights(numbers, name)
         operands = Operands(
             name=name,
             members=labels,
             tensors=tensors,
             base=None if origin is None else origin[name],
-            values=per_member,
+            values={"weight": numbers, **given},
             statistics={
                 key: tuple(one[name] for one in each) for key, each in known.items() if all(name in one for one in each)
             },
@@ -197,6 +184,21 @@ def on_model(model: nn.Module, metric: Callable[[nn.Module], float]) -> Callable
         return metric(load_merged(model, tensors))
 
     return evaluate
+
+
+def _check_alike(name: str, like: Tensor, tensors: Mapping[str, Tensor]) -> None:
+    """One tensor of all members: of one shape, and equal where it holds integers."""
+    for label, tensor in tensors.items():
+        if tensor.shape != like.shape:
+            raise CompressionError(
+                f"{name} has the shape {tuple(tensor.shape)} in {label} and {tuple(like.shape)} elsewhere; merge models of"
+                " equal shapes, without their heads where those differ"
+            )
+    may_differ = like.is_floating_point() or name.endswith(_COUNTERS)
+    if not may_differ and any(not torch.equal(tensor, like) for tensor in tensors.values()):
+        raise CompressionError(
+            f"{name} holds integers that differ between the members, which cannot be merged; give all of them the same"
+        )
 
 
 def _check(method: MergeMethod, labels: tuple[str, ...], base: Tensors | None, statistics: Mapping[str, Sequence]) -> None:
