@@ -94,6 +94,7 @@ from hf_compress.quantization.schemes.presets import W8A8 as W8A8
 from hf_compress.recipe.recipe import Recipe as Recipe
 from hf_compress.tasks.builtin.causal_lm import CausalLM as CausalLM
 from hf_compress.tasks.builtin.image_classification import ImageClassification as ImageClassification
+from hf_compress.tasks.builtin.question_answering import QuestionAnswering as QuestionAnswering
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification as SequenceClassification
 from hf_compress.tasks.builtin.token_classification import TokenClassification as TokenClassification
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy as Accuracy

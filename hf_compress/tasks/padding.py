@@ -14,14 +14,15 @@ class PadRows:
 
     Args:
         processor: a tokenizer with a padding token.
+        more: other columns that a batch has, one number for a row.
     """
 
-    def __init__(self, processor: Any) -> None:
+    def __init__(self, processor: Any, more: Sequence[str] = ()) -> None:
         from transformers import DataCollatorForTokenClassification
 
         padded = copy.copy(processor)
         padded.padding_side = "right"
-        self._keys = {*processor.model_input_names, "labels"}
+        self._keys = {*processor.model_input_names, "labels", *more}
         self._collate = DataCollatorForTokenClassification(padded)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:

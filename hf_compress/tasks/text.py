@@ -73,6 +73,19 @@ class TokenTask(Task):
             raise CompressionError(f"task.length: {self.length} tokens are more than the model's {limit} positions")
 
 
+def require_places(processor: Any, needed_by: str) -> None:
+    """Refuse a tokenizer that does not say where in a text a token stands.
+
+    Raises:
+        CompressionError: naming it.
+    """
+    if processor is not None and not processor.is_fast:
+        raise CompressionError(
+            f"tokenizer: {type(processor).__name__} does not say where in a text a token stands, which {needed_by} need;"
+            " name a fast tokenizer"
+        )
+
+
 @dataclass(frozen=True, kw_only=True)
 class TextTask(TokenTask):
     """A task that reads one text per row.

@@ -21,7 +21,7 @@ from hf_compress.tasks.metrics.predictions import Predictions
 from hf_compress.tasks.padding import PadRows
 from hf_compress.tasks.row_kind import IGNORED
 from hf_compress.tasks.task import Splits
-from hf_compress.tasks.text import TokenTask
+from hf_compress.tasks.text import TokenTask, require_places
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -115,11 +115,7 @@ class TokenClassification(TokenTask, name="token_classification"):
     def check_config(self, config: "PretrainedConfig", processor: Any) -> None:
         """Refuse a tokenizer that does not say where its tokens stand, too."""
         super().check_config(config, processor)
-        if processor is not None and not processor.is_fast:
-            raise CompressionError(
-                f"tokenizer: {type(processor).__name__} does not say where in a text a token stands, which labels of words"
-                " need; name a fast tokenizer"
-            )
+        require_places(processor, "labels of words")
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """Token ids, cut to `length`, and a label for each; sentences without words are left out."""
