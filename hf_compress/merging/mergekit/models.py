@@ -8,7 +8,7 @@ from hf_compress.merging.mergekit.nodes import Node
 
 
 @dataclass(frozen=True)
-class Reference:
+class NamedModel:
     """A model as mergekit names it: `model` or `model+adapter`."""
 
     model: str
@@ -29,7 +29,7 @@ class Reference:
 class Input:
     """One model of one slice, or of the whole merge (then without layers)."""
 
-    reference: Reference
+    reference: NamedModel
     node: Node
     parameters: dict[str, Node]
     layers: tuple[int, int] | None = None
@@ -50,7 +50,7 @@ class Piece:
         return layers[1] - layers[0] if layers else 0
 
 
-def read_reference(node: Node, what: str) -> Reference:
+def read_reference(node: Node, what: str) -> NamedModel:
     """`path`, `path+adapter`, or the same as a mapping.
 
     Raises:
@@ -66,11 +66,11 @@ def read_reference(node: Node, what: str) -> Reference:
             node.refuse(f"{what} names no model")
         adapter = fields.get("lora")
         has_adapter = adapter is not None and adapter.value is not None
-        return Reference(_path(fields["model"], what), _path(adapter, what) if adapter and has_adapter else None)
+        return NamedModel(_path(fields["model"], what), _path(adapter, what) if adapter and has_adapter else None)
     parts = node.text(what).split("+")
     if len(parts) > 2 or not all(parts):
         node.refuse(f"{what}: {node.value!r} names no model; write model, or model+adapter for one with a LoRA adapter")
-    return Reference(*(_path(Node(part, node.line, node.source), what) for part in parts))
+    return NamedModel(*(_path(Node(part, node.line, node.source), what) for part in parts))
 
 
 def _path(node: Node, what: str) -> str:
@@ -87,7 +87,7 @@ def _path(node: Node, what: str) -> str:
     return path
 
 
-def read_pieces(top: dict[str, Node], root: Node, base: Reference | None) -> tuple[list[Piece], dict[str, Node]]:
+def read_pieces(top: dict[str, Node], root: Node, base: NamedModel | None) -> tuple[list[Piece], dict[str, Node]]:
     """The slices (one without layers where models are merged whole), and the module's parameters.
 
     Raises:
@@ -114,7 +114,7 @@ def read_pieces(top: dict[str, Node], root: Node, base: Reference | None) -> tup
     return [_piece(node, base) for node in level["slices"].items("slices")], module
 
 
-def _whole(node: Node, base: Reference | None, top: dict[str, Node]) -> Piece:
+def _whole(node: Node, base: NamedModel | None, top: dict[str, Node]) -> Piece:
     inputs = []
     for item in node.items("models"):
         fields = item.mapping("an entry of models", ("model", "parameters"))
@@ -124,7 +124,7 @@ def _whole(node: Node, base: Reference | None, top: dict[str, Node]) -> Piece:
     return Piece(tuple(inputs), node, {})
 
 
-def _piece(node: Node, base: Reference | None) -> Piece:
+def _piece(node: Node, base: NamedModel | None) -> Piece:
     fields = node.mapping("an entry of slices", ("sources", "parameters", "base_model", "residual_weight"))
     if "residual_weight" in fields and fields["residual_weight"].value is not None:
         fields["residual_weight"].refuse("residual_weight is not supported (mergekit 0.1.5 ignores it); leave it out")
@@ -149,7 +149,7 @@ def _input(item: Node) -> Input:
     return Input(_model(item, fields), item, _parameters(fields), (layers[0], layers[1]))
 
 
-def _model(item: Node, fields: dict[str, Node]) -> Reference:
+def _model(item: Node, fields: dict[str, Node]) -> NamedModel:
     if "model" not in fields:
         item.refuse("this entry names no model")
     return read_reference(fields["model"], "model")
@@ -159,7 +159,7 @@ def _parameters(fields: dict[str, Node]) -> dict[str, Node]:
     return fields["parameters"].mapping("parameters") if "parameters" in fields else {}
 
 
-def check_pieces(name: str, known: MergekitMethod, pieces: list[Piece], base: Reference | None, root: Node) -> None:
+def check_pieces(name: str, known: MergekitMethod, pieces: list[Piece], base: NamedModel | None, root: Node) -> None:
     """What mergekit requires of the models of each slice.
 
     Raises:
@@ -184,7 +184,7 @@ def check_pieces(name: str, known: MergekitMethod, pieces: list[Piece], base: Re
                 piece.node.refuse(f"{name} takes {wanted} models{beside}, and {count} are given")
 
 
-def slices_of(pieces: list[Piece], labels: dict[Reference, str]) -> tuple[Slice, ...] | None:
+def slices_of(pieces: list[Piece], labels: dict[NamedModel, str]) -> tuple[Slice, ...] | None:
     """The slices in our terms; None where models are merged whole."""
     if not pieces[0].num_layers:
         return None

@@ -14,7 +14,7 @@ from hf_compress._registry import unknown
 from hf_compress.checkpoints.layers import OUTSIDE_AFTER, OUTSIDE_BEFORE
 from hf_compress.merging.configuration import BASE, Rule, Value
 from hf_compress.merging.mergekit.methods import OUR_NAMES, PARAMETERS, REQUIRED, MergekitMethod
-from hf_compress.merging.mergekit.models import Piece, Reference
+from hf_compress.merging.mergekit.models import NamedModel, Piece
 from hf_compress.merging.mergekit.nodes import Node
 from hf_compress.merging.mergekit.settings import Chain, Choice, is_complete, read_chain, rules_of
 from hf_compress.merging.method import MergeMethod
@@ -41,7 +41,7 @@ class ParameterReader:
         cls: type[MergeMethod],
         pieces: list[Piece],
         outer: tuple[dict[str, Node], ...],
-        labels: dict[Reference, str],
+        labels: dict[NamedModel, str],
         node: Node,
     ) -> None:
         self.known, self.cls, self.pieces, self.outer, self.labels, self.node = known, cls, pieces, outer, labels, node
@@ -86,7 +86,7 @@ class ParameterReader:
         names = [name for name in self.known.shared if OUR_NAMES.get(name, name) == ours]
         return next((level[name] for level in self.outer for name in names if name in level), self.node)
 
-    def members(self, references: list[Reference]) -> dict[str, dict[str, Value]]:
+    def members(self, references: list[NamedModel]) -> dict[str, dict[str, Value]]:
         """Label -> parameter -> value; what differs between tensors becomes rules."""
         values: dict[str, dict[str, Value]] = {self.labels[each]: {} for each in references}
         for name, default in self.known.own.items():

@@ -9,7 +9,7 @@ from hf_compress._registry import unknown
 from hf_compress.merging.configuration import BASE, Member, Merge, Tokenizer
 from hf_compress.merging.mergekit.chat_templates import CHAT_TEMPLATES
 from hf_compress.merging.mergekit.methods import METHODS, MergekitMethod
-from hf_compress.merging.mergekit.models import Reference, check_pieces, read_pieces, read_reference, slices_of
+from hf_compress.merging.mergekit.models import NamedModel, check_pieces, read_pieces, read_reference, slices_of
 from hf_compress.merging.mergekit.nodes import Node, read_nodes
 from hf_compress.merging.mergekit.parameters import ParameterReader
 from hf_compress.merging.method import MergeMethod
@@ -138,8 +138,8 @@ def _top(root: Node, names_results: bool) -> tuple[dict[str, Node], list[str]]:
 
 
 def _compared_with(
-    base: Reference | None, known: MergekitMethod, members: list[Reference], top: dict[str, Node]
-) -> Reference | None:
+    base: NamedModel | None, known: MergekitMethod, members: list[NamedModel], top: dict[str, Node]
+) -> NamedModel | None:
     """The base; None where it is simply the first member, whose config and tokenizer the result has anyway.
 
     With other tokenizers it is more: models that lack a token get the base's row.
@@ -170,7 +170,7 @@ def _chat_template(top: dict[str, Node]) -> str | None:
     return CHAT_TEMPLATES[template]
 
 
-def _tokenizer(top: dict[str, Node], labels: dict[Reference, str], base: Reference | None) -> Tokenizer | None:
+def _tokenizer(top: dict[str, Node], labels: dict[NamedModel, str], base: NamedModel | None) -> Tokenizer | None:
     if "tokenizer_source" in top:
         if "tokenizer" in top:
             top["tokenizer"].refuse("tokenizer and tokenizer_source cannot stand together; keep one")
@@ -192,7 +192,7 @@ def _tokenizer(top: dict[str, Node], labels: dict[Reference, str], base: Referen
     )
 
 
-def _tokenizer_source(node: Node, labels: dict[Reference, str], base: Reference | None) -> str:
+def _tokenizer_source(node: Node, labels: dict[NamedModel, str], base: NamedModel | None) -> str:
     if node.value == "union":
         return "union"
     if node.value == "base":
@@ -202,7 +202,7 @@ def _tokenizer_source(node: Node, labels: dict[Reference, str], base: Reference 
     return _label(node, "tokenizer source", labels)
 
 
-def _row(token: str, node: Node, labels: dict[Reference, str]) -> tuple[str, bool]:
+def _row(token: str, node: Node, labels: dict[NamedModel, str]) -> tuple[str, bool]:
     """The label of the model whose row a token gets, and whether those models get it too that have one (`force`)."""
     fields = node.mapping("a token", ("source", "force"))
     if "source" not in fields or fields["source"].value is None:
@@ -217,7 +217,7 @@ def _row(token: str, node: Node, labels: dict[Reference, str]) -> tuple[str, boo
     return _label(source, "source", labels), force
 
 
-def _label(node: Node, what: str, labels: dict[Reference, str]) -> str:
+def _label(node: Node, what: str, labels: dict[NamedModel, str]) -> str:
     reference = read_reference(node, what)
     if reference not in labels:
         node.refuse(unknown(f"model in {what}", reference.plain, [each.plain for each in labels]))
