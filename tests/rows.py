@@ -48,6 +48,9 @@ def _value(feature, index, generator, row):
         return {key: _value(one, index, generator, row) for key, one in feature.items()}
     if isinstance(feature, Audio):  # a tone for every label, longer and shorter
         return {"bytes": wav(sine(16000, 200.0 * (1 + index % 3), 0.1 + 0.02 * (index % 3)), 16000), "path": None}
+    if isinstance(feature, List) and feature.feature == {"role": Value("string"), "content": Value("string")}:
+        roles = ("user", "assistant") * (1 + index % 2)
+        return [{"role": role, "content": generator.choice(WORDS)} for role in roles]
     if isinstance(feature, List):  # as long as every other list of its row
         return [_value(feature.feature, index + place, generator, row) for place in range(3 + index % 4)]
     if isinstance(feature, ClassLabel):

@@ -190,15 +190,18 @@ def open_inputs(
                     opened.processor = train_on_main(tokenizer, task.texts(opened.raw["train"]))
             elif tokenizer is None and opened.base is not None:
                 opened.processor = task.load_processor(model, opened.base, opened.raw)
+            if opened.processor is not None:
+                task.finish_processor(opened.processor, fresh=isinstance(tokenizer, FreshTokenizer))
         if opened.base is not None:
             opened.fit(found, opened.base, tokenizer, trained_anew, untrained)
         if len(found.problems) == before:
             opened.facts = task.describe(opened.raw, opened.processor)
-            for name, fact in opened.facts.items():
-                logger.info("%s: %s", name, fact)
             if examples:
                 with found.collecting():
                     opened.examples = task.examples(opened.raw, opened.processor, opened.labels)
+                    opened.facts |= task.describe_examples(opened.raw, opened.examples)
+            for name, fact in opened.facts.items():
+                logger.info("%s: %s", name, fact)
     if problems is None:
         found.refuse()
     return opened

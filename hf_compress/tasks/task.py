@@ -100,6 +100,10 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
         """Facts about the data for a report's setting and the log."""
         return {}
 
+    def describe_examples(self, splits: Splits, examples: Splits) -> dict[str, str]:
+        """Such facts that are known once `examples` are made of `splits`."""
+        return {}
+
     # The model.
 
     def load_processor(self, model: str | FreshModel, config: "PretrainedConfig", splits: Splits) -> Any:
@@ -114,6 +118,17 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
             CompressionError: it cannot be had.
         """
         raise TypeError(f"{type(self).__name__} defines no load_processor()")
+
+    def finish_processor(self, processor: Any, fresh: bool) -> None:
+        """Give a processor what the task needs of it and it lacks.
+
+        Args:
+            processor: loaded, or made for the run.
+            fresh: made for the run.
+
+        Raises:
+            CompressionError: it lacks what it must bring.
+        """
 
     def texts(self, split: "Dataset") -> Iterable[str]:
         """What a fresh tokenizer is trained on, for a task that takes one."""

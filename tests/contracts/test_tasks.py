@@ -43,7 +43,7 @@ TASKS = [pytest.param(cls, id=name) for name, cls in Task.available().items()]
 def small_task(cls):
     """With columns under other names than the defaults, and small numbers."""
     columns = {column.key: f"my_{column.key}" for column in cls().columns()}
-    numbers = {field.name: 16 for field in dataclasses.fields(cls) if field.type is int or field.type == "int"}
+    numbers = {field.name: 32 for field in dataclasses.fields(cls) if field.type is int or field.type == "int"}
     return cls(**columns, **numbers)
 
 

@@ -1,40 +1,22 @@
 """The next token of a text."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import check_all
-from hf_compress.tasks.heads import CAUSAL_LM, Head
-from hf_compress.tasks.metrics.metric import Metric
+from hf_compress.tasks.next_token import NextToken
 from hf_compress.tasks.task import Splits
 from hf_compress.tasks.text import TextTask
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-    from transformers import PretrainedConfig
-
 
 @dataclass(frozen=True, kw_only=True)
-class CausalLM(TextTask, name="causal_lm"):
+class CausalLM(NextToken, TextTask, name="causal_lm"):
     """Documents, cut into blocks; every token is predicted from those before it.
 
     Attributes:
         text: the column with documents.
         length: tokens per block.
     """
-
-    head: ClassVar[Head] = CAUSAL_LM
-    metric: ClassVar[str] = "perplexity"
-    greater_is_better: ClassVar[bool] = False
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.length < 2:
-            raise CompressionError(
-                f"length={self.length} is too short: the first token of a block predicts the second; write 2 or more"
-            )
 
     @property
     def unit(self) -> str:
@@ -77,37 +59,8 @@ class CausalLM(TextTask, name="causal_lm"):
                 )
         return packed
 
-    def check_config(self, config: "PretrainedConfig", processor: Any) -> None:
-        """Refuse encoders, too."""
-        check_all(lambda: _refuse_encoder(config), lambda: super(CausalLM, self).check_config(config, processor))
-
-    def evaluate(
-        self,
-        model: Any,
-        examples: "Dataset",
-        rows: "Dataset",
-        processor: Any,
-        batch_size: int,
-        description: str,
-        metrics: Sequence[Metric] = (),
-    ) -> dict[str, float]:
-        """Perplexity and nll."""
-        from hf_compress.tasks.metrics.perplexity import perplexity
-
-        return perplexity(model, self.batches(examples, processor, batch_size), description)
-
 
 def _beginning(tokenizer: Any) -> list[int]:
     """The token that the tokenizer itself puts before every text; [] where it puts none."""
     first = tokenizer("", verbose=False)["input_ids"][:1]
     return first if first == [tokenizer.bos_token_id] else []
-
-
-def _refuse_encoder(config: "PretrainedConfig") -> None:
-    from transformers import MODEL_FOR_MASKED_LM_MAPPING
-
-    if getattr(config, "is_decoder", None) is False and type(config) in MODEL_FOR_MASKED_LM_MAPPING:
-        raise CompressionError(
-            f"model: {config.model_type} is an encoder that sees the tokens it should predict; name a causal model, or"
-            " set is_decoder: true in its config"
-        )
