@@ -92,9 +92,12 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
 
 def sharding_of(tensor: Tensor) -> Sharding:
     """How a tensor lies."""
-    members = Sharding.members()
-    particular = next((one for one in members if not one.general and one.holds(tensor)), None)
-    return particular or next(one for one in members if one.general)
+    for one in Sharding.members():
+        if one.general:
+            general = one
+        elif one.holds(tensor):
+            return one
+    return general
 
 
 def is_sharded(model: nn.Module) -> bool:

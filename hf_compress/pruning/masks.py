@@ -1,6 +1,6 @@
 """Masks that live beside a model while it trains."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -12,7 +12,7 @@ from hf_compress._modules.parts import across_matrix, part_of_matrix, whole_matr
 from hf_compress._sharding.contract import check_supported, reshard, sharding_of
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import check_fit, chosen
-from hf_compress.pruning.prune import apply_mask, compute_masks, zeros_of
+from hf_compress.pruning.prune import compute_masks, zero, zeros_of
 from hf_compress.pruning.statistics import Stats
 
 
@@ -44,6 +44,7 @@ class Masks:
         self.modules, self.left_out = selection.modules, selection.left_out
         check_fit(self.modules, pruning)
         self.keep: dict[str, Tensor] = {}
+        self._shaped: dict[str, tuple[Tensor, Tensor]] = {}
 
     @torch.no_grad()
     def update(self, sparsity: float, stats: Stats | None = None) -> None:
@@ -106,26 +107,31 @@ class Masks:
     @torch.no_grad()
     def apply(self) -> None:
         """Set pruned weights to zero, in place."""
-        for name, keep in self.keep.items():
-            apply_mask(self.modules[name], keep)
+        for weight, stored in self._stored():
+            zero(weight, stored)
 
     @torch.no_grad()
     def apply_to_gradients(self) -> None:
         """Set the gradients of pruned weights to zero, in place, so that they do not count in the gradient norm."""
-        for name, keep in self.keep.items():
-            weight: Any = self.modules[name].weight
+        for weight, stored in self._stored():
             gradient = sharding_of(weight).gradient(weight)
             if gradient is not None:
-                gradient.mul_(as_stored(self.modules[name], keep))
+                gradient.mul_(stored)
 
     @torch.no_grad()
     def apply_to_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Zero the optimizer's per-weight state (momenta) of pruned weights, in place."""
-        for name, keep in self.keep.items():
-            weight: Any = self.modules[name].weight
-            stored = as_stored(self.modules[name], keep)
+        for weight, stored in self._stored():
             for state in sharding_of(weight).states(weight, optimizer):
                 state.mul_(stored)
+
+    def _stored(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """Each weight that has a mask, and the mask in its shape; worked out once per mask, because every step asks."""
+        for name, keep in self.keep.items():
+            module: Any = self.modules[name]
+            if name not in self._shaped or self._shaped[name][0] is not keep:
+                self._shaped[name] = keep, as_stored(module, keep)
+            yield module.weight, self._shaped[name][1]
 
     @torch.no_grad()
     def sparsity(self) -> Tensor:

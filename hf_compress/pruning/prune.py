@@ -139,8 +139,12 @@ def prune(model: nn.Module, pruning: Pruning, calibration: Batches | Collected |
 
 def apply_mask(module: nn.Module, keep: Tensor) -> None:
     """Set what a mask prunes to zero, in place; (O, I) bool, this process's part."""
-    weight: Tensor = module.weight  # type: ignore[assignment]
-    sharding_of(weight).edit(weight, lambda part: part.mul_(as_stored(module, keep)))
+    zero(module.weight, as_stored(module, keep))  # type: ignore[arg-type]
+
+
+def zero(weight: Tensor, stored: Tensor) -> None:
+    """The same with a mask in the weight's own shape."""
+    sharding_of(weight).edit(weight, lambda part: part.mul_(stored))
 
 
 @torch.no_grad()
