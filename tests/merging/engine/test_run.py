@@ -441,3 +441,11 @@ def test_a_base_with_an_adapter_is_the_base_it_is_merged_into(tmp_path):
     assert result.merge.base_adapter == "./lora"
     with pytest.raises(CompressionError, match="base_adapter changes the base, and base is missing"):
         merge_checkpoints(Merge(members=[Member(str(tmp_path / "a"))], base_adapter=str(tmp_path / "lora")), tmp_path / "x")
+
+
+def test_a_chat_template_that_no_input_has_is_refused_and_by_mergekits_rules_left_out(models, tmp_path):
+    with pytest.raises(CompressionError, match="chat_template: no input has one; write the template itself, or leave it"):
+        merge_checkpoints(pair(models, chat_template="auto"), tmp_path / "out")
+    merge_checkpoints(pair(models, chat_template="auto", compat="mergekit"), tmp_path / "out")
+    merge_checkpoints(pair(models), tmp_path / "plain")
+    assert {file.name for file in (tmp_path / "out").iterdir()} == {file.name for file in (tmp_path / "plain").iterdir()}
