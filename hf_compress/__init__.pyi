@@ -92,6 +92,7 @@ from hf_compress.quantization.schemes.presets import W4A8 as W4A8
 from hf_compress.quantization.schemes.presets import W8A16 as W8A16
 from hf_compress.quantization.schemes.presets import W8A8 as W8A8
 from hf_compress.recipe.recipe import Recipe as Recipe
+from hf_compress.tasks.builtin.audio_classification import AudioClassification as AudioClassification
 from hf_compress.tasks.builtin.causal_lm import CausalLM as CausalLM
 from hf_compress.tasks.builtin.chat import Chat as Chat
 from hf_compress.tasks.builtin.image_classification import ImageClassification as ImageClassification

@@ -156,3 +156,11 @@ def tiny_listener(seed=0, **changes):
         }
     )
     return _seeded(lambda: Wav2Vec2ForCTC(config), seed)
+
+
+def tiny_hearer(seed=0, num_labels=3, **changes):
+    """Says what kind of sound it hears, alike in any company."""
+    from transformers import Wav2Vec2ForSequenceClassification
+
+    config = tiny_listener(num_labels=num_labels, classifier_proj_size=16, **changes).config
+    return _seeded(lambda: Wav2Vec2ForSequenceClassification(config), seed)

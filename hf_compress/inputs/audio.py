@@ -28,6 +28,11 @@ class Sound:
     rate: int
     num_samples: int
 
+    @property
+    def seconds(self) -> float:
+        """How long it is."""
+        return self.num_samples / self.rate
+
 
 def is_sound(feature: Any) -> bool:
     """Whether a column of this feature is read here, `datasets.Audio` apart.

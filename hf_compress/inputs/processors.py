@@ -1,5 +1,6 @@
 """Image processors and feature extractors of sound, those of checkpoints and the defaults of architectures."""
 
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
@@ -43,8 +44,28 @@ def load_feature_extractor(model: str | FreshModel, config: "PretrainedConfig") 
         extractor = from_pretrained(AutoFeatureExtractor, model, "model")
     else:
         cls: Any = FEATURE_EXTRACTOR_MAPPING.get(type(config), None)
-        extractor = None if cls is None else cls()
+        extractor = None if cls is None else cls(**_extracted_for(cls, config))
     if not isinstance(getattr(extractor, "sampling_rate", None), int):
         at = "model" if isinstance(model, str) else "model.config.model_type"
         raise CompressionError(f"{at}: {config.model_type} has no feature extractor for sound, so it hears nothing")
     return extractor
+
+
+def _extracted_for(cls: Any, config: "PretrainedConfig") -> dict[str, Any]:
+    """Arguments of an architecture's feature extractor that follow from the sizes in its config."""
+    takes = inspect.signature(cls.__init__).parameters
+    given = {
+        name: getattr(config, name) for name in ("num_mel_bins", "max_length") if name in takes and hasattr(config, name)
+    }
+    if "return_attention_mask" in takes and getattr(config, "feat_extract_norm", None) == "layer":
+        given["return_attention_mask"] = True  # other norms see padding whatever they are told
+    if "chunk_length" in takes and hasattr(config, "max_source_positions"):
+        hop = takes["hop_length"].default
+        samples, rate = config.max_source_positions * 2 * hop, takes["sampling_rate"].default
+        if samples % rate:
+            raise CompressionError(
+                f"model.config.max_source_positions: {config.max_source_positions} positions of {2000 * hop // rate} ms are"
+                f" no whole seconds; take a multiple of {rate // (2 * hop)}"
+            )
+        given |= {"chunk_length": samples // rate, "feature_size": config.num_mel_bins}
+    return given

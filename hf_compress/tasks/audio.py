@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy
 
 from hf_compress._errors import CompressionError
-from hf_compress.inputs.audio import read_audio, read_header, undecoded
+from hf_compress.inputs.audio import Sound, read_audio, read_header, undecoded
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.processors import load_feature_extractor
 from hf_compress.inputs.sections import Data, FreshModel
@@ -15,6 +15,7 @@ from hf_compress.tasks.read_late import ReadsLate
 from hf_compress.tasks.task import Splits
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PretrainedConfig
 
 
@@ -59,10 +60,15 @@ class AudioTask(ReadsLate):
         """The samples of some rows, each (N,) fp32 at `rate`."""
         return [read_audio(value, rate) for value in values]
 
+    def headers(self, split: "Dataset") -> list[Sound]:
+        """Of every row of a split that `check_data` found nothing wrong with."""
+        rows = undecoded(split, self.audio).select_columns([self.audio])
+        return [read_header(row[self.audio]) for row in rows]
+
     def describe(self, splits: Splits, processor: Any) -> dict[str, str]:
         """How long the sounds are, and at which rate."""
-        headers = [read_header(row[self.audio]) for row in self.undecoded(splits)["train"].select_columns([self.audio])]
-        seconds = sorted(header.num_samples / header.rate for header in headers)
+        headers = self.headers(splits["train"])
+        seconds = sorted(header.seconds for header in headers)
         rates = sorted({header.rate for header in headers})
         given = " to ".join(f"{rate:,}" for rate in dict.fromkeys((rates[0], rates[-1])))
         rate = sampling_rate(processor)
@@ -77,3 +83,13 @@ class AudioTask(ReadsLate):
 def sampling_rate(processor: Any) -> int:
     """Samples per second that a feature extractor, or the one inside a processor, takes."""
     return int(getattr(processor, "feature_extractor", processor).sampling_rate)
+
+
+def longest_heard(processor: Any) -> float | None:
+    """Seconds that a feature extractor cuts or fills every sound to; None where it takes any length."""
+    extractor = getattr(processor, "feature_extractor", processor)
+    num_samples = getattr(extractor, "n_samples", None)  # Whisper and its kin
+    if num_samples is not None:
+        return float(num_samples / extractor.sampling_rate)
+    num_frames = getattr(extractor, "max_length", None)  # AST's, of 10 ms
+    return None if num_frames is None else num_frames / 100

@@ -73,6 +73,25 @@ TOKEN_CLASSIFICATION = Head(
     pipeline="token-classification",
     peft="TOKEN_CLS",
 )
+AUDIO_CLASSIFICATION = Head(
+    name="ForAudioClassification",
+    auto_class="AutoModelForAudioClassification",
+    rows="single_label",
+    pipeline="audio-classification",
+)
+SEQ2SEQ_LM = Head(
+    name="ForConditionalGeneration",
+    auto_class="AutoModelForSeq2SeqLM",
+    rows="shifted_tokens",
+    predicts_tokens=True,
+)
+SPEECH_SEQ2SEQ = Head(
+    name="ForSpeechSeq2Seq",
+    auto_class="AutoModelForSpeechSeq2Seq",
+    rows="shifted_tokens",
+    predicts_tokens=True,
+    pipeline="automatic-speech-recognition",
+)
 QUESTION_ANSWERING = Head(
     name="ForQuestionAnswering",
     auto_class="AutoModelForQuestionAnswering",
@@ -90,19 +109,8 @@ CTC = Head(
 HEADS = (
     CAUSAL_LM,
     MASKED_LM,
-    Head(
-        name="ForConditionalGeneration",
-        auto_class="AutoModelForSeq2SeqLM",
-        rows="shifted_tokens",
-        predicts_tokens=True,
-    ),
-    Head(
-        name="ForSpeechSeq2Seq",
-        auto_class="AutoModelForSpeechSeq2Seq",
-        rows="shifted_tokens",
-        predicts_tokens=True,
-        pipeline="automatic-speech-recognition",
-    ),
+    SEQ2SEQ_LM,
+    SPEECH_SEQ2SEQ,
     SEQUENCE_CLASSIFICATION,
     TOKEN_CLASSIFICATION,
     IMAGE_CLASSIFICATION,
@@ -112,12 +120,7 @@ HEADS = (
         rows="single_label",
         pipeline="video-classification",
     ),
-    Head(
-        name="ForAudioClassification",
-        auto_class="AutoModelForAudioClassification",
-        rows="single_label",
-        pipeline="audio-classification",
-    ),
+    AUDIO_CLASSIFICATION,
     QUESTION_ANSWERING,
     CTC,
 )
@@ -130,7 +133,16 @@ def head_named(name: str | None) -> Head | None:
 
 
 def head_of_class(name: str) -> Head | None:
-    """The head of a model's class, by the ending of its name; None where the name does not say."""
+    """The head of a model's class, by the ending of its name; None where the name does not say.
+
+    Models of sound are called like models of text (Wav2Vec2ForSequenceClassification), so transformers' lists are asked.
+    """
+    from transformers.models.auto import modeling_auto as lists
+
+    if name in lists.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING_NAMES.values():
+        return AUDIO_CLASSIFICATION
+    if name in lists.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES.values():
+        return SPEECH_SEQ2SEQ
     return next((head for head in HEADS if name.endswith((head.name, *head.endings))), None)
 
 

@@ -4,6 +4,8 @@ import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy
+
 
 class PadRows:
     """A collator that pads token ids, masks and labels of tokens to the longest row, on the right.
@@ -28,3 +30,36 @@ class PadRows:
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
         """Tensors of shape (B, T)."""
         return self._collate([{key: value for key, value in row.items() if key in self._keys} for row in rows])
+
+
+class PadSounds:
+    """A collator that pads what a feature extractor makes of sounds to the longest of a batch, or to a given length.
+
+    Never to less than a quarter of a second, because the convolutions and the masks in time of wav2vec2 and its kin do not
+    fit into less. What has one size for every sound (Whisper, AST) stays as it is.
+
+    Args:
+        processor: a feature extractor.
+        num_samples: what a sound is padded to; None = the longest of a batch.
+    """
+
+    def __init__(self, processor: Any, num_samples: int | None = None) -> None:
+        self._extractor, self._num_samples = processor, num_samples
+
+    def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
+        """Tensors of shape (B, N) or (B, T, F), a mask where the extractor makes one, and labels."""
+        import torch
+
+        names = self._extractor.model_input_names
+        batch = self._padded([{name: row[name] for name in names if name in row} for row in rows], "pt")
+        return {**batch, "labels": torch.tensor([row["labels"] for row in rows])}
+
+    def row(self, sound: Mapping[str, Any]) -> dict[str, Any]:
+        """One sound alone."""
+        return {name: values[0] for name, values in self._padded([sound], "np").items()}
+
+    def _padded(self, sounds: Sequence[Mapping[str, Any]], kind: str) -> Any:
+        heard = [sound[self._extractor.model_input_names[0]] for sound in sounds]
+        least = self._extractor.sampling_rate // 4 if numpy.ndim(heard[0]) == 1 else 0
+        length = max(*map(len, heard), self._num_samples or 0, least)
+        return self._extractor.pad(sounds, padding="max_length", max_length=length, return_tensors=kind)

@@ -36,7 +36,24 @@ BERT = {
     "num_attention_heads": 4,
     "max_position_embeddings": 64,
 }
-SMALL = (LLAMA, VIT_RECIPE["model"]["config"], BERT)
+WAV2VEC2 = {
+    "model_type": "wav2vec2",
+    "hidden_size": 32,
+    "intermediate_size": 64,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 4,
+    "conv_dim": [32, 32],
+    "conv_kernel": [10, 8],
+    "conv_stride": [5, 8],
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+    "classifier_proj_size": 32,
+    "feat_extract_norm": "layer",
+    "do_stable_layer_norm": True,
+    "layerdrop": 0.0,
+}
+SMALL = (LLAMA, VIT_RECIPE["model"]["config"], BERT, WAV2VEC2)
 TASKS = [pytest.param(cls, id=name) for name, cls in Task.available().items()]
 
 

@@ -42,11 +42,22 @@ def test_the_table_of_heads_is_that_of_transformers():
     for head in HEADS:
         assert getattr(transformers, head.auto_class)._model_mapping, head.name
         assert head_named(head.name) is head
-    names = ("GPT2LMHeadModel", "BertForTokenClassification", "ViTForImageClassification", "LlamaModel")
+    names = (
+        "GPT2LMHeadModel",
+        "BertForTokenClassification",
+        "ViTForImageClassification",
+        "HubertForSequenceClassification",
+        "WhisperForConditionalGeneration",
+        "T5ForConditionalGeneration",
+        "LlamaModel",
+    )
     assert [getattr(head_of_class(name), "pipeline", None) for name in names] == [
         "text-generation",
         "token-classification",
         "image-classification",
+        "audio-classification",
+        "automatic-speech-recognition",
+        None,
         None,
     ]
 

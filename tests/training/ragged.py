@@ -1,15 +1,15 @@
 """Eight ragged examples for each task, with tiny students and teachers; shared with the two-process script."""
 
 import torch
-from transformers import BertForTokenClassification, default_data_collator
+from transformers import BertForTokenClassification, Wav2Vec2FeatureExtractor, default_data_collator
 
 from hf_compress import ForwardKL
-from hf_compress.tasks.padding import PadRows
+from hf_compress.tasks.padding import PadRows, PadSounds
 from tests.distillation.inside import States
-from tests.tiny import tiny_bert, tiny_listener, tiny_llama, tiny_reader, tiny_t5, tiny_tokenizer, tiny_vit
+from tests.tiny import tiny_bert, tiny_hearer, tiny_listener, tiny_llama, tiny_reader, tiny_t5, tiny_tokenizer, tiny_vit
 
 ROWS_OF_LOGITS = ("causal_lm", "sequence_classification", "token_classification", "image_classification", "seq2seq")
-TASKS = (*ROWS_OF_LOGITS, "question_answering", "ctc")
+TASKS = (*ROWS_OF_LOGITS, "question_answering", "audio_classification", "ctc")
 STATES = "causal_lm on hidden states"
 """The first task with a teacher of another width, whose hidden states are compared through a trained part."""
 SPLITS = ((8, 1), (4, 2), (2, 4), (1, 8))
@@ -28,6 +28,8 @@ def student_and_teacher(task):
         pair = tiny_vit(seed=0, num_labels=3), tiny_vit(seed=1, num_labels=3)
     elif task == "question_answering":
         pair = tiny_reader(seed=0), tiny_reader(seed=1)
+    elif task == "audio_classification":
+        pair = tiny_hearer(seed=0), tiny_hearer(seed=1)
     elif task.startswith("ctc"):
         reduction = task.partition(" ")[2] or "mean"
         pair = tuple(tiny_listener(seed=seed, ctc_loss_reduction=reduction) for seed in (0, 1))
@@ -111,6 +113,11 @@ def examples(task):
             }
             for length in lengths
         ]
+    if task == "audio_classification":
+        return [
+            {"input_values": torch.randn(500 * length, generator=generator).tolist(), "labels": number % 3}
+            for number, length in enumerate(lengths)
+        ]
     size = tiny_vit(seed=0, num_labels=3).config.image_size
     return [
         {"pixel_values": torch.randn(3, size, size, generator=generator).tolist(), "labels": number % 3}
@@ -137,12 +144,14 @@ def pad_batch(features, label_padding=-100):
 
 
 class _Doubled:
-    """Images as fp64, like the weights in these tests."""
+    """A collator whose images or sounds are fp64, like the weights in these tests."""
+
+    def __init__(self, collate):
+        self._collate = collate
 
     def __call__(self, features):
-        batch = default_data_collator(features)
-        batch["pixel_values"] = batch["pixel_values"].double()
-        return batch
+        batch = self._collate(features)
+        return {name: values.double() if values.is_floating_point() else values for name, values in batch.items()}
 
 
 def pad_sound(features):
@@ -160,6 +169,8 @@ def pad_sound(features):
 def collator(task, model):
     if task == "token_classification":
         return PadRows(tiny_tokenizer())
+    if task == "audio_classification":
+        return _Doubled(PadSounds(Wav2Vec2FeatureExtractor(return_attention_mask=True)))
     if task.startswith("ctc"):
         return pad_sound
-    return _Doubled() if task == "image_classification" else pad_batch
+    return _Doubled(default_data_collator) if task == "image_classification" else pad_batch

@@ -1,0 +1,80 @@
+"""One label for a sound."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, ClassVar
+
+from hf_compress._errors import CompressionError
+from hf_compress.inputs.labels import label_ids
+from hf_compress.tasks.audio import AudioTask, longest_heard, sampling_rate
+from hf_compress.tasks.heads import AUDIO_CLASSIFICATION, Head
+from hf_compress.tasks.one_label import OneLabel
+from hf_compress.tasks.padding import PadSounds
+from hf_compress.tasks.task import Splits
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioClassification(OneLabel, AudioTask, name="audio_classification"):
+    """Sounds, of which the first `max_seconds` are heard, with one label each.
+
+    Models that are told where a sound ends (an attention mask) get batches padded to their longest sound. For models that
+    are not (wav2vec2-base), silence follows every sound up to the longest of all, because what they hear would otherwise
+    depend on what stands beside it in a batch.
+
+    Attributes:
+        audio: the column with sound.
+        label: the column with labels.
+        max_seconds: what is heard of a sound at most; None = all that the model takes.
+    """
+
+    head: ClassVar[Head] = AUDIO_CLASSIFICATION
+
+    max_seconds: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.max_seconds is not None and not self.max_seconds > 0:
+            raise CompressionError(f"max_seconds={self.max_seconds} must be more than 0")
+
+    def _limit(self, processor: Any) -> float:
+        """Seconds that are heard of a sound at most."""
+        limits = (self.max_seconds, longest_heard(processor))
+        return min((one for one in limits if one is not None), default=math.inf)
+
+    def describe(self, splits: Splits, processor: Any) -> dict[str, str]:
+        """Also how many sounds are cut."""
+        facts, limit = super().describe(splits, processor), self._limit(processor)
+        if math.isinf(limit):
+            return facts
+        counts = {name: sum(one.seconds > limit for one in self.headers(split)) for name, split in splits.items()}
+        cut = ", ".join(f"{count:,} of {len(splits[name]):,} {name} rows" for name, count in counts.items() if count)
+        return {**facts, f"sounds cut at {limit:g} s": cut or "none"}
+
+    def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
+        """What the feature extractor makes of sounds, and labels, computed when a batch is read."""
+        limit, num_samples = self._limit(processor), None
+        if not getattr(processor, "return_attention_mask", True) and longest_heard(processor) is None:
+            longest = max(one.seconds for split in splits.values() for one in self.headers(split))
+            num_samples = round(sampling_rate(processor) * min(longest, limit))
+        transform = partial(
+            self._hear,
+            processor=processor,
+            ids=label_ids(splits, self.label, labels),
+            cut=None if math.isinf(limit) else round(sampling_rate(processor) * limit),
+            pad=PadSounds(processor, num_samples),
+        )
+        return {name: split.with_transform(transform) for name, split in self.undecoded(splits).items()}
+
+    def _hear(
+        self, batch: Mapping[str, Sequence[Any]], processor: Any, ids: Mapping[Any, int], cut: int | None, pad: PadSounds
+    ) -> dict[str, Any]:
+        rate = sampling_rate(processor)
+        heard = [processor(sound[:cut], sampling_rate=rate) for sound in self.sounds(batch[self.audio], rate)]
+        rows = [pad.row({name: values[0] for name, values in one.items()}) for one in heard]
+        inputs = {name: [row[name] for row in rows] for name in rows[0]}
+        return {**inputs, "labels": [ids[value] for value in batch[self.label]]}
+
+    def collator(self, processor: Any) -> Any:
+        """Pads to the longest sound of a batch."""
+        return PadSounds(processor)
