@@ -189,4 +189,4 @@ def _probe(processor: Any, file: Any) -> None:
     try:
         processor.apply_chat_template(_turns("a", "user") + _turns("b", ANSWERS), tokenize=False)
     except TemplateError as error:
-        raise CompressionError(f"task.template: {file} is no chat template: {error}") from error
+        raise CompressionError(f"task.template: {file} is not a chat template: {error}") from error

@@ -132,7 +132,10 @@ def test_a_tokenizer_without_a_template_is_refused_and_a_file_may_bring_one(tmp_
     file.write_text(TEMPLATE.replace("';'", "'!'"))
     Chat(template=str(file)).finish_processor(own, fresh=False)
     assert learned(Chat(), splits(messages=[turns("hi", "yo")]), own) == ["yo!"]
-    for text, words in (("{% for %}", "is no chat template"), ("{{ raise_exception('no') }}", "is no chat template: no")):
+    for text, words in (
+        ("{% for %}", "is not a chat template"),
+        ("{{ raise_exception('no') }}", "is not a chat template: no"),
+    ):
         file.write_text(text)
         with pytest.raises(CompressionError, match=rf"task.template: .*chat.jinja {words}"):
             Chat(template=str(file)).finish_processor(own, fresh=False)

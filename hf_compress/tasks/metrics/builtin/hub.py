@@ -45,7 +45,7 @@ class Hub(Metric, name="hub"):
         super().__post_init__()
         if not re.fullmatch(r"[a-z0-9_]+", self.metric):
             raise CompressionError(
-                f"metric={self.metric!r} is no name of a metric that Hugging Face publishes; other metrics are code of"
+                f"metric={self.metric!r} is not the name of a metric that Hugging Face publishes; other metrics are code of"
                 " somebody else, which no recipe runs: load it in Python and pass compute_metrics to the Trainer"
             )
         if self.metric in Metric.available():

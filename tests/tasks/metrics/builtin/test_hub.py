@@ -84,7 +84,7 @@ def test_a_script_that_fails_is_refused_in_a_sentence(tmp_path):
 @pytest.mark.parametrize("name", ["somebody/metric", "./here", "a.b", "", "C:\\x", "metric.py"])
 def test_code_of_somebody_else_is_never_named(name):
     with pytest.raises(
-        CompressionError, match="is no name of a metric that Hugging Face publishes; other metrics are code of"
+        CompressionError, match="is not the name of a metric that Hugging Face publishes; other metrics are code of"
     ):
         Hub(metric=name)
 
