@@ -95,6 +95,7 @@ from hf_compress.recipe.recipe import Recipe as Recipe
 from hf_compress.tasks.builtin.audio_classification import AudioClassification as AudioClassification
 from hf_compress.tasks.builtin.causal_lm import CausalLM as CausalLM
 from hf_compress.tasks.builtin.chat import Chat as Chat
+from hf_compress.tasks.builtin.ctc import Ctc as Ctc
 from hf_compress.tasks.builtin.image_classification import ImageClassification as ImageClassification
 from hf_compress.tasks.builtin.question_answering import QuestionAnswering as QuestionAnswering
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification as SequenceClassification

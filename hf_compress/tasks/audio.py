@@ -1,5 +1,6 @@
 """What tasks on sound share: a column of sound, a feature extractor, its sampling rate."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -11,6 +12,7 @@ from hf_compress.inputs.audio import Sound, read_audio, read_header, undecoded
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.processors import load_feature_extractor
 from hf_compress.inputs.sections import Data, FreshModel
+from hf_compress.tasks.padding import PadSounds
 from hf_compress.tasks.read_late import ReadsLate
 from hf_compress.tasks.task import Splits
 
@@ -64,6 +66,33 @@ class AudioTask(ReadsLate):
         """Of every row of a split that `check_data` found nothing wrong with."""
         rows = undecoded(split, self.audio).select_columns([self.audio])
         return [read_header(row[self.audio]) for row in rows]
+
+    def padding(self, splits: Splits, extractor: Any, seconds: float = math.inf) -> PadSounds:
+        """To the longest sound of a batch; where the model is not told where a sound ends, to the longest of all.
+
+        Args:
+            splits: raw rows.
+            extractor: the model's.
+            seconds: that are heard of a sound at most.
+        """
+        if getattr(extractor, "return_attention_mask", True) or longest_heard(extractor) is not None:
+            return PadSounds(extractor)
+        longest = max(one.seconds for split in splits.values() for one in self.headers(split))
+        return PadSounds(extractor, round(sampling_rate(extractor) * min(longest, seconds)))
+
+    def hear(self, values: Iterable[Any], extractor: Any, pad: PadSounds, cut: int | None = None) -> dict[str, list[Any]]:
+        """What the feature extractor makes of some rows.
+
+        Args:
+            values: of the column.
+            extractor: the model's.
+            pad: see `padding`.
+            cut: samples that are heard at most.
+        """
+        rate = sampling_rate(extractor)
+        heard = [extractor(sound[:cut], sampling_rate=rate) for sound in self.sounds(values, rate)]
+        rows = [pad.row({name: values[0] for name, values in one.items()}) for one in heard]
+        return {name: [row[name] for row in rows] for name in rows[0]}
 
     def describe(self, splits: Splits, processor: Any) -> dict[str, str]:
         """How long the sounds are, and at which rate."""

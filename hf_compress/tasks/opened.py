@@ -196,7 +196,10 @@ def open_inputs(
             opened.fit(found, opened.base, tokenizer, trained_anew, untrained)
         if len(found.problems) == before:
             opened.facts = task.describe(opened.raw, opened.processor)
-            if examples:
+            with found.collecting():
+                if opened.skeleton is not None and opened.processor is not None:
+                    opened.raw = task.fit_rows(opened.raw, opened.skeleton, opened.processor)
+            if examples and len(found.problems) == before:
                 with found.collecting():
                     opened.examples = task.examples(opened.raw, opened.processor, opened.labels)
                     opened.facts |= task.describe_examples(opened.raw, opened.examples)

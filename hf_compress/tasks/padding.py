@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy
 
+from hf_compress.tasks.row_kind import IGNORED
+
 
 class PadRows:
     """A collator that pads token ids, masks and labels of tokens to the longest row, on the right.
@@ -47,12 +49,16 @@ class PadSounds:
         self._extractor, self._num_samples = processor, num_samples
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
-        """Tensors of shape (B, N) or (B, T, F), a mask where the extractor makes one, and labels."""
+        """Tensors of shape (B, N) or (B, T, F), a mask where the extractor makes one, and labels (lists with -100)."""
         import torch
 
         names = self._extractor.model_input_names
         batch = self._padded([{name: row[name] for name in names if name in row} for row in rows], "pt")
-        return {**batch, "labels": torch.tensor([row["labels"] for row in rows])}
+        labels = [row["labels"] for row in rows]
+        if isinstance(labels[0], list):
+            longest = max(map(len, labels))
+            labels = [[*one, *[IGNORED] * (longest - len(one))] for one in labels]
+        return {**batch, "labels": torch.tensor(labels)}
 
     def row(self, sound: Mapping[str, Any]) -> dict[str, Any]:
         """One sound alone."""

@@ -164,6 +164,21 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
             CompressionError: at the field that does not fit.
         """
 
+    def fit_rows(self, splits: Splits, model: "PreTrainedModel", processor: Any) -> Splits:
+        """The raw rows, looked at with the model; asked last, where nothing is wrong.
+
+        By default as they are. May note in a column what only the model knows of a row.
+
+        Args:
+            splits: raw rows.
+            model: without memory.
+            processor: from `load_processor`.
+
+        Raises:
+            CompressionError: with a row that the model cannot take.
+        """
+        return splits
+
     # Training and measuring.
 
     @property

@@ -53,27 +53,20 @@ class AudioClassification(OneLabel, AudioTask, name="audio_classification"):
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """What the feature extractor makes of sounds, and labels, computed when a batch is read."""
-        limit, num_samples = self._limit(processor), None
-        if not getattr(processor, "return_attention_mask", True) and longest_heard(processor) is None:
-            longest = max(one.seconds for split in splits.values() for one in self.headers(split))
-            num_samples = round(sampling_rate(processor) * min(longest, limit))
+        limit = self._limit(processor)
         transform = partial(
             self._hear,
             processor=processor,
             ids=label_ids(splits, self.label, labels),
             cut=None if math.isinf(limit) else round(sampling_rate(processor) * limit),
-            pad=PadSounds(processor, num_samples),
+            pad=self.padding(splits, processor, limit),
         )
         return {name: split.with_transform(transform) for name, split in self.undecoded(splits).items()}
 
     def _hear(
         self, batch: Mapping[str, Sequence[Any]], processor: Any, ids: Mapping[Any, int], cut: int | None, pad: PadSounds
     ) -> dict[str, Any]:
-        rate = sampling_rate(processor)
-        heard = [processor(sound[:cut], sampling_rate=rate) for sound in self.sounds(batch[self.audio], rate)]
-        rows = [pad.row({name: values[0] for name, values in one.items()}) for one in heard]
-        inputs = {name: [row[name] for row in rows] for name in rows[0]}
-        return {**inputs, "labels": [ids[value] for value in batch[self.label]]}
+        return {**self.hear(batch[self.audio], processor, pad, cut), "labels": [ids[value] for value in batch[self.label]]}
 
     def collator(self, processor: Any) -> Any:
         """Pads to the longest sound of a batch."""

@@ -1,0 +1,190 @@
+"""A text for a sound, character by character."""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hf_compress._errors import CompressionError
+from hf_compress._problems import check_all
+from hf_compress.inputs.audio import read_header
+from hf_compress.inputs.columns import Column
+from hf_compress.inputs.pretrained import from_pretrained
+from hf_compress.inputs.processors import load_feature_extractor
+from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
+from hf_compress.inputs.spelling import character_tokenizer
+from hf_compress.tasks.audio import AudioTask, sampling_rate
+from hf_compress.tasks.frames import check_frames, num_frames
+from hf_compress.tasks.heads import CTC, Head
+from hf_compress.tasks.metrics.builtin.cer import CharacterErrorRate
+from hf_compress.tasks.metrics.builtin.wer import WordErrorRate
+from hf_compress.tasks.metrics.counted import Counted, first
+from hf_compress.tasks.metrics.metric import Metric
+from hf_compress.tasks.metrics.predictions import Predictions
+from hf_compress.tasks.padding import PadSounds
+from hf_compress.tasks.task import Splits
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PretrainedConfig
+
+_FRAMES = "frames_of_the_sound"
+"""The column of the raw rows with what only the model knows: how many frames count."""
+_FOREIGN = 0.2
+"""With so many characters that the model cannot spell, the texts are written in another way than it spells."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ctc(AudioTask, name="ctc"):
+    """Sounds with a text each, spelled by connectionist temporal classification.
+
+    A trained model spells as its processor does. A model with a new head gets a processor whose vocabulary are the
+    characters of the training texts, with the blank as the id 0, and the mean as its `ctc_loss_reduction`. What is written
+    down is the most likely character of every frame of a sound, repeated ones once, without blanks.
+
+    Attributes:
+        audio: the column with sound.
+        text: the column with what is said.
+    """
+
+    head: ClassVar[Head] = CTC
+    processor_class: ClassVar[str] = "AutoProcessor"
+    predicts: ClassVar[Predictions | None] = "texts"
+
+    text: str = "text"
+
+    @property
+    def decided(self) -> tuple[str, ...]:
+        """The vocabulary is that of the texts."""
+        return (*super().decided, "vocab_size", "pad_token_id")
+
+    def default_metrics(self) -> tuple[Metric, ...]:
+        """Errors in words and in characters."""
+        return (WordErrorRate(), CharacterErrorRate())
+
+    def columns(self) -> tuple[Column, ...]:
+        """Sound and text."""
+        from datasets import Value
+
+        return (*super().columns(), Column(key="text", name=self.text, feature=Value("string")))
+
+    def check_data(self, splits: Splits, data: Data) -> None:
+        """Refuse empty texts, too."""
+        super().check_data(splits, data)
+        for name, split in splits.items():
+            empty = next((number for number, text in enumerate(split[self.text]) if not text.strip()), None)
+            if empty is not None:
+                raise CompressionError(
+                    f"task.text: row {empty} of the {name} split has no text, so nothing is to be learnt; remove such rows"
+                )
+
+    def load_processor(self, model: str | FreshModel, config: "PretrainedConfig", splits: Splits) -> Any:
+        """The model's own; for a new head its feature extractor with the characters of the training texts."""
+        from transformers import AutoProcessor, Wav2Vec2Processor
+
+        if not _has_new_head(model, config):
+            return from_pretrained(AutoProcessor, str(model), "model")
+        if not splits or self.text not in splits["train"].column_names:
+            return None
+        tokenizer = character_tokenizer(splits["train"][self.text])
+        return Wav2Vec2Processor(feature_extractor=load_feature_extractor(model, config), tokenizer=tokenizer)
+
+    def config_changes(
+        self, model: str | FreshModel, config: "PretrainedConfig", processor: Any, tokenizer: str | FreshTokenizer | None
+    ) -> dict[str, Any]:
+        """Vocabulary and blank of a new head, and a loss that does not grow with the batch unless the recipe says so."""
+        if processor is None or not _has_new_head(model, config):
+            return {}
+        said = isinstance(model, FreshModel) and "ctc_loss_reduction" in model.config
+        spelled = {"vocab_size": len(processor.tokenizer), "pad_token_id": processor.tokenizer.pad_token_id}
+        return spelled if said else {**spelled, "ctc_loss_reduction": "mean"}
+
+    def fit_rows(self, splits: Splits, model: Any, processor: Any) -> Splits:
+        """How many frames each sound becomes; refuses a text that is longer, and one in other letters than the model's."""
+        check_all(lambda: self._check_letters(splits["train"], processor.tokenizer))
+        rate, made = sampling_rate(processor), {}
+        for name, split in self.undecoded(splits).items():
+            frames: list[int] = []
+            for number, row in enumerate(split.select_columns([self.audio, self.text])):
+                header = read_header(row[self.audio])
+                samples = -(-header.num_samples * rate // header.rate)
+                if not frames and name == "train":
+                    check_frames(model, samples)
+                frames.append(num_frames(samples, model.config))
+                needed = _least_frames(processor.tokenizer(row[self.text]).input_ids)
+                if frames[-1] < (1 if getattr(model.config, "ctc_zero_infinity", False) else needed):
+                    raise CompressionError(
+                        f"task.text: row {number} of the {name} split needs {needed} frames to be spelled, and its sound"
+                        f" of {header.seconds:.2f} s becomes {frames[-1]}; remove such rows, or set"
+                        " ctc_zero_infinity in the model's config"
+                    )
+            made[name] = splits[name].add_column(_FRAMES, frames)
+        self._check_masks(model, min(min(split[_FRAMES]) for split in made.values()))
+        return made
+
+    def _check_letters(self, split: "Dataset", tokenizer: Any) -> None:
+        ids = [(text, tokenizer(text).input_ids) for text in split[self.text]]
+        total = sum(len(spelled) for _, spelled in ids)
+        unknown = sum(spelled.count(tokenizer.unk_token_id) for _, spelled in ids)
+        if unknown > _FOREIGN * total:
+            letters = "".join(sorted(one for one in tokenizer.get_vocab() if len(one) == 1 and one.isalnum()))
+            raise CompressionError(
+                f"task.text: {unknown / total:.0%} of the characters are none of the model's ({letters[:60]}); write the"
+                " texts as it spells, e.g. in capitals"
+            )
+
+    def _check_masks(self, model: Any, shortest: int) -> None:
+        config = model.config
+        masked = getattr(config, "apply_spec_augment", False) and getattr(config, "mask_time_prob", 0) > 0
+        if masked and shortest < config.mask_time_length:
+            raise CompressionError(
+                f"model.config.mask_time_length: {config.mask_time_length} frames are masked at a time, and the shortest"
+                f" sound has {shortest}; write a smaller one, or apply_spec_augment: false"
+            )
+
+    def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
+        """What the feature extractor makes of sounds and the ids of characters, computed when a batch is read."""
+        pad = self.padding(splits, processor.feature_extractor)
+        transform = partial(self._read, processor=processor, pad=pad)
+        return {name: split.with_transform(transform) for name, split in self.undecoded(splits).items()}
+
+    def _read(self, batch: dict[str, list[Any]], processor: Any, pad: PadSounds) -> dict[str, Any]:
+        heard = self.hear(batch[self.audio], processor.feature_extractor, pad)
+        return {**heard, "labels": processor.tokenizer(batch[self.text]).input_ids}
+
+    def collator(self, processor: Any) -> Any:
+        """Pads to the longest sound and the longest text of a batch."""
+        return PadSounds(processor.feature_extractor)
+
+    def preprocess_logits(self) -> Any:
+        """The likeliest character of every frame."""
+        return _likeliest
+
+    def compute_metrics(self, examples: "Dataset", rows: "Dataset", processor: Any, metrics: Sequence[Metric] = ()) -> Any:
+        """The metrics of what is written down."""
+        frames, texts, tokenizer = rows[_FRAMES][:], rows[self.text][:], processor.tokenizer
+
+        def decode(ids: Any, labels: Any) -> tuple[list[str], list[str]]:
+            begin = len(counted.predictions)  # rows come in their order
+            places = range(begin, begin + len(ids))
+            heard = [tokenizer.decode(row[: frames[place]]) for row, place in zip(ids, places, strict=True)]
+            return heard, [" ".join(texts[place].split()) for place in places]
+
+        counted = Counted(self.all_metrics(metrics), decode)
+        return counted
+
+
+def _has_new_head(model: str | FreshModel, config: "PretrainedConfig") -> bool:
+    return isinstance(model, FreshModel) or not any(
+        name.endswith(CTC.name) for name in getattr(config, "architectures", None) or ()
+    )
+
+
+def _least_frames(ids: Sequence[int]) -> int:
+    """A frame for every character, and a blank between equal ones."""
+    return len(ids) + sum(one == other for one, other in itertools.pairwise(ids))
+
+
+def _likeliest(logits: Any, labels: Any) -> Any:
+    return first(logits).argmax(-1)
