@@ -63,7 +63,7 @@ def a_batch(batch_size: int) -> None:
 def expected_of_classes(task: Task, labels: Labels | None, statistics: Sequence[Statistic] = ()) -> None:
     """Only what has classes has an expectation over them."""
     given = {labels, *(one.labels for one in statistics if isinstance(one, GradientStatistic))}
-    if task.head.rows != "single_label" and "expected" in given:
+    if task.logit_rows != "single_label" and "expected" in given:
         raise CompressionError(
             f"labels='expected' sums over classes of a whole row, and {task.name} has none; write sampled or true"
         )

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
 from hf_compress._problems import Problem
+from hf_compress.distillation.signal import Kind
+from hf_compress.tasks.heads import Head
 from hf_compress.tasks.metrics.counted import Counted, Decode
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
@@ -17,8 +19,14 @@ class Measured:
     """The part of a task that says how good predictions are."""
 
     name: ClassVar[str]
+    head: ClassVar[Head]
 
     # Class attributes where every row is alike, properties where an option of the task chooses.
+
+    @property
+    def logit_rows(self) -> Kind | None:
+        """What a row of its logits is."""
+        return self.head.rows
 
     @property
     def predicts(self) -> Predictions | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.labels import label_names
@@ -25,9 +25,12 @@ class OneLabel(Task):
         label: the column with labels: class names, text, or whole numbers from 0 without gaps.
     """
 
-    predicts: ClassVar[Predictions | None] = "classes"
-
     label: str = "label"
+
+    @property
+    def predicts(self) -> Predictions | None:
+        """Classes."""
+        return "classes"
 
     @property
     def decided(self) -> tuple[str, ...]:

@@ -21,12 +21,12 @@ from tests.tiny import tiny_bert
 ROWS = ["dense", "compressed without training", "ours"]
 
 
-def run(plain):
+def run(plain, metric="accuracy"):
     loaded = Recipe.from_plain(plain)
     result = loaded.run()
     report = json.loads((result.folder / "report.json").read_text())
     assert [row["name"] for row in report["rows"]] == ROWS == [row.name for row in result.report.rows]
-    assert report["metric"] == "accuracy" and report["greater_is_better"]
+    assert report["metric"] == metric and report["greater_is_better"]
     dense, _, ours = report["rows"]
     assert ours["file_bytes"] < dense["file_bytes"] and ours["quantized_ratio"] < 1
     assert ours["sparsity"] == pytest.approx(0.5, abs=1e-3)
@@ -50,6 +50,45 @@ def test_a_text_classifier_gets_a_head_and_the_labels_of_the_data(tmp_path):
     }
     assert expected.items() <= metrics.items()
     assert metrics["num_examples"] == len(test)
+
+
+@pytest.mark.parametrize("problem", ["multi_label", "regression"])
+def test_pairs_of_texts_get_labels_that_hold_beside_others_or_a_number(problem, tmp_path):
+    rows = text_rows(80)
+    for place, row in enumerate(rows):
+        row |= {"other": row["text"][:9], "held": [name for name in "abc" if place % (ord(name) - 95)], "score": place / 7}
+    write_jsonl(tmp_path / "train.jsonl", rows)
+    label, metric, loss = ("held", "micro_f1", "forward_kl") if problem == "multi_label" else ("score", "pearsonr", "mse")
+    task = {"name": "sequence_classification", "text_pair": "other", "label": label, "problem": problem, "length": 24}
+    changes = {
+        "task": task,
+        "distillation.losses": [{"weight": 1.0, "loss": loss}],
+        "dense": {"training": {"max_steps": 2}},
+    }
+    changes |= {"pruning.ignore": ["classifier"], "quantization.ignore": ["classifier"]}
+    bert = write_model(tmp_path / "bert", tiny_bert().bert)
+    folder, metrics, test = run(recipe(tmp_path, {**pretrained(bert), **changes}), metric)
+
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    encoded = AutoTokenizer.from_pretrained(folder)(
+        test["text"][:],
+        [f"</s>{text}" for text in test["other"]],
+        truncation=True,
+        max_length=24,
+        padding=True,
+        return_tensors="pt",
+    )
+    with torch.no_grad():
+        logits = model(**encoded).logits
+    if problem == "multi_label":
+        assert model.config.problem_type == "multi_label_classification"
+        assert model.config.id2label == {0: "a", 1: "b", 2: "c"}
+        right = [[int(name in held) for name in "abc"] for held in test["held"]]
+        assert metrics["micro_f1"] == pytest.approx(f1_score(right, (logits > 0).int(), average="micro"))
+    else:
+        assert model.config.problem_type == "regression" and model.config.num_labels == 1
+        mse = (logits[:, 0] - torch.tensor(test["score"][:])).square().mean().item()
+        assert metrics["mse"] == pytest.approx(mse, rel=1e-3)
 
 
 def test_an_image_classifier_starts_from_fresh_weights(tmp_path):

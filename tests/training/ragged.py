@@ -1,15 +1,20 @@
 """Eight ragged examples for each task, with tiny students and teachers; shared with the two-process script."""
 
 import torch
-from transformers import BertForTokenClassification, Wav2Vec2FeatureExtractor, default_data_collator
+from transformers import (
+    BertForTokenClassification,
+    DataCollatorWithPadding,
+    Wav2Vec2FeatureExtractor,
+    default_data_collator,
+)
 
-from hf_compress import ForwardKL
+from hf_compress import MSE, ForwardKL
 from hf_compress.tasks.padding import PadRows, PadSounds
 from tests.distillation.inside import States
 from tests.tiny import tiny_bert, tiny_hearer, tiny_listener, tiny_llama, tiny_reader, tiny_t5, tiny_tokenizer, tiny_vit
 
 ROWS_OF_LOGITS = ("causal_lm", "sequence_classification", "token_classification", "image_classification", "seq2seq")
-TASKS = (*ROWS_OF_LOGITS, "question_answering", "audio_classification", "ctc")
+TASKS = (*ROWS_OF_LOGITS, "multi_label", "regression", "question_answering", "audio_classification", "ctc")
 STATES = "causal_lm on hidden states"
 """The first task with a teacher of another width, whose hidden states are compared through a trained part."""
 SPLITS = ((8, 1), (4, 2), (2, 4), (1, 8))
@@ -22,6 +27,9 @@ def student_and_teacher(task):
         pair = tiny_llama(seed=0), tiny_llama(seed=1, hidden_size=48)
     elif task == "sequence_classification":
         pair = tiny_bert(seed=0, num_labels=3), tiny_bert(seed=1, num_labels=3)
+    elif task in ("multi_label", "regression"):
+        width, problem = (4, "multi_label_classification") if task == "multi_label" else (1, "regression")
+        pair = tuple(tiny_bert(seed=seed, num_labels=width, problem_type=problem) for seed in (0, 1))
     elif task == "token_classification":
         pair = tuple(tiny_bert(seed=seed, cls=BertForTokenClassification) for seed in (0, 1))
     elif task == "image_classification":
@@ -47,7 +55,7 @@ def student_and_teacher(task):
 
 def losses(task):
     inside = [(0.3, _FullPrecision())] if task == STATES else []
-    return [(0.6, ForwardKL(temperature=2.0)), *inside]
+    return [(0.6, MSE() if task == "regression" else ForwardKL(temperature=2.0)), *inside]
 
 
 class _FullPrecision(States):
@@ -85,6 +93,13 @@ def examples(task):
         return [
             {"input_ids": ids(length), "attention_mask": [1] * length, "labels": number % 3}
             for number, length in enumerate(lengths)
+        ]
+    if task in ("multi_label", "regression"):
+        numbers = torch.randn(8, 4 if task == "multi_label" else 1, generator=generator)
+        targets = (numbers > 0).float() if task == "multi_label" else numbers
+        return [
+            {"input_ids": ids(length), "attention_mask": [1] * length, "labels": target}
+            for length, target in zip(lengths, targets.tolist(), strict=True)
         ]
     if task == "token_classification":
         return [
@@ -167,6 +182,8 @@ def pad_sound(features):
 
 
 def collator(task, model):
+    if task in ("multi_label", "regression"):
+        return DataCollatorWithPadding(tiny_tokenizer())
     if task == "token_classification":
         return PadRows(tiny_tokenizer())
     if task == "audio_classification":
