@@ -46,3 +46,15 @@ def reference_streams(name: str, references: Sequence[Any]) -> list[list[Any]]:
     """References as sacrebleu takes them: the first of every row, then the second, ...; None where a row has fewer."""
     lists = lists_of_references(name, references)
     return [[texts[place] if place < len(texts) else None for texts in lists] for place in range(max(map(len, lists)))]
+
+
+def spoken(metric: str, references: Sequence[Any], unit: str) -> list[str]:
+    """The one text of every row, for a rate of errors in its words or characters.
+
+    Raises:
+        CompressionError: a row has several, or no row has a text.
+    """
+    truth = one_reference(metric, references)
+    if not any(text.strip() for text in truth):
+        raise CompressionError(f"{metric} is not defined where no reference has a {unit}; evaluate rows with a text")
+    return truth

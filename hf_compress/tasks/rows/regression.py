@@ -1,30 +1,19 @@
 """Numbers."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
-import torch
 from torch import Tensor
 from torch.nn import functional
 
-from hf_compress.tasks.row_kind import RowKind, TaskRows, entry_rows
+from hf_compress.tasks.row_kind import EntryRows
 
 
 @dataclass(frozen=True, kw_only=True)
-class Regression(RowKind, name="regression"):
+class Regression(EntryRows, name="regression"):
     """Logits (B, V): numbers, and no distribution."""
 
     predicts: ClassVar[str] = "numbers (regression)"
-    head_divides: ClassVar[bool] = False
-
-    def num_items(self, batch: Mapping[str, Any]) -> Tensor:
-        """Every entry."""
-        return torch.tensor(batch["labels"].numel(), device=batch["labels"].device)
-
-    def rows(self, logits: Tensor, targets: Mapping[str, Tensor], facts: Mapping[str, Any]) -> TaskRows:
-        """A row for every example."""
-        return entry_rows(logits, targets["labels"])
 
     def loss_sum(self, logits: Tensor, labels: Tensor) -> Tensor:
         """Squared error."""

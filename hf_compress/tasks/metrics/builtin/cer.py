@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hf_compress._errors import CompressionError
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
-from hf_compress.tasks.metrics.texts import one_reference
+from hf_compress.tasks.metrics.texts import spoken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +24,4 @@ class CharacterErrorRate(Metric, name="cer"):
         """Cer."""
         import jiwer
 
-        truth = one_reference(self.name, references)
-        if not any(text.strip() for text in truth):
-            raise CompressionError(
-                f"{self.name} is not defined where no reference has a character; evaluate rows with a text"
-            )
-        return {"cer": float(jiwer.cer(truth, list(predictions)))}
+        return {"cer": float(jiwer.cer(spoken(self.name, references, "character"), list(predictions)))}

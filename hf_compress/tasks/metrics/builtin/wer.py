@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from hf_compress._errors import CompressionError
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
-from hf_compress.tasks.metrics.texts import one_reference
+from hf_compress.tasks.metrics.texts import spoken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,7 +24,4 @@ class WordErrorRate(Metric, name="wer"):
         """Wer."""
         import jiwer
 
-        truth = one_reference(self.name, references)
-        if not any(text.strip() for text in truth):
-            raise CompressionError(f"{self.name} is not defined where no reference has a word; evaluate rows with a text")
-        return {"wer": float(jiwer.wer(truth, list(predictions)))}
+        return {"wer": float(jiwer.wer(spoken(self.name, references, "word"), list(predictions)))}
