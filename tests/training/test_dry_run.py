@@ -21,7 +21,8 @@ from transformers import (
 
 from hf_compress import CompressionError, CompressionTrainer, Distillation, ForwardKL, ModelTeacher
 from hf_compress.training import own_loss
-from tests.tiny import tiny_llama, tiny_tokenizer
+from tests.tiny import tiny_listener, tiny_llama, tiny_tokenizer
+from tests.training.ragged import examples, pad_sound
 from tests.training.runs import arguments, assert_equal_bits, text_rows, weights
 from tests.training.test_distillation_step import half, logged
 
@@ -230,6 +231,21 @@ def test_a_teacher_that_runs_the_student_is_refused(tmp_path):
     job = Distillation(teacher=ModelTeacher(model=Shadow(student.config)), losses=[(0.5, ForwardKL())])
     with pytest.raises(CompressionError, match=r"uses the student's own model.embed_tokens.weight"):
         CompressionTrainer(model=student, args=arguments(tmp_path), train_dataset=text_rows(), distillation=job)
+
+
+def test_a_teacher_that_hears_other_frames_is_refused(tmp_path):
+    teacher = tiny_listener(seed=1, conv_stride=(5, 4)).double()
+    rows = Dataset.from_list(examples("ctc"))
+    with pytest.raises(
+        CompressionError, match=r"teacher's logits have shape .* both must see the same positions and classes"
+    ):
+        CompressionTrainer(
+            model=tiny_listener().double(),
+            args=arguments(tmp_path, remove_unused_columns=False),
+            train_dataset=rows,
+            data_collator=pad_sound,
+            distillation=Distillation(teacher=ModelTeacher(model=teacher)),
+        )
 
 
 def test_a_head_that_weighs_its_rows_is_named_in_the_log(tmp_path, caplog):
