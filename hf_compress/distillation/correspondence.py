@@ -107,12 +107,6 @@ def _are_default(id2label: Mapping[int, str]) -> bool:
     return all(name == f"LABEL_{index}" for index, name in id2label.items())
 
 
-def tokenizer_of(processor: Any) -> Any:
-    """The tokenizer that a Trainer was given, alone or inside a processor; None for anything else."""
-    tokenizer = getattr(processor, "tokenizer", processor)
-    return tokenizer if hasattr(tokenizer, "get_vocab") else None
-
-
 def tokenizer_at(place: str | None, local_only: bool) -> Any:
     """The tokenizer that lies beside a model, or None: a teacher without one is judged by its config alone."""
     from transformers import AutoTokenizer

@@ -32,3 +32,9 @@ def load_tokenizer(model: str) -> Any:
             f"tokenizer: that of {model} has neither a padding nor an end token; add one and save it again"
         )
     return tokenizer
+
+
+def tokenizer_of(processor: Any) -> Any:
+    """The tokenizer that is the processor, or inside it; None where there is none."""
+    tokenizer = getattr(processor, "tokenizer", processor)
+    return tokenizer if hasattr(tokenizer, "get_vocab") else None

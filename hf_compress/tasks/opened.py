@@ -97,7 +97,9 @@ class Opened:
             CompressionError: the weights do not fit.
         """
         assert self.config is not None
-        return load_model(self.task.model_class(), source or self.model, self.config, seed)
+        model = load_model(self.task.model_class(), source or self.model, self.config, seed)
+        self.task.finish_model(model, self.processor)
+        return model
 
     def fit(
         self,

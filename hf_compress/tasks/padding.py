@@ -2,7 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy
 
@@ -21,17 +21,25 @@ class PadRows:
         more: other columns that a batch has, one number for a row.
     """
 
+    _collator: ClassVar[str] = "DataCollatorForTokenClassification"
+
     def __init__(self, processor: Any, more: Sequence[str] = ()) -> None:
-        from transformers import DataCollatorForTokenClassification
+        import transformers
 
         padded = copy.copy(processor)
         padded.padding_side = "right"
         self._keys = {*processor.model_input_names, "labels", *more}
-        self._collate = DataCollatorForTokenClassification(padded)
+        self._collate = getattr(transformers, self._collator)(padded)
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
         """Tensors of shape (B, T)."""
         return self._collate([{key: value for key, value in row.items() if key in self._keys} for row in rows])
+
+
+class PadPairs(PadRows):
+    """The same for rows whose labels are another sequence, with a length of its own."""
+
+    _collator: ClassVar[str] = "DataCollatorForSeq2Seq"
 
 
 class PadSounds:

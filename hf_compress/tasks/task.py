@@ -179,6 +179,14 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
         """
         return splits
 
+    def finish_model(self, model: "PreTrainedModel", processor: Any) -> None:
+        """Set what a loaded model, or one with fresh weights, needs to know beside its config: how it generates.
+
+        Args:
+            model: with weights.
+            processor: from `load_processor`.
+        """
+
     # Training and measuring.
 
     @property

@@ -9,7 +9,7 @@ from hf_compress.inputs.columns import Column
 from hf_compress.inputs.fresh import END_OF_TEXT_ID
 from hf_compress.inputs.models import num_positions
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
-from hf_compress.inputs.tokenizers import load_tokenizer
+from hf_compress.inputs.tokenizers import load_tokenizer, tokenizer_of
 from hf_compress.tasks.task import Splits, Task, check_count
 
 if TYPE_CHECKING:
@@ -20,20 +20,11 @@ _SPECIAL = ("bos", "eos", "pad")
 
 
 @dataclass(frozen=True, kw_only=True)
-class TokenTask(Task):
-    """A task whose models read tokens.
-
-    Attributes:
-        length: tokens per example at most.
-    """
+class VocabularyTask(Task):
+    """A task whose models read or write the tokens of a tokenizer, which is alone or inside their processor."""
 
     processor_class: ClassVar[str] = "AutoTokenizer"
     takes_tokenizer: ClassVar[bool] = True
-
-    length: int = 512
-
-    def __post_init__(self) -> None:
-        check_count(self.length, "length")
 
     @property
     def decided(self) -> tuple[str, ...]:
@@ -52,8 +43,9 @@ class TokenTask(Task):
         if not isinstance(model, FreshModel):
             return {}
         if processor is not None:
-            ids = {f"{kind}_token_id": getattr(processor, f"{kind}_token_id") for kind in _SPECIAL}
-            return {"vocab_size": len(processor), **ids}
+            own = tokenizer_of(processor)
+            ids = {f"{kind}_token_id": getattr(own, f"{kind}_token_id") for kind in _SPECIAL}
+            return {"vocab_size": len(own), **ids}
         if isinstance(tokenizer, FreshTokenizer):
             return {"vocab_size": tokenizer.vocab_size, **{f"{kind}_token_id": END_OF_TEXT_ID for kind in _SPECIAL}}
         return {}  # the tokenizer was refused
@@ -61,10 +53,25 @@ class TokenTask(Task):
     def check_config(self, config: "PretrainedConfig", processor: Any) -> None:
         """Refuse a tokenizer that has more entries than the model."""
         size = getattr(config.get_text_config(), "vocab_size", None)
-        if processor is not None and size is not None and len(processor) > size:
+        own = tokenizer_of(processor)
+        if own is not None and size is not None and len(own) > size:
             raise CompressionError(
-                f"tokenizer: it has {len(processor)} entries and the model only {size}; take the model's own tokenizer"
+                f"tokenizer: it has {len(own)} entries and the model only {size}; take the model's own tokenizer"
             )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenTask(VocabularyTask):
+    """A task whose models read tokens, of one sequence.
+
+    Attributes:
+        length: tokens per example at most.
+    """
+
+    length: int = 512
+
+    def __post_init__(self) -> None:
+        check_count(self.length, "length")
 
     def check_model(self, model: "PreTrainedModel") -> None:
         """Refuse texts longer than the model's positions."""

@@ -8,10 +8,10 @@ from torch import Tensor, nn
 
 from hf_compress.distillation.answers import Answers
 from hf_compress.distillation.configuration import Distillation
-from hf_compress.distillation.correspondence import tokenizer_of
 from hf_compress.distillation.features import check_attached
 from hf_compress.distillation.objective import Sums, check_kind, distillation_objective, task_objective
 from hf_compress.distillation.projections import Projections
+from hf_compress.inputs.tokenizers import tokenizer_of
 from hf_compress.tasks.heads import base_model
 from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.student_pass import (

@@ -3,7 +3,7 @@ import logging
 import pytest
 
 from hf_compress import CompressionError
-from hf_compress.distillation.correspondence import correspondence, tokenizer_at, tokenizer_of
+from hf_compress.distillation.correspondence import correspondence, tokenizer_at
 from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
 
 
@@ -67,9 +67,7 @@ def test_a_language_models_unused_labels_say_nothing():
     assert correspondence(*configs, classes="tokens").columns is None
 
 
-def test_tokenizers_are_found_beside_a_model_and_inside_a_processor(tmp_path):
+def test_tokenizers_are_found_beside_a_model(tmp_path):
     tiny_tokenizer().save_pretrained(tmp_path)
     assert tokenizer_at(str(tmp_path), local_only=True).get_vocab() == tiny_tokenizer().get_vocab()
     assert tokenizer_at(str(tmp_path / "nothing"), local_only=True) is None and tokenizer_at("", local_only=True) is None
-    tokenizer = tiny_tokenizer()
-    assert tokenizer_of(tokenizer) is tokenizer and tokenizer_of(object()) is None

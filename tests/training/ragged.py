@@ -9,7 +9,7 @@ from transformers import (
 )
 
 from hf_compress import MSE, ForwardKL
-from hf_compress.tasks.padding import PadRows, PadSounds
+from hf_compress.tasks.padding import PadPairs, PadRows, PadSounds
 from tests.distillation.inside import States
 from tests.tiny import tiny_bert, tiny_hearer, tiny_listener, tiny_llama, tiny_reader, tiny_t5, tiny_tokenizer, tiny_vit
 
@@ -186,6 +186,8 @@ def collator(task, model):
         return DataCollatorWithPadding(tiny_tokenizer())
     if task == "token_classification":
         return PadRows(tiny_tokenizer())
+    if task == "seq2seq":
+        return PadPairs(tiny_tokenizer())
     if task == "audio_classification":
         return _Doubled(PadSounds(Wav2Vec2FeatureExtractor(return_attention_mask=True)))
     if task.startswith("ctc"):

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from hf_compress._errors import CompressionError
 from hf_compress._modules.ignored import say_unmatched
 from hf_compress._problems import Problem
-from hf_compress.distillation.correspondence import tokenizer_of
 from hf_compress.distillation.objective import check_kind as check_loss_kind
 from hf_compress.distillation.projections import check_projections
+from hf_compress.inputs.tokenizers import tokenizer_of
 from hf_compress.jobs.train.checks import check_metrics, check_schedules
 from hf_compress.jobs.train.settings import TrainSettings, arguments_class
 from hf_compress.jobs.train.sources import metrics

@@ -1,4 +1,4 @@
-"""Perplexity of a causal language model."""
+"""Perplexity of a causal language model, and the likelihood of other models' tokens."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,7 +10,7 @@ from torch.nn import functional
 from hf_compress._errors import CompressionError
 from hf_compress._progress import progress
 from hf_compress.inputs.batches import model_inputs
-from hf_compress.tasks.row_kind import IGNORED
+from hf_compress.tasks.row_kind import IGNORED, row_kind
 
 
 class Likelihood:
@@ -77,3 +77,32 @@ def perplexity(
             )
         likelihood.add(model(**model_inputs(batch, model)).logits, batch["labels"])
     return likelihood.metrics()
+
+
+@torch.no_grad()
+def likelihood_of_labels(model: nn.Module, batches: Iterable[Mapping[str, Tensor]], description: str) -> dict[str, float]:
+    """The negative log-likelihood of labels that stand at the place of their logits.
+
+    Args:
+        model: takes labels and returns `.logits` (B, T, V); put into eval mode.
+        batches: each with labels (B, T), -100 = not counted.
+        description: the progress bar's label.
+
+    Returns:
+        nll in nats per token.
+
+    Raises:
+        CompressionError: there is no token.
+    """
+    model.eval()
+    kind, total, num_tokens = row_kind("tokens")(), 0.0, 0
+    device = next(model.parameters()).device
+    for batch in progress(batches, description, leave=False):
+        labels = batch["labels"].to(device)
+        rows = kind.rows(model(**model_inputs(batch, model), labels=labels).logits, {"labels": labels}, {})
+        assert rows.labels is not None
+        total += kind.loss_sum(rows.logits[rows.keep].float(), rows.labels[rows.keep]).item()
+        num_tokens += int(rows.keep.sum())
+    if num_tokens == 0:
+        raise CompressionError(f"no token of the {description} has a label; the evaluation split is empty")
+    return {"nll": total / num_tokens}

@@ -1,0 +1,247 @@
+"""What tasks share whose models write a text, token after token, about what they read or hear."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from hf_compress._errors import CompressionError
+from hf_compress._problems import check_all
+from hf_compress.inputs.columns import Column
+from hf_compress.inputs.models import num_positions
+from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
+from hf_compress.inputs.tokenizers import tokenizer_of
+from hf_compress.tasks.metrics.metric import Metric
+from hf_compress.tasks.metrics.perplexity import likelihood_of_labels
+from hf_compress.tasks.metrics.predictions import Predictions
+from hf_compress.tasks.task import Splits, check_count
+from hf_compress.tasks.text import VocabularyTask
+from hf_compress.tasks.written import ROW, Written
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_CUT = "target_cut"
+"""The column of the examples that says whether `target_length` cut the target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generating(VocabularyTask):
+    """A task of an encoder-decoder that is measured by the texts it generates; stands before what reads the input.
+
+    Attributes:
+        target: the column with what is to be written: a text, or a list of texts that are each right, of which the first
+            is trained on.
+        target_length: tokens of a target at most, and of what is generated.
+        num_beams: of the search in evaluations; None = as the model's own settings say.
+    """
+
+    generates: ClassVar[bool] = True
+    predicts: ClassVar[Predictions | None] = "texts"
+
+    target: str = "target"
+    target_length: int = 128
+    num_beams: int | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.target_length, "target_length", 2)
+        if self.num_beams is not None:
+            check_count(self.num_beams, "num_beams")
+
+    @property
+    def decided(self) -> tuple[str, ...]:
+        """With which token a decoder starts is the tokenizer's, too."""
+        return (*super().decided, "decoder_start_token_id")
+
+    # The data.
+
+    @property
+    def target_column(self) -> Column:
+        """What is to be written."""
+        from datasets import List, Value
+
+        text = Value("string")
+        return Column(key="target", name=self.target, feature=(text, List(text)))
+
+    def targets(self, rows: Any) -> list[list[str]]:
+        """What is right for every row."""
+        return [[one] if isinstance(one, str) else list(one) for one in rows[self.target]]
+
+    def texts(self, split: "Dataset") -> Iterable[str]:
+        """Targets."""
+        return (text for texts in self.targets(split) for text in texts)
+
+    def check_data(self, splits: Splits, data: Data) -> None:
+        """Refuse empty texts, too."""
+        super().check_data(splits, data)
+        check_all(
+            *[
+                partial(refuse_empty, rows, key, name)
+                for name, split in splits.items()
+                for key, rows in self.filled(split).items()
+            ]
+        )
+
+    def filled(self, split: "Dataset") -> dict[str, list[bool]]:
+        """Field that names a column of texts -> for each row, whether there is one."""
+        return {"target": [bool(texts) and all(map(str.strip, texts)) for texts in self.targets(split)]}
+
+    def encode_targets(self, batch: Any, numbers: Sequence[int], tokenizer: Any) -> dict[str, list[Any]]:
+        """Columns of the examples: labels, the row that they are of, and whether they are cut."""
+        texts = [texts[0] for texts in self.targets(batch)]
+        end = end_of(tokenizer)
+        ends = [] if end in tokenizer(text_target="a")["input_ids"][1:] else [end]
+        room = self.target_length - len(ends)
+        labels, cut = encode_cut(tokenizer, texts, room, "text_target")
+        return {"labels": [ids + ends for ids in labels["input_ids"]], _CUT: cut, ROW: list(numbers)}
+
+    def describe_examples(self, splits: Splits, examples: Splits) -> dict[str, str]:
+        """How many targets are cut."""
+        return {f"targets cut at {self.target_length} tokens": how_many(_CUT, examples)}
+
+    # The model.
+
+    def config_changes(
+        self, model: str | FreshModel, config: "PretrainedConfig", processor: Any, tokenizer: str | FreshTokenizer | None
+    ) -> dict[str, Any]:
+        """Where fresh weights begin and end to write."""
+        changes = super().config_changes(model, config, processor, tokenizer)
+        if not changes or not isinstance(model, FreshModel):
+            return changes
+        end = changes["eos_token_id"] if processor is None else end_of(tokenizer_of(processor))
+        forced = {"forced_eos_token_id": end} if getattr(config, "forced_eos_token_id", None) is not None else {}
+        return {**changes, "eos_token_id": end, "decoder_start_token_id": changes["pad_token_id"], **forced}
+
+    def check_config(self, config: "PretrainedConfig", processor: Any) -> None:
+        """Refuse a tokenizer that does not say where a text ends, too."""
+        own = tokenizer_of(processor)
+        if own is not None:
+            end_of(own)
+        super().check_config(config, processor)
+
+    def check_model(self, model: "PreTrainedModel") -> None:
+        """Refuse targets that are longer than the decoder's positions."""
+        super().check_model(model)
+        limit = getattr(model.config, "max_decoder_position_embeddings", None) or num_positions(model)
+        check_length(self.target_length, "target_length", limit)
+
+    def finish_model(self, model: "PreTrainedModel", processor: Any) -> None:
+        """What a model writes by itself is not shorter than what it learned, where its settings say nothing."""
+        settings = model.generation_config
+        if settings.max_length is None and settings.max_new_tokens is None:
+            settings.max_length = self.target_length + 1
+
+    # Training and measuring.
+
+    @property
+    def training_defaults(self) -> Mapping[str, Any]:
+        """Evaluations generate; the first token is the start, which is no label."""
+        return {
+            **super().training_defaults,
+            "predict_with_generate": True,
+            "generation_max_length": self.target_length + 1,
+            "generation_num_beams": self.num_beams,
+        }
+
+    def refused_training(self, training: Mapping[str, Any], metrics: Sequence[Metric] = ()) -> dict[str, str]:
+        """What the task says itself, because reports are measured with it, too."""
+        refused = super().refused_training(training, metrics)
+        if training.get("predict_with_generate") is False:
+            refused["predict_with_generate"] = "false would measure texts that nobody wrote; leave it out"
+        for key, own in (("generation_max_length", "target_length"), ("generation_num_beams", "num_beams")):
+            if key in training:
+                refused[key] = f"the task says this, for reports too; write task: {{..., {own}: {training[key]}}}"
+        return refused
+
+    def compute_metrics(self, examples: "Dataset", rows: "Dataset", processor: Any, metrics: Sequence[Metric] = ()) -> Any:
+        """The metrics of what is generated, against all that is right for its row."""
+        right = self.targets(rows.select_columns([self.target])[:])
+        references = [texts[0] if len(texts) == 1 else texts for texts in right]
+        return Written(examples, references, tokenizer_of(processor), self.all_metrics(metrics))
+
+    def evaluate(
+        self,
+        model: Any,
+        examples: "Dataset",
+        rows: "Dataset",
+        processor: Any,
+        batch_size: int,
+        description: str,
+        metrics: Sequence[Metric] = (),
+    ) -> dict[str, float]:
+        """The metrics of what is generated, and nll in nats per token of the targets, whatever the batches."""
+        found = super().evaluate(model, examples, rows, processor, batch_size, description, metrics)
+        del found["loss"]  # a mean of batches' means
+        return {**found, **likelihood_of_labels(model, self.batches(examples, processor, batch_size), description)}
+
+
+def end_of(tokenizer: Any) -> int:
+    """The token that a text ends with.
+
+    Raises:
+        CompressionError: there is none.
+    """
+    for name in ("eos_token_id", "sep_token_id"):  # BERT has the second
+        end: int | None = getattr(tokenizer, name, None)
+        if end is not None:
+            return end
+    raise CompressionError(
+        f"tokenizer: {type(tokenizer).__name__} has no token for the end of a text, so a model cannot learn where to stop;"
+        " name another"
+    )
+
+
+def encode_cut(tokenizer: Any, texts: Sequence[str], length: int, key: str = "text") -> tuple[Any, list[bool]]:
+    """Texts as a tokenizer encodes them, cut to `length` tokens, and which of them are cut.
+
+    Args:
+        tokenizer: puts its special tokens around them.
+        texts: one or more.
+        length: tokens at most.
+        key: the tokenizer's argument: `text`, or `text_target`.
+    """
+    encoded = tokenizer(**{key: texts}, truncation=True, max_length=length)
+    full = (len(ids) == length for ids in encoded["input_ids"])
+    cut = [
+        one and len(tokenizer(**{key: text}, verbose=False)["input_ids"]) > length
+        for one, text in zip(full, texts, strict=True)
+    ]
+    return encoded, cut
+
+
+def how_many(column: str, examples: Splits) -> str:
+    """In which splits a column of true and false is true, in words."""
+    counts = {name: sum(split[column]) for name, split in examples.items()}
+    return (
+        ", ".join(f"{count:,} of {len(examples[name]):,} {name} rows" for name, count in counts.items() if count) or "none"
+    )
+
+
+def refuse_empty(filled: Sequence[bool], key: str, split: str) -> None:
+    """Refuse rows in which there is nothing.
+
+    Args:
+        filled: for each row, whether there is something.
+        key: the task's field that names the column.
+        split: its name.
+
+    Raises:
+        CompressionError: with the first row, and how many there are.
+    """
+    empty = [row for row, one in enumerate(filled) if not one]
+    if empty:
+        others = f", and so have {len(empty) - 1} more rows" if len(empty) > 1 else ""
+        raise CompressionError(
+            f"task.{key}: row {empty[0]} of the {split} split has an empty {key}{others}; remove what is empty"
+        )
+
+
+def check_length(length: int, key: str, limit: int | None) -> None:
+    """Refuse more tokens than a model has positions.
+
+    Raises:
+        CompressionError: at `task.<key>`.
+    """
+    if limit is not None and length > limit:
+        raise CompressionError(f"task.{key}: {length} tokens are more than the model's {limit} positions")
