@@ -97,6 +97,7 @@ from hf_compress.tasks.builtin.causal_lm import CausalLM as CausalLM
 from hf_compress.tasks.builtin.chat import Chat as Chat
 from hf_compress.tasks.builtin.ctc import Ctc as Ctc
 from hf_compress.tasks.builtin.image_classification import ImageClassification as ImageClassification
+from hf_compress.tasks.builtin.masked_lm import MaskedLM as MaskedLM
 from hf_compress.tasks.builtin.question_answering import QuestionAnswering as QuestionAnswering
 from hf_compress.tasks.builtin.seq2seq import Seq2Seq as Seq2Seq
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification as SequenceClassification

@@ -207,8 +207,8 @@ def finished(request, tmp_path_factory):
         "model": {"config": small_config(task)},
         "data": dump(written(task, folder)),
         "tokenizer": {"vocab_size": 300} if task.takes_tokenizer else DROP,
-        "pruning.ignore": ["re:.*lm_head", "classifier", "score"],
-        "quantization.ignore": ["re:.*lm_head", "classifier", "score"],
+        "pruning.ignore": ["re:.*lm_head", "classifier", "score", "cls.predictions.decoder"],
+        "quantization.ignore": ["re:.*lm_head", "classifier", "score", "cls.predictions.decoder"],
         "training.max_steps": 3,
         "training.save_steps": 1,
     }

@@ -2,6 +2,7 @@
 
 import torch
 from transformers import (
+    BertForMaskedLM,
     BertForTokenClassification,
     DataCollatorWithPadding,
     Wav2Vec2FeatureExtractor,
@@ -9,11 +10,14 @@ from transformers import (
 )
 
 from hf_compress import MSE, ForwardKL
+from hf_compress.tasks.masking import MaskRows
 from hf_compress.tasks.padding import PadPairs, PadRows, PadSounds
 from tests.distillation.inside import States
 from tests.tiny import tiny_bert, tiny_hearer, tiny_listener, tiny_llama, tiny_reader, tiny_t5, tiny_tokenizer, tiny_vit
 
-ROWS_OF_LOGITS = ("causal_lm", "sequence_classification", "token_classification", "image_classification", "seq2seq")
+ROWS_OF_LOGITS = (
+    *("causal_lm", "masked_lm", "sequence_classification", "token_classification", "image_classification", "seq2seq"),
+)
 TASKS = (*ROWS_OF_LOGITS, "multi_label", "regression", "question_answering", "audio_classification", "ctc")
 STATES = "causal_lm on hidden states"
 """The first task with a teacher of another width, whose hidden states are compared through a trained part."""
@@ -27,6 +31,8 @@ def student_and_teacher(task):
         pair = tiny_llama(seed=0), tiny_llama(seed=1, hidden_size=48)
     elif task == "sequence_classification":
         pair = tiny_bert(seed=0, num_labels=3), tiny_bert(seed=1, num_labels=3)
+    elif task == "masked_lm":
+        pair = tuple(tiny_bert(seed=seed, cls=BertForMaskedLM) for seed in (0, 1))
     elif task in ("multi_label", "regression"):
         width, problem = (4, "multi_label_classification") if task == "multi_label" else (1, "regression")
         pair = tuple(tiny_bert(seed=seed, num_labels=width, problem_type=problem) for seed in (0, 1))
@@ -94,6 +100,8 @@ def examples(task):
             {"input_ids": ids(length), "attention_mask": [1] * length, "labels": number % 3}
             for number, length in enumerate(lengths)
         ]
+    if task == "masked_lm":  # what is hidden is drawn by the collator
+        return [{"input_ids": ids(length)} for length in lengths]
     if task in ("multi_label", "regression"):
         numbers = torch.randn(8, 4 if task == "multi_label" else 1, generator=generator)
         targets = (numbers > 0).float() if task == "multi_label" else numbers
@@ -184,6 +192,10 @@ def pad_sound(features):
 def collator(task, model):
     if task in ("multi_label", "regression"):
         return DataCollatorWithPadding(tiny_tokenizer())
+    if task == "masked_lm":
+        tokenizer = tiny_tokenizer()
+        tokenizer.add_special_tokens({"mask_token": "<mask>"})
+        return MaskRows(tokenizer, 0.3)
     if task == "token_classification":
         return PadRows(tiny_tokenizer())
     if task == "seq2seq":

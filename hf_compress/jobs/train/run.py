@@ -148,16 +148,18 @@ def _trainer(plan: Plan, model: Any, args: Any, compression: Compression = NOTHI
     opened, metrics = plan.opened, plan.recipe.evaluation.metrics
     task, processor, evaluated = opened.task, opened.processor, opened.examples["validation"]
     cls = CompressionSeq2SeqTrainer if task.generates else CompressionTrainer
+    collator = task.collator(processor)
+    hears = [collator] if isinstance(collator, TrainerCallback) else []
     return cls(
         model=model,
         args=args,
         train_dataset=opened.examples["train"],
         eval_dataset=evaluated,
-        data_collator=task.collator(processor),
+        data_collator=collator,
         processing_class=processor,
         compute_metrics=task.compute_metrics(evaluated, opened.raw["validation"], processor, metrics),
         preprocess_logits_for_metrics=task.preprocess_logits(),
-        callbacks=[_OwnSteps()],
+        callbacks=[_OwnSteps(), *hears],
         exact_task_loss=True,  # also in the dense stage, whose gradient would be multiplied like any other
         **dict(compression),
     )

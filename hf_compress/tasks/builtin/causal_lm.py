@@ -1,9 +1,10 @@
 """The next token of a text."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hf_compress._errors import CompressionError
+from hf_compress.tasks.blocks import packed
 from hf_compress.tasks.next_token import NextToken
 from hf_compress.tasks.task import Splits
 from hf_compress.tasks.text import TextTask
@@ -32,32 +33,16 @@ class CausalLM(NextToken, TextTask, name="causal_lm"):
         end = processor.eos_token_id if processor.eos_token_id is not None else processor.pad_token_id
         begin = _beginning(processor)
 
-        def pack(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        def documents(batch: Mapping[str, list[Any]]) -> Mapping[str, list[int]]:
             ids: list[int] = []
             labels: list[int] = []
             for tokens in processor(batch[self.text], add_special_tokens=False, verbose=False)["input_ids"]:
                 before = [] if tokens[: len(begin)] == begin else begin  # the text may have brought its own
                 ids += [*before, *tokens, end]
                 labels += [*[-100] * len(before), *tokens, end]
-            starts = range(0, len(ids) - self.length + 1, self.length)
-            return {
-                "input_ids": [ids[start : start + self.length] for start in starts],
-                "labels": [labels[start : start + self.length] for start in starts],
-            }
+            return {"input_ids": ids, "labels": labels}
 
-        packed = {
-            name: split.map(
-                pack, batched=True, batch_size=1000, remove_columns=split.column_names, desc=f"tokenizing {name}"
-            )
-            for name, split in splits.items()
-        }
-        for name, split in packed.items():
-            if len(split) == 0:
-                raise CompressionError(
-                    f"task.length: the {name} split has fewer than {self.length} tokens; choose a shorter length or add"
-                    " text"
-                )
-        return packed
+        return packed(splits, self.length, documents)
 
 
 def _beginning(tokenizer: Any) -> list[int]:

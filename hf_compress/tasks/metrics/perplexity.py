@@ -1,4 +1,4 @@
-"""Perplexity of a causal language model, and the likelihood of other models' tokens."""
+"""Perplexity of a language model, and the likelihood of other models' tokens."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -10,19 +10,22 @@ from torch.nn import functional
 from hf_compress._errors import CompressionError
 from hf_compress._progress import progress
 from hf_compress.inputs.batches import model_inputs
-from hf_compress.tasks.row_kind import IGNORED, row_kind
+from hf_compress.tasks.row_kind import IGNORED
 
 
 class Likelihood:
     """The negative log-likelihood of tokens, batch by batch.
+
+    Args:
+        shifted: position t predicts label t + 1; False: label t.
 
     Attributes:
         total: in nats.
         num_tokens: predicted so far.
     """
 
-    def __init__(self) -> None:
-        self.total, self.num_tokens = 0.0, 0
+    def __init__(self, shifted: bool = True) -> None:
+        self.total, self.num_tokens, self.shifted = 0.0, 0, shifted
 
     @torch.no_grad()
     def add(self, logits: Tensor, labels: Tensor) -> None:
@@ -30,11 +33,13 @@ class Likelihood:
 
         Args:
             logits: (B, T, V).
-            labels: (B, T), -100 = not counted; position t predicts label t + 1.
+            labels: (B, T), -100 = not counted.
         """
-        labels = labels.to(logits.device)[:, 1:]
+        labels = labels.to(logits.device)
+        if self.shifted:
+            logits, labels = logits[:, :-1], labels[:, 1:]
         # Per sequence, so that the fp32 copy is (T, V) and not (B, T, V).
-        for row, target in zip(logits[:, :-1], labels, strict=True):
+        for row, target in zip(logits, labels, strict=True):
             self.total += functional.cross_entropy(row.float(), target, reduction="sum").item()
         self.num_tokens += int((labels != IGNORED).sum())
 
@@ -52,14 +57,15 @@ class Likelihood:
 
 @torch.no_grad()
 def perplexity(
-    model: nn.Module, batches: Iterable[Mapping[str, Tensor]], description: str = "perplexity"
+    model: nn.Module, batches: Iterable[Mapping[str, Tensor]], description: str = "perplexity", shifted: bool = True
 ) -> dict[str, float]:
     """The exponential of the mean negative log-likelihood per predicted token.
 
     Args:
         model: returns `.logits` (B, T, V); put into eval mode.
-        batches: each with input_ids (B, T) and labels (B, T), -100 = not counted; position t predicts label t + 1.
+        batches: each with input_ids (B, T) and labels (B, T), -100 = not counted.
         description: the progress bar's label.
+        shifted: position t predicts label t + 1, as in causal models; False: label t, as in masked ones.
 
     Returns:
         See `Likelihood.metrics`.
@@ -68,7 +74,7 @@ def perplexity(
         CompressionError: no token is predicted, or a batch has no labels.
     """
     model.eval()
-    likelihood = Likelihood()
+    likelihood = Likelihood(shifted)
     for batch in progress(batches, description, leave=False):
         if "labels" not in batch:
             raise CompressionError(
@@ -95,14 +101,8 @@ def likelihood_of_labels(model: nn.Module, batches: Iterable[Mapping[str, Tensor
         CompressionError: there is no token.
     """
     model.eval()
-    kind, total, num_tokens = row_kind("tokens")(), 0.0, 0
-    device = next(model.parameters()).device
+    likelihood, device = Likelihood(shifted=False), next(model.parameters()).device
     for batch in progress(batches, description, leave=False):
         labels = batch["labels"].to(device)
-        rows = kind.rows(model(**model_inputs(batch, model), labels=labels).logits, {"labels": labels}, {})
-        assert rows.labels is not None
-        total += kind.loss_sum(rows.logits[rows.keep].float(), rows.labels[rows.keep]).item()
-        num_tokens += int(rows.keep.sum())
-    if num_tokens == 0:
-        raise CompressionError(f"no token of the {description} has a label; the evaluation split is empty")
-    return {"nll": total / num_tokens}
+        likelihood.add(model(**model_inputs(batch, model), labels=labels).logits, labels)
+    return {"nll": likelihood.metrics()["nll"]}

@@ -13,11 +13,24 @@ from hf_compress._yaml import write_yaml
 from hf_compress.jobs.train import documents, untrained
 from hf_compress.jobs.train import run as train_run
 from hf_compress.jobs.train.run_folder import RunFolder
+from hf_compress.tasks.masking import MaskRows
 from hf_compress.training.trainer import CompressionTrainer
 from tests.command_line import tree
-from tests.small import DROP, recipe, text_rows, write_jsonl
+from tests.small import DROP, LLAMA, recipe, text_rows, write_jsonl
 
 LEFT = ["checkpoint-2", "checkpoint-4", "compressed", "dense", "recipe.yaml", "tokenizer"]
+
+
+def test_a_collator_that_is_a_callback_hears_of_the_epochs(tmp_path, monkeypatch):
+    heard = []
+    monkeypatch.setattr(MaskRows, "on_epoch_begin", lambda self, args, state, control, **_: heard.append(state.epoch))
+    write_jsonl(tmp_path / "train.jsonl", text_rows(12))
+    bert = {**LLAMA, "model_type": "bert", "num_hidden_layers": 1}
+    del bert["num_key_value_heads"]
+    changes = {"task": {"name": "masked_lm", "length": 32}, "model.config": bert, "training.max_steps": 6}
+    changes |= {"data.max_train": 3, "pruning": DROP, "quantization.ignore": ["cls"], "evaluation": {"untrained": False}}
+    Recipe.from_plain(recipe(tmp_path, changes)).run()
+    assert {0, 1, 2} <= set(heard)
 
 
 class Killed(BaseException):
