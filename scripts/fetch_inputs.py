@@ -1,6 +1,6 @@
 """Downloads what the recipes in recipes/ need into data/.
 
-    python scripts/fetch_inputs.py sst2 cifar10 banking77 tinystories_mini stories260K
+    python scripts/fetch_inputs.py sst2 cifar10 banking77 tinystories_mini wnut17 gsm8k stories260K
 
 Data sets become data/<name>/{train,validation,test}.parquet, models data/models/<name>. Who owns them, under which licence,
 stands where they come from; none is part of this project. The rows are those of today's public copies, so numbers differ a
@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 SST2 = "https://raw.githubusercontent.com/clairett/pytorch-sentiment-classification/master/data/SST2/{}.tsv"
+WNUT17 = "hf://datasets/leondz/wnut_17@refs/convert/parquet/wnut_17/{}/0000.parquet"
 BANKING77 = "https://raw.githubusercontent.com/PolyAI-LDN/task-specific-datasets/master/banking_data/{}.csv"
 
 
@@ -31,6 +32,14 @@ def _banking77(load):
     return {"train": parts["train"], "validation": parts["test"], "test": raw["test"]}
 
 
+def _wnut17(load):
+    return load("parquet", data_files={split: WNUT17.format(split) for split in ("train", "validation", "test")})
+
+
+def _gsm8k(load):
+    return load("openai/gsm8k", "main")
+
+
 def _tinystories_mini(load):
     return {"train": load("roneneldan/TinyStories", split="validation[:160]")}
 
@@ -40,6 +49,8 @@ DATA: dict[str, Callable] = {
     "cifar10": _cifar10,
     "banking77": _banking77,
     "tinystories_mini": _tinystories_mini,
+    "wnut17": _wnut17,
+    "gsm8k": _gsm8k,
 }
 
 

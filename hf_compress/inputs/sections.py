@@ -10,12 +10,15 @@ from hf_compress._registry import unknown
 SPLITS = ("train", "validation", "test")
 _MOVED = (
     "text",
+    "text_pair",
     "image",
     "audio",
     "label",
     "labels",
     "tokens",
     "messages",
+    "prompt",
+    "completion",
     "source",
     "target",
     "question",

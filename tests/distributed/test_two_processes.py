@@ -60,7 +60,8 @@ def test_gradient_and_logged_losses_over_two_processes_equal_those_of_one(done, 
     for task in [*TASKS, STATES]:
         logs = [json.loads((done / f"{task}.json").read_text())]
         reference = gradients(task, 8, 1, tmp_path / task, logs)
-        for key in ("loss", "task_loss", "distillation_loss", "teacher_agreement"):
+        decided = [] if task == "regression" else ["teacher_agreement"]  # numbers are never alike
+        for key in ("loss", "task_loss", "distillation_loss", *decided):
             assert logs[0][key] == pytest.approx(logs[1][key], rel=1e-3), (task, key)
         split = torch.load(done / f"{task}.pt", weights_only=True)
         assert split.keys() == reference.keys()

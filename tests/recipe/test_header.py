@@ -66,7 +66,7 @@ def script():
     return module
 
 
-def published(name, **options):
+def published(name, *configuration, **options):
     """What the public copies look like, by their pages: columns, splits and the kinds of their values."""
     classes = datasets.ClassLabel(names=["negative", "positive"])
     if name == "uoft-cs/cifar10":
@@ -74,6 +74,14 @@ def published(name, **options):
         rows = {"img": [{"bytes": PIXEL, "path": None}] * 8, "label": [0, 1] * 4}
         made = datasets.Dataset.from_dict(rows, features=features)
         return datasets.DatasetDict({"train": made, "test": made})
+    if name == "openai/gsm8k":
+        rows = datasets.Dataset.from_dict({"question": ["1 + 1?"] * 8, "answer": ["It is 2. #### 2"] * 8})
+        return datasets.DatasetDict({"train": rows, "test": rows})
+    if name == "parquet":
+        tags = datasets.List(datasets.ClassLabel(names=["O", "B-person"]))
+        features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "ner_tags": tags})
+        rows = datasets.Dataset.from_dict({"tokens": [["hi", "Ann"]] * 8, "ner_tags": [[0, 1]] * 8}, features=features)
+        return datasets.DatasetDict(dict.fromkeys(options["data_files"], rows))
     if name == "roneneldan/TinyStories":
         return datasets.Dataset.from_dict({"text": ["once upon a time"] * 160})
     columns = options.get("column_names", ["text", "category"])
@@ -86,16 +94,25 @@ PIXEL = bytes.fromhex(
     "89504e470d0a1a0a0000000d49484452000000010000000108020000009077"
     "53de0000000c49444154789c63f8cfc00000030101003d1a5f2f0000000049454e44ae426082"
 )
-TASK = {"sst2": "sequence_classification", "cifar10": "image_classification", "banking77": "sequence_classification"}
+TASK = {
+    "sst2": {"name": "sequence_classification"},
+    "cifar10": {"name": "image_classification"},
+    "banking77": {"name": "sequence_classification"},
+    "wnut17": {"name": "token_classification", "labels": "ner_tags"},
+    "gsm8k": {"name": "chat", "prompt": "question", "completion": "answer"},
+    "tinystories_mini": {"name": "causal_lm"},
+}
 
 
-@pytest.mark.parametrize("name", ["sst2", "cifar10", "banking77", "tinystories_mini"])
+@pytest.mark.parametrize("name", TASK)
 def test_the_script_makes_the_folders_that_recipes_read(name, tmp_path):
     fetch = script()
     assert name in fetch.DATA
     folder = fetch.fetch_data(name, tmp_path, published)
-    task = Task.create(TASK.get(name, "causal_lm"))
+    task = Task.create(**TASK[name])
     splits, labels = open_data(Data(path=str(folder)), task, seed=0)
-    assert set(splits) == set(load_splits(Data(path=str(folder)), 0)) and len(labels) == (2 if name in TASK else 0)
+    assert set(splits) == set(load_splits(Data(path=str(folder)), 0)) and len(labels) == (
+        0 if task.head.predicts_tokens else 2
+    )
     if name == "banking77":  # what scripts/bench/merge_gain.py reads
         assert all(isinstance(value, int) for value in splits["train"]["label"])

@@ -11,6 +11,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._problems import RecipeError
 from hf_compress.inputs.sections import Data
 from hf_compress.tasks.builtin.chat import Chat
+from hf_compress.tasks.opened import open_inputs
 from tests.tiny import tiny_llama, tiny_tokenizer
 
 DATA = Data(path="here")
@@ -141,6 +142,17 @@ def test_a_tokenizer_without_a_template_is_refused_and_a_file_may_bring_one(tmp_
             Chat(template=str(file)).finish_processor(own, fresh=False)
     with pytest.raises(CompressionError, match="task.template: .*nowhere.jinja cannot be read"):
         Chat(template=str(tmp_path / "nowhere.jinja")).finish_processor(own, fresh=False)
+
+
+def test_what_is_wrong_with_data_and_tokenizer_is_said_at_once(tmp_path):
+    tiny_llama().save_pretrained(tmp_path)
+    tiny_tokenizer().save_pretrained(tmp_path)
+    rows = splits(messages=[turns("hi", "")] * 9)["train"]
+    rows.to_parquet(tmp_path / "data.parquet")
+    with pytest.raises(RecipeError) as refusal:
+        open_inputs(str(tmp_path), Data(path=str(tmp_path / "data.parquet")), Chat(length=100))
+    paths = [problem.path for problem in refusal.value.problems]
+    assert paths == ["task.messages"] * 3 + ["tokenizer", "task.length"]
 
 
 def test_a_row_that_the_template_refuses_is_named():
