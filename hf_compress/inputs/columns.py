@@ -44,6 +44,7 @@ class Column:
                 raise CompressionError(
                     f"task.{self.key}: "
                     + unknown(f"column of the {split_name} split of {path}", self.name, split.column_names)
+                    + _maybe_other_separator(split.column_names)
                 )
             of = f"task.{self.key}: column {self.name!r} of the {split_name} split of {path}"
             values = split.data.column(self.name)
@@ -51,10 +52,19 @@ class Column:
                 raise CompressionError(f"{of} is empty (null) in {values.null_count} rows; remove them")
             given = split.features[self.name]
             if not _holds(given, self.feature):
-                raise CompressionError(f"{of} holds {given}{_expected(self.feature)}")
+                # Json is what `datasets` makes of values without a type in common.
+                held = "values of several kinds" if "Json(" in str(given) else given
+                raise CompressionError(f"{of} holds {held}{_expected(self.feature)}")
             within = _num_nulls(values, self.feature)
             if within:
                 raise CompressionError(f"{of} is empty (null) in {within} places inside its rows; remove those rows")
+
+
+def _maybe_other_separator(columns: list[str]) -> str:
+    """The end of the sentence about rows with one column whose name looks like several."""
+    if len(columns) == 1 and any(mark in columns[0] for mark in ",;|\t"):
+        return "; a .csv file has commas between its columns, and a .tsv file tabs"
+    return ""
 
 
 def _holds(given: Any, wanted: Any) -> bool:

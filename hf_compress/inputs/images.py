@@ -1,9 +1,14 @@
 """What becomes of images before a model sees them."""
 
+import io
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+from hf_compress._errors import CompressionError, reason_of
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from PIL.Image import Image
 
 _LOOKED_AT = 16
 """Images at the beginning of a split; reading all would take as long as a pass over the data."""
@@ -27,3 +32,60 @@ def describe_images(split: "Dataset", column: str, processor: Any) -> str:
     ratio = width * height * len(images) / sum(image.size[0] * image.size[1] for image in images)
     more = f", {ratio:,.{0 if ratio >= 10 else 1}f} times the pixels" if ratio > 1 else ""
     return f"{given} pixels in the data, made {made} by {type(processor).__name__}{more}"
+
+
+def undecoded_images(split: "Dataset", column: str) -> "Dataset":
+    """The split with images as `read_image` takes them."""
+    from datasets import Image
+
+    return split.cast_column(column, Image(decode=False))
+
+
+def check_images(split: "Dataset", column: str, of: str) -> None:
+    """Refuse files that are no images, by their headers.
+
+    Args:
+        split: raw rows.
+        column: of the images.
+        of: what the split is called in a refusal.
+
+    Raises:
+        CompressionError: with the first row, its file, and how many more there are.
+    """
+    import PIL.Image
+
+    wrong: list[tuple[int, str]] = []
+    row = 0
+    for batch in undecoded_images(split.select_columns([column]), column).iter(batch_size=1000):
+        for value in batch[column]:
+            try:
+                with PIL.Image.open(value["path"] if value["bytes"] is None else io.BytesIO(value["bytes"])):
+                    pass
+            except (OSError, ValueError, SyntaxError) as error:
+                wrong.append((row, _reason(value, error)))
+            row += 1
+    if wrong:
+        more = f" (and {len(wrong) - 1} more rows)" if len(wrong) > 1 else ""
+        raise CompressionError(f"row {wrong[0][0]} of {of} {wrong[0][1]}{more}; remove such rows")
+
+
+def read_image(value: Mapping[str, Any]) -> "Image":
+    """An image as RGB, turned as its camera was held.
+
+    Args:
+        value: {"bytes": ..., "path": ...}, one of which is None.
+
+    Raises:
+        CompressionError: it cannot be decoded.
+    """
+    from datasets import Image
+
+    try:
+        return Image().decode_example(dict(value)).convert("RGB")
+    except (OSError, ValueError, SyntaxError) as error:
+        raise CompressionError(f"an image {_reason(value, error)}") from error
+
+
+def _reason(value: Mapping[str, Any], error: Exception) -> str:
+    """What is wrong with a file; one that lies inside the data has a name at most."""
+    return f"({value['path'] or 'without a name'}) cannot be decoded: {reason_of(error)}"

@@ -37,7 +37,8 @@ class Data:
     """Where examples come from.
 
     Attributes:
-        path: `builtin:pydoc`, a local file or folder (parquet, jsonl, csv, txt), or a Hub data set id.
+        path: `builtin:pydoc`, a local file (parquet, json, jsonl, csv, tsv, txt), a folder (of such files, of images
+            or sounds, or from `save_to_disk`), or a Hub data set id.
         name: the configuration of a Hub data set.
         splits: what the data calls `train`, `validation` and `test`, where that is something else: {validation: dev}.
         validation_share: share of the training rows that becomes a missing validation or test split.

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.columns import Column
-from hf_compress.inputs.images import describe_images
+from hf_compress.inputs.images import check_images, describe_images
 from hf_compress.inputs.processors import load_image_processor
 from hf_compress.inputs.sections import Data, FreshModel
 from hf_compress.tasks.read_late import ReadsLate
@@ -36,10 +36,15 @@ class ImageTask(ReadsLate):
         return (Column(key="image", name=self.image, feature=Image()),)
 
     def check_data(self, splits: Splits, data: Data) -> None:
-        """Refuse a machine that cannot read images, too."""
+        """Refuse a machine that cannot read images, and files that are none, too."""
         if importlib.util.find_spec("PIL") is None:
             raise CompressionError(f"task: {self.name} reads images with Pillow; install hf-compress[vision]")
         super().check_data(splits, data)
+        for name, split in splits.items():
+            try:
+                check_images(split, self.image, f"the {name} split of {data.path}")
+            except CompressionError as error:
+                raise CompressionError(f"task.image: {error}") from error
 
     def describe(self, splits: Splits, processor: Any) -> dict[str, str]:
         """Their size in the data, and for the model."""

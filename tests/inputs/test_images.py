@@ -1,11 +1,12 @@
-"""The size of images in the data and for the model, in words."""
+"""The size of images in the data and for the model, in words; and files that are none."""
 
 import PIL.Image
 import pytest
 from datasets import Dataset, Features, Image
 from transformers import ViTConfig
 
-from hf_compress.inputs.images import describe_images
+from hf_compress._errors import CompressionError
+from hf_compress.inputs.images import check_images, describe_images, read_image, undecoded_images
 from hf_compress.inputs.processors import load_image_processor
 from hf_compress.inputs.sections import FreshModel
 
@@ -28,3 +29,37 @@ def test_both_sizes_by_hand(sizes, expected):
 
     processor = load_image_processor(FreshModel(config={"model_type": "vit"}), ViTConfig(image_size=32))
     assert re.fullmatch(expected, describe_images(rows(*sizes), "image", processor))
+
+
+def files(folder, *contents):
+    paths = []
+    for number, content in enumerate(contents):
+        paths.append(folder / f"{number}.png")
+        content.save(paths[-1]) if isinstance(content, PIL.Image.Image) else paths[-1].write_bytes(content)
+    given = Dataset.from_dict({"image": [str(path) for path in paths]}, features=Features({"image": Image()}))
+    return given, paths
+
+
+def test_an_image_is_read_as_datasets_reads_it(tmp_path):
+    exif = PIL.Image.Exif()
+    exif[0x0112] = 6  # held to the right
+    PIL.Image.new("L", (4, 8), 7).save(tmp_path / "turned.jpg", exif=exif)
+    given = Dataset.from_dict({"image": [str(tmp_path / "turned.jpg")]}, features=Features({"image": Image()}))
+    read = read_image(undecoded_images(given, "image")[0]["image"])
+    assert read.size == (8, 4) and read.mode == "RGB" and read.tobytes() == given[0]["image"].convert("RGB").tobytes()
+
+
+def test_a_file_that_is_no_image_is_refused_with_its_row(tmp_path):
+    given, paths = files(tmp_path, PIL.Image.new("RGB", (8, 8)), b"no image", b"")
+    message = rf"^row 1 of the test split \({paths[1]}\) cannot be decoded: .* \(and 1 more rows\); remove such rows$"
+    with pytest.raises(CompressionError, match=message):
+        check_images(given, "image", "the test split")
+    check_images(given.select([0]), "image", "the test split")
+
+
+def test_an_image_that_is_cut_off_is_refused_by_its_name_when_it_is_read(tmp_path):
+    _, (whole,) = files(tmp_path, PIL.Image.effect_noise((64, 64), 50))
+    given, paths = files(tmp_path, whole.read_bytes()[:600])
+    check_images(given, "image", "x")  # its header is right
+    with pytest.raises(CompressionError, match=rf"^an image \({paths[0]}\) cannot be decoded"):
+        read_image(undecoded_images(given, "image")[0]["image"])

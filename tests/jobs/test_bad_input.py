@@ -3,9 +3,10 @@
 import json
 import os
 
+import PIL.Image
 import pytest
 import torch
-from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
+from datasets import ClassLabel, Dataset, Features, Value
 from transformers import (
     LlamaConfig,
     LlamaForSequenceClassification,
@@ -594,7 +595,7 @@ BAD_FILES = {
     "broken CSV": ("data.csv", 'text,label\n"abc,1\nx,2,3,4\n', "cannot be read: Error tokenizing data"),
     "not parquet": ("data.parquet", b"nope" * 10, "cannot be read: Parquet magic bytes not found"),
     "not UTF-8": ("data.txt", bytes(range(256)) * 30, "cannot be read: 'utf-8' codec can't decode"),
-    "unknown ending": ("data.xyz", "text", "has an unknown ending; known: .parquet, .jsonl, .json, .csv, .txt"),
+    "unknown ending": ("data.xyz", "text", "has an unknown ending; known: .parquet, .jsonl, .json, .csv, .tsv, .txt"),
 }
 
 
@@ -606,9 +607,37 @@ def test_a_data_file_that_is_none_is_refused(mistake, refused, tmp_path):
     assert complaints[0].startswith("data.path: ") and expected in complaints[0] and name in complaints[0]
 
 
+BAD_ROWS = {
+    "another separator": (
+        "data.csv",
+        "text;label\n" + "one;0\ntwo;1\n" * 6,
+        "task.text: unknown column of the train split of {} 'text' (known: text;label); a .csv"
+        " file has commas between its columns, and a .tsv file tabs",
+    ),
+    "no header": (
+        "data.csv",
+        "a cat sat,0\n" * 9,
+        "task.text: unknown column of the train split of {} 'text' (known: 0, a cat sat)",
+    ),
+    "values of several kinds": (
+        "data.jsonl",
+        '{"text": "a"}\n{"text": 5}\n{"text": [1]}\n' * 3,
+        "task.text: column 'text' of the train split of {} holds values of several kinds, not text",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", BAD_ROWS)
+def test_a_file_that_is_read_otherwise_than_it_was_meant_is_refused(mistake, refused, tmp_path):
+    name, content, expected = BAD_ROWS[mistake]
+    file = write(tmp_path, name, content)
+    (complaint,) = refused({"data.path": str(file)})
+    assert complaint == expected.format(file)
+
+
 BAD_FOLDERS = {
-    "empty": ({}, "has no data files; known endings: .parquet"),
-    "two kinds": ({"a.jsonl": TEXTS, "b.txt": "hi"}, "mixes json and text files; keep one kind"),
+    "empty": ({}, "has no data files, images or sounds; known endings: .parquet"),
+    "two kinds": ({"a.jsonl": TEXTS, "b.txt": "hi"}, "mixes .jsonl and .txt files; keep one kind"),
     "test only": ({"test.jsonl": TEXTS}, "has no train split (found: test)"),
     "other columns": ({"train.jsonl": TEXTS, "test.jsonl": '{"txt": "a"}\n'}, "unknown column of the test split"),
 }
@@ -642,7 +671,7 @@ def test_data_that_may_not_be_read_is_refused(refused, tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied", str(self))
 
     file = write_jsonl(tmp_path / "data.jsonl", text_rows(9))
-    monkeypatch.setattr("hf_compress.inputs.data._is_empty", forbidden)
+    monkeypatch.setattr("hf_compress.inputs.data_files._is_empty", forbidden)
     (complaint,) = refused({"data.path": str(file)})
     assert complaint.startswith("data.path: ") and "cannot be read" in complaint and str(file) in complaint
 
@@ -654,14 +683,6 @@ def test_what_cannot_be_a_path_is_refused(key, path, refused):
     changes = pretrained(path) if key == "model" else changes
     (complaint,) = refused(changes)
     assert complaint.startswith(key)
-
-
-@pytest.mark.parametrize("kind", ["one", "splits"])
-def test_a_folder_of_save_to_disk_is_refused_with_the_way_out(kind, refused, tmp_path):
-    rows = Dataset.from_list(text_rows(9))
-    (rows if kind == "one" else DatasetDict(train=rows)).save_to_disk(tmp_path / "saved")
-    complaints = refused({"data.path": str(tmp_path / "saved")})
-    assert len(complaints) == 1 and "was written by save_to_disk" in complaints[0] and "to_parquet" in complaints[0]
 
 
 def test_a_parquet_file_without_rows_is_refused(refused, tmp_path):
@@ -789,6 +810,16 @@ def test_a_mistake_with_images_is_one_sentence(mistake, refused, tmp_path):
     complaints = refused({**IMAGES, "data.path": str(write_images(tmp_path / "data.parquet")), **changes})
     assert len(complaints) == 1, complaints
     assert expected in complaints[0]
+
+
+def test_an_image_that_cannot_be_decoded_is_refused_by_its_name(refused, tmp_path):
+    for number in range(9):
+        file = tmp_path / "data" / "ab"[number % 2] / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        PIL.Image.new("RGB", (8, 8)).save(file)
+    file.write_bytes(b"no image")
+    (complaint,) = refused({**IMAGES, "data.path": str(tmp_path / "data"), "data.validation_share": 0.3})
+    assert complaint.startswith("task.image: row ") and f"({file}) cannot be decoded: cannot identify image" in complaint
 
 
 def test_a_column_of_file_names_is_no_column_of_images(refused, tmp_path):

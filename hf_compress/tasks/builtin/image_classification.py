@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
 
+from hf_compress.inputs.images import read_image, undecoded_images
 from hf_compress.inputs.labels import label_ids
 from hf_compress.tasks.heads import IMAGE_CLASSIFICATION, Head
 from hf_compress.tasks.images import ImageTask
@@ -26,11 +27,11 @@ class ImageClassification(OneLabel, ImageTask, name="image_classification"):
         """Pixels and labels, computed when a batch is read, because pixels of all images would not fit into memory."""
         ids = label_ids(splits, self.label, labels)
         transform = partial(_read_images, processor=processor, image=self.image, label=self.label, ids=ids)
-        return {name: split.with_transform(transform) for name, split in splits.items()}
+        return {name: undecoded_images(split, self.image).with_transform(transform) for name, split in splits.items()}
 
 
 def _read_images(
     batch: dict[str, list[Any]], processor: Any, image: str, label: str, ids: dict[Any, int]
 ) -> dict[str, Any]:
-    pixels = processor([item.convert("RGB") for item in batch[image]], return_tensors="pt")["pixel_values"]
+    pixels = processor([read_image(item) for item in batch[image]], return_tensors="pt")["pixel_values"]
     return {"pixel_values": list(pixels), "labels": [ids[value] for value in batch[label]]}
