@@ -731,7 +731,7 @@ BAD_LABELS = {
     "unlabelled": (labelled([0, 1] * 15 + [-1] * 9), "has rows with the label -1, which means unlabelled or is a mistake"),
     "fractions": (
         labelled([0.0, 1.0] * 15),
-        "task.label: column 'label' holds Value('float64'); labels are text, class names, true and false",
+        "task.label: column 'label' holds float64, which are no labels; write problem: regression",
     ),
     "lists": (
         labelled([[1.0, 0.0], [0.0, 1.0]] * 15),
