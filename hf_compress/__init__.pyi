@@ -101,6 +101,7 @@ from hf_compress.tasks.builtin.masked_lm import MaskedLM as MaskedLM
 from hf_compress.tasks.builtin.question_answering import QuestionAnswering as QuestionAnswering
 from hf_compress.tasks.builtin.seq2seq import Seq2Seq as Seq2Seq
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification as SequenceClassification
+from hf_compress.tasks.builtin.speech_seq2seq import SpeechSeq2Seq as SpeechSeq2Seq
 from hf_compress.tasks.builtin.token_classification import TokenClassification as TokenClassification
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy as Accuracy
 from hf_compress.tasks.metrics.builtin.bleu import Bleu as Bleu

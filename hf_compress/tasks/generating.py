@@ -14,7 +14,7 @@ from hf_compress.inputs.tokenizers import tokenizer_of
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.perplexity import likelihood_of_labels
 from hf_compress.tasks.metrics.predictions import Predictions
-from hf_compress.tasks.task import Splits, check_count
+from hf_compress.tasks.task import Splits, check_count, rows_have
 from hf_compress.tasks.text import VocabularyTask
 from hf_compress.tasks.written import ROW, Written
 
@@ -87,14 +87,23 @@ class Generating(VocabularyTask):
         """Field that names a column of texts -> for each row, whether there is one."""
         return {"target": [bool(texts) and all(map(str.strip, texts)) for texts in self.targets(split)]}
 
-    def encode_targets(self, batch: Any, numbers: Sequence[int], tokenizer: Any) -> dict[str, list[Any]]:
-        """Columns of the examples: labels, the row that they are of, and whether they are cut."""
+    def encode_targets(
+        self, batch: Any, numbers: Sequence[int], tokenizer: Any, start: int | None = None
+    ) -> dict[str, list[Any]]:
+        """Columns of the examples: labels, the row that they are of, and whether they are cut.
+
+        Args:
+            batch: raw rows.
+            numbers: of the rows.
+            tokenizer: puts its special tokens around a target.
+            start: of these the token that the model begins with by itself, which is no label.
+        """
         texts = [texts[0] for texts in self.targets(batch)]
-        end = end_of(tokenizer)
-        ends = [] if end in tokenizer(text_target="a")["input_ids"][1:] else [end]
-        room = self.target_length - len(ends)
-        labels, cut = encode_cut(tokenizer, texts, room, "text_target")
-        return {"labels": [ids + ends for ids in labels["input_ids"]], _CUT: cut, ROW: list(numbers)}
+        probe, end = tokenizer(text_target="a")["input_ids"], end_of(tokenizer)
+        ends = [] if end in probe[1:] else [end]
+        begins = int(probe[0] == start)
+        labels, cut = encode_cut(tokenizer, texts, self.target_length - len(ends) + begins, "text_target")
+        return {"labels": [ids[begins:] + ends for ids in labels["input_ids"]], _CUT: cut, ROW: list(numbers)}
 
     def describe_examples(self, splits: Splits, examples: Splits) -> dict[str, str]:
         """How many targets are cut."""
@@ -123,8 +132,9 @@ class Generating(VocabularyTask):
     def check_model(self, model: "PreTrainedModel") -> None:
         """Refuse targets that are longer than the decoder's positions."""
         super().check_model(model)
-        limit = getattr(model.config, "max_decoder_position_embeddings", None) or num_positions(model)
-        check_length(self.target_length, "target_length", limit)
+        limits = [getattr(model.config, name, None) for name in ("max_decoder_position_embeddings", "max_target_positions")]
+        limit = next((one for one in limits if one is not None), None)
+        check_length(self.target_length, "target_length", num_positions(model) if limit is None else limit)
 
     def finish_model(self, model: "PreTrainedModel", processor: Any) -> None:
         """What a model writes by itself is not shorter than what it learned, where its settings say nothing."""
@@ -212,7 +222,7 @@ def encode_cut(tokenizer: Any, texts: Sequence[str], length: int, key: str = "te
 
 def how_many(column: str, examples: Splits) -> str:
     """In which splits a column of true and false is true, in words."""
-    counts = {name: sum(split[column]) for name, split in examples.items()}
+    counts = {name: sum(split.with_format(None)[column]) for name, split in examples.items()}
     return (
         ", ".join(f"{count:,} of {len(examples[name]):,} {name} rows" for name, count in counts.items() if count) or "none"
     )
@@ -231,10 +241,7 @@ def refuse_empty(filled: Sequence[bool], key: str, split: str) -> None:
     """
     empty = [row for row, one in enumerate(filled) if not one]
     if empty:
-        others = f", and so have {len(empty) - 1} more rows" if len(empty) > 1 else ""
-        raise CompressionError(
-            f"task.{key}: row {empty[0]} of the {split} split has an empty {key}{others}; remove what is empty"
-        )
+        raise CompressionError(rows_have(empty, key, split, f"an empty {key}", "remove what is empty"))
 
 
 def check_length(length: int, key: str, limit: int | None) -> None:

@@ -192,6 +192,8 @@ def open_inputs(
                     opened.processor = train_on_main(tokenizer, task.texts(opened.raw["train"]))
             elif tokenizer is None and opened.base is not None:
                 opened.processor = task.load_processor(model, opened.base, opened.raw)
+            if opened.processor is not None and tokenizer is not None and opened.base is not None:
+                opened.processor = task.with_tokenizer(opened.processor, model, opened.base)
             if opened.processor is not None:
                 task.finish_processor(opened.processor, fresh=isinstance(tokenizer, FreshTokenizer))
         if opened.base is not None:

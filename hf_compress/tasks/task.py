@@ -119,6 +119,16 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
         """
         raise TypeError(f"{type(self).__name__} defines no load_processor()")
 
+    def with_tokenizer(self, tokenizer: Any, model: str | FreshModel, config: "PretrainedConfig") -> Any:
+        """The processor with a tokenizer that the recipe names, or that is made for the run; by default that itself.
+
+        Args:
+            tokenizer: loaded or trained.
+            model: a folder, a Hub id or a config.
+            config: the model's.
+        """
+        return tokenizer
+
     def finish_processor(self, processor: Any, fresh: bool) -> None:
         """Give a processor what the task needs of it and it lacks.
 
@@ -269,3 +279,17 @@ def check_count(value: int, name: str, least: int = 1) -> None:
     """
     if value < least:
         raise CompressionError(f"{name}={value} must be {least} or more")
+
+
+def rows_have(rows: Sequence[int], key: str, split: str, what: str, way_out: str) -> str:
+    """The sentence about rows that are wrong: the first of them, and how many more there are.
+
+    Args:
+        rows: their numbers, one or more.
+        key: the task's field that names the column.
+        split: its name.
+        what: the first of them has.
+        way_out: what to do.
+    """
+    others = f", and so have {len(rows) - 1} more rows" if len(rows) > 1 else ""
+    return f"task.{key}: row {rows[0]} of the {split} split has {what}{others}; {way_out}"

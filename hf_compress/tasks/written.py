@@ -51,7 +51,7 @@ class Written:
         if not compute_result:
             return {}
         texts, self._texts = self._texts, []
-        right = [self._references[row] for row in self._examples[ROW]]
+        right = [self._references[row] for row in self._examples.with_format(None)[ROW]]
         result: dict[str, float] = {}
         for metric in self._metrics:
             result |= metric.compute(texts, right)

@@ -65,7 +65,20 @@ BART = {
     "decoder_ffn_dim": 64,
     "max_position_embeddings": 64,
 }
-SMALL = (LLAMA, VIT_RECIPE["model"]["config"], BERT, WAV2VEC2, BART)
+WHISPER = {
+    "model_type": "whisper",
+    "d_model": 32,
+    "encoder_layers": 1,
+    "decoder_layers": 1,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "num_mel_bins": 16,
+    "max_source_positions": 50,
+    "max_target_positions": 64,
+}
+SMALL = (LLAMA, VIT_RECIPE["model"]["config"], BERT, WAV2VEC2, BART, WHISPER)
 TASKS = [pytest.param(cls, id=name) for name, cls in Task.available().items()]
 
 

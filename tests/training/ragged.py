@@ -6,6 +6,7 @@ from transformers import (
     BertForTokenClassification,
     DataCollatorWithPadding,
     Wav2Vec2FeatureExtractor,
+    WhisperFeatureExtractor,
     default_data_collator,
 )
 
@@ -13,12 +14,30 @@ from hf_compress import MSE, ForwardKL
 from hf_compress.tasks.masking import MaskRows
 from hf_compress.tasks.padding import PadPairs, PadRows, PadSounds
 from tests.distillation.inside import States
-from tests.tiny import tiny_bert, tiny_hearer, tiny_listener, tiny_llama, tiny_reader, tiny_t5, tiny_tokenizer, tiny_vit
+from tests.tiny import (
+    tiny_bert,
+    tiny_hearer,
+    tiny_listener,
+    tiny_llama,
+    tiny_reader,
+    tiny_t5,
+    tiny_tokenizer,
+    tiny_vit,
+    tiny_whisper,
+)
 
 ROWS_OF_LOGITS = (
     *("causal_lm", "masked_lm", "sequence_classification", "token_classification", "image_classification", "seq2seq"),
 )
-TASKS = (*ROWS_OF_LOGITS, "multi_label", "regression", "question_answering", "audio_classification", "ctc")
+TASKS = (
+    *ROWS_OF_LOGITS,
+    "multi_label",
+    "regression",
+    "question_answering",
+    "audio_classification",
+    "speech_seq2seq",
+    "ctc",
+)
 STATES = "causal_lm on hidden states"
 """The first task with a teacher of another width, whose hidden states are compared through a trained part."""
 SPLITS = ((8, 1), (4, 2), (2, 4), (1, 8))
@@ -42,6 +61,8 @@ def student_and_teacher(task):
         pair = tiny_vit(seed=0, num_labels=3), tiny_vit(seed=1, num_labels=3)
     elif task == "question_answering":
         pair = tiny_reader(seed=0), tiny_reader(seed=1)
+    elif task == "speech_seq2seq":
+        pair = tiny_whisper(seed=0), tiny_whisper(seed=1)
     elif task == "audio_classification":
         pair = tiny_hearer(seed=0), tiny_hearer(seed=1)
     elif task.startswith("ctc"):
@@ -136,6 +157,11 @@ def examples(task):
             }
             for length in lengths
         ]
+    if task == "speech_seq2seq":  # every sound fills a second
+        return [
+            {"input_features": torch.randn(16, 100, generator=generator).tolist(), "labels": ids(length // 2 + 1)}
+            for length in lengths
+        ]
     if task == "audio_classification":
         return [
             {"input_values": torch.randn(500 * length, generator=generator).tolist(), "labels": number % 3}
@@ -200,6 +226,8 @@ def collator(task, model):
         return PadRows(tiny_tokenizer())
     if task == "seq2seq":
         return PadPairs(tiny_tokenizer())
+    if task == "speech_seq2seq":
+        return _Doubled(PadSounds(WhisperFeatureExtractor(feature_size=16, chunk_length=1)))
     if task == "audio_classification":
         return _Doubled(PadSounds(Wav2Vec2FeatureExtractor(return_attention_mask=True)))
     if task.startswith("ctc"):

@@ -13,7 +13,7 @@ from hf_compress.tasks.chats import ANSWERS, PLAIN_TEMPLATE, Turns, encode_chat,
 from hf_compress.tasks.next_token import NextToken
 from hf_compress.tasks.padding import PadRows
 from hf_compress.tasks.row_kind import IGNORED
-from hf_compress.tasks.task import Splits
+from hf_compress.tasks.task import Splits, rows_have
 from hf_compress.tasks.text import require_places
 
 if TYPE_CHECKING:
@@ -92,13 +92,8 @@ class Chat(NextToken, name="chat"):
                 wrong.setdefault("no assistant turn", []).append(row)
             elif not all(answer.strip() for answer in answers):
                 wrong.setdefault("an assistant turn that is empty", []).append(row)
-        key = self._answered.key
-        sentences = [
-            f"task.{key}: row {rows[0]} of the {name} split has {what}"
-            + (f", and so have {len(rows) - 1} more rows" if len(rows) > 1 else "")
-            + "; there is nothing to learn from it, remove it"
-            for what, rows in wrong.items()
-        ]
+        way_out = "there is nothing to learn from it, remove it"
+        sentences = [rows_have(rows, self._answered.key, name, what, way_out) for what, rows in wrong.items()]
         if sentences:
             raise CompressionError("\n".join(sentences))
 

@@ -20,7 +20,7 @@ from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
 from hf_compress.tasks.padding import PadRows
 from hf_compress.tasks.row_kind import IGNORED
-from hf_compress.tasks.task import Splits
+from hf_compress.tasks.task import Splits, rows_have
 from hf_compress.tasks.text import TokenTask, require_places
 
 if TYPE_CHECKING:
@@ -95,11 +95,8 @@ class TokenClassification(TokenTask, name="token_classification"):
         )
         wrong = (words != labels).nonzero()[0]
         if len(wrong):
-            row, others = wrong[0], f", and so have {len(wrong) - 1} more rows" if len(wrong) > 1 else ""
-            raise CompressionError(
-                f"task.labels: row {row} of the {name} split has {words[row]} tokens and {labels[row]} labels{others};"
-                " give one label for each token"
-            )
+            what = f"{words[wrong[0]]} tokens and {labels[wrong[0]]} labels"
+            raise CompressionError(rows_have(wrong, "labels", name, what, "give one label for each token"))
 
     def label_names(self, splits: Splits, data: Data) -> list[str]:
         """Those of the column."""
