@@ -12,20 +12,21 @@ if TYPE_CHECKING:
     Splits = dict[str, Dataset]
 
 
-def set_names(splits: "Splits", column: str, max_train: int | None = None) -> list[str]:
+def set_names(splits: "Splits", column: str, max_train: int | None = None, classes: Sequence[str] = ()) -> list[str]:
     """The labels in the order of their ids; those of a column of 0 and 1 are LABEL_0, LABEL_1, ...
 
     Args:
         splits: raw rows by split.
         column: lists of labels, or of a 0 or 1 for each label, equally many in every row of every split.
         max_train: at most so many rows are in training, which a refusal then says.
+        classes: the recipe's names, which win.
 
     Raises:
         CompressionError: see `label_names`; or a row has a label twice.
     """
-    width = _width(splits, column)
+    width = _width(splits, column, classes)
     if width is not None:
-        return unnamed_labels(width)
+        return list(classes) or unnamed_labels(width)
     for name, split in splits.items():
         for row, labels in enumerate(split[column]):
             if len(set(labels)) < len(labels):
@@ -34,14 +35,16 @@ def set_names(splits: "Splits", column: str, max_train: int | None = None) -> li
                     f"task.label: row {row} of the {name} split has the label {twice!r} twice; a list names each label that"
                     " holds once, and a column of 0 and 1 has equally many in every row of every split"
                 )
-    return label_names(splits, column, max_train)
+    return label_names(splits, column, max_train, classes=classes)
 
 
-def set_encoder(splits: "Splits", column: str, names: list[str]) -> Callable[[Sequence[Any]], list[float]]:
+def set_encoder(
+    splits: "Splits", column: str, names: list[str], classes: Sequence[str] = ()
+) -> Callable[[Sequence[Any]], list[float]]:
     """Function of a row's labels to a 0.0 or 1.0 for each of `names`."""
-    if _width(splits, column) is not None:
+    if _width(splits, column, classes) is not None:
         return lambda labels: [float(label) for label in labels]
-    ids = label_ids(splits, column, names)
+    ids = label_ids(splits, column, names, classes)
 
     def encode(labels: Sequence[Any]) -> list[float]:
         held = {ids[label] for label in labels}
@@ -50,7 +53,7 @@ def set_encoder(splits: "Splits", column: str, names: list[str]) -> Callable[[Se
     return encode
 
 
-def _width(splits: "Splits", column: str) -> int | None:
+def _width(splits: "Splits", column: str, classes: Sequence[str]) -> int | None:
     """How many labels there are, where every row says 0 or 1 of each; None where rows name their labels."""
     import pyarrow.compute
 
@@ -62,4 +65,5 @@ def _width(splits: "Splits", column: str) -> int | None:
         lists = split.with_format("arrow")[:][column]
         lengths |= set(pyarrow.compute.unique(pyarrow.compute.list_value_length(lists)).to_pylist())
         values |= set(pyarrow.compute.unique(pyarrow.compute.list_flatten(lists)).to_pylist())
-    return max(lengths) if len(lengths) == 1 and max(lengths) > 1 and values <= {0, 1} else None
+    width = max(lengths) if len(lengths) == 1 and max(lengths) > 1 and values <= {0, 1} else None
+    return width if not classes or width == len(classes) else None

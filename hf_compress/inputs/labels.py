@@ -1,5 +1,6 @@
 """Labels: what the data calls them, which ids they get, and whether a trained classifier means the same."""
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
@@ -11,7 +12,24 @@ if TYPE_CHECKING:
     Splits = dict[str, Dataset]
 
 
-def label_names(splits: "Splits", column: str, max_train: int | None = None, key: str = "label") -> list[str]:
+def check_classes(classes: Sequence[str]) -> None:
+    """Refuse names that a recipe gives to classes, and that tell none apart.
+
+    Raises:
+        CompressionError: one is there twice or empty, or is the only one.
+    """
+    for name in classes:
+        if not name.strip():
+            raise CompressionError("classes has an empty name; name every class, in the order of their ids")
+        if list(classes).count(name) > 1:
+            raise CompressionError(f"classes names {name!r} twice; name each class once, in the order of their ids")
+    if len(classes) == 1:
+        raise CompressionError(f"classes has one name only ({classes[0]}); name two or more, or leave it out")
+
+
+def label_names(
+    splits: "Splits", column: str, max_train: int | None = None, key: str = "label", classes: Sequence[str] = ()
+) -> list[str]:
     """The labels in the order in which the data numbers them; text is sorted, bare numbers are LABEL_0, LABEL_1, ...
 
     Args:
@@ -19,11 +37,16 @@ def label_names(splits: "Splits", column: str, max_train: int | None = None, key
         column: with one label in a row, or a list of them.
         max_train: at most so many rows are in training, which a refusal then says.
         key: the task's field that names the column.
+        classes: the recipe's names, which win.
 
     Raises:
-        CompressionError: labels are neither named classes nor whole numbers from 0 nor text, a number is left out, rows are
-            unlabelled (-1), evaluation has a new label, or there is only one.
+        CompressionError: a label is none of `classes`; without them: labels are neither named classes nor whole numbers
+            from 0 nor text, a number is left out, rows are unlabelled (-1), evaluation has a new one, or there is only one.
     """
+    if classes:
+        for name, split in splits.items():
+            _refuse_others(split, column, classes, f"task.{key}: row {{}} of the {name} split")
+        return list(classes)
     feature = _one(splits["train"].features[column])
     found = {name: _values(split, column) for name, split in splits.items()}
     values = found["train"]
@@ -74,6 +97,23 @@ def label_names(splits: "Splits", column: str, max_train: int | None = None, key
     return names
 
 
+def _refuse_others(split: "Dataset", column: str, classes: Sequence[str], of: str) -> None:
+    """Refuse a label that is none of the recipe's classes: no name of theirs, and no number below how many there are."""
+    own = getattr(_one(split.features[column]), "names", None)
+    meant: dict[Any, Any] = {} if own is None else dict(enumerate(own))
+    numbers = range(len(classes)) if own is None else ()
+    others = {value for value in _values(split, column) if meant.get(value, value) not in (*classes, *numbers)}
+    if not others:
+        return
+    for row, given in enumerate(split[column]):
+        for value in given if isinstance(given, list) else [given]:
+            if value in others:
+                raise CompressionError(
+                    f"{of.format(row)} has the label {meant.get(value, value)!r}, which is none of the classes"
+                    f" {_listed(list(classes))}; add it to them, or remove the row"
+                )
+
+
 def _values(split: "Dataset", column: str) -> set[Any]:
     """What occurs; the members of lists."""
     if not isinstance(split.features[column], _list_features()):
@@ -104,10 +144,18 @@ def _maybe_cut_off(max_train: int | None) -> str:
     return "" if max_train is None else f" (data.max_train={max_train} leaves rows out; a larger one may help)"
 
 
-def label_ids(splits: "Splits", column: str, names: list[str]) -> dict[Any, int]:
-    """Label value -> id, where the label `names[i]` has the id i; numbers that `names` does not have are ids already."""
-    own = label_names(splits, column)
-    by_name = isinstance(next(iter(_values(splits["train"], column))), str)
+def label_ids(splits: "Splits", column: str, names: list[str], classes: Sequence[str] = ()) -> dict[Any, int]:
+    """Label value -> id, where the label `names[i]` has the id i; numbers that `names` does not have are ids already.
+
+    Args:
+        splits: raw rows by split.
+        column: see `label_names`.
+        names: in the order of their ids.
+        classes: the recipe's names.
+    """
+    feature = _one(splits["train"].features[column])
+    own = getattr(feature, "names", None) or list(classes) or label_names(splits, column)
+    by_name = not hasattr(feature, "names") and "string" in feature.dtype
     return {name if by_name else value: names.index(name) if name in names else value for value, name in enumerate(own)}
 
 

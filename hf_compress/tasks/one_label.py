@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_compress.inputs.columns import Column
-from hf_compress.inputs.labels import label_names
+from hf_compress.inputs.labels import check_classes, label_names
 from hf_compress.inputs.sections import Data
 from hf_compress.tasks.metrics.classification import OWN_METRICS, classify, decode_classes
 from hf_compress.tasks.metrics.counted import Decode
@@ -23,9 +23,15 @@ class OneLabel(Task):
 
     Attributes:
         label: the column with labels: class names, text, or whole numbers from 0 without gaps.
+        classes: the names of the labels in the order of their ids; by default as the data has them.
     """
 
     label: str = "label"
+    classes: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_classes(self.classes)
+        super().__post_init__()
 
     @property
     def predicts(self) -> Predictions | None:
@@ -48,7 +54,7 @@ class OneLabel(Task):
         for column in self.columns():
             if column.key == "label":
                 column.check(splits, data.path)
-        return label_names(splits, self.label, data.max_train)
+        return label_names(splits, self.label, data.max_train, classes=self.classes)
 
     def default_metrics(self) -> tuple[Metric, ...]:
         """Accuracy and F1."""

@@ -40,6 +40,9 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
     takes_tokenizer: ClassVar[bool] = False
     generates: ClassVar[bool] = False
 
+    def __post_init__(self) -> None:
+        """Where options are refused; asked of every class that a task is made of."""
+
     def model_class(self) -> Any:
         """The Auto class itself."""
         import transformers

@@ -71,6 +71,7 @@ class TokenTask(VocabularyTask):
     length: int = 512
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count(self.length, "length")
 
     def check_model(self, model: "PreTrainedModel") -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import json
 
 import PIL.Image
 import pytest
@@ -78,7 +79,7 @@ def test_a_recipe_with_data_of_every_kind_passes_the_check(kind, tmp_path):
 
 
 @pytest.mark.parametrize("kind", ["csv.gz", "imagefolder"])
-def test_a_run_ends_with_the_labels_of_the_data(kind, tmp_path):
+def test_a_run_ends_with_the_classes_of_the_recipe(kind, tmp_path):
     changes, write = KINDS[kind]
     made = recipe(
         tmp_path,
@@ -86,12 +87,13 @@ def test_a_run_ends_with_the_labels_of_the_data(kind, tmp_path):
             **changes,
             **IGNORED,
             "data": {"path": str(write(tmp_path)), "validation_share": 0.3},
+            "task.classes": ["warm", "cold"] if kind == "csv.gz" else ["light", "dark"],
             "evaluation": {"untrained": False},
             "training.max_steps": 2,
             "dense.training": {"max_steps": 1},
         },
     )
     result = Recipe.from_plain(made).run()
-    card = (result.folder / "config.json").read_text()
-    assert all(f'"{name}"' in card for name in (("cold", "warm") if kind == "csv.gz" else ("dark", "light")))
+    config = json.loads((result.folder / "config.json").read_text())
+    assert config["label2id"] == ({"warm": 0, "cold": 1} if kind == "csv.gz" else {"light": 0, "dark": 1})
     assert all("accuracy" in row.metrics for row in result.report.rows)

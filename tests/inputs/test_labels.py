@@ -5,7 +5,7 @@ from datasets import ClassLabel, Dataset, Features, Value
 from transformers import AutoModelForSequenceClassification, BertConfig
 
 from hf_compress._errors import CompressionError
-from hf_compress.inputs.labels import label_ids, label_names, order_labels
+from hf_compress.inputs.labels import check_classes, label_ids, label_names, order_labels
 
 
 def splits(values, names=None):
@@ -60,3 +60,59 @@ def test_other_labels_are_refused_unless_the_head_is_trained_first():
         order(["x", "y"], ["bad", "good"])
     with pytest.raises(CompressionError, match=r"classifies 2 labels \(bad, good\) and the data has 3 \(x, y, z\)"):
         order(["x", "y", "z"], ["bad", "good"], trained_anew=True)
+
+
+CLASSES = {
+    "numbers": ([1, 0, 1], None, {0: 0, 1: 1, 2: 2}),
+    "numbers with a gap": ([2, 0], None, {0: 0, 1: 1, 2: 2}),
+    "text": (["pos", "neg"], None, {"neg": 0, "even": 1, "pos": 2}),
+    "class names in another order": ([0, 1], ["pos", "neg"], {0: 2, 1: 0}),
+}
+
+
+@pytest.mark.parametrize("case", CLASSES)
+def test_classes_of_the_recipe_name_what_the_data_has(case):
+    values, names, ids = CLASSES[case]
+    classes = ["neg", "even", "pos"]
+    assert label_names(splits(values, names), "label", classes=classes) == classes
+    assert label_ids(splits(values, names), "label", classes, classes) == ids
+
+
+def test_false_and_true_are_the_first_and_the_second_class():
+    given = dict.fromkeys(("train", "validation", "test"), Dataset.from_dict({"label": [True, False]}))
+    assert label_names(given, "label", classes=["bad", "good"]) == ["bad", "good"]
+    assert label_ids(given, "label", ["bad", "good"], ["bad", "good"]) == {False: 0, True: 1}
+
+
+def test_a_trained_classifiers_order_wins_over_that_of_the_recipes_classes():
+    classes = ["neg", "pos"]
+    names = order(classes, ["POS", "NEG"])
+    assert names == ["pos", "neg"] and label_ids(splits([0, 1]), "label", names, classes) == {0: 1, 1: 0}
+
+
+OUTSIDE = {
+    "text": (["neg", "pos", "nice"], None, r"row 2 of the train split has the label 'nice', .* classes neg, pos; add it"),
+    "numbers": ([0, 1, 2], None, "row 2 of the train split has the label 2, which is none"),
+    "unlabelled": ([0, -1], None, "row 1 of the train split has the label -1, which is none"),
+    "class names": ([0, 1], ["neg", "nice"], "row 1 of the train split has the label 'nice', which is none"),
+}
+
+
+@pytest.mark.parametrize("case", OUTSIDE)
+def test_a_label_outside_the_classes_is_refused_with_its_row(case):
+    values, names, message = OUTSIDE[case]
+    with pytest.raises(CompressionError, match=f"^task.label: {message}"):
+        label_names(splits(values, names), "label", classes=["neg", "pos"])
+    nested = {"train": Dataset.from_dict({"label": [["a"], ["a", "c"]]})}
+    with pytest.raises(CompressionError, match="^task.labels: row 1 of the train split has the label 'c'"):
+        label_names(nested, "label", key="labels", classes=["a", "b"])
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [(("a", "b", "a"), "classes names 'a' twice"), (("a", " "), "an empty name"), (("a",), r"one name only \(a\)")],
+)
+def test_names_that_tell_no_classes_apart_are_refused(classes, message):
+    check_classes(())
+    with pytest.raises(CompressionError, match=message):
+        check_classes(classes)

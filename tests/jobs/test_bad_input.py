@@ -265,6 +265,10 @@ RECIPE_MISTAKES = {
         {"data.length": 512},
         "data.length: columns and length belong to the task now; write task: {name: ..., length: 512}",
     ),
+    "a class twice": (
+        {"task": {"name": "sequence_classification", "classes": ["a", "b", "a"]}},
+        "task: classes names 'a' twice; name each class once, in the order of their ids",
+    ),
     "column of the data": ({"data.text": "txt"}, "write task: {name: ..., text: txt}"),
     "length 0": ({"task.length": 0}, "task: length=0 must be 1 or more"),
     "length 1": ({"task.length": 1}, "task: length=1 is too short: the first token of a block predicts the second"),

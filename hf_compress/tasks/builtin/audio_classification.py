@@ -26,6 +26,7 @@ class AudioClassification(OneLabel, AudioTask, name="audio_classification"):
     Attributes:
         audio: the column with sound.
         label: the column with labels.
+        classes: the names of the labels in the order of their ids; by default as the data has them.
         max_seconds: what is heard of a sound at most; None = all that the model takes.
     """
 
@@ -34,6 +35,7 @@ class AudioClassification(OneLabel, AudioTask, name="audio_classification"):
     max_seconds: float | None = None
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.max_seconds is not None and not self.max_seconds > 0:
             raise CompressionError(f"max_seconds={self.max_seconds} must be more than 0")
 
@@ -57,7 +59,7 @@ class AudioClassification(OneLabel, AudioTask, name="audio_classification"):
         transform = partial(
             self._hear,
             processor=processor,
-            ids=label_ids(splits, self.label, labels),
+            ids=label_ids(splits, self.label, labels, self.classes),
             cut=None if math.isinf(limit) else round(sampling_rate(processor) * limit),
             pad=self.padding(splits, processor, limit),
         )

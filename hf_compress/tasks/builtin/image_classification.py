@@ -19,13 +19,14 @@ class ImageClassification(OneLabel, ImageTask, name="image_classification"):
     Attributes:
         image: the column with images.
         label: the column with labels.
+        classes: the names of the labels in the order of their ids; by default as the data has them.
     """
 
     head: ClassVar[Head] = IMAGE_CLASSIFICATION
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """Pixels and labels, computed when a batch is read, because pixels of all images would not fit into memory."""
-        ids = label_ids(splits, self.label, labels)
+        ids = label_ids(splits, self.label, labels, self.classes)
         transform = partial(_read_images, processor=processor, image=self.image, label=self.label, ids=ids)
         return {name: undecoded_images(split, self.image).with_transform(transform) for name, split in splits.items()}
 

@@ -45,6 +45,7 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
         length: tokens that are read of a text, or of both.
         label: the column with labels: one in a row; for multi_label lists of those that hold, or of a 0 or 1 for each; for
             regression numbers.
+        classes: the names of the labels in the order of their ids; by default as the data has them.
         problem: what is predicted.
     """
 
@@ -52,6 +53,11 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
 
     text_pair: str | None = None
     problem: Problem = "single_label"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.problem == "regression" and self.classes:
+            raise CompressionError("problem: regression predicts a number, which has no classes; leave classes out")
 
     @property
     def logit_rows(self) -> Kind:
@@ -115,7 +121,7 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
                     " predict numbers, or store whole numbers"
                 )
             return super().label_names(splits, data)
-        return set_names(splits, self.label, data.max_train)
+        return set_names(splits, self.label, data.max_train, self.classes)
 
     def _refuse_classes(self, model: str | FreshModel, config: "PretrainedConfig") -> None:
         """Refuse a classifier's weights for one number."""
@@ -146,8 +152,8 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
         if self.problem == "regression":
             return float
         if self.problem == "multi_label":
-            return set_encoder(splits, self.label, labels)
-        ids = label_ids(splits, self.label, labels)
+            return set_encoder(splits, self.label, labels, self.classes)
+        ids = label_ids(splits, self.label, labels, self.classes)
         return lambda label: ids[label]
 
     def collator(self, processor: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hf_compress._errors import CompressionError
 from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
-from hf_compress.inputs.labels import label_ids, label_names
+from hf_compress.inputs.labels import check_classes, label_ids, label_names
 from hf_compress.inputs.sections import Data
 from hf_compress.tasks.heads import TOKEN_CLASSIFICATION, Head
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
@@ -44,6 +44,7 @@ class TokenClassification(TokenTask, name="token_classification"):
         labels: the column with lists of labels, one for each word.
         length: tokens that are read of a sentence.
         label_all: in training, a word's other tokens have its label, too; B-X goes on as I-X where there is one.
+        classes: the names of the labels in the order of their ids; by default as the data has them.
         entities: labels are O, B-TYPE, I-TYPE, ..., and measured by whole entities; false: by words.
     """
 
@@ -52,7 +53,12 @@ class TokenClassification(TokenTask, name="token_classification"):
     tokens: str = "tokens"
     labels: str = "labels"
     label_all: bool = False
+    classes: tuple[str, ...] = ()
     entities: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_classes(self.classes)
 
     @property
     def predicts(self) -> Predictions | None:
@@ -101,7 +107,7 @@ class TokenClassification(TokenTask, name="token_classification"):
     def label_names(self, splits: Splits, data: Data) -> list[str]:
         """Those of the column."""
         self.columns()[1].check(splits, data.path)
-        names = label_names(splits, self.labels, data.max_train, key="labels")
+        names = label_names(splits, self.labels, data.max_train, "labels", self.classes)
         if self.entities:
             try:
                 Seqeval().check("tags", names)
@@ -118,7 +124,7 @@ class TokenClassification(TokenTask, name="token_classification"):
         """Token ids, cut to `length`, and a label for each; sentences without words are left out."""
         from datasets import ClassLabel, List
 
-        ids = label_ids(splits, self.labels, labels)
+        ids = label_ids(splits, self.labels, labels, self.classes)
         inside = [labels.index("I" + name[1:]) if "I" + name[1:] in labels else id for id, name in enumerate(labels)]
 
         def encode(batch: dict[str, list[Any]], later: list[int]) -> dict[str, list[Any]]:

@@ -157,3 +157,21 @@ def test_a_second_text_is_read_behind_the_first_and_told_from_it():
         single=f"{start} $A {end}", pair=f"{start} $A {end} $B:1 {end}:1", special_tokens=ids
     )
     assert read(task.examples(splits, tokenizer, NAMES))[0] == ["<s>", "a", "</s>", "x", "</s>"]
+
+
+def test_classes_of_the_recipe_name_sets_of_labels_in_any_form():
+    task = SequenceClassification(problem="multi_label", classes=("a", "b", "c"))
+    for rows, expected in (
+        ([[1, 0, 1], [0, 0, 0]], [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]),
+        ([["c"], ["b", "a"]], [[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]),
+        ([[2], [0, 1]], [[0.0, 0.0, 1.0], [1.0, 1.0, 0.0]]),
+        ([[0, 1], [1, 0]], [[1.0, 1.0, 0.0], [1.0, 1.0, 0.0]]),  # as wide as no class has a 0 or 1: numbers
+    ):
+        given = dict.fromkeys(("train", "validation", "test"), Dataset.from_dict({"text": ["x", "y"], "label": rows}))
+        assert task.label_names(given, DATA) == ["a", "b", "c"]
+        assert list(map(task._target(given, ["a", "b", "c"]), rows)) == expected
+
+
+def test_a_number_has_no_classes():
+    with pytest.raises(CompressionError, match="regression predicts a number, which has no classes; leave classes out"):
+        SequenceClassification(problem="regression", classes=("a", "b"))
