@@ -1,6 +1,6 @@
 """Downloads what the recipes in recipes/ need into data/.
 
-    python scripts/fetch_inputs.py sst2 cifar10 banking77 tinystories_mini wnut17 gsm8k stories260K
+    python scripts/fetch_inputs.py sst2 cifar10 banking77 tinystories_mini wnut17 gsm8k multi30k fsdd stories260K
 
 Data sets become data/<name>/{train,validation,test}.parquet, models data/models/<name>. Who owns them, under which licence,
 stands where they come from; none is part of this project. The rows are those of today's public copies, so numbers differ a
@@ -44,6 +44,16 @@ def _tinystories_mini(load):
     return {"train": load("roneneldan/TinyStories", split="validation[:160]")}
 
 
+def _multi30k(load):
+    return load("bentrevett/multi30k")
+
+
+def _fsdd(load):
+    words = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+    raw = load("mteb/free-spoken-digit-dataset")
+    return {split: rows.add_column("transcript", [words[digit] for digit in rows["label"]]) for split, rows in raw.items()}
+
+
 DATA: dict[str, Callable] = {
     "sst2": _sst2,
     "cifar10": _cifar10,
@@ -51,6 +61,8 @@ DATA: dict[str, Callable] = {
     "tinystories_mini": _tinystories_mini,
     "wnut17": _wnut17,
     "gsm8k": _gsm8k,
+    "multi30k": _multi30k,
+    "fsdd": _fsdd,
 }
 
 

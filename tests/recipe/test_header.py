@@ -13,6 +13,7 @@ from hf_compress.recipe.yaml_text import read_recipe
 from hf_compress.tasks.opened import open_data
 from hf_compress.tasks.task import Task
 from tests.small import recipe, text_rows, write_jsonl
+from tests.sounds import sine, wav
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -77,6 +78,14 @@ def published(name, *configuration, **options):
     if name == "openai/gsm8k":
         rows = datasets.Dataset.from_dict({"question": ["1 + 1?"] * 8, "answer": ["It is 2. #### 2"] * 8})
         return datasets.DatasetDict({"train": rows, "test": rows})
+    if name == "mteb/free-spoken-digit-dataset":
+        sounds = [{"bytes": wav(sine(8000, seconds=0.1), 8000), "path": None}] * 8
+        rows = datasets.Dataset.from_dict({"audio": sounds, "label": [0, 1] * 4})
+        rows = rows.cast_column("audio", datasets.Audio())
+        return datasets.DatasetDict({"train": rows, "test": rows})
+    if name == "bentrevett/multi30k":
+        rows = datasets.Dataset.from_dict({"en": ["a dog"] * 8, "de": ["ein Hund"] * 8})
+        return datasets.DatasetDict(dict.fromkeys(("train", "validation", "test"), rows))
     if name == "parquet":
         tags = datasets.List(datasets.ClassLabel(names=["O", "B-person"]))
         features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "ner_tags": tags})
@@ -101,6 +110,8 @@ TASK = {
     "wnut17": {"name": "token_classification", "labels": "ner_tags"},
     "gsm8k": {"name": "chat", "prompt": "question", "completion": "answer"},
     "tinystories_mini": {"name": "causal_lm"},
+    "multi30k": {"name": "seq2seq", "source": "en", "target": "de"},
+    "fsdd": {"name": "audio_classification"},
 }
 
 
