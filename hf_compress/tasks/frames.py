@@ -48,3 +48,21 @@ def check_frames(model: Any, num_samples: int) -> None:
             f"model: {name} makes {made} frames of {num_samples:,} samples, and its convolutions"
             f" {num_frames(num_samples, config)}; name another model, or train in Python"
         )
+
+
+def check_masks(config: Any, shortest: int) -> None:
+    """Refuse masks in time that are longer than a sound, with which a training ends.
+
+    Args:
+        config: the model's.
+        shortest: frames of the shortest sound.
+
+    Raises:
+        CompressionError: with both lengths.
+    """
+    masked = getattr(config, "apply_spec_augment", False) and getattr(config, "mask_time_prob", 0) > 0
+    if masked and shortest < config.mask_time_length:
+        raise CompressionError(
+            f"model.config.mask_time_length: {config.mask_time_length} frames are masked at a time, and the shortest"
+            f" sound has {shortest}; write a smaller one, or apply_spec_augment: false"
+        )

@@ -74,6 +74,11 @@ class PadSounds:
 
     def _padded(self, sounds: Sequence[Mapping[str, Any]], kind: str) -> Any:
         heard = [sound[self._extractor.model_input_names[0]] for sound in sounds]
-        least = self._extractor.sampling_rate // 4 if numpy.ndim(heard[0]) == 1 else 0
+        least = least_samples(self._extractor.sampling_rate) if numpy.ndim(heard[0]) == 1 else 0
         length = max(*map(len, heard), self._num_samples or 0, least)
         return self._extractor.pad(sounds, padding="max_length", max_length=length, return_tensors=kind)
+
+
+def least_samples(rate: int) -> int:
+    """What `PadSounds` pads every sound to at least, at a rate."""
+    return rate // 4

@@ -4,15 +4,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.labels import label_ids
 from hf_compress.tasks.audio import AudioTask, longest_heard, sampling_rate
+from hf_compress.tasks.frames import check_masks, num_frames
 from hf_compress.tasks.heads import AUDIO_CLASSIFICATION, Head
 from hf_compress.tasks.one_label import OneLabel
-from hf_compress.tasks.padding import PadSounds
+from hf_compress.tasks.padding import PadSounds, least_samples
 from hf_compress.tasks.task import Splits
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,14 @@ class AudioClassification(OneLabel, AudioTask, name="audio_classification"):
         counts = {name: sum(one.seconds > limit for one in self.headers(split)) for name, split in splits.items()}
         cut = ", ".join(f"{count:,} of {len(splits[name]):,} {name} rows" for name, count in counts.items() if count)
         return {**facts, f"sounds cut at {limit:g} s": cut or "none"}
+
+    def fit_rows(self, splits: Splits, model: "PreTrainedModel", processor: Any) -> Splits:
+        """As they are; refuses masks in time that are longer than a sound."""
+        if hasattr(model.config, "conv_kernel"):
+            rate = sampling_rate(processor)
+            shortest = round(rate * min(one.seconds for one in self.headers(splits["train"])))
+            check_masks(model.config, num_frames(max(shortest, least_samples(rate)), model.config))
+        return splits
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """What the feature extractor makes of sounds, and labels, computed when a batch is read."""

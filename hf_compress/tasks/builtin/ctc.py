@@ -15,7 +15,7 @@ from hf_compress.inputs.processors import load_feature_extractor
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.inputs.spelling import character_tokenizer
 from hf_compress.tasks.audio import AudioTask, sampling_rate
-from hf_compress.tasks.frames import check_frames, num_frames
+from hf_compress.tasks.frames import check_frames, check_masks, num_frames
 from hf_compress.tasks.heads import CTC, Head
 from hf_compress.tasks.metrics.builtin.cer import CharacterErrorRate
 from hf_compress.tasks.metrics.builtin.wer import WordErrorRate
@@ -120,7 +120,7 @@ class Ctc(AudioTask, name="ctc"):
                         " ctc_zero_infinity in the model's config"
                     )
             made[name] = splits[name].add_column(_FRAMES, frames)
-        self._check_masks(model, min(min(split[_FRAMES]) for split in made.values()))
+        check_masks(model.config, min(min(split[_FRAMES]) for split in made.values()))
         return made
 
     def _check_letters(self, split: "Dataset", tokenizer: Any) -> None:
@@ -132,15 +132,6 @@ class Ctc(AudioTask, name="ctc"):
             raise CompressionError(
                 f"task.text: {unknown / total:.0%} of the characters are none of the model's ({letters[:60]}); write the"
                 " texts as it spells, e.g. in capitals"
-            )
-
-    def _check_masks(self, model: Any, shortest: int) -> None:
-        config = model.config
-        masked = getattr(config, "apply_spec_augment", False) and getattr(config, "mask_time_prob", 0) > 0
-        if masked and shortest < config.mask_time_length:
-            raise CompressionError(
-                f"model.config.mask_time_length: {config.mask_time_length} frames are masked at a time, and the shortest"
-                f" sound has {shortest}; write a smaller one, or apply_spec_augment: false"
             )
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:

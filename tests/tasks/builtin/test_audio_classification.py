@@ -133,3 +133,15 @@ def test_sound_that_cannot_be_decoded_or_is_empty_or_has_no_rate_is_refused_by_i
     rows = {"audio": [{"array": [0.0], "sampling_rate": 0}], "label": ["a"]}
     with pytest.raises(CompressionError, match="task.audio: row 0 .* has no sampling rate"):
         AudioClassification().check_data({"train": Dataset.from_dict(rows)}, DATA)
+
+
+def test_masks_in_time_that_are_longer_than_a_sound_are_refused():
+    extractor, splits = Wav2Vec2FeatureExtractor(), sounds()
+    usual = {"conv_kernel": (10, 3, 3, 3, 3, 2, 2), "conv_stride": (5, 2, 2, 2, 2, 2, 2), "conv_dim": (8,) * 7}
+    model = tiny_hearer(**usual, num_feat_extract_layers=7, apply_spec_augment=True)
+    assert AudioClassification().fit_rows(splits, model, extractor) is splits  # a quarter of a second has 12 frames
+    model.config.mask_time_length = 13
+    with pytest.raises(
+        CompressionError, match="mask_time_length: 13 frames are masked at a time, and the shortest .* has 12"
+    ):
+        AudioClassification().fit_rows(splits, model, extractor)
