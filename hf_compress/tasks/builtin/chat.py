@@ -162,7 +162,7 @@ class Chat(NextToken, name="chat"):
         cut = {name: sum(split[_CUT]) for name, split in examples.items()}
         gone = {name: len(splits[name]) - len(split) for name, split in examples.items()}
         counts = [
-            f"{cut[name] + gone[name]:,} of {len(splits[name]):,} {name} rows ({gone[name]:,} of them whole, and left out)"
+            f"{cut[name] + gone[name]:,} of {len(splits[name]):,} {name} rows ({gone[name]:,} of them wholly, and left out)"
             for name in examples
             if cut[name] + gone[name]
         ]

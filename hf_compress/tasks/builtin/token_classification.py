@@ -125,7 +125,8 @@ class TokenClassification(TokenTask, name="token_classification"):
         from datasets import ClassLabel, List
 
         ids = label_ids(splits, self.labels, labels, self.classes)
-        inside = [labels.index("I" + name[1:]) if "I" + name[1:] in labels else id for id, name in enumerate(labels)]
+        begins = {name: f"I-{name[2:]}" for name in labels if name.startswith("B-") and f"I-{name[2:]}" in labels}
+        inside = [labels.index(begins.get(name, name)) for name in labels]
 
         def encode(batch: dict[str, list[Any]], later: list[int]) -> dict[str, list[Any]]:
             rows = [row for row in zip(batch[self.tokens], batch[self.labels], strict=True) if row[0]]

@@ -67,7 +67,7 @@ def test_answers_that_are_cut_are_counted_and_those_that_are_gone_left_out():
     examples = task.examples(data, tokenizer(), [])
     assert learned(task, data) == ["yo;", "yo,"] and examples["train"]["cut"][:] == [False, True]
     facts = task.describe_examples(data, examples)["answers cut at 10 tokens"]
-    assert facts.startswith("2 of 3 train rows (1 of them whole, and left out), 2 of 3 validation rows")
+    assert facts.startswith("2 of 3 train rows (1 of them wholly, and left out), 2 of 3 validation rows")
     roomy = Chat(length=64)
     assert roomy.describe_examples(data, roomy.examples(data, tokenizer(), [])) == {"answers cut at 64 tokens": "none"}
     with pytest.raises(CompressionError, match="task.length: no answer of the train split begins within 4 tokens"):
