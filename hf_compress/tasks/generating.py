@@ -159,6 +159,11 @@ class Generating(VocabularyTask):
         refused = super().refused_training(training, metrics)
         if training.get("predict_with_generate") is False:
             refused["predict_with_generate"] = "false would measure texts that nobody wrote; leave it out"
+        if training.get("label_smoothing_factor"):
+            refused["label_smoothing_factor"] = (
+                "the Trainer's smoothing takes away the labels of which an encoder-decoder makes its decoder's inputs;"
+                " leave it out, a teacher smooths too"
+            )
         for key, own in (("generation_max_length", "target_length"), ("generation_num_beams", "num_beams")):
             if key in training:
                 refused[key] = f"the task says this, for reports too; write task: {{..., {own}: {training[key]}}}"

@@ -135,7 +135,8 @@ def test_evaluations_and_reports_generate_alike():
     refused = task.refused_training({"predict_with_generate": False, "generation_max_length": 7, "generation_num_beams": 3})
     assert refused["predict_with_generate"] == "false would measure texts that nobody wrote; leave it out"
     assert "target_length: 7}" in refused["generation_max_length"] and "num_beams: 3}" in refused["generation_num_beams"]
-    assert task.refused_training({"predict_with_generate": True}) == {}
+    assert task.refused_training({"predict_with_generate": True, "label_smoothing_factor": 0.0}) == {}
+    assert "makes its decoder's inputs" in task.refused_training({"label_smoothing_factor": 0.1})["label_smoothing_factor"]
 
 
 @pytest.mark.parametrize("kind", ["t5", "bart", "marian", "mbart"])
