@@ -160,7 +160,7 @@ def test_a_batch_goes_through_a_fresh_model_and_is_measured(cls, tmp_path):
     shifts = (
         cls.head.rows == "shifted_tokens" and model.config.is_encoder_decoder
     )  # the decoder's inputs, and not the labels
-    assert task_kind(model, batch.get("labels")).name == ("tokens" if shifts else cls.head.rows)
+    assert task_kind(model, batch.get("labels")).name == ("tokens" if shifts else made.task.logit_rows)
     assert head_of_class(type(model).__name__) == cls.head
 
     task, examples, rows = made.task, made.examples["test"], made.raw["test"]
@@ -225,6 +225,8 @@ def finished(request, tmp_path_factory):
         "training.max_steps": 3,
         "training.save_steps": 1,
     }
+    if task.logit_rows == "regression":
+        changes["distillation"] = {"losses": [{"weight": 0.5, "loss": "mse"}]}
     made = Recipe.from_plain(recipe(folder, changes))
     return task, made, made.run()
 
