@@ -1,52 +1,27 @@
-"""Examples from a built-in source, local files or the Hub, as three splits."""
+"""The raw splits of a recipe's data: what is there is used, what is missing is cut."""
 
 from typing import TYPE_CHECKING
 
-from hf_compress._errors import CompressionError, reason_of
-from hf_compress._paths import expand
-from hf_compress._registry import unknown
-from hf_compress.checkpoints.location import is_hub_id
-from hf_compress.inputs.data_files import ending_of, silent
-from hf_compress.inputs.local_data import load_local
+from hf_compress._errors import CompressionError
 from hf_compress.inputs.sections import SPLITS, Data
-from hf_compress.inputs.split_names import assign
+from hf_compress.inputs.sources import open_source
+from hf_compress.inputs.streams import read_heads
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
-_BUILTIN = "builtin:"
-
-
-def is_local(path: str) -> bool:
-    """True for what can only be a file or folder: it exists, is written like a path, or has a data file's ending."""
-    return expand(path, "data.path").exists() or not is_hub_id(path) or ending_of(path) is not None
-
 
 def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
-    """The raw splits `train`, `validation` and `test`.
+    """The raw splits `train`, `validation` and `test`; of a stream the first rows of `train`.
 
     A missing validation or test split is cut from the training rows, by `seed`.
 
     Raises:
         CompressionError: the source is missing, empty, unreadable or of an unknown format.
     """
-    if data.name is not None and (data.path.startswith(_BUILTIN) or is_local(data.path)):
-        raise CompressionError(f"data.name: {data.name!r} is for Hub data sets, and {data.path} is not one; leave it out")
-    if data.splits and (data.path.startswith(_BUILTIN) or ending_of(data.path) is not None):
-        raise CompressionError(f"data.splits: {data.path} has no splits that could be named; name a folder or leave it out")
-    if data.path.startswith(_BUILTIN):
-        splits = _load_builtin(data.path.removeprefix(_BUILTIN))
-    elif is_local(data.path):
-        path = expand(data.path, "data.path")
-        try:
-            splits = load_local(path, data.splits)
-        except OSError as error:
-            reason = error.strerror or error
-            raise CompressionError(f"data.path: {error.filename or path} cannot be read: {reason}") from error
-    else:
-        splits = _load_hub(data)
-    if "train" not in splits:
-        raise CompressionError(f"data.path: {data.path} has no train split (found: {', '.join(splits) or 'none'})")
+    splits = open_source(data)
+    if data.streaming:
+        return read_heads(data, splits, seed)
     for name in ("test", "validation"):
         if name not in splits:
             if len(splits["train"]) < 3:
@@ -63,31 +38,3 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
         if len(splits[name]) == 0:
             raise CompressionError(f"data.path: the {name} split of {data.path} is empty; every split needs rows")
     return {name: splits[name] for name in SPLITS}
-
-
-def _load_builtin(name: str) -> dict[str, "Dataset"]:
-    from datasets import Dataset
-
-    if name != "pydoc":
-        raise CompressionError(f"data.path: {unknown('built-in data', _BUILTIN + name, [_BUILTIN + 'pydoc'])}")
-    from hf_compress.inputs.builtin_pydoc import pydoc_documents
-
-    return {
-        split: Dataset.from_dict({"name": list(documents), "text": list(documents.values())})
-        for split, documents in pydoc_documents().items()
-    }
-
-
-def _load_hub(data: Data) -> dict[str, "Dataset"]:
-    from datasets import load_dataset
-
-    try:
-        with silent():
-            loaded = load_dataset(data.path, data.name)
-    except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
-        reason = reason_of(error)
-        raise CompressionError(
-            f"data.path: {data.path!r} is not a local file or folder, and the Hub data set could not be loaded: {reason}"
-        ) from error
-    chosen = assign(map(str, loaded), data.splits, data.path, whole=True)
-    return {split: loaded[names[0]] for split, names in chosen.items()}

@@ -5,12 +5,9 @@ import glob
 import logging
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from hf_compress._errors import CompressionError, reason_of
-
-if TYPE_CHECKING:
-    from datasets import Dataset
 
 _BUILDERS: dict[str, tuple[str, dict[str, Any]]] = {
     ".parquet": ("parquet", {}),
@@ -34,8 +31,8 @@ def ending_of(file: str | Path) -> str | None:
     return ending if ending in _BUILDERS and not (packed and ending == ".parquet") else None
 
 
-def read_files(files: Sequence[Path]) -> "Dataset":
-    """The rows of data files, one behind the other.
+def read_files(files: Sequence[Path], streaming: bool = False) -> Any:
+    """The rows of data files, one behind the other: a Dataset, or an IterableDataset for a stream.
 
     Raises:
         CompressionError: they are of several kinds, empty or broken.
@@ -48,8 +45,8 @@ def read_files(files: Sequence[Path]) -> "Dataset":
         if _is_empty(file):
             raise CompressionError(f"data.path: the file {file} is empty; it needs rows")
     names = [escaped(file) for file in files]
-    rows: Dataset = build_splits(builder, {"train": names}, ", ".join(map(str, files)), **options)["train"]
-    return rows
+    what = ", ".join(map(str, files))
+    return build_splits(builder, {"train": names}, what, streaming=streaming, **options)["train"]
 
 
 def escaped(path: Path) -> str:

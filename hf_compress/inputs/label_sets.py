@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.labels import label_ids, label_names, unnamed_labels
+from hf_compress.inputs.streams import is_stream
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -60,6 +61,8 @@ def _width(splits: "Splits", column: str, classes: Sequence[str]) -> int | None:
     lengths: set[int] = set()
     values: set[Any] = set()
     for split in splits.values():
+        if is_stream(split):  # the others are as wide, or the rows at its beginning were refused
+            continue
         if hasattr(split.features[column].feature, "names"):
             return None
         lists = split.with_format("arrow")[:][column]

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.auto_classes import classes_of
+from hf_compress.inputs.sections import Data
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -25,6 +26,28 @@ def check_classes(classes: Sequence[str]) -> None:
             raise CompressionError(f"classes names {name!r} twice; name each class once, in the order of their ids")
     if len(classes) == 1:
         raise CompressionError(f"classes has one name only ({classes[0]}); name two or more, or leave it out")
+
+
+def require_named(splits: "Splits", column: str, data: Data, classes: Sequence[str]) -> None:
+    """Refuse labels of a stream whose names stand neither in the recipe nor in the data.
+
+    Raises:
+        CompressionError: at `task.classes`.
+    """
+    if data.streaming and not classes and not hasattr(_one(splits["train"].features[column]), "names"):
+        raise CompressionError(
+            "task.classes: is missing: which labels a stream has is not known before its end; write classes: [neg, pos]"
+        )
+
+
+class LabelIds(dict[Any, int]):
+    """Label value -> id; refuses what was not known before."""
+
+    def __missing__(self, value: Any) -> int:
+        raise CompressionError(
+            f"task.label: the label {value!r} is none of the known ones ({_listed(list(map(str, self)))}); a stream has it"
+            " behind the rows that were checked: add it to task.classes"
+        )
 
 
 def label_names(
@@ -156,7 +179,9 @@ def label_ids(splits: "Splits", column: str, names: list[str], classes: Sequence
     feature = _one(splits["train"].features[column])
     own = getattr(feature, "names", None) or list(classes) or label_names(splits, column)
     by_name = not hasattr(feature, "names") and "string" in feature.dtype
-    return {name if by_name else value: names.index(name) if name in names else value for value, name in enumerate(own)}
+    return LabelIds(
+        {name if by_name else value: names.index(name) if name in names else value for value, name in enumerate(own)}
+    )
 
 
 def order_labels(labels: list[str], base: Any, model: str, auto_class: Any, trained_anew: bool) -> list[str]:

@@ -27,12 +27,20 @@ def media_of(folder: Path) -> str | None:
     return found[0] if found else None
 
 
-def load_media(path: Path, builder: str, wanted: Mapping[str, str]) -> dict[str, "Dataset"]:
+def load_media(path: Path, builder: str, wanted: Mapping[str, str], streaming: bool = False) -> dict[str, Any]:
     """The splits, which are folders; `image` or `audio`, and the columns of METADATA or, without, the folders as `label`.
 
+    Args:
+        path: of the folder.
+        builder: see `media_of`.
+        wanted: `data.splits`.
+        streaming: they are IterableDatasets.
+
     Raises:
-        CompressionError: a split is not there, or metadata cannot be read or names what is not there.
+        CompressionError: sounds are streamed, a split is not there, or metadata cannot be read or names what is not there.
     """
+    if streaming and builder == "audiofolder":
+        raise CompressionError("data.streaming: every sound is looked at before training; leave it out")
     folders = {folder.name: folder for folder in sorted(path.iterdir()) if folder.is_dir()}
     chosen = {split: names[0] for split, names in assign(folders, wanted, str(path), whole=True).items()}
     places = {split: folders[name] for split, name in chosen.items()} or {"train": path}
@@ -55,7 +63,7 @@ def load_media(path: Path, builder: str, wanted: Mapping[str, str]) -> dict[str,
     options: dict[str, Any] = {"drop_labels": any(metadata.values()) or not _labelled(places.values(), builder)}
     if builder == "audiofolder":
         options["features"] = _features_with_paths(files, path, options)
-    return dict(build_splits(builder, files, str(path), **options))
+    return dict(build_splits(builder, files, str(path), streaming=streaming, **options))
 
 
 def _labelled(folders: Iterable[Path], builder: str) -> bool:
@@ -73,7 +81,10 @@ def _files(folder: Path, builder: str) -> Iterator[Path]:
     from datasets.packaged_modules.imagefolder.imagefolder import ImageFolder
 
     endings = set((ImageFolder if builder == "imagefolder" else AudioFolder).EXTENSIONS)
-    return (file for file in folder.rglob("*") if file.suffix.lower() in endings)
+    for file in folder.rglob("*"):
+        hidden = any(part.startswith((".", "__")) for part in file.relative_to(folder).parts)  # as `datasets` has it
+        if file.suffix.lower() in endings and not hidden:
+            yield file
 
 
 def _metadata(folder: Path) -> Path | None:

@@ -44,6 +44,7 @@ class Data:
         validation_share: share of the training rows that becomes a missing validation or test split.
         max_train: use at most so many training rows (documents, before tokenization); None = all.
         max_eval: the same for validation and test.
+        streaming: training rows are read while they are trained on, and never stored.
     """
 
     path: str
@@ -52,6 +53,7 @@ class Data:
     validation_share: float = 0.05
     max_train: int | None = None
     max_eval: int | None = None
+    streaming: bool = False
 
     def __post_init__(self) -> None:
         if not self.path:
@@ -63,6 +65,11 @@ class Data:
         _positive(self.max_eval, "max_eval")
         if not 0 < self.validation_share < 0.5:
             raise CompressionError(f"validation_share={self.validation_share} must lie between 0 and 0.5")
+        if self.streaming and self.validation_share != type(self).validation_share:
+            raise CompressionError(
+                "validation_share is a share of all rows, which of a stream are not known; write max_eval: 500, so many"
+                " rows of its beginning become a missing split"
+            )
 
     @classmethod
     def refused_key(cls, key: str, value: Any) -> str | None:

@@ -60,6 +60,14 @@ def a_batch(batch_size: int) -> None:
         raise CompressionError(f"batch_size={batch_size} must be 1 or more")
 
 
+def a_number_of_rows(data: Data) -> None:
+    """Statistics are of rows that are counted."""
+    if data.streaming:
+        raise CompressionError(
+            "data.streaming: statistics are of a number of rows, which a stream has not; leave it out, and write max_train"
+        )
+
+
 def expected_of_classes(task: Task, labels: Labels | None, statistics: Sequence[Statistic] = ()) -> None:
     """Only what has classes has an expectation over them."""
     given = {labels, *(one.labels for one in statistics if isinstance(one, GradientStatistic))}
@@ -94,7 +102,7 @@ class CollectStatistics(Recipe, name="collect-statistics"):
     output_dir: str
     seed: int = 0
 
-    checks = (some_statistics, labels_of_gradients, a_batch, expected_of_classes)
+    checks = (some_statistics, labels_of_gradients, a_batch, a_number_of_rows, expected_of_classes)
     opens = (place, inputs)
 
     def wanted(self) -> list[Statistic]:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress.inputs.streams import is_stream, mapped
 from hf_compress.tasks.task import Splits
 
 
@@ -25,12 +26,9 @@ def packed(splits: Splits, length: int, documents: Callable[[Mapping[str, list[A
         starts = range(0, num_tokens - length + 1, length)
         return {name: [tokens[start : start + length] for start in starts] for name, tokens in columns.items()}
 
-    blocks = {
-        name: split.map(pack, batched=True, batch_size=1000, remove_columns=split.column_names, desc=f"tokenizing {name}")
-        for name, split in splits.items()
-    }
+    blocks = {name: mapped(split, pack, name) for name, split in splits.items()}
     for name, split in blocks.items():
-        if len(split) == 0:
+        if not is_stream(split) and len(split) == 0:
             raise CompressionError(
                 f"task.length: the {name} split has fewer than {length} tokens; choose a shorter length or add text"
             )

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_compress.inputs.columns import Column
-from hf_compress.inputs.labels import check_classes, label_names
+from hf_compress.inputs.labels import check_classes, label_names, require_named
 from hf_compress.inputs.sections import Data
 from hf_compress.tasks.metrics.classification import OWN_METRICS, classify, decode_classes
 from hf_compress.tasks.metrics.counted import Decode
@@ -54,6 +54,7 @@ class OneLabel(Task):
         for column in self.columns():
             if column.key == "label":
                 column.check(splits, data.path)
+        require_named(splits, self.label, data, self.classes)
         return label_names(splits, self.label, data.max_train, classes=self.classes)
 
     def default_metrics(self) -> tuple[Metric, ...]:

@@ -16,6 +16,7 @@ from hf_compress.inputs.models import load_config, load_model, new_weights, requ
 from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.inputs.tokenizers import load_tokenizer
+from hf_compress.tasks.prepared import prepare_examples
 from hf_compress.tasks.task import Splits, Task
 
 if TYPE_CHECKING:
@@ -189,6 +190,8 @@ def open_inputs(
                 opened.processor = load_tokenizer(str(saved_tokenizer))
             elif isinstance(tokenizer, FreshTokenizer):
                 if examples and opened.raw:
+                    if data is not None and data.streaming:
+                        logger.warning("the tokenizer is trained on the first rows of the stream alone")
                     opened.processor = train_on_main(tokenizer, task.texts(opened.raw["train"]))
             elif tokenizer is None and opened.base is not None:
                 opened.processor = task.load_processor(model, opened.base, opened.raw)
@@ -203,10 +206,10 @@ def open_inputs(
             with found.collecting():
                 if opened.skeleton is not None and opened.processor is not None:
                     opened.raw = task.fit_rows(opened.raw, opened.skeleton, opened.processor)
-            if examples and len(found.problems) == before:
+            if examples and data is not None and len(found.problems) == before:
                 with found.collecting():
-                    opened.examples = task.examples(opened.raw, opened.processor, opened.labels)
-                    opened.facts |= task.describe_examples(opened.raw, opened.examples)
+                    opened.examples, facts = prepare_examples(task, data, opened.raw, opened.processor, opened.labels, seed)
+                    opened.facts |= facts
             for name, fact in opened.facts.items():
                 logger.info("%s: %s", name, fact)
     if problems is None:
@@ -229,6 +232,11 @@ def open_data(data: Data, task: Task | None, seed: int) -> tuple[Splits, list[st
     Raises:
         CompressionError: the data cannot be had, or lacks what the task reads.
     """
+    if data.streaming and task is not None and not task.streams:
+        raise CompressionError(
+            f"data.streaming: {task.name} looks at all training rows before the first step, so it takes no stream; leave it"
+            " out"
+        )
     splits = load_splits(data, seed)
     labels: list[str] = []
     if task is not None:

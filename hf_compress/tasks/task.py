@@ -33,12 +33,14 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
         takes_tokenizer: recipes may name a tokenizer for it, and must where the weights are fresh.
         generates: its predictions are generated, so its Trainer is a Seq2SeqTrainer, and its TrainingArguments are
             Seq2SeqTrainingArguments.
+        streams: `examples` takes an IterableDataset as `train` (`inputs.streams.mapped` does), others the first rows.
     """
 
     head: ClassVar[Head]
     processor_class: ClassVar[str]
     takes_tokenizer: ClassVar[bool] = False
     generates: ClassVar[bool] = False
+    streams: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         """Where options are refused; asked of every class that a task is made of."""

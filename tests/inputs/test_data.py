@@ -5,8 +5,9 @@ import json
 import pytest
 
 from hf_compress._errors import CompressionError
-from hf_compress.inputs.data import is_local, load_splits
+from hf_compress.inputs.data import load_splits
 from hf_compress.inputs.sections import Data
+from hf_compress.inputs.sources import is_local
 from tests.small import text_rows, write_jsonl
 
 

@@ -40,6 +40,7 @@ def named(row, column):
 def test_folders_are_labels(column, tmp_path):
     folder = fill(tmp_path / "da[t]a", column, ["dog/0", "cat/0", "cat/1"])
     (folder / "notes.txt").write_text("where they come from")
+    fill(folder, column, ["__MACOSX/dog/0", ".hidden/2"])
     splits = load_local(folder, {})
     assert list(splits) == ["train"] and splits["train"].features["label"].names == ["cat", "dog"]
     read = sorted((named(row, column), row["label"]) for row in splits["train"])

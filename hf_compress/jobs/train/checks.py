@@ -13,7 +13,7 @@ from hf_compress.calibration.configuration import Calibration
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.evaluation.configuration import Evaluation
 from hf_compress.export.configuration import Export
-from hf_compress.inputs.sections import FreshModel, FreshTokenizer
+from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.jobs.train.settings import Dense, TrainSettings, arguments_class, with_defaults
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.statistics import lacking
@@ -133,6 +133,28 @@ def _statistics(pruning: Pruning | None, calibration: Calibration | None) -> lis
     return [Problem(path="pruning.criterion", message=message)]
 
 
+def _stream(
+    data: Data, training: Training, dense: Dense | None = None, calibration: Calibration | None = None
+) -> list[Problem]:
+    """What needs the number of training rows, where they are a stream."""
+    if not data.streaming:
+        return []
+    found = []
+    if _stated_steps(training) is None:
+        message = "is missing: data.streaming reads rows without an end, so say after how many steps training ends"
+        found.append(Problem(path="training.max_steps", message=message))
+    elif dense is not None and _stated_steps({**training, **dense.training}) is None:
+        message = "takes away the end of training, which data.streaming needs; leave it out, or write a number of steps"
+        found.append(Problem(path="dense.training.max_steps", message=message))
+    if calibration is not None:
+        message = (
+            "draws from all training rows, which data.streaming does not know; prune by a criterion that needs no"
+            " statistics, or leave streaming out"
+        )
+        found.append(Problem(path="calibration", message=message))
+    return found
+
+
 def _pruning_fits(training: Training, pruning: Pruning | None) -> list[Problem]:
     steps = _stated_steps(training)
     return [] if pruning is None or steps is None else check_fit("pruning.schedule", pruning.schedule.check, steps)
@@ -163,6 +185,7 @@ CHECKS: tuple[Check, ...] = (
     _fresh_tokenizer,
     _dense_of_fresh,
     _statistics,
+    _stream,
     _pruning_fits,
     _quantization_fits,
 )

@@ -105,9 +105,10 @@ class Plan:
 
     def _check_steps(self) -> None:
         """What depends on the number of examples."""
-        num_examples = len(self.opened.examples["train"])
+        # The steps of a stream are stated, and its examples not counted.
+        num_examples = 0 if self.recipe.data.streaming else len(self.opened.examples["train"])
         batch = self.args.train_batch_size * self.args.world_size
-        if self.args.dataloader_drop_last and num_examples < batch:
+        if self.args.dataloader_drop_last and 0 < num_examples < batch:
             raise CompressionError(
                 f"training.dataloader_drop_last: drops all {num_examples} examples, fewer than one batch of {batch}; take a"
                 " smaller batch or set it to false"

@@ -17,6 +17,7 @@ from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.evaluation.measure import measure_folder
 from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.shares import describe_reach, measure_shares
+from hf_compress.inputs.streams import is_stream
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
@@ -126,7 +127,9 @@ def _base_model(recipe: TrainSettings) -> str | None:
 
 
 def _setting(recipe: TrainSettings, opened: Opened, steps: str, device: torch.device) -> dict[str, Any]:
-    sizes = ", ".join(f"{len(split):,} {name}" for name, split in opened.examples.items())
+    sizes = ", ".join(
+        f"a stream of {name}" if is_stream(split) else f"{len(split):,} {name}" for name, split in opened.examples.items()
+    )
     return {
         "task": opened.task.name,
         "data": f"{recipe.data.path} ({sizes} {opened.task.unit})",

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_compress.tasks.blocks import packed
 from hf_compress.tasks.next_token import NextToken
@@ -18,6 +18,8 @@ class CausalLM(NextToken, TextTask, name="causal_lm"):
         text: the column with documents.
         length: tokens per block.
     """
+
+    streams: ClassVar[bool] = True
 
     @property
     def unit(self) -> str:

@@ -6,10 +6,14 @@ from typing import Any, ClassVar
 
 from hf_compress.inputs.images import read_image, undecoded_images
 from hf_compress.inputs.labels import label_ids
+from hf_compress.inputs.streams import is_stream, mapped
 from hf_compress.tasks.heads import IMAGE_CLASSIFICATION, Head
 from hf_compress.tasks.images import ImageTask
 from hf_compress.tasks.one_label import OneLabel
 from hf_compress.tasks.task import Splits
+
+_AT_ONCE = 32
+"""Images of a stream whose pixels are in memory together."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,12 +27,17 @@ class ImageClassification(OneLabel, ImageTask, name="image_classification"):
     """
 
     head: ClassVar[Head] = IMAGE_CLASSIFICATION
+    streams: ClassVar[bool] = True
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """Pixels and labels, computed when a batch is read, because pixels of all images would not fit into memory."""
         ids = label_ids(splits, self.label, labels, self.classes)
         transform = partial(_read_images, processor=processor, image=self.image, label=self.label, ids=ids)
-        return {name: undecoded_images(split, self.image).with_transform(transform) for name, split in splits.items()}
+        files = {name: undecoded_images(split, self.image) for name, split in splits.items()}
+        return {
+            name: mapped(split, transform, name, _AT_ONCE) if is_stream(split) else split.with_transform(transform)
+            for name, split in files.items()
+        }
 
 
 def _read_images(

@@ -12,8 +12,9 @@ from hf_compress.distillation.signal import Kind
 from hf_compress.inputs.auto_classes import classes_of
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.label_sets import set_encoder, set_names
-from hf_compress.inputs.labels import label_ids, unnamed_labels
+from hf_compress.inputs.labels import label_ids, require_named, unnamed_labels
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
+from hf_compress.inputs.streams import mapped
 from hf_compress.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
 from hf_compress.tasks.metrics.builtin.f1 import MacroF1, MicroF1
@@ -50,6 +51,7 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
     """
 
     head: ClassVar[Head] = SEQUENCE_CLASSIFICATION
+    streams: ClassVar[bool] = True
 
     text_pair: str | None = None
     problem: Problem = "single_label"
@@ -121,6 +123,7 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
                     " predict numbers, or store whole numbers"
                 )
             return super().label_names(splits, data)
+        require_named(splits, self.label, data, self.classes)
         return set_names(splits, self.label, data.max_train, self.classes)
 
     def _refuse_classes(self, model: str | FreshModel, config: "PretrainedConfig") -> None:
@@ -142,10 +145,7 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
             encoded = processor(batch[self.text], second, truncation=True, max_length=self.length)
             return {**encoded, "labels": [target(label) for label in batch[self.label]]}
 
-        return {
-            name: split.map(encode, batched=True, remove_columns=split.column_names, desc=f"tokenizing {name}")
-            for name, split in splits.items()
-        }
+        return {name: mapped(split, encode, name) for name, split in splits.items()}
 
     def _target(self, splits: Splits, labels: list[str]) -> Callable[[Any], Any]:
         """Function of what a row has to what the loss takes."""
