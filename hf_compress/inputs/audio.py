@@ -74,10 +74,11 @@ def read_header(value: Any) -> Sound:
     except ImportError:
         samples, rate = _read_wave(_stream(value))
         return Sound(rate=rate, num_samples=len(samples))
+    stream = _stream(value)
     try:
-        info = soundfile.info(_stream(value))
+        info = soundfile.info(stream)
     except (OSError, RuntimeError) as error:
-        raise CompressionError(f"cannot be decoded: {reason_of(error)}") from error
+        raise _undecodable(stream, error) from error
     return Sound(rate=int(info.samplerate), num_samples=int(info.frames))
 
 
@@ -110,7 +111,13 @@ def _given_array(value: Any) -> tuple[numpy.ndarray, int] | None:
     rate = value.get("sampling_rate")
     if not isinstance(rate, int) or rate < 1:
         raise CompressionError("has no sampling rate; give {array, sampling_rate}")
-    return _one_channel(numpy.asarray(value["array"], dtype=numpy.float32)), rate
+    try:
+        samples = numpy.asarray(value["array"], dtype=numpy.float32)
+    except ValueError as error:
+        raise CompressionError(f"has an array that cannot be read: {reason_of(error)}") from error
+    if not numpy.isfinite(samples).all():
+        raise CompressionError("has a sample that is no number; remove the row")
+    return _one_channel(samples), rate
 
 
 def _one_channel(samples: numpy.ndarray) -> numpy.ndarray:
@@ -139,6 +146,12 @@ def _stream(value: Any) -> Any:
     return str(content)
 
 
+def _undecodable(stream: Any, error: Exception) -> CompressionError:
+    """What soundfile says, which names a file, and of bytes only where they lie in memory."""
+    reason = reason_of(error) if isinstance(stream, str) else getattr(error, "error_string", reason_of(error))
+    return CompressionError(f"cannot be decoded: {reason}")
+
+
 def _read_file(value: Any) -> tuple[numpy.ndarray, int]:
     stream = _stream(value)
     try:
@@ -148,7 +161,7 @@ def _read_file(value: Any) -> tuple[numpy.ndarray, int]:
     try:
         samples, rate = soundfile.read(stream, dtype="float32", always_2d=True)
     except (OSError, RuntimeError) as error:
-        raise CompressionError(f"cannot be decoded: {reason_of(error)}") from error
+        raise _undecodable(stream, error) from error
     return samples.mean(axis=1), int(rate)
 
 

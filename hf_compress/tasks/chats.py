@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress.tasks.row_kind import IGNORED
 
 Turns = Sequence[Mapping[str, Any]]
@@ -37,33 +37,42 @@ def encode_chat(tokenizer: Any, turns: Turns, first: int = 0) -> tuple[list[int]
         first: answers before this turn are not learned.
 
     Raises:
-        CompressionError: the template refuses the conversation, or what comes before an answer becomes other tokens once
-            there is one, so that it cannot be told what the answer is.
+        CompressionError: the template refuses the conversation or writes no answer, or what comes before an answer becomes
+            other tokens once there is one, so that it cannot be told what the answer is.
+    """
+    marks = marks_answers(tokenizer)
+    encoded = rendered(tokenizer, turns, return_assistant_tokens_mask=marks, tokenizer_kwargs={"verbose": False})
+    ids: list[int] = encoded["input_ids"]
+    if marks:
+        prompted = any(turn["role"] == ANSWERS for turn in turns[:first])
+        begin = _end_of(tokenizer, turns[:first], ids) if prompted else 0
+        learned = {place for place, one in enumerate(encoded["assistant_masks"]) if one and place >= begin}
+    else:
+        learned = {
+            token
+            for place in range(first, len(turns))
+            if turns[place]["role"] == ANSWERS
+            for token in range(
+                _end_of(tokenizer, turns[:place], ids), _end_of(tokenizer, turns[: place + 1], ids, prompt=False)
+            )
+        }
+    if not learned:
+        raise CompressionError("the chat template writes nothing of its answers; take another template, or mend it")
+    return ids, [id if place in learned else IGNORED for place, id in enumerate(ids)]
+
+
+def rendered(tokenizer: Any, turns: Turns, **options: Any) -> Any:
+    """What `apply_chat_template` makes of a conversation.
+
+    Raises:
+        CompressionError: the template refuses it, or fails.
     """
     from jinja2 import TemplateError
 
-    marks = marks_answers(tokenizer)
     try:
-        encoded = tokenizer.apply_chat_template(
-            turns, return_assistant_tokens_mask=marks, tokenizer_kwargs={"verbose": False}
-        )
-        ids: list[int] = encoded["input_ids"]
-        if marks:
-            prompted = any(turn["role"] == ANSWERS for turn in turns[:first])
-            begin = _end_of(tokenizer, turns[:first], ids) if prompted else 0
-            learned = {place for place, one in enumerate(encoded["assistant_masks"]) if one and place >= begin}
-        else:
-            learned = {
-                token
-                for place in range(first, len(turns))
-                if turns[place]["role"] == ANSWERS
-                for token in range(
-                    _end_of(tokenizer, turns[:place], ids), _end_of(tokenizer, turns[: place + 1], ids, prompt=False)
-                )
-            }
-    except TemplateError as error:
-        raise CompressionError(f"the chat template refuses it: {error}") from error
-    return ids, [id if place in learned else IGNORED for place, id in enumerate(ids)]
+        return tokenizer.apply_chat_template(turns, **options)
+    except (TemplateError, TypeError, ValueError, LookupError, ArithmeticError) as error:  # a template is a program
+        raise CompressionError(f"the chat template refuses it: {reason_of(error)}") from error
 
 
 def _end_of(tokenizer: Any, turns: Turns, ids: list[int], prompt: bool = True) -> int:
@@ -72,7 +81,7 @@ def _end_of(tokenizer: Any, turns: Turns, ids: list[int], prompt: bool = True) -
         raise CompressionError(
             "it begins with an answer, and the chat template does not mark answers ({% generation %}); put a turn before it"
         )
-    begins = tokenizer.apply_chat_template(turns, add_generation_prompt=prompt, tokenizer_kwargs={"verbose": False})
+    begins = rendered(tokenizer, turns, add_generation_prompt=prompt, tokenizer_kwargs={"verbose": False})
     own: list[int] = begins["input_ids"]
     if ids[: len(own)] != own:
         raise CompressionError(

@@ -51,10 +51,13 @@ def test_flac_is_read(tmp_path):
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (b"RIFFnothing", "cannot be decoded"),
+        (b"RIFFnothing", "cannot be decoded[^<]*$"),
         ("no/such/file.wav", "cannot be decoded: there is no file no/such/file.wav"),
         ({"array": [0.0, 0.1]}, "has no sampling rate"),
         ({"array": [0.0, 0.1], "sampling_rate": 0}, "has no sampling rate"),
+        ({"array": [0.0, float("nan")], "sampling_rate": 8000}, "has a sample that is no number"),
+        ({"array": [0.0, float("inf")], "sampling_rate": 8000}, "has a sample that is no number"),
+        ({"array": [[0.0, 0.1], [0.0]], "sampling_rate": 8000}, "has an array that cannot be read: "),
         ({"bytes": None, "path": None}, "has neither a path nor bytes nor an array"),
     ],
 )

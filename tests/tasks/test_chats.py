@@ -101,3 +101,17 @@ def test_what_a_template_refuses_is_said():
     made = tokenizer("{{ raise_exception('roles must alternate') }}")
     with pytest.raises(CompressionError, match="the chat template refuses it: roles must alternate"):
         encode_chat(made, TALK)
+
+
+def test_a_template_that_python_cannot_carry_out_is_refused_too():
+    made = tokenizer("{% for message in messages %}{{ message['content'] + 1 }}{% endfor %}")
+    with pytest.raises(CompressionError, match="the chat template refuses it: can only concatenate str"):
+        encode_chat(made, TALK)
+
+
+@pytest.mark.parametrize(
+    "template", ["hello", "{% for message in messages %}x{% generation %}{% endgeneration %}y{% endfor %}"]
+)
+def test_a_template_that_writes_no_answer_is_refused_and_not_taken_for_a_short_length(template):
+    with pytest.raises(CompressionError, match="the chat template writes nothing of its answers"):
+        encode_chat(tokenizer(template), TALK)

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._paths import expand
 from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.sections import Data
-from hf_compress.tasks.chats import ANSWERS, PLAIN_TEMPLATE, Turns, encode_chat, marks_answers
+from hf_compress.tasks.chats import ANSWERS, PLAIN_TEMPLATE, Turns, encode_chat, marks_answers, rendered
 from hf_compress.tasks.next_token import NextToken
 from hf_compress.tasks.padding import PadRows
 from hf_compress.tasks.row_kind import IGNORED
@@ -18,6 +18,7 @@ from hf_compress.tasks.text import require_places
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PretrainedConfig
 
 _CUT = "cut"
 """The column of the examples that says whether `length` cut an answer."""
@@ -97,6 +98,22 @@ class Chat(NextToken, name="chat"):
         if sentences:
             raise CompressionError("\n".join(sentences))
 
+    def check_config(self, config: "PretrainedConfig", processor: Any) -> None:
+        """Refuse a template that cannot be read, also where the tokenizer is yet to be trained."""
+        own = processor is None and self.template is not None
+        check_all(
+            lambda: super(Chat, self).check_config(config, processor),
+            *([lambda: self._read_template(str(self.template))] if own else []),
+        )
+
+    def _read_template(self, template: str) -> str:
+        file = expand(template, "task.template")
+        try:
+            return file.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise CompressionError(f"task.template: {file} cannot be read: {reason}") from error
+
     def finish_processor(self, processor: Any, fresh: bool) -> None:
         """Give a tokenizer the recipe's template, and one that is made for the run a plain one; refuse one without.
 
@@ -104,12 +121,13 @@ class Chat(NextToken, name="chat"):
             CompressionError: there is no template, or the file has none.
         """
         if self.template is not None:
-            file = expand(self.template, "task.template")
+            processor.chat_template = self._read_template(self.template)
             try:
-                processor.chat_template = file.read_text(encoding="utf-8")
-            except (OSError, UnicodeDecodeError) as error:
-                raise CompressionError(f"task.template: {file} cannot be read: {error}") from error
-            _probe(processor, file)
+                rendered(processor, _turns("a", "user") + _turns("b", ANSWERS), tokenize=False)
+            except CompressionError as error:
+                raise CompressionError(
+                    f"task.template: {self.template} is not a chat template: {reason_of(error.__cause__ or error)}"
+                ) from error
         elif fresh and not processor.chat_template:
             processor.chat_template = PLAIN_TEMPLATE
         if not processor.chat_template:
@@ -176,12 +194,3 @@ class Chat(NextToken, name="chat"):
 def _turns(given: Any, role: str) -> list[Any]:
     """A text as a conversation of one turn; a conversation as it is."""
     return [{"role": role, "content": given}] if isinstance(given, str) else list(given)
-
-
-def _probe(processor: Any, file: Any) -> None:
-    from jinja2 import TemplateError
-
-    try:
-        processor.apply_chat_template(_turns("a", "user") + _turns("b", ANSWERS), tokenize=False)
-    except TemplateError as error:
-        raise CompressionError(f"task.template: {file} is not a chat template: {error}") from error

@@ -136,6 +136,7 @@ def test_a_tokenizer_without_a_template_is_refused_and_a_file_may_bring_one(tmp_
     for text, words in (
         ("{% for %}", "is not a chat template"),
         ("{{ raise_exception('no') }}", "is not a chat template: no"),
+        ("{{ messages[0]['content'] + 1 }}", "is not a chat template: can only concatenate str"),
     ):
         file.write_text(text)
         with pytest.raises(CompressionError, match=rf"task.template: .*chat.jinja {words}"):
@@ -153,6 +154,11 @@ def test_what_is_wrong_with_data_and_tokenizer_is_said_at_once(tmp_path):
         open_inputs(str(tmp_path), Data(path=str(tmp_path / "data.parquet")), Chat(length=100))
     paths = [problem.path for problem in refusal.value.problems]
     assert paths == ["task.messages"] * 3 + ["tokenizer", "task.length"]
+
+
+def test_a_template_that_is_not_there_is_refused_before_a_tokenizer_is_trained(tmp_path):
+    with pytest.raises(CompressionError, match="task.template: .*nowhere.jinja cannot be read: No such file or directory$"):
+        Chat(template=str(tmp_path / "nowhere.jinja")).check_config(tiny_llama().config, None)
 
 
 def test_a_row_that_the_template_refuses_is_named():
