@@ -14,7 +14,7 @@ BUDGETS = {
     "checkpoints": 25,
     "contracts": 65,
     "distillation": 25,
-    "distributed": 60,
+    "distributed": 90,
     "docs": 30,
     "e2e": 25,
     "evaluation": 5,
@@ -26,7 +26,7 @@ BUDGETS = {
     "pruning": 10,
     "quantization": 50,
     "recipe": 15,
-    "tasks": 10,
+    "tasks": 25,
     "training": 110,
     "floor 0": 30,
 }

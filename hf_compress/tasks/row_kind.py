@@ -158,21 +158,3 @@ def labelled_rows(logits: Tensor, labels: Tensor) -> TaskRows:
         )
     keep = flat != IGNORED
     return TaskRows(logits=rows, labels=flat, keep=keep, items=keep.sum())
-
-
-@dataclass(frozen=True, kw_only=True)
-class EntryRows(RowKind):
-    """What kinds share whose every entry has a target and counts: logits and labels (..., V)."""
-
-    head_divides: ClassVar[bool] = False
-
-    def num_items(self, batch: Mapping[str, Any]) -> Tensor:
-        """Every entry."""
-        return torch.tensor(batch["labels"].numel(), device=batch["labels"].device)
-
-    def rows(self, logits: Tensor, targets: Mapping[str, Tensor], facts: Mapping[str, Any]) -> TaskRows:
-        """A row for every example."""
-        width = logits.shape[-1]
-        labels = targets["labels"].reshape(-1, width)
-        keep = torch.ones_like(labels[:, 0], dtype=torch.bool)
-        return TaskRows(logits=logits.reshape(-1, width), labels=labels, keep=keep, items=self.num_items(targets))

@@ -6,7 +6,7 @@ from typing import ClassVar
 from torch import Tensor
 from torch.nn import functional
 
-from hf_compress.tasks.row_kind import EntryRows
+from hf_compress.tasks.entry_rows import EntryRows
 
 
 @dataclass(frozen=True, kw_only=True)
