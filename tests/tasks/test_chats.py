@@ -109,9 +109,6 @@ def test_a_template_that_python_cannot_carry_out_is_refused_too():
         encode_chat(made, TALK)
 
 
-@pytest.mark.parametrize(
-    "template", ["hello", "{% for message in messages %}x{% generation %}{% endgeneration %}y{% endfor %}"]
-)
-def test_a_template_that_writes_no_answer_is_refused_and_not_taken_for_a_short_length(template):
+def test_a_template_that_writes_no_answer_is_refused_and_not_taken_for_a_short_length():
     with pytest.raises(CompressionError, match="the chat template writes nothing of its answers"):
-        encode_chat(tokenizer(template), TALK)
+        encode_chat(tokenizer("hello"), TALK)
