@@ -61,9 +61,9 @@ def read_heads(data: Data, sources: Mapping[str, Any], seed: int) -> dict[str, "
     taken = 0
     for name in ("validation", "test"):
         if name in sources:
-            source, limit = sources[name], data.max_eval
-            drawn = source if limit is None else source.shuffle(seed=seed, buffer_size=BUFFER)
-            splits[name] = _rows(drawn, limit, f"{data.path} ({name})")
+            limit = data.max_eval
+            near = _rows(sources[name], None if limit is None else max(limit, BUFFER), f"{data.path} ({name})")
+            splits[name] = near if limit is None or len(near) <= limit else near.shuffle(seed=seed).select(range(limit))
         else:
             splits[name] = rows.select(range(taken, taken + int(data.max_eval or 0)))
             taken += len(splits[name])

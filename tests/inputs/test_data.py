@@ -7,7 +7,6 @@ import pytest
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.data import load_splits
 from hf_compress.inputs.sections import Data
-from hf_compress.inputs.sources import is_local
 from tests.small import text_rows, write_jsonl
 
 
@@ -86,10 +85,3 @@ def test_a_name_that_can_only_be_read_as_a_chain_is_refused(tmp_path):
     file = write_jsonl(tmp_path / "a::b.jsonl", text_rows(4))
     with pytest.raises(CompressionError, match="'::' for an archive; rename it"):
         load_splits(Data(path=str(file)), 0)
-
-
-def test_what_is_local_is_never_asked_of_the_hub(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    (tmp_path / "stanfordnlp" / "sst2").mkdir(parents=True)
-    local = ["./x", "/x", "~/x", "x.jsonl", "stanfordnlp/sst2"]
-    assert [is_local(path) for path in [*local, "nobody/nothing", "imdb"]] == [True] * 5 + [False] * 2

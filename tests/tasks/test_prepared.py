@@ -3,6 +3,7 @@
 import itertools
 
 import numpy
+import PIL.Image
 import pytest
 
 from hf_compress._errors import CompressionError
@@ -15,7 +16,7 @@ from hf_compress.tasks.builtin.image_classification import ImageClassification
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification
 from hf_compress.tasks.prepared import prepare_examples
 from hf_compress.tasks.task import Task
-from tests.small import text_rows, write_images, write_jsonl
+from tests.small import text_rows, write_jsonl
 from tests.tiny import tiny_tokenizer, tiny_vit
 
 
@@ -55,8 +56,10 @@ def test_sets_of_labels(tmp_path):
 
 def test_images(tmp_path):
     processor = load_image_processor(FreshModel(config={"model_type": "vit"}), tiny_vit().config)
-    file = write_images(tmp_path / "data.parquet", 20)
-    first, second, plain = prepared(ImageClassification(), file, processor, ["dark", "light"])
+    for number in range(20):
+        (tmp_path / ("dark", "light")[number % 2]).mkdir(exist_ok=True)
+        PIL.Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / ("dark", "light")[number % 2] / f"{number}.png")
+    first, second, plain = prepared(ImageClassification(), tmp_path, processor, ["dark", "light"])
     assert in_order(first) == in_order(plain) and list(map(key, first)) == list(map(key, second))
 
 
