@@ -25,7 +25,9 @@ def is_stream(rows: Any) -> bool:
     return isinstance(rows, IterableDataset)
 
 
-def mapped(rows: Any, function: Callable[..., Mapping[str, Any]], split: str, batch_size: int = 1000) -> Any:
+def mapped(
+    rows: Any, function: Callable[..., Mapping[str, Any]], split: str, batch_size: int = 1000, **options: Any
+) -> Any:
     """What a function of a batch of rows makes of all of them, in the place of their columns; of a stream when it is read.
 
     Args:
@@ -33,8 +35,9 @@ def mapped(rows: Any, function: Callable[..., Mapping[str, Any]], split: str, ba
         function: columns -> columns, of another length perhaps.
         split: its name, for the progress bar.
         batch_size: rows at once.
+        **options: of `map`, such as `with_indices`; those of a stream are the order in which it is read.
     """
-    own = {"batched": True, "batch_size": batch_size, "remove_columns": rows.column_names}
+    own: dict[str, Any] = {"batched": True, "batch_size": batch_size, "remove_columns": rows.column_names, **options}
     return rows.map(function, **own) if is_stream(rows) else rows.map(function, **own, desc=f"tokenizing {split}")
 
 

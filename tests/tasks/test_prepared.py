@@ -12,6 +12,7 @@ from hf_compress.inputs.labels import label_ids
 from hf_compress.inputs.processors import load_image_processor
 from hf_compress.inputs.sections import Data, FreshModel
 from hf_compress.tasks.builtin.causal_lm import CausalLM
+from hf_compress.tasks.builtin.chat import Chat
 from hf_compress.tasks.builtin.image_classification import ImageClassification
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification
 from hf_compress.tasks.prepared import prepare_examples
@@ -91,3 +92,14 @@ def test_tasks_that_look_at_all_rows_say_that_they_take_no_stream():
     streaming = {name for name, task in Task.available().items() if task.streams}
     assert {"causal_lm", "sequence_classification", "image_classification"} <= streaming
     assert not streaming & {"ctc", "question_answering"}
+
+
+def test_conversations(tmp_path):
+    rows = [
+        {"prompt": row["text"][:9], "completion": row["text"][9:40], "n": index} for index, row in enumerate(text_rows(20))
+    ]
+    tokenizer = tiny_tokenizer()
+    task = Chat(prompt="prompt", completion="completion", length=60)
+    task.finish_processor(tokenizer, fresh=True)
+    first, second, plain = prepared(task, write_jsonl(tmp_path / "rows.jsonl", rows), tokenizer, [])
+    assert len(plain) == 12 and in_order(first) == in_order(plain) and list(map(key, first)) == list(map(key, second))

@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._paths import expand
 from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.sections import Data
+from hf_compress.inputs.streams import is_stream, mapped
 from hf_compress.tasks.chats import ANSWERS, PLAIN_TEMPLATE, Turns, encode_chat, marks_answers, rendered
 from hf_compress.tasks.next_token import NextToken
 from hf_compress.tasks.padding import PadRows
@@ -37,6 +38,8 @@ class Chat(NextToken, name="chat"):
         length: tokens that are read of a conversation.
         template: a file with a Jinja template, in place of the tokenizer's own.
     """
+
+    streams: ClassVar[bool] = True
 
     messages: str = "messages"
     prompt: str | None = None
@@ -158,18 +161,11 @@ class Chat(NextToken, name="chat"):
             return made
 
         encoded = {
-            name: split.map(
-                encode,
-                fn_kwargs={"split": name},
-                with_indices=True,
-                batched=True,
-                remove_columns=split.column_names,
-                desc=f"tokenizing {name}",
-            )
+            name: mapped(split, encode, name, fn_kwargs={"split": name}, with_indices=True)
             for name, split in splits.items()
         }
         for name, split in encoded.items():
-            if len(split) == 0:
+            if not is_stream(split) and len(split) == 0:
                 raise CompressionError(
                     f"task.length: no answer of the {name} split begins within {self.length} tokens; take a larger length"
                 )
