@@ -204,7 +204,7 @@ def open_inputs(
         if len(found.problems) == before:
             opened.facts = task.describe(opened.raw, opened.processor)
             with found.collecting():
-                if opened.skeleton is not None and opened.processor is not None:
+                if opened.skeleton is not None and (opened.processor is not None or isinstance(tokenizer, FreshTokenizer)):
                     opened.raw = task.fit_rows(opened.raw, opened.skeleton, opened.processor)
             if examples and data is not None and len(found.problems) == before:
                 with found.collecting():

@@ -187,7 +187,7 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
         Args:
             splits: raw rows.
             model: without memory.
-            processor: from `load_processor`.
+            processor: from `load_processor`; None where its tokenizer is yet to be trained.
 
         Raises:
             CompressionError: with a row that the model cannot take.

@@ -8,8 +8,9 @@ from transformers import GenerationConfig, WhisperFeatureExtractor, WhisperProce
 
 from hf_compress._errors import CompressionError
 from hf_compress._problems import RecipeError
-from hf_compress.inputs.sections import Data, FreshModel
+from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.tasks.builtin.speech_seq2seq import SpeechSeq2Seq
+from hf_compress.tasks.opened import open_inputs
 from tests.sounds import sine, wav
 from tests.tiny import tiny_tokenizer, tiny_whisper
 
@@ -112,6 +113,16 @@ def test_what_does_not_fit_is_refused_by_its_row():
         task.check_data({"test": splits_of(["", "a", "b", "c", "d"])["test"]}, DATA)
     with pytest.raises(CompressionError, match="task.target_length: 128 tokens are more than the model's 64 positions"):
         task.check_model(model)
+
+
+def test_sounds_that_are_too_long_are_refused_before_a_tokenizer_is_trained(tmp_path):
+    splits_of(seconds=(0.1, 1.2, 0.5, 1.5, 0.9))["train"].to_parquet(tmp_path / "data.parquet")
+    sizes = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "max_source_positions": 50, "num_mel_bins": 16}
+    heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
+    model = FreshModel(config={"model_type": "whisper", **sizes, **heads})
+    data, task = Data(path=str(tmp_path / "data.parquet")), SpeechSeq2Seq(target_length=8)
+    with pytest.raises(RecipeError, match="task.audio: row . of the .* split has 1.[25] s of sound"):
+        open_inputs(model, data, task, FreshTokenizer(vocab_size=300), examples=False)
 
 
 def test_a_processor_is_made_around_a_tokenizer_of_the_recipe():
