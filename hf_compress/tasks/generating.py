@@ -11,6 +11,7 @@ from hf_compress.inputs.columns import Column
 from hf_compress.inputs.models import num_positions
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.inputs.tokenizers import tokenizer_of
+from hf_compress.tasks.cut import encode_cut, how_many
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.perplexity import likelihood_of_labels
 from hf_compress.tasks.metrics.predictions import Predictions
@@ -102,7 +103,7 @@ class Generating(VocabularyTask):
         probe, end = tokenizer(text_target="a")["input_ids"], end_of(tokenizer)
         ends = [] if end in probe[1:] else [end]
         begins = int(probe[0] == start)
-        labels, cut = encode_cut(tokenizer, texts, self.target_length - len(ends) + begins, "text_target")
+        labels, cut = encode_cut(tokenizer, self.target_length - len(ends) + begins, text_target=texts)
         return {"labels": [ids[begins:] + ends for ids in labels["input_ids"]], _CUT: cut, ROW: list(numbers)}
 
     def describe_examples(self, splits: Splits, examples: Splits) -> dict[str, str]:
@@ -204,32 +205,6 @@ def end_of(tokenizer: Any) -> int:
     raise CompressionError(
         f"tokenizer: {type(tokenizer).__name__} has no token for the end of a text, so a model cannot learn where to stop;"
         " name another"
-    )
-
-
-def encode_cut(tokenizer: Any, texts: Sequence[str], length: int, key: str = "text") -> tuple[Any, list[bool]]:
-    """Texts as a tokenizer encodes them, cut to `length` tokens, and which of them are cut.
-
-    Args:
-        tokenizer: puts its special tokens around them.
-        texts: one or more.
-        length: tokens at most.
-        key: the tokenizer's argument: `text`, or `text_target`.
-    """
-    encoded = tokenizer(**{key: texts}, truncation=True, max_length=length)
-    full = (len(ids) == length for ids in encoded["input_ids"])
-    cut = [
-        one and len(tokenizer(**{key: text}, verbose=False)["input_ids"]) > length
-        for one, text in zip(full, texts, strict=True)
-    ]
-    return encoded, cut
-
-
-def how_many(column: str, examples: Splits) -> str:
-    """In which splits a column of true and false is true, in words."""
-    counts = {name: sum(split.with_format(None)[column]) for name, split in examples.items()}
-    return (
-        ", ".join(f"{count:,} of {len(examples[name]):,} {name} rows" for name, count in counts.items() if count) or "none"
     )
 
 

@@ -36,6 +36,12 @@ class PadRows:
         return self._collate([{key: value for key, value in row.items() if key in self._keys} for row in rows])
 
 
+class PadTexts(PadRows):
+    """The same for rows whose labels are no tokens."""
+
+    _collator: ClassVar[str] = "DataCollatorWithPadding"
+
+
 class PadPairs(PadRows):
     """The same for rows whose labels are another sequence, with a length of its own."""
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.labels import label_ids
 from hf_compress.tasks.audio import AudioTask, longest_heard, sampling_rate
+from hf_compress.tasks.cut import listed
 from hf_compress.tasks.frames import check_masks, num_frames
 from hf_compress.tasks.heads import AUDIO_CLASSIFICATION, Head
 from hf_compress.tasks.one_label import OneLabel
@@ -53,9 +54,10 @@ class AudioClassification(OneLabel, AudioTask, name="audio_classification"):
         facts, limit = super().describe(splits, processor), self._limit(processor)
         if math.isinf(limit):
             return facts
-        counts = {name: sum(one.seconds > limit for one in self.headers(split)) for name, split in splits.items()}
-        cut = ", ".join(f"{count:,} of {len(splits[name]):,} {name} rows" for name, count in counts.items() if count)
-        return {**facts, f"sounds cut at {limit:g} s": cut or "none"}
+        cut = {
+            name: (sum(one.seconds > limit for one in self.headers(split)), len(split)) for name, split in splits.items()
+        }
+        return {**facts, f"sounds cut at {limit:g} s": listed(cut, "rows")}
 
     def fit_rows(self, splits: Splits, model: "PreTrainedModel", processor: Any) -> Splits:
         """As they are; refuses masks in time that are longer than a sound."""

@@ -8,7 +8,8 @@ from hf_compress._errors import CompressionError
 from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.models import num_positions
-from hf_compress.tasks.generating import Generating, check_length, encode_cut, how_many
+from hf_compress.tasks.cut import encode_cut, how_many
+from hf_compress.tasks.generating import Generating, check_length
 from hf_compress.tasks.heads import SEQ2SEQ_LM, Head
 from hf_compress.tasks.metrics.builtin.bleu import Bleu
 from hf_compress.tasks.metrics.builtin.chrf import ChrF
@@ -105,7 +106,7 @@ class Seq2Seq(Generating, name="seq2seq"):
 
         def encode(batch: dict[str, list[Any]], numbers: list[int]) -> dict[str, list[Any]]:
             sources = [self.prefix + text for text in batch[self.source]]
-            encoded, cut = encode_cut(processor, sources, self.source_length)
+            encoded, cut = encode_cut(processor, self.source_length, text=sources)
             inputs = {name: encoded[name] for name in _INPUTS}
             return {**inputs, _CUT: cut, **self.encode_targets(batch, numbers, processor)}
 

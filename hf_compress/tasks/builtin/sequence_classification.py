@@ -15,6 +15,7 @@ from hf_compress.inputs.label_sets import set_encoder, set_names
 from hf_compress.inputs.labels import label_ids, require_named, unnamed_labels
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.inputs.streams import mapped
+from hf_compress.tasks.cut import encode_cut, how_many
 from hf_compress.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
 from hf_compress.tasks.metrics.builtin.f1 import MacroF1, MicroF1
@@ -25,6 +26,7 @@ from hf_compress.tasks.metrics.counted import Decode
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
 from hf_compress.tasks.one_label import OneLabel
+from hf_compress.tasks.padding import PadTexts
 from hf_compress.tasks.task import Splits
 from hf_compress.tasks.text import TextTask
 
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 Problem = Literal["single_label", "multi_label", "regression"]
+_CUT = "text_cut"
+"""The column of the examples that says whether `length` cut the text, or one of two."""
 _PREDICTS: dict[Problem, Predictions] = {"single_label": "classes", "multi_label": "label_sets", "regression": "numbers"}
 
 
@@ -141,9 +145,11 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
         between = "" if self.text_pair is None else _separator(processor)
 
         def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
-            second = None if self.text_pair is None else [between + text for text in batch[self.text_pair]]
-            encoded = processor(batch[self.text], second, truncation=True, max_length=self.length)
-            return {**encoded, "labels": [target(label) for label in batch[self.label]]}
+            texts = {"text": batch[self.text]}
+            if self.text_pair is not None:
+                texts["text_pair"] = [between + text for text in batch[self.text_pair]]
+            encoded, cut = encode_cut(processor, self.length, **texts)
+            return {**encoded, _CUT: cut, "labels": [target(label) for label in batch[self.label]]}
 
         return {name: mapped(split, encode, name) for name, split in splits.items()}
 
@@ -156,11 +162,13 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
         ids = label_ids(splits, self.label, labels, self.classes)
         return lambda label: ids[label]
 
+    def describe_examples(self, splits: Splits, examples: Splits) -> dict[str, str]:
+        """How many texts are cut."""
+        return {f"texts cut at {self.length} tokens": how_many(_CUT, examples)}
+
     def collator(self, processor: Any) -> Any:
         """Pads to the longest text of a batch."""
-        from transformers import DataCollatorWithPadding
-
-        return DataCollatorWithPadding(processor)
+        return PadTexts(processor)
 
     def decoder(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Decode:
         """The likeliest class, the labels that are more likely than not, or the number."""

@@ -11,6 +11,7 @@ from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.labels import check_classes, label_ids, label_names
 from hf_compress.inputs.sections import Data
+from hf_compress.tasks.cut import listed
 from hf_compress.tasks.heads import TOKEN_CLASSIFICATION, Head
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
 from hf_compress.tasks.metrics.builtin.seqeval import Seqeval
@@ -156,6 +157,14 @@ class TokenClassification(TokenTask, name="token_classification"):
                 raise CompressionError(f"task.tokens: the {name} split has no sentence with words; add some")
         return {name: split.cast_column(_TAGS, List(ClassLabel(names=labels))) for name, split in encoded.items()}
 
+    def describe_examples(self, splits: Splits, examples: Splits) -> dict[str, str]:
+        """How many words are not read, and so neither predicted nor measured."""
+        counts = {}
+        for name, split in splits.items():
+            words = _num_items(split, self.tokens)
+            counts[name] = (words - _num_items(examples[name], _TAGS), words)
+        return {f"words not read, by {self.length} tokens or by the tokenizer": listed(counts, "words")}
+
     def collator(self, processor: Any) -> Any:
         """Pads to the longest sentence of a batch."""
         return PadRows(processor)
@@ -193,6 +202,14 @@ class TokenClassification(TokenTask, name="token_classification"):
             return predictions, references
 
         return decode
+
+
+def _num_items(split: "Dataset", column: str) -> int:
+    """Of all lists of a column."""
+    import pyarrow.compute
+
+    lengths = pyarrow.compute.list_value_length(split.with_format("arrow")[:][column])
+    return pyarrow.compute.sum(lengths, min_count=0).as_py()
 
 
 def words_of_tokens(words: Sequence[str], offsets: Sequence[tuple[int, int]]) -> list[int | None]:

@@ -33,6 +33,16 @@ def test_a_text_is_cut_and_padded_in_its_batch():
     assert batch["attention_mask"].tolist() == [[1, 1, 1, 1], [1, 1, 0, 0]]
 
 
+def test_texts_that_are_cut_are_counted():
+    task, tokenizer = SequenceClassification(length=4), tiny_tokenizer()
+    splits = texts("abcdef", "abcd", "ab", "a")
+    facts = task.describe_examples(splits, task.examples(splits, tokenizer, NAMES))
+    assert facts == {"texts cut at 4 tokens": "1 of 4 train rows, 1 of 4 validation rows, 1 of 4 test rows"}
+    pairs = SequenceClassification(length=4, text_pair="text")
+    facts = pairs.describe_examples(splits, pairs.examples(splits, tokenizer, NAMES))
+    assert facts["texts cut at 4 tokens"].startswith("3 of 4 train rows")
+
+
 def test_a_single_token_can_be_classified():
     assert SequenceClassification(length=1).length == 1
     with pytest.raises(CompressionError, match="length=0 must be 1 or more"):

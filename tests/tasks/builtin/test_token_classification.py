@@ -44,6 +44,14 @@ def test_the_first_token_of_a_word_has_its_label(tmp_path):
     assert whole["test"][0]["labels"] == examples["test"][0]["labels"]  # every word is measured once
 
 
+def test_words_that_are_not_read_are_counted(tmp_path):
+    splits, tokenizer = sentences(("abcd x-y x", [1, 2, 0]), ("x", [0])), word_pieces(tmp_path)
+    for length, words in ((16, "none"), (6, ", ".join(f"1 of 4 {name} words" for name in splits))):
+        task = TokenClassification(length=length)
+        facts = task.describe_examples(splits, task.examples(splits, tokenizer, NAMES))
+        assert facts == {f"words not read, by {length} tokens or by the tokenizer": words}
+
+
 def test_words_are_told_apart_as_by_transformers_own_way_for_words(tmp_path):
     tokenizer, words = word_pieces(tmp_path), ["abc", "x-y", "abcd", "x"]
     made = tokenizer(" ".join(words), return_offsets_mapping=True)
