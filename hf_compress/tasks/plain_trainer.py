@@ -7,8 +7,11 @@ from typing import Any
 
 from torch import nn
 
+from hf_compress import _distributed
 from hf_compress.inputs.batches import Casting
 
+_ALONE = {"LOCAL_RANK": -1, **dict.fromkeys(("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"), 1)}
+"""What a launcher would say to a process that has no others, in the variables that accelerate reads."""
 _SPEED = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 
 
@@ -18,6 +21,8 @@ def plain_trainer(
 ) -> Iterator[Any]:
     """A Trainer of transformers, or a Seq2SeqTrainer; inside the `with` block it has a folder, and nothing is left of it.
 
+    Behind the end of a process group it evaluates alone; TrainingArguments would wait for the others to start a new one.
+
     Args:
         model: loaded; inputs are cast to its type.
         arguments: TrainingArguments that an evaluation reads.
@@ -25,11 +30,13 @@ def plain_trainer(
         generates: predictions are generated, where the arguments say `predict_with_generate`.
         **given: compute_metrics, preprocess_logits_for_metrics, processing_class.
     """
+    from accelerate.utils import patch_environment
     from transformers import Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainingArguments
 
     kind, host = (Seq2SeqTrainingArguments, Seq2SeqTrainer) if generates else (TrainingArguments, Trainer)
     with tempfile.TemporaryDirectory() as nothing_is_written_here:
-        args = kind(output_dir=nothing_is_written_here, report_to="none", **arguments)
+        with contextlib.nullcontext() if _distributed.membership()[1] > 1 else patch_environment(**_ALONE):
+            args = kind(output_dir=nothing_is_written_here, report_to="none", **arguments)
         yield host(model=model, args=args, data_collator=Casting(collator, model), **given)  # type: ignore[arg-type]
 
 
