@@ -26,6 +26,7 @@ BUDGETS = {
     "pruning": 10,
     "quantization": 50,
     "recipe": 15,
+    "scripts": 45,
     "tasks": 25,
     "training": 110,
     "floor 0": 30,

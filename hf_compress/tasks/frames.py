@@ -23,10 +23,10 @@ def num_frames(num_samples: int, config: Any) -> int:
 
 
 def check_frames(model: Any, num_samples: int) -> None:
-    """Refuse a model whose frames `num_frames` does not know, by a forward pass without memory.
+    """Refuse a model whose frames `num_frames` does not know, by a forward pass of silence.
 
     Args:
-        model: without memory.
+        model: may be without memory.
         num_samples: of a sound.
 
     Raises:
@@ -40,7 +40,7 @@ def check_frames(model: Any, num_samples: int) -> None:
         )
     try:
         with torch.no_grad():
-            made = model.eval()(input_values=torch.zeros(1, num_samples, device="meta")).logits.shape[1]
+            made = model.eval()(input_values=torch.zeros(1, num_samples, device=model.device)).logits.shape[1]
     except (RuntimeError, ValueError) as error:
         raise CompressionError(f"model: {name} cannot hear {num_samples:,} samples: {reason_of(error)}") from error
     if made != num_frames(num_samples, config):

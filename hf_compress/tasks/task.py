@@ -186,7 +186,7 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
 
         Args:
             splits: raw rows.
-            model: without memory.
+            model: may be without memory.
             processor: from `load_processor`; None where its tokenizer is yet to be trained.
 
         Raises:

@@ -48,6 +48,12 @@ def torchrun(*arguments):
     return start([*launch, *arguments])
 
 
+def accelerate(*arguments):
+    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
+    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    return start([*launch, "--main_process_port", free_port(), *arguments])
+
+
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """What two processes left; started once, because an interpreter takes longer to load than a run to end."""
@@ -130,9 +136,7 @@ def test_main_job_runs_in_two_processes(launcher, tmp_path):
     if launcher == "torchrun":
         done = torchrun("-m", "hf_compress", "run", str(recipe))
     else:
-        launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-        launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-        done = start([*launch, "--main_process_port", free_port(), "-m", "hf_compress", "run", str(recipe)])
+        done = accelerate("-m", "hf_compress", "run", str(recipe))
     assert done.stdout.count("| ours") == 1, "only the first process prints"
     state = json.loads((tmp_path / "out" / "checkpoint-6" / "trainer_state.json").read_text())
     assert state["global_step"] == 6
