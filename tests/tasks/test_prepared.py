@@ -14,7 +14,9 @@ from hf_compress.inputs.sections import Data, FreshModel
 from hf_compress.tasks.builtin.causal_lm import CausalLM
 from hf_compress.tasks.builtin.chat import Chat
 from hf_compress.tasks.builtin.image_classification import ImageClassification
+from hf_compress.tasks.builtin.seq2seq import Seq2Seq
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification
+from hf_compress.tasks.builtin.token_classification import TokenClassification
 from hf_compress.tasks.prepared import prepare_examples
 from hf_compress.tasks.task import Task
 from tests.small import text_rows, write_jsonl
@@ -34,7 +36,7 @@ def prepared(task, file, processor, labels):
 
 
 def key(example):
-    return {name: numpy.asarray(value).tolist() for name, value in example.items()}
+    return {name: numpy.asarray(value).tolist() for name, value in sorted(example.items())}
 
 
 def in_order(examples):
@@ -103,3 +105,22 @@ def test_conversations(tmp_path):
     task.finish_processor(tokenizer, fresh=True)
     first, second, plain = prepared(task, write_jsonl(tmp_path / "rows.jsonl", rows), tokenizer, [])
     assert len(plain) == 12 and in_order(first) == in_order(plain) and list(map(key, first)) == list(map(key, second))
+
+
+def test_words(tmp_path):
+    rows = [{"tokens": row["text"].split()[:5], "labels": ["O", "B-x", "I-x", "O", "O"]} for row in text_rows(20)]
+    task = TokenClassification(length=16, classes=("O", "B-x", "I-x"))
+    file = write_jsonl(tmp_path / "rows.jsonl", rows)
+    first, _, plain = prepared(task, file, tiny_tokenizer(), ["O", "B-x", "I-x"])
+    assert in_order(first) == in_order(plain)
+    with pytest.raises(CompressionError, match="task.classes: is missing: which labels a stream has"):
+        data = Data(path=str(file), streaming=True, max_eval=4)
+        TokenClassification().label_names(load_splits(data, 0), data)
+
+
+def test_sources_and_targets(tmp_path):
+    rows = [{"source": row["text"], "target": row["name"]} for row in text_rows(20)]
+    task = Seq2Seq(source_length=16, target_length=8)
+    first, _, plain = prepared(task, write_jsonl(tmp_path / "rows.jsonl", rows), tiny_tokenizer(), [])
+    numbers = sorted(example.pop("row") for example in first)  # counted as they are read
+    assert numbers == sorted(example.pop("row") for example in plain) and in_order(first) == in_order(plain)

@@ -8,6 +8,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.models import num_positions
+from hf_compress.inputs.streams import mapped
 from hf_compress.tasks.cut import encode_cut, how_many
 from hf_compress.tasks.generating import Generating, check_length
 from hf_compress.tasks.heads import SEQ2SEQ_LM, Head
@@ -43,6 +44,7 @@ class Seq2Seq(Generating, name="seq2seq"):
     """
 
     head: ClassVar[Head] = SEQ2SEQ_LM
+    streams: ClassVar[bool] = True
 
     source: str = "source"
     source_length: int = 512
@@ -110,16 +112,7 @@ class Seq2Seq(Generating, name="seq2seq"):
             inputs = {name: encoded[name] for name in _INPUTS}
             return {**inputs, _CUT: cut, **self.encode_targets(batch, numbers, processor)}
 
-        return {
-            name: split.map(
-                encode,
-                batched=True,
-                with_indices=True,
-                remove_columns=split.column_names,
-                desc=f"tokenizing {name}",
-            )
-            for name, split in splits.items()
-        }
+        return {name: mapped(split, encode, name, with_indices=True) for name, split in splits.items()}
 
     def describe_examples(self, splits: Splits, examples: Splits) -> dict[str, str]:
         """How many sources and targets are cut."""

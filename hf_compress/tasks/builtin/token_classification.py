@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hf_compress._errors import CompressionError
 from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
-from hf_compress.inputs.labels import check_classes, label_ids, label_names
+from hf_compress.inputs.labels import check_classes, label_ids, label_names, require_named
 from hf_compress.inputs.sections import Data
+from hf_compress.inputs.streams import is_stream, mapped
 from hf_compress.tasks.cut import listed
 from hf_compress.tasks.heads import TOKEN_CLASSIFICATION, Head
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
@@ -50,6 +51,7 @@ class TokenClassification(TokenTask, name="token_classification"):
     """
 
     head: ClassVar[Head] = TOKEN_CLASSIFICATION
+    streams: ClassVar[bool] = True
 
     tokens: str = "tokens"
     labels: str = "labels"
@@ -108,6 +110,7 @@ class TokenClassification(TokenTask, name="token_classification"):
     def label_names(self, splits: Splits, data: Data) -> list[str]:
         """Those of the column."""
         self.columns()[1].check(splits, data.path)
+        require_named(splits, self.labels, data, self.classes)
         names = label_names(splits, self.labels, data.max_train, "labels", self.classes)
         if self.entities:
             try:
@@ -142,20 +145,16 @@ class TokenClassification(TokenTask, name="token_classification"):
                     made.setdefault(key, []).append(value)
             return made
 
-        encoded = {
-            name: split.map(
-                encode,
-                fn_kwargs={"later": inside if self.label_all and name == "train" else [IGNORED] * len(labels)},
-                batched=True,
-                remove_columns=split.column_names,
-                desc=f"tokenizing {name}",
-            )
-            for name, split in splits.items()
-        }
-        for name, split in encoded.items():
-            if len(split) == 0:
-                raise CompressionError(f"task.tokens: the {name} split has no sentence with words; add some")
-        return {name: split.cast_column(_TAGS, List(ClassLabel(names=labels))) for name, split in encoded.items()}
+        examples: Splits = {}
+        for name, split in splits.items():
+            later = inside if self.label_all and name == "train" else [IGNORED] * len(labels)
+            encoded = mapped(split, encode, name, fn_kwargs={"later": later})
+            if not is_stream(encoded):
+                if len(encoded) == 0:
+                    raise CompressionError(f"task.tokens: the {name} split has no sentence with words; add some")
+                encoded = encoded.cast_column(_TAGS, List(ClassLabel(names=labels)))
+            examples[name] = encoded
+        return examples
 
     def describe_examples(self, splits: Splits, examples: Splits) -> dict[str, str]:
         """How many words are not read, and so neither predicted nor measured."""
