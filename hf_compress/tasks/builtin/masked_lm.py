@@ -10,6 +10,7 @@ from hf_compress.tasks.heads import MASKED_LM, Head
 from hf_compress.tasks.masking import MaskRows
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.perplexity import perplexity
+from hf_compress.tasks.row_kind import IGNORED
 from hf_compress.tasks.task import Splits
 from hf_compress.tasks.text import TextTask
 
@@ -81,10 +82,17 @@ class MaskedLM(TextTask, name="masked_lm"):
             return hidden
 
         blocks = packed(splits, self.length, documents)
-        return {
+        examples = {
             name: split if name == "train" else split.map(hide, desc=f"hiding tokens of {name}")
             for name, split in blocks.items()
         }
+        for name, split in examples.items():
+            if name != "train" and all(label == IGNORED for row in split["labels"] for label in row):
+                raise CompressionError(
+                    f"task.masked: {self.masked:g} hides no token of the {name} split, which has {len(split)} blocks of"
+                    f" {self.length} tokens; take a larger share, or more text"
+                )
+        return examples
 
     def collator(self, processor: Any) -> Any:
         """Hides tokens of the training's blocks."""

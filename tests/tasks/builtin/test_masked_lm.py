@@ -42,6 +42,11 @@ def test_blocks_by_hand_are_hidden_where_they_are_measured():
     assert read(made, task.examples(texts("ab", "cd"), made, [])["train"]) == ["<s>ab", "</s><s>c"]
 
 
+def test_a_share_that_hides_no_token_of_an_evaluation_is_refused():
+    with pytest.raises(CompressionError, match="task.masked: 1e-06 hides no token of the validation split, which has 2 bl"):
+        MaskedLM(length=3, masked=1e-6).examples(texts("abc", "de"), tokenizer(), [])
+
+
 def test_perplexity_is_that_of_hidden_tokens_however_they_are_batched():
     made, task, model = tokenizer(), MaskedLM(length=8, masked=0.4), tiny_bert(cls=BertForMaskedLM).eval()
     examples = task.examples(texts("the cat sat on the mat and ran", "far away from home"), made, [])["test"]
