@@ -38,9 +38,11 @@ def check_frames(model: Any, num_samples: int) -> None:
             f"model: {name} hears {model.main_input_name} and not samples through convolutions, so it is not known how many"
             " frames a sound becomes; name a model such as Wav2Vec2, HuBERT or WavLM, or train in Python"
         )
+    # transformers makes the mask's vector, the first parameter, in memory wherever the rest is.
+    device = "meta" if any(parameter.is_meta for parameter in model.parameters()) else model.device
     try:
         with torch.no_grad():
-            made = model.eval()(input_values=torch.zeros(1, num_samples, device=model.device)).logits.shape[1]
+            made = model.eval()(input_values=torch.zeros(1, num_samples, device=device)).logits.shape[1]
     except (RuntimeError, ValueError) as error:
         raise CompressionError(f"model: {name} cannot hear {num_samples:,} samples: {reason_of(error)}") from error
     if made != num_frames(num_samples, config):
