@@ -67,8 +67,8 @@ class Data:
             raise CompressionError(f"validation_share={self.validation_share} must lie between 0 and 0.5")
         if self.streaming and self.validation_share != type(self).validation_share:
             raise CompressionError(
-                "validation_share is a share of all rows, which of a stream are not known; write max_eval: 500, so many"
-                " rows of its beginning become a missing split"
+                "validation_share is a share of all rows, which of a stream are not known; leave it out and write"
+                " max_eval: 500, so many rows of its beginning become a missing split"
             )
 
     @classmethod

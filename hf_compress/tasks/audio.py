@@ -3,11 +3,13 @@
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy
 
 from hf_compress._errors import CompressionError
+from hf_compress._problems import check_all
 from hf_compress.inputs.audio import Sound, read_audio, read_header, undecoded
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.processors import load_feature_extractor
@@ -43,16 +45,16 @@ class AudioTask(ReadsLate):
     def check_data(self, splits: Splits, data: Data) -> None:
         """Refuse sound that cannot be read, too; the header of every row is."""
         super().check_data(splits, data)
-        for name, split in self.undecoded(splits).items():
-            for number, value in enumerate(split.select_columns([self.audio])):
-                try:
-                    header = read_header(value[self.audio])
-                    if not header.num_samples:
-                        raise CompressionError("is empty")
-                except CompressionError as error:
-                    raise CompressionError(
-                        f"task.audio: row {number} of the {name} split of {data.path} {error}"
-                    ) from error
+        check_all(*[partial(self._check_sounds, rows, name, data) for name, rows in self.undecoded(splits).items()])
+
+    def _check_sounds(self, split: "Dataset", name: str, data: Data) -> None:
+        for number, value in enumerate(split.select_columns([self.audio])):
+            try:
+                header = read_header(value[self.audio])
+                if not header.num_samples:
+                    raise CompressionError("is empty; remove it")
+            except CompressionError as error:
+                raise CompressionError(f"task.audio: row {number} of the {name} split of {data.path} {error}") from error
 
     def undecoded(self, splits: Splits) -> Splits:
         """The splits with sound as `sounds` takes it, which needs no decoder of `datasets`."""

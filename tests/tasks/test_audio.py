@@ -42,6 +42,16 @@ def test_a_sound_that_cannot_be_read_is_refused_with_its_row(value, words):
         Hears().check_data(splits(wav(sine(8000), 8000), value), Data(path="here"))
 
 
+def test_every_split_with_a_sound_that_cannot_be_read_is_named():
+    given = splits(wav([], 8000)) | {"test": splits(b"no sound")["train"]}
+    with pytest.raises(RecipeError) as refusal:
+        Hears().check_data(given, Data(path="here"))
+    assert [problem.message.split(" of here")[0] for problem in refusal.value.problems] == [
+        "row 0 of the train split",
+        "row 0 of the test split",
+    ]
+
+
 def test_arrays_without_a_rate_are_refused():
     with pytest.raises(RecipeError, match="task.audio: column 'audio' .* holds List"):
         Hears().check_data(splits([0.0, 0.5]), Data(path="here"))
