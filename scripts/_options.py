@@ -8,6 +8,7 @@ import argparse
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
@@ -42,7 +43,7 @@ class Options:
     )
 
     def techniques(self) -> dict[str, Any]:
-        """The arguments of a CompressionTrainer: pruned by the half of the training, quantized from 60 % on."""
+        """The arguments of a CompressionTrainer: pruned in the first half, and quantized after that or from the start."""
         found: dict[str, Any] = {}
         if self.pruning:
             schedule = Cubic(final=self.pruning, begin="0%", end="50%")
@@ -81,9 +82,13 @@ class Options:
             )
         return model
 
-    def load_data(self, seed: int) -> DatasetDict:
-        """The splits train, validation and test; those that are missing are cut from the training rows."""
+    def load_data(self, *columns: str, seed: int) -> DatasetDict:
+        """The splits train, validation and test with these columns; missing splits are cut from the training rows."""
         splits = load_dataset(self.data, self.data_name)
+        for column in columns:
+            if column not in splits["train"].column_names:
+                known = ", ".join(splits["train"].column_names)
+                raise CompressionError(f"data: {self.data} has no column {column!r} (there are: {known})")
         for name in ("test", "validation"):
             if name not in splits:
                 parts = splits["train"].train_test_split(0.05, seed=seed)
@@ -130,6 +135,9 @@ def start(main: Callable[[Any, Any], None], **defaults: Any) -> None:
     parser.set_defaults(**defaults)
     options, args = parser.parse_args_into_dataclasses()
     try:
+        folder = Path(args.output_dir, "compressed")
+        if folder.exists():
+            raise CompressionError(f"output_dir: {folder} is there already; remove it, or name another --output_dir")
         main(options, args)
     except CompressionError as error:
         print(*(f"{parser.prog}: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)

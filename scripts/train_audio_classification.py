@@ -30,7 +30,8 @@ def compute_metrics(prediction: Any) -> dict[str, float]:
 
 
 def main(options: SoundOptions, args: TrainingArguments) -> None:
-    rows, classes = number_classes(options.load_data(args.seed), options.label, options.model)
+    rows = options.load_data(options.audio, options.label, seed=args.seed)
+    rows, classes = number_classes(rows, options.label, options.model)
     extractor = AutoFeatureExtractor.from_pretrained(options.model)
     model = options.load_model(AutoModelForAudioClassification, **classes)
     task = AudioClassification(audio=options.audio, label=options.label, max_seconds=options.max_seconds)
@@ -48,7 +49,7 @@ def main(options: SoundOptions, args: TrainingArguments) -> None:
         callbacks=options.callbacks(),
         **options.techniques(),
     )
-    trainer.train()
+    trainer.train(args.resume_from_checkpoint)
     folder = Path(args.output_dir, "compressed")
     report = save_result(trainer, folder, examples=examples["test"], baseline=options.baseline, dtype=options.dtype)
     if report is not None:  # on the first process

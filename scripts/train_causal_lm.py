@@ -29,7 +29,7 @@ def compute_metrics(prediction: Any) -> dict[str, float]:
 
 
 def main(options: TextOptions, args: TrainingArguments) -> None:
-    rows = options.load_data(args.seed)
+    rows = options.load_data(options.text, seed=args.seed)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = options.load_model(AutoModelForCausalLM)
 
@@ -53,7 +53,7 @@ def main(options: TextOptions, args: TrainingArguments) -> None:
         callbacks=options.callbacks(),
         **options.techniques(),
     )
-    trainer.train()
+    trainer.train(args.resume_from_checkpoint)
     folder = Path(args.output_dir, "compressed")
     report = save_result(trainer, folder, examples=examples["test"], baseline=options.baseline, dtype=options.dtype)
     if report is not None:  # on the first process

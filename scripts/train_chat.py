@@ -3,8 +3,7 @@
     python scripts/train_chat.py --model HuggingFaceTB/SmolLM2-135M-Instruct --data my-chats --output_dir out/chat \
         --pruning 0 --scheme W4A16 --group_size 32 --max_steps 500 --learning_rate 5e-5
 
-Rows have `messages`, or a prompt and its answer in two columns (`--prompt question --completion answer`). Only the
-assistant's turns are learned.
+Rows have `messages`, or a prompt and its answer in two columns (`--prompt question --completion answer`).
 """
 
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from hf_compress import Chat, CompressionTrainer, Data, save_result
 class ChatOptions(Options):
     messages: str = "messages"
     prompt: str | None = None
-    completion: str | None = None
+    completion: str = "completion"
     length: int = 512
     max_new_tokens: int = 64
 
@@ -47,7 +46,8 @@ def main(options: ChatOptions, args: TrainingArguments) -> None:
         said = (("user", row[options.prompt]), ("assistant", row[options.completion]))
         return {options.messages: [{"role": role, "content": content} for role, content in said]}
 
-    rows = options.load_data(args.seed)
+    columns = [options.messages] if options.prompt is None else [options.prompt, options.completion]
+    rows = options.load_data(*columns, seed=args.seed)
     if options.prompt is not None:
         rows = rows.map(converse)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
@@ -67,7 +67,7 @@ def main(options: ChatOptions, args: TrainingArguments) -> None:
         callbacks=[Answering(question, options.max_new_tokens), *options.callbacks()],
         **options.techniques(),
     )
-    trainer.train()
+    trainer.train(args.resume_from_checkpoint)
     folder = Path(args.output_dir, "compressed")
     report = save_result(trainer, folder, examples=examples["test"], baseline=options.baseline, dtype=options.dtype)
     if report is not None:  # on the first process

@@ -24,7 +24,7 @@ class SpeechOptions(Options):
 
 
 def main(options: SpeechOptions, args: TrainingArguments) -> None:
-    rows = options.load_data(args.seed)
+    rows = options.load_data(options.audio, options.text, seed=args.seed)
     task = Ctc(audio=options.audio, text=options.text)
     task.check_data(rows, Data(path=options.data))
     config = AutoConfig.from_pretrained(options.model)
@@ -45,7 +45,7 @@ def main(options: SpeechOptions, args: TrainingArguments) -> None:
         callbacks=options.callbacks(),
         **options.techniques(),
     )
-    trainer.train()
+    trainer.train(args.resume_from_checkpoint)
     trainer.compute_metrics = task.compute_metrics(examples["test"], rows["test"], processor)
     folder, measured = Path(args.output_dir, "compressed"), {"examples": examples["test"], "metric": task.metric}
     report = save_result(trainer, folder, **measured, baseline=options.baseline, dtype=options.dtype)

@@ -29,7 +29,8 @@ def compute_metrics(prediction: Any) -> dict[str, float]:
 
 
 def main(options: ImageOptions, args: TrainingArguments) -> None:
-    rows, classes = number_classes(options.load_data(args.seed), options.label, options.model)
+    rows = options.load_data(options.image, options.label, seed=args.seed)
+    rows, classes = number_classes(rows, options.label, options.model)
     processor = AutoImageProcessor.from_pretrained(options.model)
     model = options.load_model(AutoModelForImageClassification, **classes)
 
@@ -49,7 +50,7 @@ def main(options: ImageOptions, args: TrainingArguments) -> None:
         callbacks=options.callbacks(),
         **options.techniques(),
     )
-    trainer.train()
+    trainer.train(args.resume_from_checkpoint)
     folder = Path(args.output_dir, "compressed")
     report = save_result(trainer, folder, examples=examples["test"], baseline=options.baseline, dtype=options.dtype)
     if report is not None:  # on the first process

@@ -27,7 +27,7 @@ class AnswerOptions(Options):
 
 
 def main(options: AnswerOptions, args: TrainingArguments) -> None:
-    rows = options.load_data(args.seed)
+    rows = options.load_data(options.question, options.context, options.answers, seed=args.seed)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = options.load_model(AutoModelForQuestionAnswering)
     task = QuestionAnswering(
@@ -52,7 +52,7 @@ def main(options: AnswerOptions, args: TrainingArguments) -> None:
         callbacks=options.callbacks(),
         **options.techniques(),
     )
-    trainer.train()
+    trainer.train(args.resume_from_checkpoint)
     # F1 and exact match of a row need all its windows, so they know which rows they are about.
     trainer.compute_metrics = task.compute_metrics(examples["test"], rows["test"], tokenizer)
     folder, measured = Path(args.output_dir, "compressed"), {"examples": examples["test"], "metric": task.metric}

@@ -27,7 +27,7 @@ class PairOptions(Options):
 
 
 def main(options: PairOptions, args: Seq2SeqTrainingArguments) -> None:
-    rows = options.load_data(args.seed)
+    rows = options.load_data(options.source, options.target, seed=args.seed)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = options.load_model(AutoModelForSeq2SeqLM)
     metric = {"bleu": Bleu, "chrf": ChrF, "rouge": Rouge}[options.metric]()
@@ -54,7 +54,7 @@ def main(options: PairOptions, args: Seq2SeqTrainingArguments) -> None:
         callbacks=options.callbacks(),
         **options.techniques(),
     )
-    trainer.train()
+    trainer.train(args.resume_from_checkpoint)
     folder, measured = Path(args.output_dir, "compressed"), {"examples": examples["test"], "metric": metric.gives[0]}
     report = save_result(trainer, folder, **measured, baseline=options.baseline, dtype=options.dtype)
     if report is not None:  # on the first process

@@ -31,7 +31,8 @@ class TagOptions(Options):
 
 
 def main(options: TagOptions, args: TrainingArguments) -> None:
-    rows, classes = number_classes(options.load_data(args.seed), options.labels, options.model)
+    rows = options.load_data(options.tokens, options.labels, seed=args.seed)
+    rows, classes = number_classes(rows, options.labels, options.model)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = options.load_model(AutoModelForTokenClassification, **classes)
 
@@ -64,7 +65,7 @@ def main(options: TagOptions, args: TrainingArguments) -> None:
         callbacks=options.callbacks(),
         **options.techniques(),
     )
-    trainer.train()
+    trainer.train(args.resume_from_checkpoint)
     folder, measured = Path(args.output_dir, "compressed"), {"examples": examples["test"], "metric": "overall_f1"}
     report = save_result(trainer, folder, **measured, baseline=options.baseline, dtype=options.dtype)
     if report is not None:  # on the first process

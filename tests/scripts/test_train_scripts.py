@@ -19,6 +19,7 @@ from transformers import (
     pipeline,
 )
 
+from hf_compress import CompressionError
 from hf_compress._yaml import write_yaml
 from hf_compress.inputs.spelling import character_tokenizer
 from hf_compress.tasks.chats import PLAIN_TEMPLATE
@@ -115,6 +116,9 @@ def test_a_classifier_of_texts_gets_a_head_first(compressed, start, tmp_path, ca
     off = ("--pruning", "0", "--scheme", "none", "--no_distillation")
     start("train_sequence_classification.py", "--model", bert, *common, *off)
     dense = tmp_path / "dense" / "compressed"
+    with pytest.raises(SystemExit) as stop:
+        start("train_sequence_classification.py", "--model", bert, *common, *off)
+    assert stop.value.code == 2 and f"{dense} is there already" in capsys.readouterr().err
     folder, report, _ = compressed("train_sequence_classification.py", dense, rows, "--length", "32")
     assert report["metric"] == "accuracy" and "macro_f1" in report["rows"][-1]["metrics"]
     assert AutoModelForSequenceClassification.from_pretrained(folder).config.id2label == {0: "cold", 1: "warm"}
@@ -250,10 +254,12 @@ def test_missing_splits_are_cut_from_the_training_rows_and_limits_hold(monkeypat
     from _options import Options
 
     write_jsonl(tmp_path / "train.jsonl", text_rows(60))
-    whole = Options(model="", data=str(tmp_path)).load_data(seed=0)
+    whole = Options(model="", data=str(tmp_path)).load_data("text", seed=0)
     assert {name: len(split) for name, split in whole.items()} == {"train": 54, "test": 3, "validation": 3}
     assert set(whole["train"]["text"]).isdisjoint([*whole["test"]["text"], *whole["validation"]["text"]])
-    few = Options(model="", data=str(tmp_path), max_train=9, max_eval=2).load_data(seed=0)
+    with pytest.raises(CompressionError, match=r"no column 'words' \(there are: text, label, name\)"):
+        Options(model="", data=str(tmp_path)).load_data("text", "words", seed=0)
+    few = Options(model="", data=str(tmp_path), max_train=9, max_eval=2).load_data("text", seed=0)
     assert {name: len(split) for name, split in few.items()} == {"train": 9, "test": 2, "validation": 2}
 
 
