@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import inspect
+import itertools
 import re
 import sys
 import types
@@ -31,25 +32,25 @@ def missing(name):
     return f"./nowhere-{name}"
 
 
-def value_of(annotation, name, wanted):
+def value_of(annotation, name, wanted, turn):
     """Plain data of the kind, by defaults where there are any; every text is a path where nothing is."""
     members = [each for each in typing.get_args(annotation) if each is not NONE]
     if typing.get_origin(annotation) is types.UnionType:
-        return value_of(members[0], name, wanted)
+        return value_of(members[0], name, wanted, turn)
     if typing.get_origin(annotation) is typing.Literal:
         return members[0]
     if typing.get_origin(annotation) is tuple:
-        return [value_of(members[0], name, wanted)]
+        return [value_of(members[0], name, wanted, turn)]
     if typing.get_origin(annotation) is dict:
         return {"output_dir": "new"}
     if isinstance(annotation, type) and issubclass(annotation, Strategy):
-        return next(iter(annotation.available()))
+        return list(annotation.available())[turn % len(annotation.available())]
     if dataclasses.is_dataclass(annotation):
-        return fields_of(annotation, name, ())
+        return fields_of(annotation, name, (), turn)
     return {str: missing(name), int: 1, float: 0.5, bool: True}[annotation]
 
 
-def fields_of(cls, name, wanted):
+def fields_of(cls, name, wanted, turn):
     """What `cls` requires, and those optional fields whose annotation `wanted` says yes to."""
     hints = typing.get_type_hints(cls)
     data = {}
@@ -58,7 +59,7 @@ def fields_of(cls, name, wanted):
         kinds = set(typing.get_args(hints[field.name]))
         optional = NONE in kinds and any(want(kind) for want in wanted for kind in kinds - {NONE})
         if required or optional:
-            data[field.name] = value_of(hints[field.name], f"{name}.{field.name}" if name else field.name, wanted)
+            data[field.name] = value_of(hints[field.name], f"{name}.{field.name}" if name else field.name, wanted, turn)
     return data
 
 
@@ -76,8 +77,9 @@ def is_count(kind):
 def example(name):
     """A recipe without a mistake of its own that names only what is not there."""
     refusals = []
-    for wanted in ((), (is_section,), (is_section, is_count)):
-        data = {"job": name, **fields_of(JOBS[name], "", wanted)}
+    turns = itertools.product(range(4), ((), (is_section,), (is_section, is_count)))  # not every strategy goes with all
+    for turn, wanted in turns:
+        data = {"job": name, **fields_of(JOBS[name], "", wanted, turn)}
         try:
             return data, Recipe.from_plain(data)
         except RecipeError as refusal:

@@ -41,4 +41,5 @@ def test_a_task_is_written_as_short_as_it_is(tmp_path):
     full = Recipe.from_plain(recipe(tmp_path, {"task": {"name": "sequence_classification"}, "dense": {}})).to_plain(
         full=True
     )
-    assert full["task"] == {"name": "sequence_classification", "text": "text", "length": 512, "label": "label"}
+    own = {"text": "text", "text_pair": None, "label": "label", "problem": "single_label", "classes": []}
+    assert full["task"] == {"name": "sequence_classification", "length": 512, **own}
