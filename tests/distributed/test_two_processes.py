@@ -72,7 +72,7 @@ def test_gradient_and_logged_losses_over_two_processes_equal_those_of_one(done, 
         split = torch.load(done / f"{task}.pt", weights_only=True)
         assert split.keys() == reference.keys()
         for name in reference:
-            torch.testing.assert_close(split[name], reference[name], rtol=1e-4, atol=1e-7)
+            torch.testing.assert_close(split[name], reference[name], rtol=1e-9, atol=1e-12)
 
 
 def test_both_processes_end_with_the_same_pruned_weights_and_resume_exactly(done):
