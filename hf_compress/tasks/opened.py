@@ -16,7 +16,7 @@ from hf_compress.inputs.models import load_config, load_model, new_weights, requ
 from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.inputs.tokenizers import load_tokenizer
-from hf_compress.tasks.heads import head_of_class
+from hf_compress.tasks.other_head import refuse_other_head
 from hf_compress.tasks.prepared import prepare_examples
 from hf_compress.tasks.task import Splits, Task
 
@@ -131,7 +131,7 @@ class Opened:
         if isinstance(model, str):
             with found.collecting():
                 if not trained_anew:
-                    refuse_other_head(model, base, task)
+                    refuse_other_head(model, base, task, self.config)
                 missing = new_weights(task.model_class(), model, "model", self.config)
                 if missing and not trained_anew:
                     raise CompressionError(
@@ -263,21 +263,6 @@ def open_model(model: str | FreshModel, task: Task | None) -> "PretrainedConfig"
     if task is not None:
         require_architecture(task.model_class(), config, "model")
     return config
-
-
-def refuse_other_head(model: str, base: "PretrainedConfig", task: Task) -> None:
-    """Refuse a checkpoint whose head chooses among the labels of another task, and has tensors of the same names.
-
-    Raises:
-        CompressionError: naming its class.
-    """
-    for name in base.architectures or ():
-        own = head_of_class(name)
-        if own is not None and own.name != task.head.name and own.classes == task.head.classes == "labels":
-            raise CompressionError(
-                f"model: {model} is a {name}, whose head has learned another task than {task.name}; name a model that was"
-                " trained for it"
-            )
 
 
 def open_teacher(teacher: str, task: Task | None, key: str) -> "PretrainedConfig":

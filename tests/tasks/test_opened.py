@@ -7,7 +7,6 @@ from hf_compress._problems import RecipeError
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.tasks.builtin.causal_lm import CausalLM
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification
-from hf_compress.tasks.builtin.token_classification import TokenClassification
 from hf_compress.tasks.opened import open_inputs
 from tests.command_line import tree
 from tests.small import LLAMA, text_rows, write_jsonl, write_model
@@ -88,20 +87,6 @@ def test_a_new_head_is_refused_unless_it_is_trained_first(data, tmp_path):
     own = "dense: {task} has no head: {tensor} ({number})"
     ((path, message),) = refused(str(folder), data, task, untrained=own)
     assert (path, message) == ("dense", "sequence_classification has no head: score.weight (1)")
-
-
-@pytest.mark.parametrize("num_labels", [2, 3])
-def test_the_head_of_another_task_is_not_taken_for_its_own_where_its_tensors_are_called_alike(num_labels, tmp_path):
-    folder = write_model(tmp_path / "model", tiny_bert(num_labels=num_labels))
-    rows = [{"tokens": ["cat", "sat"], "labels": ["B-x", "O"]}] * 20
-    words, task = Data(path=str(write_jsonl(tmp_path / "words.jsonl", rows))), TokenClassification(length=16)
-    ((path, message),) = refused(str(folder), words, task)
-    assert path == "model" and message.endswith(
-        "model is a BertForSequenceClassification, whose head has learned another task than token_classification; name a"
-        " model that was trained for it"
-    )
-    if num_labels == 2:
-        assert open_inputs(str(folder), words, task, trained_anew=True).labels == ["B-x", "O"]
 
 
 def test_problems_are_added_to_a_list_and_what_could_be_opened_comes_back(data):

@@ -1,0 +1,37 @@
+"""Heads that load as a task's own and have learned something else."""
+
+from typing import TYPE_CHECKING
+
+from hf_compress._errors import CompressionError
+from hf_compress.tasks.heads import head_of_class
+from hf_compress.tasks.task import Task
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig
+
+
+def refuse_other_head(model: str, base: "PretrainedConfig", task: Task, config: "PretrainedConfig") -> None:
+    """Refuse a checkpoint whose head has tensors of the same names, and has learned something else.
+
+    Args:
+        model: the checkpoint.
+        base: its own config.
+        task: what it should do.
+        config: the config for that.
+
+    Raises:
+        CompressionError: naming its class, or the problem that it was trained for.
+    """
+    for name in base.architectures or ():
+        own = head_of_class(name)
+        if own is not None and own.name != task.head.name and own.classes == task.head.classes == "labels":
+            raise CompressionError(
+                f"model: {model} is a {name}, whose head has learned another task than {task.name}; name a model that was"
+                " trained for it"
+            )
+    learned, wanted = (getattr(one, "problem_type", None) for one in (base, config))
+    if learned is not None and learned != wanted:
+        raise CompressionError(
+            f"model: {model} was trained for problem_type {learned}, and the task asks for {wanted}; name a model that was"
+            " trained for it"
+        )
