@@ -296,5 +296,5 @@ def rows_have(rows: Sequence[int], key: str, split: str, what: str, way_out: str
         what: the first of them has.
         way_out: what to do.
     """
-    others = f", and so have {len(rows) - 1} more rows" if len(rows) > 1 else ""
+    others = {1: "", 2: ", and so has one more"}.get(len(rows), f", and so have {len(rows) - 1} more")
     return f"task.{key}: row {rows[0]} of the {split} split has {what}{others}; {way_out}"

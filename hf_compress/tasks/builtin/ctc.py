@@ -16,6 +16,7 @@ from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.inputs.spelling import character_tokenizer
 from hf_compress.tasks.audio import AudioTask, sampling_rate
 from hf_compress.tasks.frames import check_frames, check_masks, num_frames
+from hf_compress.tasks.generating import refuse_empty
 from hf_compress.tasks.heads import CTC, Head
 from hf_compress.tasks.metrics.builtin.cer import CharacterErrorRate
 from hf_compress.tasks.metrics.builtin.wer import WordErrorRate
@@ -71,13 +72,13 @@ class Ctc(AudioTask, name="ctc"):
 
     def check_data(self, splits: Splits, data: Data) -> None:
         """Refuse empty texts, too."""
-        super().check_data(splits, data)
-        for name, split in splits.items():
-            empty = next((number for number, text in enumerate(split[self.text]) if not text.strip()), None)
-            if empty is not None:
-                raise CompressionError(
-                    f"task.text: row {empty} of the {name} split has no text, so nothing is to be learnt; remove such rows"
-                )
+        check_all(
+            partial(super().check_data, splits, data), *[partial(self._check_texts, *item) for item in splits.items()]
+        )
+
+    def _check_texts(self, name: str, split: "Dataset") -> None:
+        if self.text in split.column_names:
+            refuse_empty([bool((text or "").strip()) for text in split[self.text]], "text", name)
 
     def load_processor(self, model: str | FreshModel, config: "PretrainedConfig", splits: Splits) -> Any:
         """The model's own; for a new head its feature extractor with the characters of the training texts."""

@@ -98,7 +98,7 @@ def test_empty_and_missing_answers_are_refused_with_their_rows_all_at_once():
     found = [str(problem) for problem in refusal.value.problems]
     assert len(found) == 6  # two in each split
     assert found[0] == (
-        "task.messages: row 1 of the train split has an assistant turn that is empty, and so have 1 more rows; there is"
+        "task.messages: row 1 of the train split has an assistant turn that is empty, and so has one more; there is"
         " nothing to learn from it, remove it"
     )
     assert found[1].startswith("task.messages: row 2 of the train split has no assistant turn;")

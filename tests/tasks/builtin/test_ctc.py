@@ -87,7 +87,7 @@ def test_a_new_head_spells_the_training_texts_and_a_trained_one_as_it_did(tmp_pa
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (splits(["no", " "]), "task.text: row 1 of the train split has no text"),
+        (splits(["no", " "]), "task.text: row 1 of the train split has an empty text; remove what is empty"),
         (
             splits(["no", "so " * 20]),
             "row 1 of the train split needs 60 frames to be spelled, and its sound of 0.03 s becomes",
@@ -102,6 +102,15 @@ def test_texts_that_cannot_be_learnt_are_refused_with_their_row(given, words):
     with pytest.raises(CompressionError, match=words):
         Ctc().check_data(given, Data(path="here"))
         fitted(given)
+
+
+def test_a_sound_that_cannot_be_read_hides_no_empty_text():
+    given = splits(["no", " ", ""], (0.02, 0.03, 0.03))
+    given["train"] = given["train"].map(lambda row, number: {"audio": row["audio"] if number else b"x"}, with_indices=True)
+    with pytest.raises(CompressionError) as refusal:
+        Ctc().check_data(given, Data(path="here"))
+    assert "task.audio: row 0 of the train split of here" in str(refusal.value)
+    assert "task.text: row 1 of the train split has an empty text, and so has one more" in str(refusal.value)
 
 
 def test_masks_that_are_longer_than_a_sound_are_refused():
