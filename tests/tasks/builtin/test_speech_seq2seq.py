@@ -104,7 +104,7 @@ def test_what_does_not_fit_is_refused_by_its_row():
     task, model = SpeechSeq2Seq(), tiny_whisper()
     for processor in (whisper_processor(), None):  # the tokenizer may be yet to be trained
         with pytest.raises(
-            CompressionError, match="task.audio: row 1 of the train split has 1.2 s of sound, and so have 1"
+            CompressionError, match="task.audio: row 1 of the train split has 1.2 s of sound, and so has one more"
         ):
             task.fit_rows(splits, model, processor)
     whole = splits_of()

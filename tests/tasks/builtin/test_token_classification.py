@@ -115,7 +115,7 @@ def test_rows_whose_lengths_differ_are_named_and_so_are_other_mistakes():
         CompressionError, match="task.labels: row 1 of the train split has 3 tokens and 1 labels, and so"
     ) as r:
         TokenClassification().check_data(splits, DATA)
-    assert len(r.value.problems) == 3 and "1 more" in str(r.value)
+    assert len(r.value.problems) == 3 and "one more" in str(r.value)
     with pytest.raises(RecipeError, match=r"task.tokens: column 'tokens' .* is empty \(null\) in 1 places inside its rows"):
         rows = Dataset.from_dict({"tokens": [["a", None]], "labels": [["O", "B-x"]]})
         TokenClassification().check_data({"train": rows}, DATA)
