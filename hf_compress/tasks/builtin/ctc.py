@@ -77,8 +77,9 @@ class Ctc(AudioTask, name="ctc"):
         )
 
     def _check_texts(self, name: str, split: "Dataset") -> None:
-        if self.text in split.column_names:
-            refuse_empty([bool((text or "").strip()) for text in split[self.text]], "text", name)
+        texts = split[self.text] if self.text in split.column_names else []
+        if all(isinstance(text, str) for text in texts):  # another column was refused
+            refuse_empty([bool(text.strip()) for text in texts], "text", name)
 
     def load_processor(self, model: str | FreshModel, config: "PretrainedConfig", splits: Splits) -> Any:
         """The model's own; for a new head its feature extractor with the characters of the training texts."""
