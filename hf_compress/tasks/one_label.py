@@ -75,6 +75,7 @@ class OneLabel(Task):
         description: str,
         metrics: Sequence[Metric] = (),
     ) -> dict[str, float]:
-        """The metrics, and nll."""
-        batches = self.batches(examples, processor, batch_size)
-        return classify(model, batches, description, self.all_metrics(metrics))
+        """The metrics, and nll, or the mean squared error of numbers."""
+        batches, decode = self.batches(examples, processor, batch_size), self.decoder(examples, rows, processor)
+        assert self.logit_rows is not None
+        return classify(model, batches, description, self.all_metrics(metrics), decode, self.logit_rows)

@@ -1,7 +1,7 @@
 """Labels of a text, or a number."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -21,7 +21,6 @@ from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
 from hf_compress.tasks.metrics.builtin.f1 import MacroF1, MicroF1
 from hf_compress.tasks.metrics.builtin.pearsonr import PearsonR
 from hf_compress.tasks.metrics.builtin.spearmanr import SpearmanR
-from hf_compress.tasks.metrics.classification import classify
 from hf_compress.tasks.metrics.counted import Decode
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
@@ -175,20 +174,6 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
         if self.problem == "single_label":
             return super().decoder(examples, rows, processor)
         return _decode_sets if self.problem == "multi_label" else _decode_numbers
-
-    def evaluate(
-        self,
-        model: Any,
-        examples: "Dataset",
-        rows: "Dataset",
-        processor: Any,
-        batch_size: int,
-        description: str,
-        metrics: Sequence[Metric] = (),
-    ) -> dict[str, float]:
-        """The metrics, and nll in nats per text, or the mean squared error."""
-        batches, decode = self.batches(examples, processor, batch_size), self.decoder(examples, rows, processor)
-        return classify(model, batches, description, self.all_metrics(metrics), decode, self.problem)
 
     def config_changes(
         self, model: str | FreshModel, config: "PretrainedConfig", processor: Any, tokenizer: str | FreshTokenizer | None

@@ -60,12 +60,12 @@ def classify(
         CompressionError: there is no example with a label.
     """
     model.eval()
-    counted, loss, num_rows = Counted(metrics, decode), 0.0, 0
+    counted, loss, num_rows, row = Counted(metrics, decode), 0.0, 0, row_kind(kind)()
     for batch in progress(batches, description, leave=False):
         logits = model(**model_inputs(batch, model)).logits.float().cpu()
-        rows = row_kind(kind)().rows(logits, {"labels": batch["labels"]}, {})
+        rows = row.rows(logits, {"labels": batch["labels"]}, {})
         assert rows.labels is not None, kind
-        loss += row_kind(kind)().loss_sum(rows.logits[rows.keep], rows.labels[rows.keep]).item()
+        loss += row.loss_sum(rows.logits[rows.keep], rows.labels[rows.keep]).item()
         num_rows += int(rows.keep.sum())
         counted.add(logits, batch["labels"])
     if num_rows == 0:
