@@ -83,7 +83,8 @@ def largest(numbers: Callable[[], Iterable[Tensor]], k: int, size: int, across: 
                 yield lambda _, piece=piece: piece  # type: ignore[misc]
 
     def sample(_: int, stride: int) -> Tensor:
-        return torch.cat([part.reshape(-1)[::stride] for part in numbers()])
+        # Copies, because a view would keep its chunk.
+        return torch.cat([part.reshape(-1)[::stride].clone() for part in numbers()])
 
     return find_cuts(chunks, [[k]], size, sample, across)[0][0]
 

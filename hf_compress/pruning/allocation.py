@@ -15,7 +15,8 @@ class Allocation(Strategy, kind="allocation", package="hf_compress.pruning.alloc
         """One sparsity per layer.
 
         Args:
-            scores: (O, I) fp32 per layer name.
+            scores: (O, I) fp32 per layer name; each is computed when it is asked for, so go through them one by one, the
+                same way in every process, and keep none.
             sparsity: the overall share of zeros, in [0, 1).
 
         Returns:

@@ -1,6 +1,6 @@
 """Masks from scores, and one-shot pruning."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -48,15 +48,19 @@ def compute_masks(
     stats, held = stats or {}, held or {}
     check_statistics(modules, pruning, stats)
     across = {name: across_matrix(module) for name, module in modules.items()}
-    scores = {}
-    for name, module in modules.items():
-        score = _score(pruning.criterion, module, stats.get(name, {}), across[name])
-        if across[name].total(int(not torch.isfinite(score).all())):
+    finite: set[str] = set()
+
+    def score_of(name: str) -> Tensor:
+        score = _score(pruning.criterion, modules[name], stats.get(name, {}), across[name])
+        if name not in finite and across[name].total(int(not torch.isfinite(score).all())):
             raise CompressionError(
                 f"the {pruning.criterion.name} scores of {name} are not finite, so the weights hold NaN or infinity;"
                 " training has diverged: lower the learning rate"
             )
-        scores[name] = score
+        finite.add(name)
+        return score
+
+    scores = _OneByOne(modules, score_of)
     shares = _shares(pruning.allocation, modules, scores, across, sparsity)
     masks = {}
     for name, score in scores.items():
@@ -66,6 +70,24 @@ def compute_masks(
         keep = _mask(pruning.pattern, modules[name], score, shares[name], across[name])
         masks[name] = keep if known is None else keep & known
     return masks
+
+
+class _OneByOne(Mapping[str, Tensor]):
+    """Matrices that are computed whenever they are asked for, so that a model's scores never stand there all at once: four
+    bytes for every weight are more than cheap arithmetic, done two or three times, is worth.
+    """
+
+    def __init__(self, names: Iterable[str], compute: Callable[[str], Tensor]) -> None:
+        self._names, self._compute = dict.fromkeys(names), compute
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._compute(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 def _score(criterion: Criterion, module: nn.Module, stats: Mapping[str, Tensor], across: Across) -> Tensor:
@@ -88,11 +110,12 @@ def _shares(
         return allocation.shares(scores, sparsity)
     if len(groups) == 1:
         first = groups[0].place == 0
-        once = {name: score if across[name] is not ALONE or first else score[:0] for name, score in scores.items()}
+        here = {name: first or across[name] is not ALONE for name in scores}
+        once = _OneByOne(scores, lambda name: scores[name] if here[name] else scores[name][:0])
         found = allocation.shares_of_parts(once, sparsity, groups[0])
         if found is not None:
             return found
-    return allocation.shares({name: whole_matrix(modules[name], score) for name, score in scores.items()}, sparsity)
+    return allocation.shares(_OneByOne(scores, lambda name: whole_matrix(modules[name], scores[name])), sparsity)
 
 
 def _mask(pattern: Pattern, module: nn.Module, score: Tensor, sparsity: float, across: Across) -> Tensor:

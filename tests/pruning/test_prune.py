@@ -1,5 +1,8 @@
 """One-shot pruning and the masks behind it."""
 
+import weakref
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
@@ -7,7 +10,9 @@ from torch import nn
 from hf_compress._errors import CompressionError
 from hf_compress._modules.matrix import weight_matrix
 from hf_compress.pruning.allocations.global_ import Global
+from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.criteria.magnitude import Magnitude
 from hf_compress.pruning.patterns.n_m import NM
 from hf_compress.pruning.prune import compute_masks, measure_sparsity, prune
 from hf_compress.pruning.schedules.constant import Constant
@@ -79,6 +84,26 @@ def test_a_global_threshold_prunes_layers_unevenly_and_exactly_overall():
     assert measured[""] == pytest.approx(0.5, abs=1e-4)  # one weight of 18432
     assert measured["model.layers.0.mlp.up_proj"] < 0.2
     assert measured["model.layers.1.mlp.up_proj"] > 0.5
+
+
+@pytest.mark.parametrize("allocation", [Global(), Uniform()])
+def test_the_scores_of_all_layers_never_stand_there_at_once(allocation):
+    alive, most = weakref.WeakSet(), []
+
+    class Watched(Magnitude):
+        name = "watched"
+
+        def score(self, weight, stats):
+            score = super().score(weight, stats)
+            alive.add(score.untyped_storage())
+            most.append(len(alive))
+            return score
+
+    model = nn.Sequential(*[nn.Linear(300, 300) for _ in range(6)])
+    pruning = half(allocation=allocation)
+    masks = compute_masks(dict(model.named_children()), replace(pruning, criterion=Watched()), 0.5)
+    expected = compute_masks(dict(model.named_children()), pruning, 0.5)
+    assert max(most) <= 2 and all(torch.equal(masks[name], expected[name]) for name in expected)
 
 
 def test_statistics_reach_the_criterion_by_layer():
