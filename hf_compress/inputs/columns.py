@@ -1,11 +1,14 @@
 """Columns that a task reads: that they are there, and hold what it reads."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.inputs.audio import is_sound
+from hf_compress.inputs.row_numbers import NUMBER, own_columns
+from hf_compress.inputs.wrong_rows import Wrong, refuse_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -40,24 +43,35 @@ class Column:
             CompressionError: at `task.<key>`.
         """
         for split_name, split in splits.items():
-            if self.name not in split.column_names:
+            columns = own_columns(split)
+            if self.name not in columns:
                 raise CompressionError(
                     f"task.{self.key}: "
-                    + unknown(f"column of the {split_name} split of {path}", self.name, split.column_names)
-                    + _maybe_other_separator(split.column_names)
+                    + unknown(f"column of the {split_name} split of {path}", self.name, columns)
+                    + _maybe_other_separator(columns)
                 )
-            of = f"task.{self.key}: column {self.name!r} of the {split_name} split of {path}"
-            values = split.data.column(self.name)
-            if values.null_count:
-                raise CompressionError(f"{of} is empty (null) in {values.null_count} rows; remove them")
+        refuse_rows(splits, f"task.{self.key}", lambda split: self._empty(split, None))
+        for split_name, split in splits.items():
             given = split.features[self.name]
             if not _holds(given, self.feature):
                 # Json is what `datasets` makes of values without a type in common.
                 held = "values of several kinds" if "Json(" in str(given) else given
-                raise CompressionError(f"{of} holds {held}{_expected(self.feature)}")
-            within = _num_nulls(values, self.feature)
-            if within:
-                raise CompressionError(f"{of} is empty (null) in {within} places inside its rows; remove those rows")
+                raise CompressionError(
+                    f"task.{self.key}: column {self.name!r} of the {split_name} split of {path} holds"
+                    f" {held}{_expected(self.feature)}"
+                )
+        refuse_rows(splits, f"task.{self.key}", lambda split: self._empty(split, self.feature))
+
+    def _empty(self, split: "Dataset", wanted: Any) -> Iterator[Wrong]:
+        """Rows of a split in which the column is null; with a wanted feature, in which something inside it is."""
+        import numpy
+
+        rows = _null_rows(split.data.column(self.name), wanted)
+        if len(rows) and NUMBER in split.column_names:  # the table also has what was cut off from the split
+            numbers = split.data.column(NUMBER).to_numpy()[rows]
+            rows = numpy.flatnonzero(numpy.isin(split.with_format("numpy")[NUMBER][:], numbers))
+        says = f"is empty (null) in the column {self.name!r}" if wanted is None else f"has a gap (null) in {self.name!r}"
+        yield from (Wrong(position=int(row), says=says, way_out="remove it") for row in rows)
 
 
 def _maybe_other_separator(columns: list[str]) -> str:
@@ -87,20 +101,31 @@ def _holds(given: Any, wanted: Any) -> bool:
     return isinstance(given, type(wanted))
 
 
-def _num_nulls(values: Any, wanted: Any) -> int:
-    """The empty places of a column of the wanted kind, in lists and under the keys that are read."""
+def _null_rows(column: Any, wanted: Any) -> Any:
+    """The rows of a column that are null, or have a null in lists and under the keys that are read, each once."""
+    import numpy
+
+    begins = numpy.cumsum([0, *map(len, column.chunks)])
+    found = [_null_places(chunk, wanted) + begin for chunk, begin in zip(column.chunks, begins[:-1], strict=True)]
+    return numpy.unique(numpy.concatenate(found)) if found else numpy.empty(0, dtype=numpy.int64)
+
+
+def _null_places(values: Any, wanted: Any) -> Any:
+    """The same of one array."""
+    import numpy
     import pyarrow.compute
     from datasets import List
 
+    found: list[Any] = [numpy.flatnonzero(values.is_null().to_numpy(zero_copy_only=False))]
     if isinstance(wanted, tuple):
         plain = not pyarrow.types.is_nested(values.type)
         wanted = next(one for one in wanted if plain is not isinstance(one, dict | List))
-    inside = 0
     if isinstance(wanted, List):
-        inside = _num_nulls(pyarrow.compute.list_flatten(values), wanted.feature)
+        inside = _null_places(pyarrow.compute.list_flatten(values), wanted.feature)
+        found.append(pyarrow.compute.list_parent_indices(values).to_numpy(zero_copy_only=False)[inside])
     elif isinstance(wanted, dict):
-        inside = sum(_num_nulls(pyarrow.compute.struct_field(values, key), one) for key, one in wanted.items())
-    return values.null_count + inside
+        found += [_null_places(pyarrow.compute.struct_field(values, key), one) for key, one in wanted.items()]
+    return numpy.concatenate(found).astype(numpy.int64)
 
 
 def _expected(feature: Any) -> str:

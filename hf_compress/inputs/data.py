@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from hf_compress._errors import CompressionError
+from hf_compress.inputs.row_numbers import numbered
 from hf_compress.inputs.sections import SPLITS, Data
-from hf_compress.inputs.sources import open_source
+from hf_compress.inputs.sources import named, open_source
 from hf_compress.inputs.streams import read_heads
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
     splits = open_source(data)
     if data.streaming:
         return read_heads(data, splits, seed)
+    splits = {name: numbered(splits[name], named(data, splits, name)) for name in SPLITS if name in splits}
     for name in ("test", "validation"):
         if name not in splits:
             if len(splits["train"]) < 3:

@@ -1,10 +1,11 @@
 """What becomes of images before a model sees them."""
 
 import io
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError, reason_of
+from hf_compress.inputs.wrong_rows import Wrong
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,20 +42,15 @@ def undecoded_images(split: "Dataset", column: str) -> "Dataset":
     return split.cast_column(column, Image(decode=False))
 
 
-def check_images(split: "Dataset", column: str, of: str) -> None:
-    """Refuse files that are no images, by their headers.
+def no_images(split: "Dataset", column: str) -> Iterator[Wrong]:
+    """Rows whose files are no images, by their headers.
 
     Args:
         split: raw rows.
         column: of the images.
-        of: what the split is called in a refusal.
-
-    Raises:
-        CompressionError: with the first row, its file, and how many more there are.
     """
     import PIL.Image
 
-    wrong: list[tuple[int, str]] = []
     row = 0
     for batch in undecoded_images(split.select_columns([column]), column).iter(batch_size=1000):
         for value in batch[column]:
@@ -62,11 +58,8 @@ def check_images(split: "Dataset", column: str, of: str) -> None:
                 with PIL.Image.open(value["path"] if value["bytes"] is None else io.BytesIO(value["bytes"])):
                     pass
             except (OSError, ValueError, SyntaxError) as error:
-                wrong.append((row, _reason(value, error)))
+                yield Wrong(position=row, says=_reason(value, error), way_out="remove it, or mend the file")
             row += 1
-    if wrong:
-        more = f" (and {len(wrong) - 1} more rows)" if len(wrong) > 1 else ""
-        raise CompressionError(f"row {wrong[0][0]} of {of} {wrong[0][1]}{more}; remove such rows")
 
 
 def read_image(value: Mapping[str, Any]) -> "Image":

@@ -1,11 +1,11 @@
 """Several labels for a row: as a list of those that hold, or as a 0 or a 1 for each."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from hf_compress._errors import CompressionError
 from hf_compress.inputs.labels import label_ids, label_names, unnamed_labels
 from hf_compress.inputs.streams import is_stream
+from hf_compress.inputs.wrong_rows import Wrong, refuse_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -28,15 +28,19 @@ def set_names(splits: "Splits", column: str, max_train: int | None = None, class
     width = _width(splits, column, classes)
     if width is not None:
         return list(classes) or unnamed_labels(width)
-    for name, split in splits.items():
-        for row, labels in enumerate(split[column]):
-            if len(set(labels)) < len(labels):
-                twice = next(label for label in labels if labels.count(label) > 1)
-                raise CompressionError(
-                    f"task.label: row {row} of the {name} split has the label {twice!r} twice; a list names each label that"
-                    " holds once, and a column of 0 and 1 has equally many in every row of every split"
-                )
+    refuse_rows(splits, "task.label", lambda split: _twice(split, column))
     return label_names(splits, column, max_train, classes=classes)
+
+
+def _twice(split: "Dataset", column: str) -> Iterator[Wrong]:
+    """Rows that have a label more than once."""
+    way_out = (
+        "a list names each label that holds once, and a column of 0 and 1 has equally many in every row of every split"
+    )
+    for row, labels in enumerate(split[column]):
+        if len(set(labels)) < len(labels):
+            twice = next(label for label in labels if labels.count(label) > 1)
+            yield Wrong(position=row, says=f"has the label {twice!r} twice", way_out=way_out)
 
 
 def set_encoder(

@@ -1,11 +1,12 @@
 """Labels: what the data calls them, which ids they get, and whether a trained classifier means the same."""
 
-from collections.abc import Sequence
+from collections.abc import Container, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.auto_classes import classes_of
 from hf_compress.inputs.sections import Data
+from hf_compress.inputs.wrong_rows import Wrong, refuse_rows
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -41,12 +42,18 @@ def require_named(splits: "Splits", column: str, data: Data, classes: Sequence[s
 
 
 class LabelIds(dict[Any, int]):
-    """Label value -> id; refuses what was not known before."""
+    """Label value -> id; refuses what was not known before, which a stream may have behind the rows that were checked.
+
+    Attributes:
+        key: the task's field that names the column.
+    """
+
+    key = "label"
 
     def __missing__(self, value: Any) -> int:
         raise CompressionError(
-            f"task.label: the label {value!r} is none of the known ones ({_listed(list(map(str, self)))}); a stream has it"
-            " behind the rows that were checked: add it to task.classes"
+            f"task.{self.key}: the label {value!r} is none of the known ones ({_listed(list(map(str, self)))}); add it to"
+            " task.classes, or remove the row"
         )
 
 
@@ -67,8 +74,7 @@ def label_names(
             from 0 nor text, a number is left out, rows are unlabelled (-1), evaluation has a new one, or there is only one.
     """
     if classes:
-        for name, split in splits.items():
-            _refuse_others(split, column, classes, f"task.{key}: row {{}} of the {name} split")
+        refuse_rows(splits, f"task.{key}", lambda split: _others(split, column, classes))
         return list(classes)
     feature = _one(splits["train"].features[column])
     found = {name: _values(split, column) for name, split in splits.items()}
@@ -78,13 +84,7 @@ def label_names(
             f"task.{key}: column {column!r} holds {feature}; labels are text, class names, true and false, or whole"
             " numbers from 0"
         )
-    for name, members in found.items():
-        below = sorted(value for value in members if isinstance(value, int) and value < 0)
-        if below:
-            raise CompressionError(
-                f"task.{key}: the {name} split has rows with the label {below[0]}, which means unlabelled or is a mistake;"
-                " remove those rows, labels count from 0"
-            )
+    refuse_rows(splits, f"task.{key}", lambda split: _no_classes(split, column))
     if hasattr(feature, "names"):
         names = list(feature.names)
         for name, split in splits.items():
@@ -94,13 +94,9 @@ def label_names(
                     " same class names in the same order"
                 )
     else:
-        for name in ("validation", "test"):
-            new = sorted(found[name] - values, key=str)
-            if new:
-                raise CompressionError(
-                    f"task.{key}: the {name} split has the label {new[0]!r}, which training has not; add such rows to the"
-                    " training data" + _maybe_cut_off(max_train)
-                )
+        way_out = "add such rows to the training data" + _maybe_cut_off(max_train)
+        others = {name: split for name, split in splits.items() if name != "train"}
+        refuse_rows(others, f"task.{key}", lambda split: _new(split, column, values, way_out))
         if all(isinstance(value, bool) for value in values):
             names = [str(value).lower() for value in sorted(values)]
         elif all(isinstance(value, int) for value in values):
@@ -120,21 +116,45 @@ def label_names(
     return names
 
 
-def _refuse_others(split: "Dataset", column: str, classes: Sequence[str], of: str) -> None:
-    """Refuse a label that is none of the recipe's classes: no name of theirs, and no number below how many there are."""
+def _others(split: "Dataset", column: str, classes: Sequence[str]) -> Iterator[Wrong]:
+    """Labels that are none of the recipe's classes: no name of theirs, and no number below how many there are."""
     own = getattr(_one(split.features[column]), "names", None)
     meant: dict[Any, Any] = {} if own is None else dict(enumerate(own))
     numbers = range(len(classes)) if own is None else ()
     others = {value for value in _values(split, column) if meant.get(value, value) not in (*classes, *numbers)}
-    if not others:
+    for row, value in _rows_with(split, column, others):
+        says = f"has the label {meant.get(value, value)!r}, which is none of the classes {_listed(list(classes))}"
+        yield Wrong(position=row, says=says, way_out="add it to them, or remove the row")
+
+
+def _no_classes(split: "Dataset", column: str) -> Iterator[Wrong]:
+    """Rows with numbers below 0, or of no class name."""
+    names: list[str] | None = getattr(_one(split.features[column]), "names", None)
+    numbers = {value for value in _values(split, column) if isinstance(value, int)}
+    for row, value in _rows_with(split, column, {value for value in numbers if value < 0}):
+        says = f"has the label {value}, which means unlabelled or is a mistake"
+        yield Wrong(position=row, says=says, way_out="remove it, labels count from 0")
+    if names is None:
+        return
+    for row, value in _rows_with(split, column, {value for value in numbers if value >= len(names)}):
+        says = f"has the label {value}, and the column names {len(names)} classes, which count from 0"
+        yield Wrong(position=row, says=says, way_out="remove it, or write the data with all its class names")
+
+
+def _new(split: "Dataset", column: str, values: Container[Any], way_out: str) -> Iterator[Wrong]:
+    """Rows with labels that are not among `values`."""
+    for row, value in _rows_with(split, column, {value for value in _values(split, column) if value not in values}):
+        yield Wrong(position=row, says=f"has the label {value!r}, which training has not", way_out=way_out)
+
+
+def _rows_with(split: "Dataset", column: str, values: Container[Any]) -> Iterator[tuple[int, Any]]:
+    """Rows that have one of some labels, and the first that they have."""
+    if not values:
         return
     for row, given in enumerate(split[column]):
-        for value in given if isinstance(given, list) else [given]:
-            if value in others:
-                raise CompressionError(
-                    f"{of.format(row)} has the label {meant.get(value, value)!r}, which is none of the classes"
-                    f" {_listed(list(classes))}; add it to them, or remove the row"
-                )
+        found = [value for value in (given if isinstance(given, list) else [given]) if value in values]
+        if found:
+            yield row, found[0]
 
 
 def _values(split: "Dataset", column: str) -> set[Any]:
@@ -167,7 +187,9 @@ def _maybe_cut_off(max_train: int | None) -> str:
     return "" if max_train is None else f" (data.max_train={max_train} leaves rows out; a larger one may help)"
 
 
-def label_ids(splits: "Splits", column: str, names: list[str], classes: Sequence[str] = ()) -> dict[Any, int]:
+def label_ids(
+    splits: "Splits", column: str, names: list[str], classes: Sequence[str] = (), key: str = "label"
+) -> dict[Any, int]:
     """Label value -> id, where the label `names[i]` has the id i; numbers that `names` does not have are ids already.
 
     Args:
@@ -175,13 +197,16 @@ def label_ids(splits: "Splits", column: str, names: list[str], classes: Sequence
         column: see `label_names`.
         names: in the order of their ids.
         classes: the recipe's names.
+        key: the task's field that names the column.
     """
     feature = _one(splits["train"].features[column])
     own = getattr(feature, "names", None) or list(classes) or label_names(splits, column)
     by_name = not hasattr(feature, "names") and "string" in feature.dtype
-    return LabelIds(
+    ids = LabelIds(
         {name if by_name else value: names.index(name) if name in names else value for value, name in enumerate(own)}
     )
+    ids.key = key
+    return ids
 
 
 def order_labels(labels: list[str], base: Any, model: str, auto_class: Any, trained_anew: bool) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.data_files import build_splits, escaped, read_files
+from hf_compress.inputs.row_numbers import row_named
 from hf_compress.inputs.split_names import assign, say_unread
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ def _sounds(folder: Path, metadata: Path | None) -> "Dataset":
     for row, name in enumerate(rows["file_name"]):
         if not isinstance(name, str) or Path(name).is_absolute() or ".." in Path(name).parts:
             raise CompressionError(
-                f"data.path: row {row} of {metadata} has the file_name {name!r}; name a file below that folder"
+                f"data.path: {row_named(row, str(metadata))} has the file_name {name!r}; name a file below that folder"
             )
     paths = [str(folder / name) for name in rows["file_name"]]
     return rows.add_column("audio", paths).remove_columns("file_name")  # type: ignore[call-arg]

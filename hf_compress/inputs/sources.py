@@ -1,5 +1,6 @@
 """Where examples come from: a built-in source, local files or the Hub, by split."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError, reason_of
@@ -49,6 +50,11 @@ def open_source(data: Data) -> dict[str, Any]:
     if "train" not in splits:
         raise CompressionError(f"data.path: {data.path} has no train split (found: {', '.join(splits) or 'none'})")
     return splits
+
+
+def named(data: Data, sources: Mapping[str, Any], split: str) -> str:
+    """A split that was read, in words: the data itself where it has no other."""
+    return data.path if len(sources) == 1 else f"the {split} split of {data.path}"
 
 
 def _load_builtin(name: str) -> dict[str, "Dataset"]:

@@ -5,7 +5,9 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError, reason_of
+from hf_compress.inputs.row_numbers import NUMBER, NamingRows, number_feature, numbered, source_of
 from hf_compress.inputs.sections import SPLITS, Data
+from hf_compress.inputs.sources import named
 
 if TYPE_CHECKING:
     from datasets import Dataset, Features
@@ -32,13 +34,14 @@ def mapped(
 
     Args:
         rows: a Dataset, or an IterableDataset.
-        function: columns -> columns, of another length perhaps.
-        split: its name, for the progress bar.
+        function: columns -> columns, of another length perhaps; its refusals are of one row, which is named here.
+        split: its name, for the progress bar and for refusals.
         batch_size: rows at once.
         **options: of `map`, such as `with_indices`; those of a stream are the order in which it is read.
     """
     own: dict[str, Any] = {"batched": True, "batch_size": batch_size, "remove_columns": rows.column_names, **options}
-    return rows.map(function, **own) if is_stream(rows) else rows.map(function, **own, desc=f"tokenizing {split}")
+    naming = NamingRows(function, source_of(rows.features, split))
+    return rows.map(naming, **own) if is_stream(rows) else rows.map(naming, **own, desc=f"tokenizing {split}")
 
 
 def read_heads(data: Data, sources: Mapping[str, Any], seed: int) -> dict[str, "Dataset"]:
@@ -56,7 +59,7 @@ def read_heads(data: Data, sources: Mapping[str, Any], seed: int) -> dict[str, "
     """
     cut = _num_cut(data, sources)
     wanted = cut + min(HEAD, data.max_train or HEAD)
-    rows = _rows(sources["train"], wanted, f"{data.path} (train)")
+    rows = numbered(_rows(sources["train"], wanted, f"{data.path} (train)"), named(data, sources, "train"))
     if len(rows) <= cut:
         needed = f"; the first {cut} become the missing splits (data.max_eval={data.max_eval})" if cut else ""
         raise CompressionError(f"data.path: the train split of {data.path} has {len(rows)} rows{needed}; add rows")
@@ -66,6 +69,7 @@ def read_heads(data: Data, sources: Mapping[str, Any], seed: int) -> dict[str, "
         if name in sources:
             limit = data.max_eval
             near = _rows(sources[name], None if limit is None else max(limit, BUFFER), f"{data.path} ({name})")
+            near = numbered(near, named(data, sources, name))
             splits[name] = near if limit is None or len(near) <= limit else near.shuffle(seed=seed).select(range(limit))
         else:
             splits[name] = rows.select(range(taken, taken + int(data.max_eval or 0)))
@@ -84,12 +88,32 @@ def training_stream(data: Data, sources: Mapping[str, Any], seed: int, features:
         seed: of what is drawn.
         features: of its head, for a source that does not say them.
     """
-    stream = sources["train"]
+    stream = _numbered_stream(sources["train"], features, named(data, sources, "train"))
     cut = _num_cut(data, sources)
     stream = stream.skip(cut) if cut else stream
     stream = stream if data.max_train is None else stream.take(data.max_train)
-    stream = stream.cast(features) if stream.features is None else stream
     return stream.shuffle(seed=seed, buffer_size=BUFFER)
+
+
+def _numbered_stream(stream: Any, features: "Features", source: str) -> Any:
+    """The rows with their places, or None where they lie in several files, whose order is drawn; images stay files."""
+    from datasets import Features, Image
+
+    own = Features({name: feature for name, feature in features.items() if name != NUMBER})
+    stream = stream.cast(own) if stream.features is None else stream
+    images = [name for name, feature in stream.features.items() if isinstance(feature, Image)]
+    for name in images:
+        stream = stream.cast_column(name, Image(decode=False))
+    with_number = Features({**stream.features, NUMBER: number_feature(source)})
+    options = {"features": with_number, "fn_kwargs": {"known": stream.num_shards == 1}}
+    stream = stream.map(_add_numbers, batched=True, with_indices=True, **options)
+    for name in images:
+        stream = stream.cast_column(name, Image())
+    return stream
+
+
+def _add_numbers(batch: Mapping[str, Any], numbers: list[int], known: bool) -> dict[str, Any]:
+    return {**batch, NUMBER: numbers if known else [None] * len(numbers)}
 
 
 def describe_stream(head: "Dataset") -> dict[str, str]:

@@ -1,19 +1,19 @@
 """What tasks on sound share: a column of sound, a feature extractor, its sampling rate."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import check_all
 from hf_compress.inputs.audio import Sound, read_audio, read_header, undecoded
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.processors import load_feature_extractor
-from hf_compress.inputs.sections import Data, FreshModel
+from hf_compress.inputs.row_checks import RowCheck
+from hf_compress.inputs.sections import FreshModel
+from hf_compress.inputs.wrong_rows import Wrong
 from hf_compress.tasks.padding import PadSounds
 from hf_compress.tasks.read_late import ReadsLate
 from hf_compress.tasks.task import Splits
@@ -42,19 +42,18 @@ class AudioTask(ReadsLate):
 
         return (Column(key="audio", name=self.audio, feature=Audio()),)
 
-    def check_data(self, splits: Splits, data: Data) -> None:
-        """Refuse sound that cannot be read, too; the header of every row is."""
-        super().check_data(splits, data)
-        check_all(*[partial(self._check_sounds, rows, name, data) for name, rows in self.undecoded(splits).items()])
+    def row_checks(self) -> tuple[RowCheck, ...]:
+        """Sound that cannot be read; the header of every row is."""
+        return (*super().row_checks(), RowCheck(key="audio", find=self._no_sounds))
 
-    def _check_sounds(self, split: "Dataset", name: str, data: Data) -> None:
-        for number, value in enumerate(split.select_columns([self.audio])):
+    def _no_sounds(self, split: "Dataset") -> Iterator[Wrong]:
+        for row, value in enumerate(undecoded(split, self.audio).select_columns([self.audio])):
             try:
-                header = read_header(value[self.audio])
-                if not header.num_samples:
+                if not read_header(value[self.audio]).num_samples:
                     raise CompressionError("is empty; remove it")
             except CompressionError as error:
-                raise CompressionError(f"task.audio: row {number} of the {name} split of {data.path} {error}") from error
+                says, _, way_out = str(error).partition("; ")
+                yield Wrong(position=row, says=says, way_out=way_out or "remove it, or mend the file")
 
     def undecoded(self, splits: Splits) -> Splits:
         """The splits with sound as `sounds` takes it, which needs no decoder of `datasets`."""

@@ -2,20 +2,20 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.models import num_positions
-from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
+from hf_compress.inputs.row_checks import RowCheck
+from hf_compress.inputs.sections import FreshModel, FreshTokenizer
 from hf_compress.inputs.tokenizers import tokenizer_of
+from hf_compress.inputs.wrong_rows import empty_rows
 from hf_compress.tasks.cut import encode_cut, how_many
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.perplexity import likelihood_of_labels
 from hf_compress.tasks.metrics.predictions import Predictions
-from hf_compress.tasks.task import Splits, check_count, rows_have
+from hf_compress.tasks.task import Splits, check_count
 from hf_compress.tasks.text import VocabularyTask
 from hf_compress.tasks.written import ROW, Written
 
@@ -73,20 +73,10 @@ class Generating(VocabularyTask):
         """Targets."""
         return (text for texts in self.targets(split) for text in texts)
 
-    def check_data(self, splits: Splits, data: Data) -> None:
-        """Refuse empty texts, too."""
-        super().check_data(splits, data)
-        check_all(
-            *[
-                partial(refuse_empty, rows, key, name)
-                for name, split in splits.items()
-                for key, rows in self.filled(split).items()
-            ]
-        )
-
-    def filled(self, split: "Dataset") -> dict[str, list[bool]]:
-        """Field that names a column of texts -> for each row, whether there is one."""
-        return {"target": [bool(texts) and all(map(str.strip, texts)) for texts in self.targets(split)]}
+    def row_checks(self) -> tuple[RowCheck, ...]:
+        """Empty targets."""
+        targets = RowCheck(key="target", find=lambda split: empty_rows(self.targets(split), "target"))
+        return (*super().row_checks(), targets)
 
     def encode_targets(
         self, batch: Any, numbers: Sequence[int], tokenizer: Any, start: int | None = None
@@ -206,22 +196,6 @@ def end_of(tokenizer: Any) -> int:
         f"tokenizer: {type(tokenizer).__name__} has no token for the end of a text, so a model cannot learn where to stop;"
         " name another"
     )
-
-
-def refuse_empty(filled: Sequence[bool], key: str, split: str) -> None:
-    """Refuse rows in which there is nothing.
-
-    Args:
-        filled: for each row, whether there is something.
-        key: the task's field that names the column.
-        split: its name.
-
-    Raises:
-        CompressionError: with the first row, and how many there are.
-    """
-    empty = [row for row, one in enumerate(filled) if not one]
-    if empty:
-        raise CompressionError(rows_have(empty, key, split, f"an empty {key}", "remove what is empty"))
 
 
 def check_length(length: int, key: str, limit: int | None) -> None:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.columns import Column
-from hf_compress.inputs.images import check_images, describe_images
+from hf_compress.inputs.images import describe_images, no_images
 from hf_compress.inputs.processors import load_image_processor
+from hf_compress.inputs.row_checks import RowCheck
 from hf_compress.inputs.sections import Data, FreshModel
 from hf_compress.tasks.read_late import ReadsLate
 from hf_compress.tasks.task import Splits
@@ -36,15 +37,14 @@ class ImageTask(ReadsLate):
         return (Column(key="image", name=self.image, feature=Image()),)
 
     def check_data(self, splits: Splits, data: Data) -> None:
-        """Refuse a machine that cannot read images, and files that are none, too."""
+        """Refuse a machine that cannot read images, too."""
         if importlib.util.find_spec("PIL") is None:
             raise CompressionError(f"task: {self.name} reads images with Pillow; install hf-compress[vision]")
         super().check_data(splits, data)
-        for name, split in splits.items():
-            try:
-                check_images(split, self.image, f"the {name} split of {data.path}")
-            except CompressionError as error:
-                raise CompressionError(f"task.image: {error}") from error
+
+    def row_checks(self) -> tuple[RowCheck, ...]:
+        """Files that are no images."""
+        return (*super().row_checks(), RowCheck(key="image", find=lambda split: no_images(split, self.image)))
 
     def describe(self, splits: Splits, processor: Any) -> dict[str, str]:
         """Their size in the data, and for the model."""

@@ -1,13 +1,12 @@
 """The contract of a task: how rows become examples, logits become rows, and predictions become numbers."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import check_all
 from hf_compress._registry import Strategy, unknown
 from hf_compress.inputs.columns import Column
+from hf_compress.inputs.row_checks import RowCheck, check_rows
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.tasks.heads import Head
 from hf_compress.tasks.measured import Measured
@@ -67,13 +66,17 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
         """What it reads; importing `datasets` takes a moment, so it is asked late."""
         raise TypeError(f"{type(self).__name__} defines no columns()")
 
+    def row_checks(self) -> tuple[RowCheck, ...]:
+        """What may be wrong in its rows; looked for where the columns are right."""
+        return ()
+
     def check_data(self, splits: Splits, data: Data) -> None:
-        """Refuse data without a column, or with something else in it.
+        """Refuse data without a column, with something else in it, and with rows in which something is wrong.
 
         Raises:
-            RecipeError: a problem for each column, at `task.<field>`.
+            RecipeError: with everything that is, at `task.<field>`.
         """
-        check_all(*[partial(column.check, splits, data.path) for column in self.columns()])
+        check_rows(self.columns(), self.row_checks(), splits, data.path)
 
     def label_names(self, splits: Splits, data: Data) -> list[str]:
         """The names of the labels in the order of their ids; [] for a task without.
@@ -284,17 +287,3 @@ def check_count(value: int, name: str, least: int = 1) -> None:
     """
     if value < least:
         raise CompressionError(f"{name}={value} must be {least} or more")
-
-
-def rows_have(rows: Sequence[int], key: str, split: str, what: str, way_out: str) -> str:
-    """The sentence about rows that are wrong: the first of them, and how many more there are.
-
-    Args:
-        rows: their numbers, one or more.
-        key: the task's field that names the column.
-        split: its name.
-        what: the first of them has.
-        way_out: what to do.
-    """
-    others = {1: "", 2: ", and so has one more"}.get(len(rows), f", and so have {len(rows) - 1} more")
-    return f"task.{key}: row {rows[0]} of the {split} split has {what}{others}; {way_out}"

@@ -142,7 +142,7 @@ STREAM_MISTAKES = {
     ),
     "a column and a label": (
         {"task.text": "txt", "task.classes": ["cold", "hot"]},
-        ["task.text: unknown column of the train split of ", "task.label: row 1 of the train split has the label 'warm'"],
+        ["task.text: unknown column of the train split of ", "task.label: row 1 (counted from 0) of "],
     ),
     "another source": ({"data.path": "builtin:pydoc"}, ["data.streaming: builtin:pydoc is in memory"]),
 }

@@ -54,5 +54,5 @@ def test_a_missing_column_is_named_with_those_there_are_and_empty_rows_are_count
         CompressionError, match=r"task\.label: unknown column of the test split of here 'txt'; did you mean"
     ):
         Column(key="label", name="txt", feature=LABEL).check({"test": split}, "here")
-    with pytest.raises(CompressionError, match=r"task\.text: column 'text' .* is empty \(null\) in 1 rows; remove them"):
+    with pytest.raises(CompressionError, match=r"task\.text: row 1 .* of the test split is empty \(null\) in the column"):
         Column(key="text", name="text", feature=TEXT).check({"test": split}, "here")

@@ -91,10 +91,18 @@ def test_a_trained_classifiers_order_wins_over_that_of_the_recipes_classes():
 
 
 OUTSIDE = {
-    "text": (["neg", "pos", "nice"], None, r"row 2 of the train split has the label 'nice', .* classes neg, pos; add it"),
-    "numbers": ([0, 1, 2], None, "row 2 of the train split has the label 2, which is none"),
-    "unlabelled": ([0, -1], None, "row 1 of the train split has the label -1, which is none"),
-    "class names": ([0, 1], ["neg", "nice"], "row 1 of the train split has the label 'nice', which is none"),
+    "text": (
+        ["neg", "pos", "nice"],
+        None,
+        r"row 2 .counted from 0. of the train split has the label 'nice', .* classes neg, pos; add it",
+    ),
+    "numbers": ([0, 1, 2], None, "row 2 .counted from 0. of the train split has the label 2, which is none"),
+    "unlabelled": ([0, -1], None, "row 1 .counted from 0. of the train split has the label -1, which is none"),
+    "class names": (
+        [0, 1],
+        ["neg", "nice"],
+        "row 1 .counted from 0. of the train split has the label 'nice', which is none",
+    ),
 }
 
 
@@ -104,7 +112,7 @@ def test_a_label_outside_the_classes_is_refused_with_its_row(case):
     with pytest.raises(CompressionError, match=f"^task.label: {message}"):
         label_names(splits(values, names), "label", classes=["neg", "pos"])
     nested = {"train": Dataset.from_dict({"label": [["a"], ["a", "c"]]})}
-    with pytest.raises(CompressionError, match="^task.labels: row 1 of the train split has the label 'c'"):
+    with pytest.raises(CompressionError, match="^task.labels: row 1 .counted from 0. of the train split has the label 'c'"):
         label_names(nested, "label", key="labels", classes=["a", "b"])
 
 

@@ -84,7 +84,11 @@ REFUSED = {
         "has no metadata",
     ),
     "no names": (["a.wav"], {"metadata.csv": "file,text\na.wav,b\n"}, r"no column file_name, .* \(columns: file, text\)"),
-    "names elsewhere": (["a.wav"], {"metadata.csv": "file_name\n../a.wav\n"}, "row 0 of .* has the file_name '../a.wav'"),
+    "names elsewhere": (
+        ["a.wav"],
+        {"metadata.csv": "file_name\n../a.wav\n"},
+        "row 0 .counted from 0. of .* has the file_name '../a.wav'",
+    ),
 }
 
 

@@ -698,9 +698,9 @@ def test_a_parquet_file_without_rows_is_refused(refused, tmp_path):
 BAD_TEXTS = {
     "a null": (
         [*text_rows(9), {"text": None}],
-        "column 'text' of the train split of {path} is empty (null) in 1 rows; remove them",
+        "row 9 (counted from 0) of {path} is empty (null) in the column 'text'; remove it",
     ),
-    "all null": ([{"text": None}] * 9, "is empty (null) in 9 rows"),
+    "all null": ([{"text": None}] * 9, "is empty (null) in the column 'text' (and 8 more such rows)"),
     "numbers": (
         [{"text": n} for n in range(9)],
         "column 'text' of the train split of {path} holds Value('int64'), not text",
@@ -732,7 +732,10 @@ BAD_LABELS = {
         "task.label: labels go up to 3 and 2 never occurs in training; number them from 0 without gaps",
     ),
     "from one": (labelled([1, 2] * 15), "task.label: labels go up to 2 and 0 never occurs in training"),
-    "unlabelled": (labelled([0, 1] * 15 + [-1] * 9), "has rows with the label -1, which means unlabelled or is a mistake"),
+    "unlabelled": (
+        labelled([0, 1] * 15 + [-1] * 9),
+        "has the label -1, which means unlabelled or is a mistake (and 8 more such rows)",
+    ),
     "fractions": (
         labelled([0.0, 1.0] * 15),
         "task.label: column 'label' holds float64, which are no labels; write problem: regression",
@@ -743,7 +746,7 @@ BAD_LABELS = {
     ),
     "lists of names": (labelled([["a", "b"], ["c"]] * 15), "holds List(Value('string')); a row has one label"),
     "mappings": (labelled([{"a": 1}, {"a": 2}] * 15), "; a row has one label, which is text, a class name or a whole"),
-    "a null": (labelled([0, 1] * 15 + [None]), "task.label: column 'label' of the train split of "),
+    "a null": (labelled([0, 1] * 15 + [None]), "task.label: row 30 (counted from 0) of "),
     "one label": (labelled(["good"] * 30), "task.label: column 'label' has one label only (good); two or more are needed"),
     "no column": ([{"text": "a"}] * 9, "task.label: unknown column of the train split"),
 }
@@ -774,7 +777,9 @@ def test_a_label_that_only_evaluation_has_is_refused(refused, tmp_path):
     complaints = refused({**CLASSIFY, "data.path": str(tmp_path / "data"), "data.max_train": 2})
     assert len(complaints) == 1
     assert (
-        "the test split has the label 'c', which training has not" in complaints[0] and "data.max_train=2" in complaints[0]
+        f"row 2 (counted from 0) of the test split of {tmp_path / 'data'} has the label 'c', which training has not"
+        in complaints[0]
+        and "data.max_train=2" in complaints[0]
     )
 
 

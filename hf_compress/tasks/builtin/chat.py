@@ -8,13 +8,14 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress._paths import expand
 from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
-from hf_compress.inputs.sections import Data
+from hf_compress.inputs.row_checks import RowCheck
 from hf_compress.inputs.streams import is_stream, mapped
+from hf_compress.inputs.wrong_rows import Wrong
 from hf_compress.tasks.chats import ANSWERS, PLAIN_TEMPLATE, Turns, encode_chat, marks_answers, rendered
 from hf_compress.tasks.next_token import NextToken
 from hf_compress.tasks.padding import PadRows
 from hf_compress.tasks.row_kind import IGNORED
-from hf_compress.tasks.task import Splits, rows_have
+from hf_compress.tasks.task import Splits
 from hf_compress.tasks.text import require_places
 
 if TYPE_CHECKING:
@@ -83,23 +84,18 @@ class Chat(NextToken, name="chat"):
         """What is said."""
         return (turn["content"] for turns, _ in self._conversations(split) for turn in turns)
 
-    def check_data(self, splits: Splits, data: Data) -> None:
-        """Refuse conversations without an answer, and with an empty one."""
-        super().check_data(splits, data)
-        check_all(*[lambda one=name: self._check_answers(splits[one], one) for name in splits])
+    def row_checks(self) -> tuple[RowCheck, ...]:
+        """Conversations without an answer, and with an empty one."""
+        reads = tuple(column.key for column in self.columns())
+        return (*super().row_checks(), RowCheck(key=self._answered.key, find=self._unanswered, reads=reads))
 
-    def _check_answers(self, split: "Dataset", name: str) -> None:
-        wrong: dict[str, list[int]] = {}
+    def _unanswered(self, split: "Dataset") -> Iterator[Wrong]:
         for row, (turns, first) in enumerate(self._conversations(split)):
             answers = [turn["content"] for turn in turns[first:] if turn["role"] == ANSWERS]
             if not answers:
-                wrong.setdefault("no assistant turn", []).append(row)
+                yield Wrong(position=row, says="has no assistant turn", way_out="there is nothing to learn, remove it")
             elif not all(answer.strip() for answer in answers):
-                wrong.setdefault("an assistant turn that is empty", []).append(row)
-        way_out = "there is nothing to learn from it, remove it"
-        sentences = [rows_have(rows, self._answered.key, name, what, way_out) for what, rows in wrong.items()]
-        if sentences:
-            raise CompressionError("\n".join(sentences))
+                yield Wrong(position=row, says="has an assistant turn that is empty", way_out="remove the turn, or the row")
 
     def check_config(self, config: "PretrainedConfig", processor: Any) -> None:
         """Refuse a template that cannot be read, also where the tokenizer is yet to be trained."""
@@ -144,13 +140,13 @@ class Chat(NextToken, name="chat"):
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """Token ids, and labels of the answers; rows of which no answer is left by `length` are left out."""
 
-        def encode(batch: dict[str, list[Any]], numbers: list[int], split: str) -> dict[str, list[Any]]:
+        def encode(batch: dict[str, list[Any]]) -> dict[str, list[Any]]:
             made: dict[str, list[Any]] = {"input_ids": [], "attention_mask": [], "labels": [], _CUT: []}
-            for row, (turns, first) in zip(numbers, self._conversations(batch), strict=True):
+            for turns, first in self._conversations(batch):
                 try:
                     ids, answers = encode_chat(processor, turns, first)
                 except CompressionError as error:
-                    raise CompressionError(f"task.{self._answered.key}: row {row} of the {split} split: {error}") from error
+                    raise CompressionError(f"task.{self._answered.key}: {error}") from error
                 kept = answers[: self.length]
                 if all(label == IGNORED for label in kept[1:]):
                     continue
@@ -160,10 +156,7 @@ class Chat(NextToken, name="chat"):
                 made[_CUT].append(any(label != IGNORED for label in answers[self.length :]))
             return made
 
-        encoded = {
-            name: mapped(split, encode, name, fn_kwargs={"split": name}, with_indices=True)
-            for name, split in splits.items()
-        }
+        encoded = {name: mapped(split, encode, name) for name, split in splits.items()}
         for name, split in encoded.items():
             if not is_stream(split) and len(split) == 0:
                 raise CompressionError(

@@ -1,22 +1,22 @@
 """A text for a sound, character by character."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
 from hf_compress._problems import check_all
-from hf_compress.inputs.audio import read_header
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.inputs.processors import load_feature_extractor
-from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
+from hf_compress.inputs.row_checks import RowCheck
+from hf_compress.inputs.sections import FreshModel, FreshTokenizer
 from hf_compress.inputs.spelling import character_tokenizer
+from hf_compress.inputs.wrong_rows import Wrong, empty_rows, refuse_rows
 from hf_compress.tasks.audio import AudioTask, sampling_rate
 from hf_compress.tasks.frames import check_frames, check_masks, num_frames
-from hf_compress.tasks.generating import refuse_empty
 from hf_compress.tasks.heads import CTC, Head
 from hf_compress.tasks.metrics.builtin.cer import CharacterErrorRate
 from hf_compress.tasks.metrics.builtin.wer import WordErrorRate
@@ -70,16 +70,9 @@ class Ctc(AudioTask, name="ctc"):
 
         return (*super().columns(), Column(key="text", name=self.text, feature=Value("string")))
 
-    def check_data(self, splits: Splits, data: Data) -> None:
-        """Refuse empty texts, too."""
-        check_all(
-            partial(super().check_data, splits, data), *[partial(self._check_texts, *item) for item in splits.items()]
-        )
-
-    def _check_texts(self, name: str, split: "Dataset") -> None:
-        texts = split[self.text] if self.text in split.column_names else []
-        if all(isinstance(text, str) for text in texts):  # another column was refused
-            refuse_empty([bool(text.strip()) for text in texts], "text", name)
+    def row_checks(self) -> tuple[RowCheck, ...]:
+        """Empty texts, too."""
+        return (*super().row_checks(), RowCheck(key="text", find=lambda split: empty_rows(split[self.text], "text")))
 
     def load_processor(self, model: str | FreshModel, config: "PretrainedConfig", splits: Splits) -> Any:
         """The model's own; for a new head its feature extractor with the characters of the training texts."""
@@ -104,26 +97,28 @@ class Ctc(AudioTask, name="ctc"):
 
     def fit_rows(self, splits: Splits, model: Any, processor: Any) -> Splits:
         """How many frames each sound becomes; refuses a text that is longer, and one in other letters than the model's."""
-        check_all(lambda: self._check_letters(splits["train"], processor.tokenizer))
-        rate, made = sampling_rate(processor), {}
-        for name, split in self.undecoded(splits).items():
-            frames: list[int] = []
-            for number, row in enumerate(split.select_columns([self.audio, self.text])):
-                header = read_header(row[self.audio])
-                samples = -(-header.num_samples * rate // header.rate)
-                if not frames and name == "train":
-                    check_frames(model, samples)
-                frames.append(num_frames(samples, model.config))
-                needed = _least_frames(processor.tokenizer(row[self.text]).input_ids)
-                if frames[-1] < (1 if getattr(model.config, "ctc_zero_infinity", False) else needed):
-                    raise CompressionError(
-                        f"task.text: row {number} of the {name} split needs {needed} frames to be spelled, and its sound"
-                        f" of {header.seconds:.2f} s becomes {frames[-1]}; remove such rows, or set"
-                        " ctc_zero_infinity in the model's config"
-                    )
-            made[name] = splits[name].add_column(_FRAMES, frames)
+        made: Splits = {}
+        rate = sampling_rate(processor)
+        for name, split in splits.items():
+            samples = [-(-one.num_samples * rate // one.rate) for one in self.headers(split)]
+            if not made:
+                check_frames(model, samples[0])
+            made[name] = split.add_column(_FRAMES, [num_frames(count, model.config) for count in samples])
+        find = partial(self._too_short, tokenizer=processor.tokenizer, config=model.config)
+        check_all(
+            lambda: self._check_letters(splits["train"], processor.tokenizer),
+            lambda: refuse_rows(made, "task.text", find),
+        )
         check_masks(model.config, min(min(split[_FRAMES]) for split in made.values()))
         return made
+
+    def _too_short(self, split: "Dataset", tokenizer: Any, config: Any) -> Iterator[Wrong]:
+        way_out = "remove it, or set ctc_zero_infinity in the model's config"
+        for row, (text, frames) in enumerate(zip(split[self.text], split[_FRAMES], strict=True)):
+            needed = _least_frames(tokenizer(text).input_ids)
+            if frames < (1 if getattr(config, "ctc_zero_infinity", False) else needed):
+                says = f"needs {needed} frames to be spelled, and its sound becomes {frames}"
+                yield Wrong(position=row, says=says, way_out=way_out)
 
     def _check_letters(self, split: "Dataset", tokenizer: Any) -> None:
         ids = [(text, tokenizer(text).input_ids) for text in split[self.text]]

@@ -1,13 +1,13 @@
 """The answer to a question, out of a text."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
-from hf_compress.inputs.sections import Data
+from hf_compress.inputs.row_checks import RowCheck
+from hf_compress.inputs.wrong_rows import Wrong
 from hf_compress.tasks.answers import BestSpans
 from hf_compress.tasks.heads import QUESTION_ANSWERING, Head
 from hf_compress.tasks.metrics.builtin.squad import Squad
@@ -84,26 +84,33 @@ class QuestionAnswering(TokenTask, name="question_answering"):
             Column(key="answers", name=self.answers, feature={"text": List(text), "answer_start": List(Value("int64"))}),
         )
 
-    def check_data(self, splits: Splits, data: Data) -> None:
-        """Refuse an answer that is not in its context, and questions without one unless they are meant."""
-        super().check_data(splits, data)
-        check_all(*[lambda one=name: self._check_answers(splits[one], one) for name in splits])
+    def row_checks(self) -> tuple[RowCheck, ...]:
+        """Answers that are not in their context, and questions without one unless they are meant."""
+        return (*super().row_checks(), RowCheck(key="answers", find=self._wrong_answers, reads=("context",)))
 
-    def _check_answers(self, split: "Dataset", name: str) -> None:
+    def _wrong_answers(self, split: "Dataset") -> Iterator[Wrong]:
         for number, row in enumerate(split.select_columns([self.context, self.answers])):
-            at, given = f"task.answers: row {number} of the {name} split", row[self.answers]
-            if len(given["text"]) != len(given["answer_start"]):
-                raise CompressionError(f"{at} has {len(given['text'])} texts and {len(given['answer_start'])} answer_start")
-            if not given["text"] and not self.unanswerable:
-                raise CompressionError(f"{at} has no answer; remove such rows, or write unanswerable: true")
-            for text, start in zip(given["text"], given["answer_start"], strict=True):
-                if not text.strip():
-                    raise CompressionError(f"{at} has an empty answer; leave its lists empty where there is none")
-                if start < 0 or row[self.context][start : start + len(text)] != text:
-                    raise CompressionError(
-                        f"{at}: the answer {text[:40]!r} does not stand at character {start} of the column"
-                        f" {self.context!r}; write its characters as they are there, and count from 0"
-                    )
+            mistake = self._mistake(row[self.context], row[self.answers])
+            if mistake is not None:
+                yield Wrong(position=number, says=mistake[0], way_out=mistake[1])
+
+    def _mistake(self, context: str, answers: Mapping[str, list[Any]]) -> tuple[str, str] | None:
+        """What is wrong with the answers of a row, and the way out."""
+        texts, starts = answers["text"], answers["answer_start"]
+        if len(texts) != len(starts):
+            return f"has {len(texts)} texts and {len(starts)} answer_start", "give one of each for every answer"
+        if not texts and not self.unanswerable:
+            return "has no answer", "remove it, or write unanswerable: true"
+        for text, start in zip(texts, starts, strict=True):
+            if not text.strip():
+                return "has an empty answer", "leave its lists empty where there is none"
+            if start < 0 or context[start : start + len(text)] != text:
+                return (
+                    f"has the answer {text[:40]!r}, which does not stand at character {start} of the column"
+                    f" {self.context!r}",
+                    "write its characters as they are there, and count from 0",
+                )
+        return None
 
     def texts(self, split: "Dataset") -> Iterable[str]:
         """Questions and contexts."""

@@ -8,7 +8,9 @@ from hf_compress._errors import CompressionError
 from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.models import num_positions
+from hf_compress.inputs.row_checks import RowCheck
 from hf_compress.inputs.streams import mapped
+from hf_compress.inputs.wrong_rows import empty_rows
 from hf_compress.tasks.cut import encode_cut, how_many
 from hf_compress.tasks.generating import Generating, check_length
 from hf_compress.tasks.heads import SEQ2SEQ_LM, Head
@@ -71,9 +73,10 @@ class Seq2Seq(Generating, name="seq2seq"):
         yield from split[self.source]
         yield from super().texts(split)
 
-    def filled(self, split: "Dataset") -> dict[str, list[bool]]:
-        """Sources and targets."""
-        return {"source": [bool(text.strip()) for text in split[self.source]], **super().filled(split)}
+    def row_checks(self) -> tuple[RowCheck, ...]:
+        """Empty sources, too."""
+        sources = RowCheck(key="source", find=lambda split: empty_rows(split[self.source], "source"))
+        return (sources, *super().row_checks())
 
     def finish_processor(self, processor: Any, fresh: bool) -> None:
         """Tell a tokenizer of several languages which two; refuse languages for one that knows none."""

@@ -1,20 +1,21 @@
 """Labels of a text, or a number."""
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import check_all
 from hf_compress.distillation.signal import Kind
 from hf_compress.inputs.auto_classes import classes_of
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.label_sets import set_encoder, set_names
 from hf_compress.inputs.labels import label_ids, require_named, unnamed_labels
+from hf_compress.inputs.row_checks import RowCheck
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.inputs.streams import mapped
+from hf_compress.inputs.wrong_rows import Wrong
 from hf_compress.tasks.cut import encode_cut, how_many
 from hf_compress.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
@@ -102,16 +103,15 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
         """The columns."""
         return super().texts(split) if self.text_pair is None else chain(super().texts(split), split[self.text_pair])
 
-    def check_data(self, splits: Splits, data: Data) -> None:
-        """Refuse numbers that are none, too."""
-        super().check_data(splits, data)
-        if self.problem == "regression":
-            check_all(*[lambda one=name: self._check_numbers(splits[one], one) for name in splits])
+    def row_checks(self) -> tuple[RowCheck, ...]:
+        """Numbers that are none."""
+        own = (RowCheck(key="label", find=self._no_numbers),) if self.problem == "regression" else ()
+        return (*super().row_checks(), *own)
 
-    def _check_numbers(self, split: "Dataset", name: str) -> None:
+    def _no_numbers(self, split: "Dataset") -> Iterator[Wrong]:
         for row, number in enumerate(split[self.label]):
             if not math.isfinite(number):
-                raise CompressionError(f"task.label: row {row} of the {name} split has the number {number}; remove it")
+                yield Wrong(position=row, says=f"has the number {number}", way_out="remove it")
 
     def label_names(self, splits: Splits, data: Data) -> list[str]:
         """Those of the column; none for numbers."""

@@ -1,6 +1,7 @@
 """A text for a sound, written token after token: Whisper and its kin."""
 
 import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -10,6 +11,7 @@ from hf_compress.inputs.columns import Column
 from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.inputs.processors import load_feature_extractor
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
+from hf_compress.inputs.wrong_rows import Wrong, refuse_rows
 from hf_compress.tasks.audio import AudioTask, longest_heard
 from hf_compress.tasks.generating import Generating
 from hf_compress.tasks.heads import SPEECH_SEQ2SEQ, Head
@@ -17,9 +19,10 @@ from hf_compress.tasks.metrics.builtin.cer import CharacterErrorRate
 from hf_compress.tasks.metrics.builtin.wer import WordErrorRate
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.padding import PadSounds
-from hf_compress.tasks.task import Splits, rows_have
+from hf_compress.tasks.task import Splits
 
 if TYPE_CHECKING:
+    from datasets import Dataset
     from transformers import PretrainedConfig, PreTrainedModel
 
 _START = "<|startoftranscript|>"
@@ -128,14 +131,15 @@ class SpeechSeq2Seq(Generating, AudioTask, name="speech_seq2seq"):
         """As they are; refuses sounds that are longer than the model hears, because their texts are about more."""
         fresh = FreshModel(config={"model_type": model.config.model_type})
         limit = longest_heard(load_feature_extractor(fresh, model.config) if processor is None else processor)
-        for name, split in splits.items():
-            seconds = [one.seconds for one in self.headers(split)]
-            long = [row for row, one in enumerate(seconds) if limit is not None and one > limit]
-            if long:
-                what = f"{seconds[long[0]]:.1f} s of sound"
-                way_out = f"the model hears {limit:g} s, and the text would be about more; cut both, or remove such rows"
-                raise CompressionError(rows_have(long, "audio", name, what, way_out))
+        if limit is not None:
+            refuse_rows(splits, "task.audio", lambda split: self._longer(split, limit))
         return splits
+
+    def _longer(self, split: "Dataset", limit: float) -> Iterator[Wrong]:
+        way_out = f"the model hears {limit:g} s, and the text would be about more; cut both, or remove the row"
+        for row, header in enumerate(self.headers(split)):
+            if header.seconds > limit:
+                yield Wrong(position=row, says=f"has {header.seconds:.1f} s of sound", way_out=way_out)
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """Token ids of targets, and what the feature extractor makes of sounds, computed when a batch is read."""

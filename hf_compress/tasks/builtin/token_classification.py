@@ -1,17 +1,18 @@
 """A label for every word of a sentence."""
 
 from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.labels import check_classes, label_ids, label_names, require_named
+from hf_compress.inputs.row_checks import RowCheck
 from hf_compress.inputs.sections import Data
 from hf_compress.inputs.streams import is_stream, mapped
+from hf_compress.inputs.wrong_rows import Wrong
 from hf_compress.tasks.cut import listed
 from hf_compress.tasks.heads import TOKEN_CLASSIFICATION, Head
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
@@ -22,7 +23,7 @@ from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
 from hf_compress.tasks.padding import PadRows
 from hf_compress.tasks.row_kind import IGNORED
-from hf_compress.tasks.task import Splits, rows_have
+from hf_compress.tasks.task import Splits
 from hf_compress.tasks.text import TokenTask, require_places
 
 if TYPE_CHECKING:
@@ -90,22 +91,20 @@ class TokenClassification(TokenTask, name="token_classification"):
         """Sentences."""
         return (" ".join(words) for words in split[self.tokens])
 
-    def check_data(self, splits: Splits, data: Data) -> None:
-        """Refuse rows in which a word has no label, or a label no word."""
-        super().check_data(splits, data)
-        check_all(*[lambda one=name: self._check_lengths(splits[one], one) for name in splits])
+    def row_checks(self) -> tuple[RowCheck, ...]:
+        """Rows in which a word has no label, or a label no word."""
+        return (*super().row_checks(), RowCheck(key="labels", find=self._unequal, reads=("tokens",)))
 
-    def _check_lengths(self, split: "Dataset", name: str) -> None:
+    def _unequal(self, split: "Dataset") -> Iterator[Wrong]:
         import pyarrow.compute
 
         table = split.with_format("arrow")[:]
         words, labels = (
             pyarrow.compute.list_value_length(table[column]).to_numpy() for column in (self.tokens, self.labels)
         )
-        wrong = (words != labels).nonzero()[0]
-        if len(wrong):
-            what = f"{words[wrong[0]]} tokens and {labels[wrong[0]]} labels"
-            raise CompressionError(rows_have(wrong, "labels", name, what, "give one label for each token"))
+        for row in (words != labels).nonzero()[0]:
+            says = f"has {words[row]} tokens and {labels[row]} labels"
+            yield Wrong(position=int(row), says=says, way_out="give one label for each token")
 
     def label_names(self, splits: Splits, data: Data) -> list[str]:
         """Those of the column."""
@@ -128,7 +127,7 @@ class TokenClassification(TokenTask, name="token_classification"):
         """Token ids, cut to `length`, and a label for each; sentences without words are left out."""
         from datasets import ClassLabel, List
 
-        ids = label_ids(splits, self.labels, labels, self.classes)
+        ids = label_ids(splits, self.labels, labels, self.classes, "labels")
         begins = {name: f"I-{name[2:]}" for name in labels if name.startswith("B-") and f"I-{name[2:]}" in labels}
         inside = [labels.index(begins.get(name, name)) for name in labels]
 

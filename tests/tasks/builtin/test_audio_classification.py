@@ -128,7 +128,7 @@ def test_sound_that_cannot_be_decoded_or_is_empty_or_has_no_rate_is_refused_by_i
     good = wav(sine(16000, 200.0, 0.1), 16000)
     for bad, words in ((b"RIFF no sound", "cannot be decoded"), (wav([], 16000), "is empty")):
         splits = {"train": Dataset.from_dict({"audio": [good, bad], "label": ["a", "b"]})}
-        with pytest.raises(CompressionError, match=f"task.audio: row 1 of the train split of here {words}"):
+        with pytest.raises(CompressionError, match=f"task.audio: row 1 .counted from 0. of the train split {words}"):
             AudioClassification().check_data(splits, DATA)
     rows = {"audio": [{"array": [0.0], "sampling_rate": 0}], "label": ["a"]}
     with pytest.raises(CompressionError, match="task.audio: row 0 .* has no sampling rate"):

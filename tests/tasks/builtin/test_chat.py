@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from hf_compress._errors import CompressionError
 from hf_compress._problems import RecipeError
+from hf_compress.inputs.row_numbers import numbered
 from hf_compress.inputs.sections import Data
 from hf_compress.tasks.builtin.chat import Chat
 from hf_compress.tasks.opened import open_inputs
@@ -98,13 +99,11 @@ def test_empty_and_missing_answers_are_refused_with_their_rows_all_at_once():
     found = [str(problem) for problem in refusal.value.problems]
     assert len(found) == 6  # two in each split
     assert found[0] == (
-        "task.messages: row 1 of the train split has an assistant turn that is empty, and so has one more; there is"
-        " nothing to learn from it, remove it"
+        "task.messages: row 1 (counted from 0) of the train split has an assistant turn that is empty (and 1 more such"
+        " row); remove the turn, or the row"
     )
-    assert found[1].startswith("task.messages: row 2 of the train split has no assistant turn;")
-    with pytest.raises(
-        RecipeError, match="task.answer: row 0 of the train split|task.completion: row 0 of the train split"
-    ):
+    assert found[1].startswith("task.messages: row 2 (counted from 0) of the train split has no assistant turn;")
+    with pytest.raises(RecipeError, match="task.completion: row 0 .counted from 0. of the train split"):
         Chat(prompt="q", completion="answer").check_data(splits(q=["hi"], answer=[""]), DATA)
 
 
@@ -153,7 +152,7 @@ def test_what_is_wrong_with_data_and_tokenizer_is_said_at_once(tmp_path):
     with pytest.raises(RecipeError) as refusal:
         open_inputs(str(tmp_path), Data(path=str(tmp_path / "data.parquet")), Chat(length=100))
     paths = [problem.path for problem in refusal.value.problems]
-    assert paths == ["task.messages"] * 3 + ["tokenizer", "task.length"]
+    assert paths == ["task.messages", "tokenizer", "task.length"]
 
 
 def test_a_template_that_is_not_there_is_refused_before_a_tokenizer_is_trained(tmp_path):
@@ -162,6 +161,7 @@ def test_a_template_that_is_not_there_is_refused_before_a_tokenizer_is_trained(t
 
 
 def test_a_row_that_the_template_refuses_is_named():
-    with pytest.raises(CompressionError, match="task.messages: row 1 of the train split: the chat template refuses it: no"):
+    with pytest.raises(CompressionError, match="^task.messages: row 1 .* of here: the chat template refuses it: no"):
         made = tokenizer(TEMPLATE + "{% if messages[0]['content'] == 'bad' %}{{ raise_exception('no') }}{% endif %}")
-        Chat().examples(splits(messages=[turns("hi", "yo"), turns("bad", "yo")]), made, [])
+        data = splits(messages=[turns("hi", "yo"), turns("bad", "yo")])
+        Chat().examples({name: numbered(split, "here") for name, split in data.items()}, made, [])

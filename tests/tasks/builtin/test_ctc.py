@@ -87,10 +87,10 @@ def test_a_new_head_spells_the_training_texts_and_a_trained_one_as_it_did(tmp_pa
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        (splits(["no", " "]), "task.text: row 1 of the train split has an empty text; remove what is empty"),
+        (splits(["no", " "]), "task.text: row 1 .counted from 0. of the train split has an empty text; remove it"),
         (
             splits(["no", "so " * 20]),
-            "row 1 of the train split needs 60 frames to be spelled, and its sound of 0.03 s becomes",
+            "row 1 .counted from 0. of the train split needs 60 frames to be spelled, and its sound becomes",
         ),
         (
             splits(["NO", "SOON"]),
@@ -109,8 +109,10 @@ def test_a_sound_that_cannot_be_read_hides_no_empty_text():
     given["train"] = given["train"].map(lambda row, number: {"audio": row["audio"] if number else b"x"}, with_indices=True)
     with pytest.raises(CompressionError) as refusal:
         Ctc().check_data(given, Data(path="here"))
-    assert "task.audio: row 0 of the train split of here" in str(refusal.value)
-    assert "task.text: row 1 of the train split has an empty text, and so has one more" in str(refusal.value)
+    assert "task.audio: row 0 (counted from 0) of the train split" in str(refusal.value)
+    assert "task.text: row 1 (counted from 0) of the train split has an empty text (and 1 more such row)" in str(
+        refusal.value
+    )
 
 
 def test_masks_that_are_longer_than_a_sound_are_refused():

@@ -85,18 +85,18 @@ def test_the_windows_of_a_text_do_not_change_what_is_found_in_it():
     [
         (
             {"text": ["dog"], "answer_start": [30]},
-            "row 1 of the train split: the answer 'dog' does not stand at character 30",
+            "row 1 .counted from 0. of the train split has the answer 'dog', which does not stand at character 30",
         ),
         (
             {"text": ["cow"], "answer_start": [31]},
-            "row 1 of the train split: the answer 'cow' does not stand at character 31",
+            "row 1 .counted from 0. of the train split has the answer 'cow', which does not stand at character 31",
         ),
         (
             {"text": [], "answer_start": []},
-            "row 1 of the train split has no answer; remove such rows, or write unanswerable",
+            "row 1 .counted from 0. of the train split has no answer; remove it, or write unanswerable",
         ),
-        ({"text": [" "], "answer_start": [3]}, "row 1 of the train split has an empty answer"),
-        ({"text": ["dog"], "answer_start": []}, "row 1 of the train split has 1 texts and 0 answer_start"),
+        ({"text": [" "], "answer_start": [3]}, "row 1 .counted from 0. of the train split has an empty answer"),
+        ({"text": ["dog"], "answer_start": []}, "row 1 .counted from 0. of the train split has 1 texts and 0 answer_start"),
     ],
 )
 def test_an_answer_that_is_not_in_its_context_is_refused_with_its_row(answers, words):

@@ -105,11 +105,11 @@ def test_empty_sources_and_targets_are_refused_by_their_rows_together():
     with pytest.raises(RecipeError) as refusal:
         Seq2Seq().check_data({"train": splits["train"]}, DATA)
     assert {problem.path: problem.message for problem in refusal.value.problems} == {
-        "task.source": "row 2 of the train split has an empty source; remove what is empty",
-        "task.target": "row 1 of the train split has an empty target, and so has one more; remove what is empty",
+        "task.source": "row 2 (counted from 0) of the train split has an empty source; remove it",
+        "task.target": "row 1 (counted from 0) of the train split has an empty target (and 1 more such row); remove it",
     }
     rows = Dataset.from_dict({"source": ["x", "y"], "target": [["a"], []]}).cast_column("target", List(Value("string")))
-    with pytest.raises(CompressionError, match="task.target: row 1 of the test split has an empty target"):
+    with pytest.raises(CompressionError, match="task.target: row 1 .counted from 0. of the test split has an empty target"):
         Seq2Seq().check_data({"test": rows}, DATA)
 
 

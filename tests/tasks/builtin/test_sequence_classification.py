@@ -101,7 +101,9 @@ def test_several_labels_are_a_list_of_them_or_a_number_for_each():
     assert examples["labels"][0] == [1, 1, 0]  # in the order of a trained classifier
     batch = task.collator(tiny_tokenizer())([examples[0], examples[1]])
     assert batch["labels"].dtype == torch.float32 and batch["labels"].shape == (2, 3)
-    with pytest.raises(CompressionError, match="task.label: row 1 of the train split has the label 0 twice"):
+    with pytest.raises(
+        CompressionError, match="task.label: row 1 .counted from 0. of the train split has the label 0 twice"
+    ):
         labels_of(task, [[0, 1], [0, 0, 1], [1], [0]])
     with pytest.raises(CompressionError, match="task.label: column 'label' .* holds Value..int64..*, not lists of labels"):
         labels_of(task, [0, 1, 0, 1])
@@ -131,7 +133,7 @@ def test_numbers_are_measured_as_by_numpy_and_padding_changes_nothing():
         assert measured["mse"] == pytest.approx(numpy.mean((numpy.array(found) - right) ** 2), rel=1e-5)
         assert measured["pearsonr"] == pytest.approx(numpy.corrcoef(found, right)[0, 1], rel=1e-4)
     for wrong in (math.nan, math.inf):
-        with pytest.raises(RecipeError, match="task.label: row 2 of the test split has the number"):
+        with pytest.raises(RecipeError, match="task.label: row 2 .counted from 0. of the test split has the number"):
             task.check_data(data([1.0, 2.0, wrong, 0.0]), DATA)
     with pytest.raises(RecipeError, match="task.label: column 'label' .*, neither numbers nor whole numbers"):
         task.check_data(data(["x", "y", "x", "y"]), DATA)
