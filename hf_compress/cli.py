@@ -103,14 +103,23 @@ def merge(
 
 
 @app.command()
-def check(recipe: RecipeFile, overrides: Overrides = None) -> None:
+def check(
+    recipe: RecipeFile,
+    overrides: Overrides = None,
+    world_size: Annotated[
+        int | None, typer.Option("--world-size", min=1, help="Also what the training takes in each of so many processes.")
+    ] = None,
+) -> None:
     """Name every mistake in a recipe at once, without training or writing anything."""
     _quiet()
     from hf_compress.recipe.header import pointing_to_header
     from hf_compress.recipe.recipe import Recipe
 
     with pointing_to_header(recipe):
-        _check(Recipe.load(recipe, overrides or (), sources=True), recipe)
+        loaded = Recipe.load(recipe, overrides or (), sources=True)
+        _check(loaded, recipe)
+        if world_size is not None:
+            typer.echo(loaded.scaling(world_size))
 
 
 def _check(recipe: Any, file: Path) -> None:

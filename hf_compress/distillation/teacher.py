@@ -55,6 +55,18 @@ class Teacher(Strategy, kind="teacher", package="hf_compress.distillation.teache
         """
         return None
 
+    def num_bytes(self, student: nn.Module, task: Task) -> int | None:
+        """Of the weights that every process holds for it; None where only loading tells.
+
+        Args:
+            student: without memory is enough.
+            task: what both do.
+
+        Raises:
+            CompressionError: a source cannot be read.
+        """
+        return None
+
     def load(
         self, student: nn.Module, device: torch.device, tokenizer: Any = None, needs: tuple[Need, ...] = ("logits",)
     ) -> "LoadedTeacher":

@@ -110,3 +110,11 @@ class Recipe(Strategy, Checked, kind="job", package="hf_compress.jobs"):
     def preflight(self) -> list[Problem]:
         """What is wrong with the recipe against the files and models it names, found without training or writing."""
         return problems_in(self.open)
+
+    def scaling(self, processes: int) -> str:
+        """What the job would take in each of so many processes, as a table; for a recipe that `preflight` finds right.
+
+        Raises:
+            CompressionError: the job runs in one process.
+        """
+        raise CompressionError(f"--world-size: a job {self.name!r} runs in one process; leave it out")

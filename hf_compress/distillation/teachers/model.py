@@ -20,6 +20,7 @@ from hf_compress.distillation.signal import NEEDS, Need, Signal
 from hf_compress.distillation.teacher import LoadedTeacher, Teacher
 from hf_compress.distillation.teacher_checks import check_checkpoint
 from hf_compress.inputs.auto_classes import classes_of
+from hf_compress.inputs.models import skeleton
 from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.tasks.heads import HEADS, base_model, chooses_among
 from hf_compress.tasks.task import Task
@@ -79,6 +80,14 @@ class ModelTeacher(Teacher, name="model"):
             from_pretrained(AutoConfig, self.model, "model") if isinstance(self.model, str) else self.model.config
         )
         return config
+
+    def num_bytes(self, student: nn.Module, task: Task) -> int:
+        """As it is stored, or of the type that is asked for; a copy is as large as the student."""
+        if self.model is None or isinstance(self.model, PreTrainedModel):
+            return sum(weight.numel() * weight.itemsize for weight in (self.model or student).parameters())
+        config = self.config(base_model(student).config)
+        dtype = (config.dtype or torch.float32) if self.dtype == "auto" else floating_type(self.dtype)
+        return sum(weight.numel() for weight in skeleton(task.model_class(), config).parameters()) * dtype.itemsize
 
     def load(
         self, student: nn.Module, device: torch.device, tokenizer: Any = None, needs: tuple[Need, ...] = ("logits",)

@@ -31,3 +31,10 @@ class Train(TrainSettings, name="train"):
         from hf_compress.jobs.train.run import run_train
 
         return run_train(self, resume)
+
+    def scaling(self, processes: int) -> str:
+        """Memory and communication of the compression run; see `hf_compress.training.footprint`."""
+        from hf_compress.jobs.train.plan import Plan
+        from hf_compress.jobs.train.scaling import scaling
+
+        return scaling(Plan.make(self, with_examples=False), processes)

@@ -1,0 +1,37 @@
+"""What a recipe's training would take on several processes."""
+
+from hf_compress._errors import CompressionError
+from hf_compress.jobs.train.plan import Plan
+from hf_compress.training.footprint import missing, sizes_of, table
+
+
+def scaling(plan: Plan, processes: int) -> str:
+    """A table: a column for each way of spreading the training, a line for each kind of bytes.
+
+    Args:
+        plan: without mistakes.
+        processes: one per GPU.
+
+    Raises:
+        CompressionError: there are more processes than training rows.
+    """
+    recipe, model, args = plan.recipe, plan.opened.skeleton, plan.args
+    assert model is not None
+    if not recipe.data.streaming and (rows := len(plan.opened.raw["train"])) < processes * args.per_device_train_batch_size:
+        raise CompressionError(
+            f"--world-size: {processes} processes take {processes * args.per_device_train_batch_size} rows at once, and the"
+            f" train split has {rows}; start fewer, or lower training.per_device_train_batch_size"
+        )
+    teacher = 0 if recipe.distillation is None else recipe.distillation.teacher.num_bytes(model, recipe.task)
+    sizes = sizes_of(model, recipe.compression, args, teacher)
+    batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
+    unknown = [f"Not counted: {name}, because {reason}." for name, reason in missing(sizes).items()]
+    lines = [
+        f"In each of {processes} processes, {batch} rows in an optimizer step in all:",
+        "",
+        table(sizes, processes),
+        "",
+        "Activations and logits are not counted: they grow with the rows and tokens of a batch.",
+        *unknown,
+    ]
+    return "\n".join(lines)
