@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Strategy
@@ -28,9 +29,11 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
 
     Attributes:
         general: it holds what no other does, and is asked last.
+        keeps_whole: every process has the whole tensor, in its usual place.
     """
 
     general: ClassVar[bool] = False
+    keeps_whole: ClassVar[bool] = False
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether a tensor lies so."""
@@ -81,10 +84,23 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
         """This process's part of the gradient, sharing its memory; None where there is none."""
         return None if parameter.grad is None else self.local(parameter.grad)
 
-    def states(self, parameter: Tensor, optimizer: torch.optim.Optimizer) -> list[Tensor]:
-        """This process's parts of what the optimizer keeps per entry of a parameter (momenta), sharing their memory."""
-        kept = optimizer.state.get(parameter, {}).values()
-        return [self.local(value) for value in kept if isinstance(value, Tensor) and value.shape == parameter.shape]
+    def follow_gradient(self, parameter: Tensor, change: Change) -> RemovableHandle | None:
+        """Change every gradient of a parameter as it is computed, where the optimizer's step begins before one can look.
+
+        Args:
+            parameter: whose.
+            change: of this process's part, in place.
+
+        Returns:
+            What `remove` ends it by; None where `gradient` shows the gradient in time.
+        """
+        return None
+
+    def edit_states(self, parameter: Tensor, optimizer: torch.optim.Optimizer, change: Change) -> None:
+        """Change this process's parts of what the optimizer keeps per entry of a parameter (momenta)."""
+        for value in optimizer.state.get(parameter, {}).values():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                change(self.local(value))
 
     def reshard(self, model: nn.Module) -> None:
         """Give back what a forward pass has gathered, so that the model shows its parts."""
@@ -102,7 +118,7 @@ def sharding_of(tensor: Tensor) -> Sharding:
 
 def is_sharded(model: nn.Module) -> bool:
     """Whether some parameter lies in another way than whole."""
-    return any(not sharding_of(parameter).general for parameter in model.parameters())
+    return any(not sharding_of(parameter).keeps_whole for parameter in model.parameters())
 
 
 def check_supported(model: nn.Module, what: str) -> None:

@@ -1,10 +1,11 @@
 """Masks that live beside a model while it trains."""
 
+import functools
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.matrix import as_stored, matrix_shape, matrix_size, own_matrix
@@ -118,20 +119,41 @@ class Masks:
             if gradient is not None:
                 gradient.mul_(stored)
 
+    def follow_gradients(self) -> list[RemovableHandle]:
+        """Set them to zero as they are computed, where the optimizer's step would begin before `apply_to_gradients`.
+
+        Returns:
+            What `remove` ends it by: nothing where gradients are there in time.
+        """
+
+        def masked(name: str, part: Tensor) -> None:
+            if name in self.keep:
+                part.mul_(self._as_stored(name))
+
+        weights = {name: module.weight for name, module in self.modules.items()}
+        found = [
+            sharding_of(weight).follow_gradient(weight, functools.partial(masked, name))  # type: ignore[arg-type]
+            for name, weight in weights.items()
+        ]
+        return [handle for handle in found if handle is not None]
+
     @torch.no_grad()
     def apply_to_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Zero the optimizer's per-weight state (momenta) of pruned weights, in place."""
         for weight, stored in self._stored():
-            for state in sharding_of(weight).states(weight, optimizer):
-                state.mul_(stored)
+            sharding_of(weight).edit_states(weight, optimizer, lambda part, stored=stored: part.mul_(stored))  # type: ignore[misc]
 
     def _stored(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Each weight that has a mask, and the mask in its shape; worked out once per mask, because every step asks."""
-        for name, keep in self.keep.items():
-            module: Any = self.modules[name]
-            if name not in self._shaped or self._shaped[name][0] is not keep:
-                self._shaped[name] = keep, as_stored(module, keep)
-            yield module.weight, self._shaped[name][1]
+        """Each weight that has a mask, and the mask in its shape."""
+        for name in self.keep:
+            yield self.modules[name].weight, self._as_stored(name)  # type: ignore[misc]
+
+    def _as_stored(self, name: str) -> Tensor:
+        """A mask in the shape of its weight; worked out once per mask, because every step asks."""
+        keep = self.keep[name]
+        if name not in self._shaped or self._shaped[name][0] is not keep:
+            self._shaped[name] = keep, as_stored(self.modules[name], keep)
+        return self._shaped[name][1]
 
     @torch.no_grad()
     def sparsity(self) -> Tensor:

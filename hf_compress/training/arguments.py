@@ -44,7 +44,6 @@ _REFUSED: dict[str, str] = {
     "resume_from_checkpoint": "a run finds its own checkpoints; leave this out and run with --resume",
     "push_to_hub": "pushes checkpoints and not the result; leave it out and upload <output_dir>/compressed",
     "fsdp": "compression under FSDP is not supported; train with DDP (accelerate launch --multi_gpu)",
-    "deepspeed": "compression under DeepSpeed is not supported; train with DDP (accelerate launch --multi_gpu)",
 }
 """What the Trainer could do and a recipe does not."""
 

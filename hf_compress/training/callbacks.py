@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
@@ -49,6 +50,7 @@ class PruningCallback(TrainerCallback):
         self.masks: Masks | None = None
         self.reached = False
         self._known: Mapping[str, Any] | None = None
+        self._followed: list[RemovableHandle] = []
         self._sparsity = 0.0
         """The schedule's value that the masks were computed for."""
 
@@ -66,6 +68,8 @@ class PruningCallback(TrainerCallback):
         known, self._known = self._known or {}, None
         model: nn.Module = kwargs["model"]
         self.masks = Masks(model, self.pruning)
+        self._stop_following()
+        self._followed = self.masks.follow_gradients()
         check_statistics(self.masks.modules, self.pruning, self._statistics(model, self.masks.modules))
         free = (known.get("progress") or {}).get("free_zeros")
         if free is None:  # the beginning, or a checkpoint that no masks were kept for
@@ -80,6 +84,14 @@ class PruningCallback(TrainerCallback):
         self.reached = self.reached and held >= self.masks.fewest_zeros(schedule.final)
         if state.is_world_process_zero:
             _announce(self.masks, model, held, None if same_run else state.global_step, asked if behind else None)
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        self._stop_following()
+
+    def _stop_following(self) -> None:
+        """Also what a training that was broken off has left."""
+        while self._followed:
+            self._followed.pop().remove()
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from transformers import TrainingArguments
+from transformers.trainer import OPTIMIZER_NAME
 
 from hf_compress._errors import CompressionError
 from hf_compress.training.sidecar import read_facts
@@ -61,22 +62,51 @@ def latest(args: TrainingArguments) -> str | bool:
     return True if found is None else str(found)
 
 
-def where_to_begin(resume: str | bool | None, args: TrainingArguments) -> str | bool | None:
+def where_to_begin(resume: str | bool | None, trainer: Any) -> str | bool | None:
     """`train(resume_from_checkpoint=resume)` with the checkpoint's folder in the place of True; says what is not exact.
 
     Raises:
-        CompressionError: see `latest`.
+        CompressionError: see `latest` and `check_state`.
     """
-    begin = latest(args) if resume is True else resume
+    begin = latest(trainer.args) if resume is True else resume
     if isinstance(begin, str):
-        note_inexact(begin, args)
+        check_state(begin, trainer)
+        note_inexact(begin, trainer.args)
     return begin
+
+
+def check_state(checkpoint: str | Path, trainer: Any) -> None:
+    """Refuse an optimizer's state that this run's way of sharding cannot read.
+
+    Raises:
+        CompressionError: it is DeepSpeed's and the run's is not, or the other way round, or of another number of processes.
+    """
+    folder = Path(checkpoint)
+    found, wanted = _has_deepspeed(folder), bool(getattr(trainer, "is_deepspeed_enabled", False))
+    if found != wanted and (found or (folder / OPTIMIZER_NAME).is_file()):
+        names = ("DeepSpeed's", "that of a run without it")
+        raise CompressionError(
+            f"{checkpoint}: the optimizer's state in it is {names[0 if found else 1]}, which this run cannot read; go on as"
+            " it was written, or begin a new run in another output_dir with this folder as the model"
+        )
+    known = (read_facts(checkpoint) or {}).get("processes", trainer.args.world_size)
+    if found and known != trainer.args.world_size:
+        raise CompressionError(
+            f"{checkpoint} was written by {known} processes, and DeepSpeed reads a state by as many as wrote it, which"
+            f" {trainer.args.world_size} are not; start {known} processes, or begin a new run in another output_dir with"
+            " this folder as the model"
+        )
+
+
+def _has_deepspeed(folder: Path) -> bool:
+    """DeepSpeed writes this name last, when every process has written its part."""
+    return (folder / "latest").is_file()
 
 
 def note_inexact(checkpoint: str | Path, args: TrainingArguments) -> None:
     """Say where going on will not be exact: batches are shared out differently, or the optimizer starts anew."""
     folder = Path(checkpoint)
-    if folder.is_dir() and not any(folder.glob("optimizer*")) and not any(folder.glob("global_step*")):
+    if folder.is_dir() and not any(folder.glob("optimizer*")) and not _has_deepspeed(folder):
         logger.warning(
             "%s has no optimizer state (save_only_model): the run goes on with a fresh optimizer, not as an uninterrupted"
             " one",
@@ -112,17 +142,27 @@ def _why_not(checkpoint: Path, args: TrainingArguments | None, needs_optimizer: 
         known = (read_facts(checkpoint) or {}).get("processes")
     except (OSError, ValueError):
         return "was not written to its end and is left out"
-    if not (checkpoint / "optimizer.pt").is_file():
+    ranks = _ranks(known, args)
+    if _has_deepspeed(checkpoint):
+        missing = _missing_parts(checkpoint, ranks)
+        if missing:
+            return f"lacks process {missing[0]}'s part of DeepSpeed's state, so it is not whole and is left out"
+    elif not (checkpoint / OPTIMIZER_NAME).is_file():
         if not needs_optimizer:
             return None
         return "has no optimizer state (save_only_model), so going on from it would differ; it is left out"
-    ranks = _ranks(known, args)
     if len(ranks) == 1 or (known is None and (checkpoint / "rng_state.pth").is_file()):
         return None  # the one process writes its random state before trainer_state.json
     missing = [rank for rank in ranks if not (checkpoint / f"rng_state_{rank}.pth").is_file()]
     if missing:
         return f"has no random state of process {missing[0]}, so it was not written to its end and is left out"
     return None
+
+
+def _missing_parts(checkpoint: Path, ranks: range) -> list[int]:
+    """The processes whose part of DeepSpeed's state is not there."""
+    folder = checkpoint / (checkpoint / "latest").read_text(encoding="utf-8").strip()
+    return [rank for rank in ranks if not any(folder.glob(f"*zero_pp_rank_{rank}_mp_rank_*_optim_states.pt"))]
 
 
 def _ranks(known: int | None, args: TrainingArguments | None) -> range:

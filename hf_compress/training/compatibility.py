@@ -3,7 +3,7 @@
 Everything not named here is meant to work together and tested so.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,33 @@ def _never_judged(args: Any) -> str:
     return why_never_judged(args, steps, None if steps else args.num_train_epochs)
 
 
+def _deepspeed(trainer: Any) -> Any:
+    """DeepSpeed's configuration as transformers holds it; None without DeepSpeed."""
+    plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None) if hasattr(trainer, "accelerator") else None
+    return None if plugin is None else plugin.hf_ds_config
+
+
+def _zero_stage(trainer: Any) -> int | None:
+    """ZeRO's stage, 0 where DeepSpeed shards nothing; None without DeepSpeed."""
+    config = _deepspeed(trainer)
+    return None if config is None else int(config.config.get("zero_optimization", {}).get("stage", 0))
+
+
+_OF_WHOLE_TENSORS = ("adafactor", "adalomo", "apollo", "galore", "grokadamw", "lomo", "schedule_free", "stable_adamw")
+_OF_SINGLE_NUMBERS = ("adam", "adamw", "adagrad", "lion", "rmsprop", "sgd")
+
+
+def whole_tensor_optimizer(trainer: Any) -> str | None:
+    """The optimizer's name where it cannot be given the flat pieces that ZeRO cuts; None where it can."""
+    if not _zero_stage(trainer):
+        return None
+    own = _deepspeed(trainer).get_value("optimizer.type")
+    if own is not None:
+        return None if str(own).lower() in _OF_SINGLE_NUMBERS else str(own)
+    name = str(getattr(trainer.args.optim, "value", trainer.args.optim))
+    return name if name.startswith(_OF_WHOLE_TENSORS) else None
+
+
 RULES: tuple[Rule, ...] = (
     Rule(
         name="anything + FSDP",
@@ -45,10 +72,21 @@ RULES: tuple[Rule, ...] = (
         " (accelerate launch --multi_gpu)",
     ),
     Rule(
-        name="anything + DeepSpeed",
-        applies=lambda trainer, compression: bool(compression) and bool(getattr(trainer, "is_deepspeed_enabled", False)),
-        message="compression under DeepSpeed is not supported: its fp32 master weights would undo the masks; train with DDP"
-        " (accelerate launch --multi_gpu)",
+        name="anything + DeepSpeed ZeRO-3",
+        applies=lambda trainer, compression: bool(compression) and _zero_stage(trainer) == 3,
+        message="compression under DeepSpeed ZeRO-3 is not supported: its parameters are empty between steps; take stage 2",
+    ),
+    Rule(
+        name="pruning + DeepSpeed without ZeRO",
+        applies=lambda trainer, compression: compression.pruning is not None and _zero_stage(trainer) == 0,
+        message="pruning under DeepSpeed without ZeRO (stage 0) is not supported: it hides the weights' masters and"
+        " gradients; set zero_optimization.stage to 1 or 2, or train with DDP (accelerate launch --multi_gpu)",
+    ),
+    Rule(
+        name="anything + ZeRO + an optimizer that looks at whole tensors",
+        applies=lambda trainer, compression: bool(compression) and bool(whole_tensor_optimizer(trainer)),
+        message="ZeRO gives the optimizer flat pieces of weights, and this one computes with whole tensors or keeps other"
+        " weights than it shows; set optim to adamw_torch (without an optimizer in DeepSpeed's own configuration)",
     ),
     Rule(
         name="anything + DataParallel",
@@ -159,6 +197,23 @@ def check_arguments(args: Any) -> None:
         raise CompressionError(
             "activation_offloading moves activations from an accelerator to the CPU's memory, and this run has no"
             " accelerator; set activation_offloading to false"
+        )
+
+
+def check_projections(trainer: Any, projections: Collection[Any]) -> None:
+    """Refuse losses with trained parts where the host trains nothing but the model; they are known once models are there.
+
+    Args:
+        trainer: made.
+        projections: those of its distillation, perhaps none.
+
+    Raises:
+        CompressionError: it has some, and DeepSpeed trains the model.
+    """
+    if projections and _deepspeed(trainer) is not None:
+        raise CompressionError(
+            "losses with projections (trained parts beside the model) under DeepSpeed are not supported, because it trains"
+            " the model's weights alone; take losses without projections, or train with DDP (accelerate launch --multi_gpu)"
         )
 
 

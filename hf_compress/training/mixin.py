@@ -96,8 +96,10 @@ class CompressionMixin(TrainsProjections):
             CompressionError: the model is finalized.
         """
         before_training(self)
-        resume_from_checkpoint = where_to_begin(resume_from_checkpoint, self.args)
+        resume_from_checkpoint = where_to_begin(resume_from_checkpoint, self)
         self._resumes = isinstance(resume_from_checkpoint, str)
+        if isinstance(resume_from_checkpoint, str):
+            self._go_on_from(resume_from_checkpoint)
         with saying_once(self.said):
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -167,13 +169,20 @@ class CompressionMixin(TrainsProjections):
             after_saving(self, folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
-        """Restores every architecture, and refuses a checkpoint of another compression."""
-        known = read_sidecar(resume_from_checkpoint)
-        check_sidecar(known, resume_from_checkpoint, self.compression)
-        for part in (self._clock, self.progress, self._best_model):
-            part.go_on_from(None if known is None else known.facts)
+        """Restores every architecture."""
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         restore_weights(self.model if model is None else model, resume_from_checkpoint)
+
+    def _go_on_from(self, checkpoint: str) -> None:
+        """Take up what a checkpoint's sidecar says; the weights are restored when the host does it (DeepSpeed: by itself).
+
+        Raises:
+            CompressionError: the checkpoint is that of another compression.
+        """
+        known = read_sidecar(checkpoint)
+        check_sidecar(known, checkpoint, self.compression)
+        for part in (self._clock, self.progress, self._best_model):
+            part.go_on_from(None if known is None else known.facts)
 
     def _load_best_model(self) -> None:
         """The best checkpoint is restored like any other."""

@@ -9,6 +9,7 @@ from hf_compress._once import saying_once
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import prepare
 from hf_compress.quantization.storage_type import check_before_training
+from hf_compress.training.compatibility import check_projections
 from hf_compress.training.distillation_step import DistillationStep
 
 
@@ -27,6 +28,8 @@ def prepare_model(trainer: Any, model: nn.Module) -> DistillationStep | None:
     """
     wanted = trainer.compression
     step = None if wanted.distillation is None else DistillationStep(wanted.distillation, model, trainer)
+    if step is not None:
+        check_projections(trainer, step.projections)
     if wanted.pruning is not None:
         Masks(model, wanted.pruning)
     if wanted.quantization is not None:

@@ -72,6 +72,7 @@ def restore_finished(trainer: Any, checkpoint: Path) -> None:
     if trainer.args.load_best_model_at_end and state.best_model_checkpoint is not None:
         best = checkpoint.parent / Path(state.best_model_checkpoint).name  # the run's folder may have been moved
         weights = best if best.is_dir() else checkpoint
+    trainer._go_on_from(str(weights))
     trainer._load_from_checkpoint(str(weights))
     trainer._clock.go_on_from(read_facts(checkpoint))
     trainer.state = state

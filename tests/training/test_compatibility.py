@@ -5,9 +5,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.utils.deepspeed import HfDeepSpeedConfig
 
 from hf_compress import CompressionError, CompressionTrainer
-from hf_compress.training.compatibility import RULES, check_compatibility
+from hf_compress.training.compatibility import RULES, check_compatibility, check_projections, whole_tensor_optimizer
 from hf_compress.training.compression import Compression
 from tests.tiny import tiny_llama
 from tests.training.runs import distillation, llama_trainer, pruning, quantization
@@ -48,9 +49,22 @@ def quantized():
     return model
 
 
+ZERO_2 = {"zero_optimization": {"stage": 2}}
+
+
+def deepspeed(config, optim="adamw_torch"):
+    """With DeepSpeed's plugin, as accelerate keeps it."""
+    plugin = SimpleNamespace(hf_ds_config=HfDeepSpeedConfig(config))
+    trainer = situation(accelerator=SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin)))
+    trainer.args.optim = optim
+    return trainer
+
+
 CASES = {
     "anything + FSDP": lambda: situation(is_fsdp_enabled=True),
-    "anything + DeepSpeed": lambda: situation(is_deepspeed_enabled=True),
+    "anything + DeepSpeed ZeRO-3": lambda: deepspeed({"zero_optimization": {"stage": 3}}),
+    "pruning + DeepSpeed without ZeRO": lambda: deepspeed({}),
+    "anything + ZeRO + an optimizer that looks at whole tensors": lambda: deepspeed(ZERO_2, optim="adafactor"),
     "anything + DataParallel": lambda: situation(n_gpu=2),
     "pruning or quantization + PEFT adapters": lambda: situation(adapted()),
     "pruning or quantization + an already quantized model": lambda: situation(quantized()),
@@ -140,3 +154,24 @@ def test_the_way_out_for_adapters_works_as_it_is_written(tmp_path):
         llama_trainer(tmp_path, jobs={"pruning": pruning()}, model=model)
     model.requires_grad_(True)
     llama_trainer(tmp_path, jobs={"pruning": pruning()}, model=model, max_steps=2, save_strategy="no").train()
+
+
+@pytest.mark.parametrize(
+    ("config", "optim", "refused"),
+    [
+        ({}, "galore_adamw", None),
+        (ZERO_2, "adamw_torch_fused", None),
+        (ZERO_2, "schedule_free_adamw", "schedule_free_adamw"),
+        (ZERO_2 | {"optimizer": {"type": "AdamW"}}, "adafactor", None),
+        (ZERO_2 | {"optimizer": {"type": "Lamb"}}, "adamw_torch", "Lamb"),
+    ],
+)
+def test_zero_takes_optimizers_that_look_at_single_numbers(config, optim, refused):
+    assert whole_tensor_optimizer(deepspeed(config, optim)) == refused
+
+
+def test_projections_are_refused_under_deepspeed():
+    check_projections(situation(), {0: "one"})
+    check_projections(deepspeed(ZERO_2), {})
+    with pytest.raises(CompressionError, match="projections .* under DeepSpeed are not supported, .*take losses without"):
+        check_projections(deepspeed(ZERO_2), {0: "one"})

@@ -163,7 +163,7 @@ def test_a_finished_checkpoint_is_complete_without_a_step(tmp_path):
     jobs = {"pruning": pruning(), "quantization": quantization()}
     llama_trainer(tmp_path, jobs).train()
     again = llama_trainer(tmp_path, jobs)
-    again._load_from_checkpoint(str(tmp_path / "checkpoint-12"))
+    again._go_on_from(str(tmp_path / "checkpoint-12"))
     assert again.compression_is_complete()
 
 

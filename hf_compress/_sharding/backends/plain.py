@@ -13,6 +13,7 @@ class Plain(Sharding, name="plain"):
     """The part is the tensor."""
 
     general: ClassVar[bool] = True
+    keeps_whole: ClassVar[bool] = True
 
     def holds(self, tensor: Tensor) -> bool:
         """What nobody else does."""

@@ -226,8 +226,9 @@ def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> Any:
     """The trained student inside its trainer."""
     recipe = plan.recipe
     logger.info("training the compressed model")
-    model = plan.opened.load_model(plan.args.seed, dense)
-    trainer = _trainer(plan, model, plan.args, recipe.compression)
+    args = recipe.training_arguments(dense=False)  # anew: an engine's settings in them serve one Trainer only
+    model = plan.opened.load_model(args.seed, dense)
+    trainer = _trainer(plan, model, args, recipe.compression)
     _train(trainer, folder.path)
     return trainer
 

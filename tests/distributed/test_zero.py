@@ -1,0 +1,122 @@
+"""DeepSpeed ZeRO 1 and 2 in two processes over gloo: the run of one process, and sparse wherever weights are kept."""
+
+import importlib.util
+import json
+import re
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from transformers import LlamaForCausalLM
+
+from tests.distributed import deepspeed_on_cpu
+from tests.distributed.test_two_processes import torchrun
+from tests.distributed.zero_worker import SETTINGS
+from tests.tiny import tiny_llama
+from tests.training.runs import assert_equal_bits, llama_trainer, weights
+
+pytestmark = pytest.mark.skipif(
+    importlib.util.find_spec(deepspeed_on_cpu.PACKAGE) is None, reason="DeepSpeed is not installed (pip install deepspeed)"
+)
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("zero")
+    torchrun("tests/distributed/zero_worker.py", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """The same run in one process, with the whole batch."""
+    settings = {**SETTINGS, "per_device_train_batch_size": 4, "save_strategy": "no"}
+    trainer = llama_trainer(tmp_path_factory.mktemp("alone"), **settings)
+    trainer.train()
+    return trainer
+
+
+def read(folder, name):
+    return [torch.load(folder / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_pruning_quantization_and_a_teacher_end_as_in_one_process(stage, done, alone):
+    first, second = read(done, f"stage{stage}")
+    assert_equal_bits(first["weights"], second["weights"])
+    assert_equal_bits(first["masks"], second["masks"])
+    assert_equal_bits(first["masks"], alone.progress.masks.keep)
+    start = weights(tiny_llama(seed=0))
+    for name, expected in weights(alone.model).items():
+        torch.testing.assert_close(first["weights"][name], expected, rtol=0.0, atol=1e-5)
+        assert float((expected - start[name]).abs().max()) > 1e-4, "training moved it by more than is allowed here"
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_loss_norm_and_sparsity_of_every_step_are_those_of_one_process(stage, done, alone):
+    """The norm is that of unpruned weights: gradients are masked before DeepSpeed clips them."""
+    logs = read(done, f"stage{stage}")[0]["logs"]
+    expected = [entry for entry in alone.state.log_history if "loss" in entry]
+    assert len(logs) == len(expected) == 12
+    for one, other in zip(logs, expected, strict=True):
+        # With quantization a weight on the edge of two integers may fall on the other side.
+        tolerance = 1e-4 if one["step"] < 8 else 1e-2
+        for key in ("loss", "task_loss", "distillation_loss", "grad_norm"):
+            assert one[key] == pytest.approx(other[key], rel=tolerance, abs=1e-5), key
+        assert one["sparsity"] == other["sparsity"]
+    assert logs[-1]["sparsity"] == 0.5 and min(entry["grad_norm"] for entry in logs) > SETTINGS["max_grad_norm"]
+
+
+def test_the_checkpoint_as_deepspeed_puts_it_together_is_the_sparse_model(done):
+    first = read(done, "stage2")[0]
+    found = torch.load(done / "zero_to_fp32.pt", weights_only=True)
+    stored = load_file(done / "stage2" / "checkpoint-12" / "model.safetensors")
+    for name, keep in first["masks"].items():
+        assert not found[f"{name}.weight"][~keep].any() and not stored[f"{name}.weight"][~keep].any()
+    for name, tensor in stored.items():
+        assert torch.equal(tensor, first["weights"][name]) and torch.equal(tensor, found[name]), name
+
+
+def test_the_checkpoint_says_how_far_the_run_is(done):
+    known = json.loads((done / "stage2" / "checkpoint-12" / "compression.json").read_text())
+    assert known["sparsity"] == 0.5 and known["processes"] == 2
+    assert known["progress"]["pruned"] is True and known["progress"]["quantized"] is True
+
+
+@pytest.mark.parametrize("stage", [1, 2])
+def test_weights_in_16_bits_are_pruned_alike_in_both_processes(stage, done):
+    """Their masters are looked at in the worker."""
+    first, second = read(done, f"half{stage}")
+    assert_equal_bits(first["weights"], second["weights"])
+    assert first["logs"][-1]["sparsity"] == 0.5
+    assert all(tensor.dtype == torch.bfloat16 for tensor in first["weights"].values())
+
+
+def test_the_finalized_model_loads_packed_and_sparse(done):
+    """It comes from the resumed run, whose weights equal the straight one's bit for bit in the worker."""
+    assert any(name.endswith("weight_packed") for name in load_file(done / "result" / "model.safetensors"))
+    model = LlamaForCausalLM.from_pretrained(done / "result", dtype=torch.float32)
+    with torch.no_grad():
+        model(input_ids=torch.arange(5).view(1, 5))
+    for name, keep in read(done, "stage2")[0]["masks"].items():
+        weight = model.get_submodule(name).weight
+        assert weight.any() and not weight[~keep].any()
+
+
+def test_the_main_job_ends_with_its_report(done):
+    rows = json.loads((done / "job" / "compressed" / "report.json").read_text())["rows"]
+    assert rows[-1]["name"] == "ours" and rows[-1]["sparsity"] == pytest.approx(0.5, abs=1e-3)
+    assert (done / "job" / "checkpoint-4" / "latest").is_file() and (done / "job" / "dense").is_dir()
+
+
+def test_what_cannot_be_is_refused_alike_in_both_processes(done):
+    first, second = (json.loads((done / f"heard{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second
+    for name, words in {
+        "stage 3": "take stage 2",
+        "stage 0": "set zero_optimization.stage to 1 or 2",
+        "adafactor": "flat pieces of weights, .* set optim to adamw_torch",
+        "four processes": "written by 4 processes, and DeepSpeed reads a state by as many .* start 4 processes",
+        "another strategy": "is that of a run without it, which this run cannot read; go on as it was written",
+    }.items():
+        assert re.search(words, first[name]), name
