@@ -1,7 +1,7 @@
 """One of two processes: `python -m torch.distributed.run ... sharding_worker.py <folder> <name>=<module of lay_out> ...`.
 
-Each sharding's own test says how a model is laid out and, where it is not trained as any other, how it is `trained` and what
-its optimizer's `states` are; what is then done to the model is done to a whole copy as well, and both must end alike.
+Each sharding's own test says how a model is laid out and, where it is not trained as any other, how it is `trained` and
+what its optimizer's `states` are; what is then done to the model is done to a whole copy as well: both must end alike.
 """
 
 import copy
