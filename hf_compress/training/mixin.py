@@ -28,7 +28,7 @@ from hf_compress.training.prepare import prepare_model
 from hf_compress.training.progress import Progress
 from hf_compress.training.projected import TrainsProjections
 from hf_compress.training.restore import restore_weights
-from hf_compress.training.sidecar import check_sidecar, read_sidecar, write_sidecar
+from hf_compress.training.sidecar import go_on_from, write_sidecar
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class CompressionMixin(TrainsProjections):
         resume_from_checkpoint = where_to_begin(resume_from_checkpoint, self)
         self._resumes = isinstance(resume_from_checkpoint, str)
         if isinstance(resume_from_checkpoint, str):
-            self._go_on_from(resume_from_checkpoint)
+            go_on_from(self, resume_from_checkpoint)
         with saying_once(self.said):
             return super().train(resume_from_checkpoint, *args, **kwargs)
 
@@ -172,17 +172,6 @@ class CompressionMixin(TrainsProjections):
         """Restores every architecture."""
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         restore_weights(self.model if model is None else model, resume_from_checkpoint)
-
-    def _go_on_from(self, checkpoint: str) -> None:
-        """Take up what a checkpoint's sidecar says; the weights are restored when the host does it (DeepSpeed: by itself).
-
-        Raises:
-            CompressionError: the checkpoint is that of another compression.
-        """
-        known = read_sidecar(checkpoint)
-        check_sidecar(known, checkpoint, self.compression)
-        for part in (self._clock, self.progress, self._best_model):
-            part.go_on_from(None if known is None else known.facts)
 
     def _load_best_model(self) -> None:
         """The best checkpoint is restored like any other."""

@@ -45,6 +45,18 @@ def read_facts(checkpoint: str | Path) -> dict[str, Any] | None:
     return None if known is None else known.facts
 
 
+def go_on_from(trainer: Any, checkpoint: str) -> None:
+    """Take up what a checkpoint's sidecar says; weights and optimizer are restored by the host, with DeepSpeed by itself.
+
+    Raises:
+        CompressionError: the checkpoint is that of another compression.
+    """
+    known = read_sidecar(checkpoint)
+    check_sidecar(known, checkpoint, trainer.compression)
+    for part in (trainer._clock, trainer.progress, trainer._best_model):
+        part.go_on_from(None if known is None else known.facts)
+
+
 def check_sidecar(known: Manifest | None, checkpoint: str | Path, compression: Compression) -> None:
     """Refuse to resume a checkpoint under other settings than it was trained with; a plain Trainer's has none.
 

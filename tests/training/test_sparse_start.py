@@ -12,6 +12,7 @@ from transformers import Trainer
 from hf_compress import NM, CompressionError, CompressionTrainer, Constant, Cubic, Global, Pruning, prune
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import is_enabled
+from hf_compress.training.sidecar import go_on_from
 from tests.tiny import tiny_llama
 from tests.training.runs import arguments, assert_equal_bits, llama_trainer, pruning, quantization, text_rows, weights
 from tests.training.test_resume import StopAt
@@ -163,7 +164,7 @@ def test_a_finished_checkpoint_is_complete_without_a_step(tmp_path):
     jobs = {"pruning": pruning(), "quantization": quantization()}
     llama_trainer(tmp_path, jobs).train()
     again = llama_trainer(tmp_path, jobs)
-    again._go_on_from(str(tmp_path / "checkpoint-12"))
+    go_on_from(again, str(tmp_path / "checkpoint-12"))
     assert again.compression_is_complete()
 
 
