@@ -40,7 +40,8 @@ class Way:
         name: as people call it.
         weights, gradients, states: whether a process holds only its share of them. Masks lie as the weights do.
         buckets: gradients are copied into buckets that are sent; DDP's default.
-        master: the optimizer works on fp32 copies of its share.
+        master: the optimizer works on fp32 copies of its share, and with mixed precision the weights and gradients themselves
+            are in 16 bits.
         waits: where a step has several batches, their gradients are added up whole in each process and sent with the last
             one's; accelerate's `sync_each_batch` sends them at once.
     """
@@ -76,6 +77,7 @@ class Sizes:
         largest_pruned: number of weights of the largest layer under a mask.
         copies: what the layers compute with instead of their weights (rounded, or cast to 16 bits), kept from the forward to
             the backward pass; with gradient checkpointing of one block.
+        half: mixed precision: layers compute in 16 bits; where weights are spread, 16 bits are gathered and sent.
         rounded: whether these copies are rounded ones, which every process has whole.
         largest_copied: number of weights of the largest layer with a copy.
         teacher: its weights; None where they are not known.
@@ -90,6 +92,7 @@ class Sizes:
     pruned: int = 0
     largest_pruned: int = 0
     copies: int = 0
+    half: bool = False
     rounded: bool = False
     largest_copied: int = 0
     teacher: int | None = 0
@@ -123,6 +126,7 @@ def sizes_of(model: nn.Module, compression: Compression, args: Any, teacher: int
         pruned=sum(map(matrix_size, pruned)),
         largest_pruned=max(map(matrix_size, pruned), default=0),
         copies=copies // max(len(blocks), 1) if _checkpointed(args) else copies,
+        half=half,
         rounded=bool(rounded),
         largest_copied=max(map(matrix_size, copied), default=0),
         teacher=teacher,
@@ -148,14 +152,15 @@ def footprint(sizes: Sizes, way: Way = ALONE, processes: int = 1) -> dict[str, i
         return -(-num_bytes // processes) if spread else num_bytes
 
     masks = share(sizes.pruned, way.weights)
+    weights = sizes.weights // 2 if way.master and sizes.half else sizes.weights
+    gradients = (2 if way.master and sizes.half else 4) * sizes.trained
     held = {
-        "weights": share(sizes.weights, way.weights) + (share(4 * sizes.trained, True) if way.master else 0),
-        "gradients": share(4 * sizes.trained, way.gradients and not _held_back(sizes, way))
-        + (4 * sizes.trained if way.buckets else 0),
+        "weights": share(weights, way.weights) + (share(4 * sizes.trained, True) if way.master else 0),
+        "gradients": share(gradients, way.gradients and not _held_back(sizes, way)) + (gradients if way.buckets else 0),
         "optimizer": share(sizes.states or 0, way.states),
         "masks": masks,
         "teacher": sizes.teacher or 0,
-        "gathered weights": 2 * sizes.largest if way.weights else 0,
+        "gathered weights": (sizes.largest if sizes.half else 2 * sizes.largest) if way.weights else 0,
         # FSDP2 and ZeRO-3 free what they gathered; a rounded copy is a tensor of its own, which nobody frees.
         "layers' copies": sizes.copies if sizes.rounded or not way.weights else 0,
     }
@@ -174,13 +179,14 @@ def communication(sizes: Sizes, way: Way, processes: int) -> int:
     Masks add a few kilobytes for each layer when they are updated; rounding and distillation add nothing.
     """
     sending = 1 if way.waits and not sizes.sync_each_batch else sizes.batches
-    total = 4 * sizes.trained * sending
+    half = sizes.half and (way.weights or way.master)
+    gradients, weights = (2 if half else 4) * sizes.trained, sizes.weights // 2 if half else sizes.weights
     if way.weights:  # gathered for each forward and each backward pass
-        total += 2 * sizes.weights * sizes.batches
+        total = gradients * sending + 2 * weights * sizes.batches
     elif way.gradients:  # the new weights, once
-        total += 4 * sizes.trained
+        total = gradients * sending + weights
     else:
-        total *= 2
+        total = 2 * gradients * sending
     return total * (processes - 1) // processes
 
 

@@ -111,6 +111,19 @@ def test_batches_of_one_step_keep_their_gradients_whole_under_fsdp2_or_send_them
     assert communication(waiting, ZERO2, 4) == (4 * 4000 + 4000) * 3 // 4
 
 
+def test_sixteen_bits_halve_what_deepspeed_holds_and_what_is_sent_of_spread_weights():
+    half = thousand(half=True)
+    assert footprint(half, ZERO2, 4) == {
+        "weights": 2000 + 4000 // 4,
+        "gradients": 2000 // 4,
+        "optimizer": 8000 // 4,
+        "peak": 3000 + 500 + 2000,
+    }
+    assert footprint(half, FSDP2, 4)["weights"] == 1000 and footprint(half, FSDP2, 4)["gathered weights"] == 400
+    assert communication(half, ZERO2, 4) == (2000 + 2000) * 3 // 4 and communication(half, FSDP2, 4) == 6000 * 3 // 4
+    assert communication(half, DDP, 4) == communication(thousand(), DDP, 4)
+
+
 def test_one_process_sends_nothing_and_has_all():
     sizes = thousand(pruned=900, largest_pruned=100, teacher=2000)
     assert all(communication(sizes, way, 1) == 0 for way in WAYS)
