@@ -1,4 +1,4 @@
-"""How many bytes of tensors there are at once, counted tensor by tensor: the same number on every machine and every time."""
+"""How many bytes of tensors there are at once, counted tensor by tensor: the same number every time, on every machine."""
 
 import weakref
 

@@ -1,7 +1,7 @@
 """What a training takes in each process, worked out from the sizes of a model that is not in memory.
 
-Counted is what grows with the weights: they, their gradients, the optimizer's states, masks, rounded copies and the teacher.
-Activations and logits grow with the batch and are left out; gradient checkpointing, and a smaller batch, make them small.
+Counted is what grows with the weights: they, their gradients, the optimizer's states, masks, rounded copies, the teacher.
+Activations and logits grow with the batch and are left out; activation checkpointing, and a smaller batch, make them small.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -40,8 +40,8 @@ class Way:
         name: as people call it.
         weights, gradients, states: whether a process holds only its share of them. Masks lie as the weights do.
         buckets: gradients are copied into buckets that are sent; DDP's default.
-        master: the optimizer works on fp32 copies of its share, and with mixed precision the weights and gradients themselves
-            are in 16 bits.
+        master: the optimizer works on fp32 copies of its share, and with mixed precision the weights and gradients are in
+            16 bits.
         waits: where a step has several batches, their gradients are added up whole in each process and sent with the last
             one's; accelerate's `sync_each_batch` sends them at once.
     """
@@ -75,8 +75,8 @@ class Sizes:
         states: the optimizer's, None where its name is not in `MOMENTS`.
         pruned: number of weights under masks.
         largest_pruned: number of weights of the largest layer under a mask.
-        copies: what the layers compute with instead of their weights (rounded, or cast to 16 bits), kept from the forward to
-            the backward pass; with gradient checkpointing of one block.
+        copies: what the layers compute with instead of their weights (rounded, or cast to 16 bits), kept from the forward
+            to the backward pass; with activation checkpointing of one block.
         half: mixed precision: layers compute in 16 bits; where weights are spread, 16 bits are gathered and sent.
         rounded: whether these copies are rounded ones, which every process has whole.
         largest_copied: number of weights of the largest layer with a copy.
