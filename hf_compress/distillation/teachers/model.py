@@ -86,7 +86,8 @@ class ModelTeacher(Teacher, name="model"):
         if self.model is None or isinstance(self.model, PreTrainedModel):
             return sum(weight.numel() * weight.itemsize for weight in (self.model or student).parameters())
         config = self.config(base_model(student).config)
-        dtype = (config.dtype or torch.float32) if self.dtype == "auto" else floating_type(self.dtype)
+        stored = (config.dtype or torch.float32) if self.dtype == "auto" else self.dtype
+        dtype = stored if isinstance(stored, torch.dtype) else floating_type(stored)
         return sum(weight.numel() for weight in skeleton(task.model_class(), config).parameters()) * dtype.itemsize
 
     def load(
