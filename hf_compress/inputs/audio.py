@@ -109,15 +109,19 @@ def _given_array(value: Any) -> tuple[numpy.ndarray, int] | None:
     if not isinstance(value, Mapping) or value.get("array") is None:
         return None
     rate = value.get("sampling_rate")
-    if not isinstance(rate, int) or rate < 1:
-        raise CompressionError("has no sampling rate; give {array, sampling_rate}")
+    if rate is None:
+        raise CompressionError("has no sampling rate; give {array, sampling_rate: 16000}")
+    if not isinstance(rate, int | float) or rate < 1 or rate != int(rate):
+        raise CompressionError(
+            f"has the sampling rate {rate!r}, which is no whole number of samples per second; write it as 16000"
+        )
     try:
         samples = numpy.asarray(value["array"], dtype=numpy.float32)
     except ValueError as error:
         raise CompressionError(f"has an array that cannot be read: {reason_of(error)}") from error
     if not numpy.isfinite(samples).all():
         raise CompressionError("has a sample that is no number; remove the row")
-    return _one_channel(samples), rate
+    return _one_channel(samples), int(rate)
 
 
 def _one_channel(samples: numpy.ndarray) -> numpy.ndarray:

@@ -1,6 +1,7 @@
 """Where examples come from: a built-in source, local files or the Hub, by split."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError, reason_of
@@ -50,6 +51,14 @@ def open_source(data: Data) -> dict[str, Any]:
     if "train" not in splits:
         raise CompressionError(f"data.path: {data.path} has no train split (found: {', '.join(splits) or 'none'})")
     return splits
+
+
+def folder_of_names(data: Data) -> Path | None:
+    """The folder that names of files in the data are relative to; None where it lies on no disk of the user's."""
+    if data.path.startswith(_BUILTIN) or not is_local(data.path):
+        return None
+    path = expand(data.path, "data.path")
+    return path if path.is_dir() else path.parent
 
 
 def named(data: Data, sources: Mapping[str, Any], split: str) -> str:

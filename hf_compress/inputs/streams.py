@@ -1,7 +1,8 @@
 """Training rows that are read while they are trained on: what is looked at before, and the stream itself."""
 
+import contextlib
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError, reason_of
@@ -79,7 +80,14 @@ def read_heads(data: Data, sources: Mapping[str, Any], seed: int) -> dict[str, "
     return {name: splits[name] for name in SPLITS}
 
 
-def training_stream(data: Data, sources: Mapping[str, Any], seed: int, features: "Features") -> Any:
+def training_stream(
+    data: Data,
+    sources: Mapping[str, Any],
+    seed: int,
+    features: "Features",
+    prepare: Callable[[Any], Any] = lambda stream: stream,
+    check: Callable[["Dataset"], None] = lambda rows: None,
+) -> Any:
     """The training rows, behind those that were cut off, drawn from BUFFER at a time; one pass.
 
     Args:
@@ -87,8 +95,11 @@ def training_stream(data: Data, sources: Mapping[str, Any], seed: int, features:
         sources: streams, `train` among them.
         seed: of what is drawn.
         features: of its head, for a source that does not say them.
+        prepare: what is done to rows before they are looked at.
+        check: looks at some of them, and raises where something is wrong.
     """
-    stream = _numbered_stream(sources["train"], features, named(data, sources, "train"))
+    stream = prepare(_numbered_stream(sources["train"], features, named(data, sources, "train")))
+    stream = stream.map(_Looking(check, stream.features), batched=True, features=stream.features)
     cut = _num_cut(data, sources)
     stream = stream.skip(cut) if cut else stream
     stream = stream if data.max_train is None else stream.take(data.max_train)
@@ -106,14 +117,57 @@ def _numbered_stream(stream: Any, features: "Features", source: str) -> Any:
         stream = stream.cast_column(name, Image(decode=False))
     with_number = Features({**stream.features, NUMBER: number_feature(source)})
     options = {"features": with_number, "fn_kwargs": {"known": stream.num_shards == 1}}
-    stream = stream.map(_add_numbers, batched=True, with_indices=True, **options)
-    for name in images:
-        stream = stream.cast_column(name, Image())
-    return stream
+    return stream.map(_add_numbers, batched=True, with_indices=True, **options)
 
 
 def _add_numbers(batch: Mapping[str, Any], numbers: list[int], known: bool) -> dict[str, Any]:
     return {**batch, NUMBER: numbers if known else [None] * len(numbers)}
+
+
+class _Looking:
+    """A batch of a stream as it is, looked at as the first rows were.
+
+    Args:
+        check: see `training_stream`.
+        features: of the rows.
+    """
+
+    def __init__(self, check: Callable[["Dataset"], None], features: "Features") -> None:
+        self.check, self.features = check, features
+
+    def __call__(self, batch: Mapping[str, Any]) -> Mapping[str, Any]:
+        from datasets import Dataset
+
+        self.check(Dataset.from_dict(dict(batch), features=self.features))
+        return batch
+
+
+@contextlib.contextmanager
+def reading_late(data: Data) -> Iterator[None]:
+    """Training: what a later row is refused for is a sentence, whoever refuses it.
+
+    Raises:
+        CompressionError: the stream cannot be read on, or a worker of a DataLoader has refused a row.
+    """
+    import pandas.errors
+    import pyarrow
+    from datasets.exceptions import DatasetsError
+    from datasets.table import CastError
+
+    try:
+        yield
+    except CompressionError as error:
+        own = f"{CompressionError.__name__}: "
+        if not str(error).startswith("Caught ") or own not in str(error):
+            raise
+        raise CompressionError(str(error).rpartition(own)[2].strip()) from error  # torch puts a traceback before it
+    except (CastError, DatasetsError, pyarrow.ArrowException, pandas.errors.ParserError) as error:
+        if not data.streaming:
+            raise
+        raise CompressionError(
+            f"data.path: behind its first rows, which were checked, {data.path} cannot be read: {reason_of(error)}; mend"
+            " the data and start again"
+        ) from error
 
 
 def describe_stream(head: "Dataset") -> dict[str, str]:

@@ -39,7 +39,7 @@ class BestSpans:
     ) -> None:
         self._examples, self._rows = examples, rows
         self._context, self._answers = context, answers
-        self._longest, self._unanswerable, self._metrics = longest, unanswerable, metrics
+        self._longest, self._unanswerable, self.metrics = longest, unanswerable, metrics
         self._logits: list[Any] = []
 
     def __call__(self, prediction: Any, compute_result: bool = True) -> dict[str, float]:
@@ -63,7 +63,7 @@ class BestSpans:
         right = self._rows.select(list(found))[self._answers][:]
         references = [{"id": str(row), "answers": answers} for row, answers in zip(found, right, strict=True)]
         result: dict[str, float] = {}
-        for metric in self._metrics:
+        for metric in self.metrics:
             result |= metric.compute(predictions, references)
         return result
 

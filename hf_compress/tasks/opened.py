@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hf_compress._errors import CompressionError
 from hf_compress._problems import Problem, RecipeError, check_all, problems_of
 from hf_compress.inputs.data import load_splits
+from hf_compress.inputs.file_names import with_files
 from hf_compress.inputs.fresh import check_keys, train_on_main
 from hf_compress.inputs.labels import order_labels
 from hf_compress.inputs.models import load_config, load_model, new_weights, require_architecture, skeleton
@@ -74,7 +75,7 @@ class Opened:
         labels: their names in the order of their ids; empty without labels.
         skeleton: the model without memory.
         facts: about the data, for reports.
-        examples: the splits as the model takes them, where they were asked for.
+        examples: the splits as the model takes them.
     """
 
     task: Task = field(init=False)
@@ -130,8 +131,7 @@ class Opened:
             task.check_config(self.config, self.processor)
         if isinstance(model, str):
             with found.collecting():
-                if not trained_anew:
-                    refuse_other_head(model, base, task, self.config)
+                refuse_other_head(model, base, task, self.config, trained_anew)
                 missing = new_weights(task.model_class(), model, "model", self.config)
                 if missing and not trained_anew:
                     raise CompressionError(
@@ -147,7 +147,6 @@ def open_inputs(
     *,
     seed: int = 0,
     fit: bool = True,
-    examples: bool = True,
     trained_anew: bool = False,
     untrained: str = UNTRAINED,
     saved_tokenizer: Path | None = None,
@@ -163,8 +162,7 @@ def open_inputs(
         task: what becomes of them; without one, columns are not looked at.
         tokenizer: instead of the model's.
         seed: of splits that are cut, and of rows that are left out.
-        fit: also see that they fit together.
-        examples: also train a fresh tokenizer and prepare the examples.
+        fit: also see that they fit together, train a fresh tokenizer and prepare the examples.
         trained_anew: the job trains the head first, so it may be new or mean other labels.
         untrained: the refusal of a checkpoint without a head; {model}, {tensor}, {number} and {task} are filled in.
         saved_tokenizer: one that was trained before, in place of a fresh one.
@@ -192,7 +190,7 @@ def open_inputs(
             if isinstance(tokenizer, FreshTokenizer) and saved_tokenizer is not None:
                 opened.processor = load_tokenizer(str(saved_tokenizer))
             elif isinstance(tokenizer, FreshTokenizer):
-                if examples and opened.raw:
+                if opened.raw:
                     if data is not None and data.streaming:
                         logger.warning("the tokenizer is trained on the first rows of the stream alone")
                     opened.processor = train_on_main(tokenizer, task.texts(opened.raw["train"]))
@@ -209,7 +207,7 @@ def open_inputs(
             with found.collecting():
                 if opened.skeleton is not None and (opened.processor is not None or isinstance(tokenizer, FreshTokenizer)):
                     opened.raw = task.fit_rows(opened.raw, opened.skeleton, opened.processor)
-            if examples and data is not None and len(found.problems) == before:
+            if data is not None and len(found.problems) == before:
                 with found.collecting():
                     opened.examples, facts = prepare_examples(task, data, opened.raw, opened.processor, opened.labels, seed)
                     opened.facts |= facts
@@ -243,6 +241,7 @@ def open_data(data: Data, task: Task | None, seed: int) -> tuple[Splits, list[st
     splits = load_splits(data, seed)
     labels: list[str] = []
     if task is not None:
+        splits = {name: with_files(split, task.columns(), data) for name, split in splits.items()}
         check_all(lambda: task.check_data(splits, data), lambda: labels.extend(task.label_names(splits, data)))
     return splits, labels
 

@@ -1,8 +1,10 @@
 """Examples of a task: of rows that are there, and of rows that are read while they are trained on."""
 
+from functools import partial
 from typing import Any
 
 from hf_compress._errors import CompressionError
+from hf_compress.inputs.file_names import with_files
 from hf_compress.inputs.sections import Data
 from hf_compress.inputs.sources import open_source
 from hf_compress.inputs.streams import describe_stream, training_stream
@@ -28,7 +30,14 @@ def prepare_examples(
     if not data.streaming:
         examples = task.examples(raw, processor, labels)
         return examples, task.describe_examples(raw, examples)
-    rows = training_stream(data, open_source(data), seed, raw["train"].features)
+    rows = training_stream(
+        data,
+        open_source(data),
+        seed,
+        raw["train"].features,
+        prepare=partial(with_files, columns=task.columns(), data=data),
+        check=lambda some: task.check_data({"train": some}, data),
+    )
     examples = task.examples({**raw, "train": rows}, processor, labels)
     stream: Any = examples["train"]
     if next(iter(stream), None) is None:

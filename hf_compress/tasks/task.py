@@ -10,6 +10,7 @@ from hf_compress.inputs.row_checks import RowCheck, check_rows
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.tasks.heads import Head
 from hf_compress.tasks.measured import Measured
+from hf_compress.tasks.metrics.directions import same_as_loss
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.plain_trainer import own_metrics, plain_trainer, unpack_before_generation
 
@@ -222,7 +223,8 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
         metric = training.get("metric_for_best_model")
         known = (*self.metrics, *[key for one in metrics for key in one.gives])
         if isinstance(metric, str) and metric.removeprefix("eval_") not in known:
-            return {"metric_for_best_model": unknown(f"metric of {self.name}", metric, known)}
+            hint = "; evaluations while training give it as the loss: write loss" if same_as_loss(metric) else ""
+            return {"metric_for_best_model": unknown(f"metric of {self.name}", metric, known) + hint}
         return {}
 
     def preprocess_logits(self) -> Any:

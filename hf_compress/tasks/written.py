@@ -30,7 +30,7 @@ class Written:
 
     def __init__(self, examples: "Dataset", references: Sequence[Any], tokenizer: Any, metrics: Sequence[Metric]) -> None:
         self._examples, self._references = examples, references
-        self._tokenizer, self._metrics = tokenizer, metrics
+        self._tokenizer, self.metrics = tokenizer, metrics
         self._texts: list[str] = []
 
     def __call__(self, prediction: Any, compute_result: bool = True) -> dict[str, float]:
@@ -53,6 +53,6 @@ class Written:
         texts, self._texts = self._texts, []
         right = [self._references[row] for row in self._examples.with_format(None)[ROW]]
         result: dict[str, float] = {}
-        for metric in self._metrics:
+        for metric in self.metrics:
             result |= metric.compute(texts, right)
         return result

@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_compress.tasks.row_kind import RowKind
 from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.dry_run import rehearse_distillation, rehearse_task_loss
@@ -32,6 +33,7 @@ class OwnLoss:
     def __init__(self, trainer: Any, distillation: DistillationStep | None, exact_task_loss: bool | None) -> None:
         self.distillation = distillation
         self.step = _first_step(trainer, distillation, exact_task_loss)
+        self._kind: RowKind | None = None
         self._unread = bool(trainer.compression) and bool(obstacle(trainer))
         self._head_takes_items = trainer.model_accepts_loss_kwargs or self.step is None
         if self.step is not None:
@@ -43,7 +45,7 @@ class OwnLoss:
 
     def follow(self, distillation: DistillationStep | None, model: nn.Module) -> None:
         """The same for another model that `model_init` has made."""
-        self.distillation = distillation
+        self.distillation, self._kind = distillation, None
         if self.step is not None:
             self.step = distillation or ExactTaskLoss(model)
 
@@ -80,7 +82,9 @@ class OwnLoss:
 
     def _counted(self, trainer: Any, batches: Any, counted: Tensor | int | None) -> Tensor | int | None:
         """As the kind of rows counts, where the Trainer counts other things than it."""
-        kind = task_kind(trainer.model, batches[0].get("labels"))
+        if self._kind is None:  # the same for all batches: their labels are one column
+            self._kind = task_kind(trainer.model, batches[0].get("labels"))
+        kind = self._kind
         if kind.counted_by_trainer or not all(name in batch for batch in batches for name in kind.targets):
             return counted
         items = torch.stack([kind.num_items(batch).to(trainer.args.device) for batch in batches]).sum()

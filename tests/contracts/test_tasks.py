@@ -186,7 +186,7 @@ def test_a_batch_goes_through_a_fresh_model_and_is_measured(cls, tmp_path):
 
 @pytest.mark.parametrize("cls", TASKS)
 def test_what_follows_from_data_and_processor_is_in_the_config_and_no_recipe_sets_it(cls, tmp_path):
-    made = opened(small_task(cls), tmp_path, examples=False)
+    made = opened(small_task(cls), tmp_path)
     for key in made.task.decided:
         assert getattr(made.config, key) is not None
         with pytest.raises(RecipeError, match=f"model.config.{key}: the data and tokenizer decide this; leave it out"):

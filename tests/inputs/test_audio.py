@@ -28,7 +28,7 @@ def test_a_wav_file_is_its_samples_with_and_without_soundfile(library, bits, mon
 
 @pytest.mark.parametrize("rate", [16000, 11025, 4000])
 def test_another_rate_is_resampled(rate):
-    samples = read_audio({"array": sine(8000), "sampling_rate": 8000}, rate)
+    samples = read_audio({"array": sine(8000), "sampling_rate": 8000.0}, rate)
     assert len(samples) == rate
     edge = rate // 20  # the filter sees silence before the beginning and behind the end
     numpy.testing.assert_allclose(samples[edge:-edge], sine(rate)[edge:-edge], atol=5e-3)
@@ -54,7 +54,10 @@ def test_flac_is_read(tmp_path):
         (b"RIFFnothing", "cannot be decoded[^<]*$"),
         ("no/such/file.wav", "cannot be decoded: there is no file no/such/file.wav"),
         ({"array": [0.0, 0.1]}, "has no sampling rate"),
-        ({"array": [0.0, 0.1], "sampling_rate": 0}, "has no sampling rate"),
+        ({"array": [0.0, 0.1], "sampling_rate": None}, "has no sampling rate; give {array, sampling_rate: 16000}"),
+        ({"array": [0.0, 0.1], "sampling_rate": 0}, "has the sampling rate 0, which is no whole number of samples"),
+        ({"array": [0.0, 0.1], "sampling_rate": "16k"}, "has the sampling rate '16k', which is no whole number"),
+        ({"array": [0.0, 0.1], "sampling_rate": 0.5}, "has the sampling rate 0.5, which is no whole number"),
         ({"array": [0.0, float("nan")], "sampling_rate": 8000}, "has a sample that is no number"),
         ({"array": [0.0, float("inf")], "sampling_rate": 8000}, "has a sample that is no number"),
         ({"array": [[0.0, 0.1], [0.0]], "sampling_rate": 8000}, "has an array that cannot be read: "),

@@ -2,11 +2,12 @@
 
 import pytest
 from datasets import Dataset, Image
+from torch.utils.data import DataLoader
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.sections import Data
 from hf_compress.inputs.sources import open_source
-from hf_compress.inputs.streams import HEAD, describe_stream, mapped, read_heads, training_stream
+from hf_compress.inputs.streams import HEAD, describe_stream, mapped, read_heads, reading_late, training_stream
 from tests.small import write_images, write_jsonl
 
 
@@ -83,3 +84,26 @@ def test_what_is_mapped_is_alike_for_rows_and_for_a_stream():
 
     expected = [{"m": number} for number in (1, 1, 2, 2, 3, 3)]
     assert list(mapped(rows, twice, "train")) == list(mapped(rows.to_iterable_dataset(), twice, "train")) == expected
+
+
+def test_a_file_that_breaks_off_behind_what_was_checked_is_one_sentence(tmp_path):
+    data, _ = opened(tmp_path, {"train": 9, "dev": 1, "test": 1})
+    big = "".join(f'{{"n": {number}, "text": "{"x" * 2000}"}}\n' for number in range(9000))
+    for end in ("{]", '{"n": 1, "text": "a", "more": 2}\n'):
+        (tmp_path / "train.jsonl").write_text(big + end)
+        with (
+            pytest.raises(CompressionError, match="^data.path: behind its first rows"),
+            reading_late(data),
+        ):
+            list(open_source(data)["train"])
+
+
+def test_what_a_worker_refuses_is_said_without_its_traceback():
+    def refuse(batch):
+        raise CompressionError("task.text: no")
+
+    rows = Dataset.from_dict({"text": ["a"]}).with_transform(refuse)
+    with pytest.raises(CompressionError, match="^task.text: no$"), reading_late(Data(path="x")):
+        list(DataLoader(rows, num_workers=1))
+    with pytest.raises(CompressionError, match="^task.text: no$"), reading_late(Data(path="x")):
+        list(DataLoader(rows))

@@ -8,7 +8,7 @@ from hf_compress.tasks.builtin.sequence_classification import SequenceClassifica
 from hf_compress.tasks.builtin.token_classification import TokenClassification
 from hf_compress.tasks.opened import open_inputs
 from tests.small import write_jsonl, write_model
-from tests.tiny import tiny_bert
+from tests.tiny import tiny_bert, tiny_tokenizer
 
 
 def refused(*arguments):
@@ -29,6 +29,16 @@ def test_the_head_of_another_task_is_not_taken_for_its_own_where_its_tensors_are
     )
     if num_labels == 2:
         assert open_inputs(str(folder), words, task, trained_anew=True).labels == ["B-x", "O"]
+        return
+    with pytest.raises(RecipeError) as refusal:  # a head of another size cannot be gone on from
+        open_inputs(str(folder), words, task, trained_anew=True)
+    assert str(refusal.value) == (
+        f"model: {folder} is a BertForSequenceClassification for 3 labels, and token_classification needs a head for 2;"
+        " save it without its head (model.base_model.save_pretrained), and a new one is made"
+    )
+    tiny_bert(num_labels=3).base_model.save_pretrained(tmp_path / "headless")
+    tiny_tokenizer().save_pretrained(tmp_path / "headless")
+    assert open_inputs(str(tmp_path / "headless"), words, task, trained_anew=True).labels == ["B-x", "O"]
 
 
 def test_a_head_that_chose_one_label_is_not_taken_for_one_that_takes_several(tmp_path):

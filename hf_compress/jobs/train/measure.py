@@ -14,6 +14,7 @@ from hf_compress._registry import unknown
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.measure import row_of
 from hf_compress.evaluation.rows import Row
+from hf_compress.tasks.metrics.directions import direction_of
 from hf_compress.tasks.metrics.perplexity import Likelihood, perplexity
 from hf_compress.tasks.plain_trainer import own_metrics, plain_trainer, unpack_before_generation
 from hf_compress.tasks.task_loss import task_kind
@@ -43,13 +44,21 @@ _EVALUATION = (
 class Measure:
     """Reloads folders with plain transformers and measures them as the trainer evaluates."""
 
-    def __init__(self, trainer: Any, model: PreTrainedModel, examples: Any, metric: str | None) -> None:
+    def __init__(
+        self,
+        trainer: Any,
+        model: PreTrainedModel,
+        examples: Any,
+        metric: str | None = None,
+        greater_is_better: bool | None = None,
+    ) -> None:
         self.trainer, self.cls, self.examples = trainer, type(model), examples
         self.shifted = False
         with contextlib.suppress(CompressionError):  # a head without a known loss is measured by its own
             self.shifted = task_kind(model).name == "shifted_tokens"
         self.wanted = metric or trainer.args.metric_for_best_model
         self.metric = ""
+        self._given, self.greater_is_better = greater_is_better, False
 
     def row(self, folder: Path, name: str, form: ExportFormat, **facts: Any) -> Row:
         """The row of one checkpoint, loaded as its format is."""
@@ -93,17 +102,31 @@ class Measure:
         return perplexity(plain.model, plain.get_eval_dataloader(self.examples), "perplexity")
 
     def _choose(self, metrics: dict[str, float]) -> None:
-        """The metric to compare by, once it is known what there is."""
+        """The metric to compare by, and its direction, once it is known what there is."""
         if self.metric:
             return
         if self.wanted is None:
-            self.metric = next((name for name in ("perplexity", "accuracy") if name in metrics), "loss")
-            return
-        self.metric = self.wanted.removeprefix("eval_")
-        if self.metric == "loss" and "loss" not in metrics and "nll" in metrics:
-            self.metric = "nll"
-        if self.metric not in metrics:
-            raise CompressionError(unknown("metric", self.metric, metrics))
+            metric = next((name for name in ("perplexity", "accuracy") if name in metrics), "loss")
+        else:
+            metric = self.wanted.removeprefix("eval_")
+            metric = "nll" if metric == "loss" and "loss" not in metrics and "nll" in metrics else metric
+            if metric not in metrics:
+                raise CompressionError(unknown("metric", metric, metrics))
+        self.greater_is_better, self.metric = self._direction(metric), metric
+
+    def _direction(self, metric: str) -> bool:
+        """True where more is better."""
+        trainer, known = self.trainer, self._given
+        if known is None:
+            known = direction_of(metric, getattr(trainer.compute_metrics, "metrics", ()))
+        best = trainer.args.metric_for_best_model
+        if known is None and best is not None and best.removeprefix("eval_") == metric:
+            known = trainer.args.greater_is_better
+        if known is None:
+            raise CompressionError(
+                f"save_result does not know whether more of {metric!r} is better; pass greater_is_better=True, or False"
+            )
+        return known
 
 
 class _Listening:

@@ -40,7 +40,7 @@ class Plan:
         recipe: what was asked for.
         args: TrainingArguments of the compression run.
         opened: model, data and task.
-        steps: optimizer steps of the compression run, once the examples are counted.
+        steps: optimizer steps of the compression run.
         dense_steps: those of the dense stage, None without one.
         found: what is wrong.
     """
@@ -53,12 +53,11 @@ class Plan:
     dense_steps: int | None = None
 
     @classmethod
-    def make(cls, recipe: TrainSettings, with_examples: bool, saved_tokenizer: Path | None = None) -> "Plan":
+    def make(cls, recipe: TrainSettings, saved_tokenizer: Path | None = None) -> "Plan":
         """Open and check everything.
 
         Args:
             recipe: a recipe without problems of its own.
-            with_examples: also train a fresh tokenizer, prepare the examples and check schedules against their number.
             saved_tokenizer: that of an interrupted run, which is used again.
 
         Raises:
@@ -72,7 +71,6 @@ class Plan:
             recipe.task,
             recipe.tokenizer,
             seed=args.seed,
-            examples=with_examples,
             trained_anew=recipe.dense is not None,
             untrained=_UNTRAINED,
             saved_tokenizer=saved_tokenizer,
@@ -90,10 +88,9 @@ class Plan:
                 with found.collecting("distillation.losses"):
                     check_projections(recipe.distillation, opened.config)
         found.refuse()
-        if with_examples:
-            with found.collecting():
-                plan._check_steps()
-            found.refuse()
+        with found.collecting():
+            plan._check_steps()
+        found.refuse()
         return plan
 
     def _check_metrics(self) -> None:

@@ -17,12 +17,12 @@ class Train(TrainSettings, name="train"):
     opens = OPENS
 
     def preflight(self) -> list[Problem]:
-        """Everything that can be found without training: data, columns, model, targets, teacher, folder."""
+        """Everything that a run refuses before it writes: data and its rows, model, targets, schedules, teacher, folder."""
         from hf_compress.jobs.train.plan import Plan
         from hf_compress.jobs.train.run_folder import RunFolder
 
         return problems_in(
-            lambda: Plan.make(self, with_examples=False),
+            lambda: Plan.make(self),
             lambda: RunFolder(self).check(resume=True),
         )
 

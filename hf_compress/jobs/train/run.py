@@ -18,6 +18,7 @@ from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report
 from hf_compress.export.formats.dense import write_dense
 from hf_compress.inputs.sections import FreshTokenizer
+from hf_compress.inputs.streams import reading_late
 from hf_compress.jobs.train.plan import Plan
 from hf_compress.jobs.train.rehearsal import rehearse
 from hf_compress.jobs.train.results import publish_folder, read_report
@@ -108,7 +109,7 @@ def _require_finished(folder: RunFolder) -> None:
 
 def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
     saved = folder.tokenizer if folder.tokenizer.exists() else None
-    plan = Plan.make(recipe, with_examples=True, saved_tokenizer=saved)
+    plan = Plan.make(recipe, saved_tokenizer=saved)
     _distributed.barrier()  # every process has looked at the folder before one writes to it
     if _distributed.is_main():
         trained = last_whole_checkpoint(folder.path, plan.args, needs_optimizer=True)
@@ -118,8 +119,9 @@ def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
         if isinstance(recipe.tokenizer, FreshTokenizer) and saved is None:
             _save_tokenizer(plan.opened.processor, folder.tokenizer)
     _distributed.barrier()
-    dense, dense_s = _dense_stage(plan, folder)
-    trainer = _compression_stage(plan, folder, dense)
+    with reading_late(recipe.data):
+        dense, dense_s = _dense_stage(plan, folder)
+        trainer = _compression_stage(plan, folder, dense)
     plan.steps = trainer.state.max_steps  # as trained, perhaps by another number of processes
     model = trainer.finalize(dtype=recipe.export.dtype)
     device = trainer.args.device

@@ -31,8 +31,6 @@ from hf_compress.training.mixin import CompressionMixin
 
 logger = logging.getLogger(__name__)
 
-_LOWER_IS_BETTER = ("loss", "perplexity", "wer", "cer", "error", "mse", "mae")
-
 _TRAINING = (
     "learning_rate",
     "num_train_epochs",
@@ -82,7 +80,8 @@ def save_result(
         baseline: the dense model: a folder, a Hub id or a model in memory. By default the student's frozen copy, where that
             is the teacher; else nobody knows the dense weights any more, and log and report say that nothing is compared.
         metric: the one to compare by; by default `metric_for_best_model`, else perplexity, accuracy or the loss.
-        greater_is_better: its direction; by default as the trainer has it, or by the metric's name.
+        greater_is_better: its direction; by default that of the metric of this library that has its name, else as the
+            trainer has it for `metric_for_best_model`.
         title: how report and card call the result; by default the folder's name.
         dtype: the type of everything that is not quantized, e.g. "bfloat16"; "auto" leaves the weights.
         format: how the result is written, as in a recipe's `export.format`.
@@ -114,7 +113,7 @@ def save_result(
         _distributed.leave()
         return None
     _distributed.leave()
-    measure = Measure(trainer, model, examples, metric)
+    measure = Measure(trainer, model, examples, metric, greater_is_better)
     rows: list[Row] = []
     with saying_once(trainer.said), written_beside(folder) as part:
         if dense is not None:
@@ -137,7 +136,7 @@ def save_result(
         report = Report(
             title=title or folder.name,
             metric=measure.metric,
-            greater_is_better=_direction(trainer, measure.metric, greater_is_better),
+            greater_is_better=measure.greater_is_better,
             rows=tuple(rows),
             setting=_setting(trainer, model, examples, compared=dense is not None),
             reach=describe_reach(model, trainer.compression.pruning),
@@ -198,18 +197,6 @@ def _finalized(trainer: Any, dtype: str) -> Any:
 def _batches(trainer: Any) -> Any:
     """What a criterion's statistics are collected on."""
     return None if trainer.compression.calibration is None else batches_of_trainer(trainer)
-
-
-def _direction(trainer: Any, metric: str, given: bool | None) -> bool:
-    """True where more is better."""
-    if given is not None:
-        return given
-    if (
-        trainer.args.metric_for_best_model is not None
-        and trainer.args.metric_for_best_model.removeprefix("eval_") == metric
-    ):
-        return bool(trainer.args.greater_is_better)
-    return not any(metric == word or metric.endswith(f"_{word}") for word in _LOWER_IS_BETTER)
 
 
 def _setting(trainer: Any, model: PreTrainedModel, examples: Any, compared: bool) -> dict[str, Any]:

@@ -108,9 +108,17 @@ class Ctc(AudioTask, name="ctc"):
         check_all(
             lambda: self._check_letters(splits["train"], processor.tokenizer),
             lambda: refuse_rows(made, "task.text", find),
+            lambda: refuse_rows(made, "task.text", partial(self._delimited, tokenizer=processor.tokenizer)),
         )
         check_masks(model.config, min(min(split[_FRAMES]) for split in made.values()))
         return made
+
+    def _delimited(self, split: "Dataset", tokenizer: Any) -> Iterator[Wrong]:
+        delimiter = getattr(tokenizer, "word_delimiter_token", None)
+        for row, text in enumerate(split[self.text]):
+            if delimiter and delimiter in text:
+                says = f"has a {delimiter!r}, which the model writes for the space between words"
+                yield Wrong(position=row, says=says, way_out="write spaces between words, and no other such sign")
 
     def _too_short(self, split: "Dataset", tokenizer: Any, config: Any) -> Iterator[Wrong]:
         way_out = "remove it, or set ctc_zero_infinity in the model's config"

@@ -16,7 +16,7 @@ from hf_compress.inputs.row_checks import RowCheck
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.inputs.streams import mapped
 from hf_compress.inputs.wrong_rows import Wrong
-from hf_compress.tasks.cut import encode_cut, how_many
+from hf_compress.tasks.cut import encode_cut, how_many, listed
 from hf_compress.tasks.heads import SEQUENCE_CLASSIFICATION, Head
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
 from hf_compress.tasks.metrics.builtin.f1 import MacroF1, MicroF1
@@ -138,6 +138,16 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
                 " for that, or one without a classifier"
             )
 
+    def describe(self, splits: Splits, processor: Any) -> dict[str, str]:
+        """Where texts are empty: how many are; they have labels, too."""
+        columns = [name for name in (self.text, self.text_pair) if name is not None]
+        counts = {}
+        for name, split in splits.items():
+            rows = zip(*(split[column] for column in columns), strict=True)
+            counts[name] = (sum(not all(map(str.strip, texts)) for texts in rows), len(split))
+        empty = {"empty texts": listed(counts, "rows")} if any(count for count, _ in counts.values()) else {}
+        return {**super().describe(splits, processor), **empty}
+
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """Token ids, cut to `length`, and labels."""
         target = self._target(splits, labels)
@@ -148,6 +158,10 @@ class SequenceClassification(OneLabel, TextTask, name="sequence_classification")
             if self.text_pair is not None:
                 texts["text_pair"] = [between + text for text in batch[self.text_pair]]
             encoded, cut = encode_cut(processor, self.length, **texts)
+            if not all(encoded["input_ids"]):
+                raise CompressionError(
+                    "task.text: the tokenizer makes not one token of it, and nothing is no text; remove it"
+                )
             return {**encoded, _CUT: cut, "labels": [target(label) for label in batch[self.label]]}
 
         return {name: mapped(split, encode, name) for name, split in splits.items()}

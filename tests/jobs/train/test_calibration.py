@@ -83,7 +83,7 @@ def test_a_run_by_recipe_resumes_to_the_same_bytes_and_its_row_without_training_
     assert manifest["recipe"]["calibration"] == {"num_examples": 6, "batch_size": 4, "seed": 0}
 
     job = Recipe.load(straight / "recipe.yaml")
-    opened = Plan.make(job, with_examples=True, saved_tokenizer=straight / "out" / "tokenizer").opened
+    opened = Plan.make(job, saved_tokenizer=straight / "out" / "tokenizer").opened
     dense = AutoModelForCausalLM.from_pretrained(straight / "out" / "dense")
     rows = calibration_batches(
         opened.examples["train"], opened.task.collator(opened.processor), Calibration(num_examples=6, batch_size=4)

@@ -22,7 +22,7 @@ from tests.tiny import tiny_llama
 
 def plan(tmp_path, changes=None, **options):
     write_jsonl(tmp_path / "train.jsonl", text_rows())
-    return Plan.make(Recipe.from_plain(recipe(tmp_path, changes)), **{"with_examples": True, **options})
+    return Plan.make(Recipe.from_plain(recipe(tmp_path, changes)), **options)
 
 
 def test_a_fresh_model_fits_its_tokenizer_and_nothing_is_written(tmp_path):
@@ -32,12 +32,6 @@ def test_a_fresh_model_fits_its_tokenizer_and_nothing_is_written(tmp_path):
     assert (made.steps, made.dense_steps) == (4, 2)
     assert all(len(row) == 16 for split in made.opened.examples.values() for row in split["input_ids"])
     assert tree(tmp_path) == ["train.jsonl"]
-
-
-def test_without_examples_the_same_config_comes_out(tmp_path):
-    fast, full = plan(tmp_path, with_examples=False), plan(tmp_path)
-    assert fast.opened.examples == {} and fast.opened.processor is None
-    assert fast.opened.config.vocab_size == full.opened.config.vocab_size
 
 
 FRESH = {
@@ -52,15 +46,15 @@ FRESH = {
 
 
 @pytest.mark.parametrize("architecture", FRESH)
-def test_check_takes_the_fresh_models_that_run_takes(architecture, tmp_path):
+def test_fresh_models_pad_with_the_tokens_of_the_fresh_tokenizer(architecture, tmp_path):
     config = {"model_type": architecture, **FRESH[architecture]} if FRESH[architecture] else None
     changes = {"task.name": "sequence_classification", "pruning": DROP, "quantization": DROP}
     changes["export.dtype"] = "float32"  # XLNet does not run in 16 bits
     changes |= {} if config is None else {"model": {"config": config}}
-    full, fast = plan(tmp_path, changes), plan(tmp_path, changes, with_examples=False)
-    for key in ("vocab_size", "bos_token_id", "eos_token_id", "pad_token_id"):
-        assert getattr(fast.opened.config, key, None) == getattr(full.opened.config, key, None), key
-    assert full.opened.processor.pad_token_id == END_OF_TEXT_ID
+    opened = plan(tmp_path, changes).opened
+    for key in ("bos_token_id", "eos_token_id", "pad_token_id"):
+        assert getattr(opened.config, key) == getattr(opened.processor, key) == END_OF_TEXT_ID
+    assert opened.config.vocab_size == len(opened.processor)
 
 
 def test_a_checkpoint_keeps_its_config_and_gets_the_labels(tmp_path):
@@ -97,11 +91,11 @@ SIXTEEN_BITS = {
 def test_a_fresh_model_that_does_not_run_in_the_default_storage_type_is_refused_by_check(tmp_path, name):
     changes, words = SIXTEEN_BITS[name]
     with pytest.raises(RecipeError) as refusal:
-        plan(tmp_path, changes, with_examples=False)
+        plan(tmp_path, changes)
     (problem,) = refusal.value.problems
     assert problem.path == "export.dtype"
     assert problem.message.startswith(words) and problem.message.endswith("; store them in float32")
-    assert plan(tmp_path, {**changes, "export.dtype": "float32"}, with_examples=False).found.problems == []
+    assert plan(tmp_path, {**changes, "export.dtype": "float32"}).found.problems == []
 
 
 class HalfConfig(LlamaConfig):
@@ -129,7 +123,7 @@ def half_llama():
 
 def test_weights_in_16_bits_are_refused_before_anything_is_loaded(tmp_path, half_llama):
     with pytest.raises(RecipeError) as refusal:
-        plan(tmp_path, {"model": {"config": half_llama}}, with_examples=False)
+        plan(tmp_path, {"model": {"config": half_llama}})
     (problem,) = refusal.value.problems
     assert problem.path == "training" and problem.message.startswith("the model's weights are in 16 bits, where small")
 

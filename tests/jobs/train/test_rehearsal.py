@@ -96,7 +96,7 @@ def test_the_rehearsal_reads_one_batch_and_leaves_nothing(tmp_path, monkeypatch)
         return evaluate(self, model, split, *rest)
 
     monkeypatch.setattr(type(job.task), "evaluate", count)
-    plan = Plan.make(job, with_examples=True)
+    plan = Plan.make(job)
     rehearse(job, plan.opened, RunFolder(job), plan.args.device)
     assert seen == [2] and len(plan.opened.examples["test"]) > 2
     assert not (tmp_path / "out" / ".rows").exists()

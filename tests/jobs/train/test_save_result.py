@@ -299,7 +299,10 @@ def test_a_packed_encoder_decoder_that_generates_is_measured(tmp_path):
         quantization=Quantization(scheme="W8A8", begin="50%"),
     )
     trainer.train()
-    report = save_result(trainer, tmp_path / "result", metric="length")
+    with pytest.raises(CompressionError, match="does not know whether more of 'length' is better; pass greater_is_better"):
+        save_result(trainer, tmp_path / "result", metric="length", untrained=False)
+    report = save_result(trainer, tmp_path / "result", metric="length", greater_is_better=False)
+    assert not report.greater_is_better
     assert report.rows[-1].metrics["length"] >= 5
 
 

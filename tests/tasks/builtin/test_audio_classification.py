@@ -131,7 +131,7 @@ def test_sound_that_cannot_be_decoded_or_is_empty_or_has_no_rate_is_refused_by_i
         with pytest.raises(CompressionError, match=f"task.audio: row 1 .counted from 0. of the train split {words}"):
             AudioClassification().check_data(splits, DATA)
     rows = {"audio": [{"array": [0.0], "sampling_rate": 0}], "label": ["a"]}
-    with pytest.raises(CompressionError, match="task.audio: row 0 .* has no sampling rate"):
+    with pytest.raises(CompressionError, match="task.audio: row 0 .* has the sampling rate 0, which is no whole"):
         AudioClassification().check_data({"train": Dataset.from_dict(rows)}, DATA)
 
 

@@ -93,6 +93,10 @@ def test_a_new_head_spells_the_training_texts_and_a_trained_one_as_it_did(tmp_pa
             "row 1 .counted from 0. of the train split needs 60 frames to be spelled, and its sound becomes",
         ),
         (
+            splits(["so no", "so|no"]),
+            "task.text: row 1 .counted from 0. of the train split has a .|., which the model writes for the space between",
+        ),
+        (
             splits(["NO", "SOON"]),
             "task.text: 100% of the characters are none of the model's .nos.; write the texts as it spells",
         ),

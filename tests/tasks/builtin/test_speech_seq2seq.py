@@ -123,7 +123,7 @@ def test_sounds_that_are_too_long_are_refused_before_a_tokenizer_is_trained(tmp_
     model = FreshModel(config={"model_type": "whisper", **sizes, **heads})
     data, task = Data(path=str(tmp_path / "data.parquet")), SpeechSeq2Seq(target_length=8)
     with pytest.raises(RecipeError, match="task.audio: row 1 .* of .*data.parquet has 1.2 s of sound"):
-        open_inputs(model, data, task, FreshTokenizer(vocab_size=300), examples=False)
+        open_inputs(model, data, task, FreshTokenizer(vocab_size=300))
 
 
 def test_a_processor_is_made_around_a_tokenizer_of_the_recipe():
