@@ -37,4 +37,4 @@ class Train(TrainSettings, name="train"):
         from hf_compress.jobs.train.plan import Plan
         from hf_compress.jobs.train.scaling import scaling
 
-        return scaling(Plan.make(self, with_examples=False), processes)
+        return scaling(Plan.make(self), processes)
