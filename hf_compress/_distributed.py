@@ -8,7 +8,11 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from hf_compress._errors import CompressionError
+
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
 
@@ -66,6 +70,38 @@ def broadcast(tensor: "Tensor", source: int) -> None:
     dist = _group()
     if dist is not None and dist.get_world_size() > 1:
         dist.broadcast(tensor, source)
+
+
+def together(action: "Callable[[], Any]") -> Any:
+    """Every process does it, and all end alike: what one refuses is raised in all, in the same words.
+
+    Returns:
+        What `action` returned here.
+
+    Raises:
+        CompressionError: what `action` raised in the first process in which it did.
+    """
+    result: Any = None
+    refusal: CompressionError | None = None
+    try:
+        result = action()
+    except CompressionError as error:
+        refusal = error
+    message = next((one for one in gather(None if refusal is None else str(refusal)) if one is not None), None)
+    if refusal is not None and message == str(refusal):
+        raise refusal
+    if message is not None:
+        raise CompressionError(message) from refusal
+    return result
+
+
+def first_alone(action: "Callable[[], Any]") -> None:
+    """The first process does it, and all end alike.
+
+    Raises:
+        CompressionError: what `action` raised there.
+    """
+    together(lambda: action() if is_main() else None)
 
 
 def leave() -> None:

@@ -19,6 +19,7 @@ from hf_compress._errors import reason_of
 from hf_compress._forward.probe import probe_inputs
 from hf_compress._modules.modes import evaluation_mode
 from hf_compress._random import random_states_kept
+from hf_compress._sharding.contract import original_class
 
 _SHAPE_ONLY = {"new_zeros", "new_ones", "new_empty", "new_full", "new_tensor", "zeros_like", "ones_like", "empty_like"}
 """Functions that make a tensor of a weight's kind and do not look at its values."""
@@ -90,7 +91,7 @@ def skeleton(model: nn.Module, dtype: torch.dtype | None = None) -> Any:
     Returns:
         None where the class needs more than a config.
     """
-    return build(type(model), getattr(model, "config", None), dtype, "meta")
+    return build(original_class(model), getattr(model, "config", None), dtype, "meta")
 
 
 def build(cls: Any, config: Any, dtype: torch.dtype | None, device: str) -> Any:

@@ -105,6 +105,10 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
     def reshard(self, model: nn.Module) -> None:
         """Give back what a forward pass has gathered, so that the model shows its parts."""
 
+    def original_class(self, cls: type[nn.Module]) -> type[nn.Module]:
+        """The class that a module was of before it was sharded, where that has changed it."""
+        return cls
+
 
 def sharding_of(tensor: Tensor) -> Sharding:
     """How a tensor lies."""
@@ -157,6 +161,14 @@ def shard(full: Tensor, like: Tensor) -> Tensor:
 def full_shape(tensor: Tensor) -> torch.Size:
     """The shape of the whole tensor."""
     return sharding_of(tensor).shape(tensor)
+
+
+def original_class(module: nn.Module) -> type[Any]:
+    """The class that a module was of before it was sharded."""
+    cls: type[nn.Module] = type(module)
+    for one in Sharding.members():
+        cls = one.original_class(cls)
+    return cls
 
 
 def reshard(model: nn.Module) -> None:

@@ -17,7 +17,7 @@ class Group(Across):
 
     Attributes:
         group: of torch.distributed.
-        device: where its tensors must lie to be sent.
+        device: where its tensors must lie to be sent; not where weights do that are offloaded.
     """
 
     group: dist.ProcessGroup
@@ -33,10 +33,10 @@ class Group(Across):
         return int(self.sum(torch.tensor(count, device=self.device)))
 
     def sum(self, count: Tensor) -> Tensor:
-        """The sums over the processes, of integers on `device`."""
-        found = count.clone()
+        """The sums over the processes."""
+        found = count.to(self.device, copy=True)
         dist.all_reduce(found, group=self.group)
-        return found
+        return found.to(count.device)
 
     def table(self, counts: Sequence[int]) -> list[list[int]]:
         """Every process's row; all have the same length."""

@@ -1,16 +1,17 @@
 """Quantization-aware training: prepare a model, train it, convert it."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.finite import check_finite
+from hf_compress._modules.names import canonical_name
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fake_quantize import weight_qparams
 from hf_compress.quantization.fitting import fit
-from hf_compress.quantization.quantizable import make_plain, prepared, quantizable
+from hf_compress.quantization.quantizable import FakeQuantized, make_plain, prepared, quantizable
 from hf_compress.quantization.reach import DENSE_ON_LOAD
 
 if TYPE_CHECKING:
@@ -43,6 +44,27 @@ def prepare(model: nn.Module, quantization: Quantization, enabled: bool = True) 
     for name, reason in selection.left_out.items():
         keep_dense(model.get_submodule(name), reason)
     return selection.modules
+
+
+def prepare_like(model: nn.Module, prepared_model: nn.Module) -> None:
+    """Turn the same modules into fake-quantizing ones, in place, as in another model of the class.
+
+    Args:
+        model: changed in place.
+        prepared_model: what `prepare` and training made of it; only read.
+    """
+    modules = {canonical_name(name): module for name, module in prepared_model.named_modules()}
+    for name, module in list(model.named_modules()):
+        like: Any = modules.get(name)
+        if isinstance(like, FakeQuantized):
+            kind = quantizable(module)
+            assert kind is not None
+            module.__class__ = kind.fake  # type: ignore[assignment]
+            module.qat_scheme, module.qat_enabled = like.qat_scheme, like.qat_enabled  # type: ignore[assignment]
+        elif hasattr(like, "left_dense"):
+            keep_dense(module, like.left_dense)
+    if hasattr(prepared_model, DENSE_ON_LOAD):
+        setattr(model, DENSE_ON_LOAD, getattr(prepared_model, DENSE_ON_LOAD))
 
 
 def keep_dense(module: nn.Module, reason: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import nn
 
+from hf_compress._sharding.contract import original_class
 from hf_compress.distillation.signal import Classes, Kind
 
 
@@ -177,7 +178,7 @@ def loss_type(model: nn.Module) -> str | None:
             (lists.MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES, lists.MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES),
         ),
     ):
-        if any(type(own).__name__ in mapping.values() for mapping in mappings):
+        if any(original_class(own).__name__ in mapping.values() for mapping in mappings):
             return kind
     return None
 

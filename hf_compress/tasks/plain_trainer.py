@@ -10,7 +10,11 @@ from torch import nn
 from hf_compress import _distributed
 from hf_compress.inputs.batches import Casting
 
-_ALONE = {"LOCAL_RANK": -1, **dict.fromkeys(("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"), 1)}
+_ALONE = {
+    "LOCAL_RANK": -1,
+    "ACCELERATE_USE_FSDP": "false",
+    **dict.fromkeys(("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE"), 1),
+}
 """What a launcher would say to a process that has no others, in the variables that accelerate reads."""
 _SPEED = ("runtime", "samples_per_second", "steps_per_second", "model_preparation_time")
 

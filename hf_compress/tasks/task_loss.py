@@ -5,6 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._sharding.contract import original_class
 from hf_compress.distillation.signal import Kind
 from hf_compress.tasks.heads import HEADS, head_named, loss_type, shifts_labels
 from hf_compress.tasks.row_kind import RowKind, row_kind
@@ -24,7 +25,7 @@ def task_kind(model: nn.Module, labels: Tensor | None = None) -> RowKind:
     kind = None if head is None else head.rows
     if kind is None:
         raise CompressionError(
-            f"distillation knows no task loss for {type(model).__name__}; it knows models for "
+            f"distillation knows no task loss for {original_class(model).__name__}; it knows models for "
             + ", ".join(sorted(head.name.removeprefix("For") for head in HEADS if head.rows is not None))
             + "; where the head is one of them by another name, say so: model.loss_type = 'ForCausalLM'"
         )

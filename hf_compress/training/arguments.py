@@ -1,5 +1,6 @@
 """`training:` is TrainingArguments verbatim; this checks it and builds it."""
 
+import copy
 import dataclasses
 import enum
 import tempfile
@@ -13,7 +14,7 @@ from hf_compress._kinds import describe
 from hf_compress._problems import Problem
 from hf_compress._registry import unknown
 from hf_compress.recipe.build import build
-from hf_compress.training.compatibility import check_compatibility
+from hf_compress.training.compatibility import check_arguments, check_compatibility
 from hf_compress.training.compression import NOTHING, Compression
 
 if TYPE_CHECKING:
@@ -40,10 +41,22 @@ _RANGES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 """What TrainingArguments takes and training then fails on, or does something else with."""
 
+FSDP_SETTINGS = (
+    "version",
+    "state_dict_type",
+    "reshard_after_forward",
+    "auto_wrap_policy",
+    "transformer_layer_cls_to_wrap",
+    "min_num_params",
+    "cpu_offload",
+    "activation_checkpointing",
+    "cpu_ram_efficient_loading",
+)
+"""What transformers reads in `fsdp_config` for FSDP 2, with or without `fsdp_` before it; other keys it passes over."""
+
 _REFUSED: dict[str, str] = {
     "resume_from_checkpoint": "a run finds its own checkpoints; leave this out and run with --resume",
     "push_to_hub": "pushes checkpoints and not the result; leave it out and upload <output_dir>/compressed",
-    "fsdp": "compression under FSDP is not supported; train with DDP (accelerate launch --multi_gpu)",
 }
 """What the Trainer could do and a recipe does not."""
 
@@ -86,8 +99,14 @@ def check_values(training: dict[str, Any], path: str, cls: type | None = None) -
                 found.append(
                     Problem(path=at, message=unknown("value", value, choices) if isinstance(value, str) else message)
                 )
+        elif key == "fsdp_config" and isinstance(value, dict):
+            found += [
+                Problem(path=f"{at}.{name}", message=unknown("key", str(name), FSDP_SETTINGS).split(" (known:")[0])
+                for name in value
+                if str(name).removeprefix("fsdp_") not in FSDP_SETTINGS
+            ]
         elif _is_simple(hints[key]):
-            build(hints[key], value, at, found)
+            build(hints[key] | bool if key == "fsdp" else hints[key], value, at, found)  # text for the command line's sake
         if not found and key in _RANGES and value is not None and not _RANGES[key][0](value):
             found.append(Problem(path=at, message=f"{value} {_RANGES[key][1]}"))
         if not found and key in _REFUSED and value not in (None, False):
@@ -126,6 +145,8 @@ def check_trainer(
             )
         with tempfile.TemporaryDirectory() as folder:
             args = build_training({**training, "output_dir": folder}, cls)
+            if compression:
+                check_arguments(args)
             rows: Any = [{"input": 0}]
 
             class OneWeight(PreTrainedModel):
@@ -148,7 +169,8 @@ def build_training(training: dict[str, Any], cls: type | None = None) -> Any:
     """TrainingArguments from the recipe's mapping."""
     from transformers import TrainingArguments
 
-    return (cls or TrainingArguments)(**training)
+    # Some write into the mappings that they are given.
+    return (cls or TrainingArguments)(**copy.deepcopy(training))
 
 
 def planned_steps(args: Any, num_examples: int) -> int:

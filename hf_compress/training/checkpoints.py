@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME
 
 from hf_compress._errors import CompressionError
+from hf_compress.training.sharded_checkpoint import form_of, missing_part
 from hf_compress.training.sidecar import read_facts
 
 logger = logging.getLogger(__name__)
@@ -65,11 +66,16 @@ def latest(args: TrainingArguments) -> str | bool:
 def where_to_begin(resume: str | bool | None, trainer: Any) -> str | bool | None:
     """`train(resume_from_checkpoint=resume)` with the checkpoint's folder in the place of True; says what is not exact.
 
+    Args:
+        resume: the argument of `train`.
+        trainer: the one that will train.
+
     Raises:
-        CompressionError: see `latest` and `check_state`.
+        CompressionError: see `latest` and `check_state`; or a part of a named checkpoint is missing.
     """
     begin = latest(trainer.args) if resume is True else resume
     if isinstance(begin, str):
+        _check_parts(Path(begin))
         check_state(begin, trainer)
         note_inexact(begin, trainer.args)
     return begin
@@ -79,11 +85,17 @@ def check_state(checkpoint: str | Path, trainer: Any) -> None:
     """Refuse an optimizer's state that this run's way of sharding cannot read.
 
     Raises:
-        CompressionError: it is DeepSpeed's and the run's is not, or the other way round, or of another number of processes.
+        CompressionError: it is DeepSpeed's and the run's is not, or the other way round, or of another number of processes;
+            or the run is one under FSDP and it is not.
     """
     folder = Path(checkpoint)
     found, wanted = _has_deepspeed(folder), bool(getattr(trainer, "is_deepspeed_enabled", False))
-    if found != wanted and (found or (folder / OPTIMIZER_NAME).is_file()):
+    if getattr(trainer, "is_fsdp_enabled", False) and folder.is_dir() and form_of(folder) is None:
+        raise CompressionError(
+            f"{checkpoint} was written by a run without FSDP, and this one shards: its optimizer has no shards to go on"
+            " with; resume without FSDP, or start a new run from its weights (load the model from that folder)"
+        )
+    if found != wanted and (found or form_of(folder) or (folder / OPTIMIZER_NAME).is_file()):
         names = ("DeepSpeed's", "that of a run without it")
         raise CompressionError(
             f"{checkpoint}: the optimizer's state in it is {names[0 if found else 1]}, which this run cannot read; go on as"
@@ -101,6 +113,12 @@ def check_state(checkpoint: str | Path, trainer: Any) -> None:
 def _has_deepspeed(folder: Path) -> bool:
     """DeepSpeed writes this name last, when every process has written its part."""
     return (folder / "latest").is_file()
+
+
+def _check_parts(checkpoint: Path) -> None:
+    missing = missing_part(checkpoint)  # none of a folder that is not there, which the Trainer refuses
+    if missing is not None:
+        raise CompressionError(f"{checkpoint} has no whole {missing}; name a checkpoint that was written to its end")
 
 
 def note_inexact(checkpoint: str | Path, args: TrainingArguments) -> None:
@@ -142,20 +160,23 @@ def _why_not(checkpoint: Path, args: TrainingArguments | None, needs_optimizer: 
         known = (read_facts(checkpoint) or {}).get("processes")
     except (OSError, ValueError):
         return "was not written to its end and is left out"
+    torn = missing_part(checkpoint)
+    if torn is not None:
+        return f"has no whole {torn}, so it was not written to its end and is left out"
     ranks = _ranks(known, args)
     if _has_deepspeed(checkpoint):
         missing = _missing_parts(checkpoint, ranks)
         if missing:
             return f"lacks process {missing[0]}'s part of DeepSpeed's state, so it is not whole and is left out"
-    elif not (checkpoint / OPTIMIZER_NAME).is_file():
+    elif form_of(checkpoint) is None and not (checkpoint / OPTIMIZER_NAME).is_file():
         if not needs_optimizer:
             return None
         return "has no optimizer state (save_only_model), so going on from it would differ; it is left out"
     if len(ranks) == 1 or (known is None and (checkpoint / "rng_state.pth").is_file()):
         return None  # the one process writes its random state before trainer_state.json
-    missing = [rank for rank in ranks if not (checkpoint / f"rng_state_{rank}.pth").is_file()]
-    if missing:
-        return f"has no random state of process {missing[0]}, so it was not written to its end and is left out"
+    late = [rank for rank in ranks if not (checkpoint / f"rng_state_{rank}.pth").is_file()]
+    if late:
+        return f"has no random state of process {late[0]}, so it was not written to its end and is left out"
     return None
 
 

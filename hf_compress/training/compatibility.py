@@ -3,32 +3,19 @@
 Everything not named here is meant to work together and tested so.
 """
 
-from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Any
 
 import torch
+from transformers.training_args import ParallelMode
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.plain_model import is_adapted, is_quantized
 from hf_compress.training.best_model import why_never_judged
 from hf_compress.training.compression import Compression
+from hf_compress.training.fsdp_rules import FSDP_RULES, fsdp_plugin
 from hf_compress.training.host import has_known_loss
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rule:
-    """One pair that does not go together.
-
-    Attributes:
-        name: short, for the documentation table.
-        applies: True when a fully initialised Trainer and its compression are the pair.
-        message: the sentence: what, why, way out; `{host}` is the trainer's class.
-    """
-
-    name: str
-    applies: Callable[[Any, Compression], bool]
-    message: str
+from hf_compress.training.rule import Rule
 
 
 def _never_judged(args: Any) -> str:
@@ -65,12 +52,7 @@ def whole_tensor_optimizer(trainer: Any) -> str | None:
 
 
 RULES: tuple[Rule, ...] = (
-    Rule(
-        name="anything + FSDP",
-        applies=lambda trainer, compression: bool(compression) and bool(getattr(trainer, "is_fsdp_enabled", False)),
-        message="compression under FSDP is not supported: masks and teachers would see shards; train with DDP"
-        " (accelerate launch --multi_gpu)",
-    ),
+    *FSDP_RULES,
     Rule(
         name="anything + DeepSpeed ZeRO-3",
         applies=lambda trainer, compression: bool(compression) and _zero_stage(trainer) == 3,
@@ -191,8 +173,13 @@ def check_arguments(args: Any) -> None:
     """Refuse what ends in an error of the host itself while it is made; `args` are its arguments, or None.
 
     Raises:
-        CompressionError: activations cannot be moved away from a device that is not there.
+        CompressionError: activations cannot be moved away from a device that is not there, or FSDP in one process.
     """
+    if getattr(args, "fsdp", None) and args.parallel_mode != ParallelMode.DISTRIBUTED:
+        raise CompressionError(
+            "fsdp is set and this is one process, which has nobody to share the weights with; start with accelerate launch"
+            " or torchrun, one process per GPU, or leave fsdp out"
+        )
     if getattr(args, "activation_offloading", False) and getattr(args, "device", torch.device("cpu")).type == "cpu":
         raise CompressionError(
             "activation_offloading moves activations from an accelerator to the CPU's memory, and this run has no"
@@ -208,13 +195,15 @@ def check_projections(trainer: Any, projections: Collection[Any]) -> None:
         projections: those of its distillation, perhaps none.
 
     Raises:
-        CompressionError: it has some, and DeepSpeed trains the model.
+        CompressionError: it has some, and DeepSpeed or FSDP trains the model.
     """
-    if projections and _deepspeed(trainer) is not None:
-        raise CompressionError(
-            "losses with projections (trained parts beside the model) under DeepSpeed are not supported, because it trains"
-            " the model's weights alone; take losses without projections, or train with DDP (accelerate launch --multi_gpu)"
-        )
+    for name, found in (("DeepSpeed", _deepspeed(trainer)), ("FSDP", fsdp_plugin(trainer))):
+        if projections and found is not None:
+            raise CompressionError(
+                f"losses with projections (trained parts beside the model) under {name} are not supported, because it"
+                " trains and saves the model's weights alone; take losses without projections, or train with DDP"
+                " (accelerate launch --multi_gpu)"
+            )
 
 
 def check_compatibility(trainer: Any, compression: Compression) -> None:
@@ -229,4 +218,8 @@ def check_compatibility(trainer: Any, compression: Compression) -> None:
     """
     for rule in RULES:
         if rule.applies(trainer, compression):
-            raise CompressionError(rule.message.replace("{host}", type(trainer).__name__))
+            names = {"{host}": type(trainer).__name__, "{model}": type(trainer.model).__name__}
+            message = rule.message
+            for place, name in names.items():
+                message = message.replace(place, name)
+            raise CompressionError(message)

@@ -7,20 +7,25 @@ from typing import Any
 from torch import nn
 from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 
-from hf_compress._distributed import world_size
+from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._modules.finite import check_finite
 from hf_compress._modules.types import cast_as_loaded
 from hf_compress._safetensors import weight_files
+from hf_compress._sharding.contract import is_sharded
 from hf_compress.checkpoints.load_back import load_back
 from hf_compress.quantization.qat import convert
 from hf_compress.quantization.storage_type import check_storage_type
+from hf_compress.training.whole_model import in_one_process
 
 logger = logging.getLogger(__name__)
 
 
 def finalize_model(trainer: Any, dtype: str) -> nn.Module:
-    """See `CompressionMixin.finalize`; everything is checked before anything is changed."""
+    """See `CompressionMixin.finalize`; everything is checked before anything is changed.
+
+    A sharded model is put together in the first process, which goes on alone; the others have it without memory.
+    """
     model = trainer.model
     if model is None:
         raise CompressionError(
@@ -34,11 +39,23 @@ def finalize_model(trainer: Any, dtype: str) -> nn.Module:
         )
     check_finite(model, dtype)  # NaN where a zero should be is NaN first
     trainer.progress.check(model, trainer.state)
-    target = check_storage_type(model, trainer.compression.quantization, dtype)
-    if target is not None:
-        cast_as_loaded(model, target)
-    if trainer.compression.quantization is not None:
-        convert(model)
+    quantization = trainer.compression.quantization
+    sharded = is_sharded(model)
+    model = in_one_process(model)
+
+    def finish() -> None:
+        target = check_storage_type(model, quantization, dtype)
+        if target is not None:
+            cast_as_loaded(model, target)
+        if quantization is not None:
+            convert(model)
+
+    if sharded:
+        _distributed.first_alone(finish)
+        trainer.model = model
+        trainer.progress.forget()
+    else:
+        finish()
     trainer.finalized_model, trainer.finalized_dtype = model, dtype
     return model  # type: ignore[no-any-return]
 
@@ -86,7 +103,7 @@ def after_saving(trainer: Any, folder: Path) -> None:
         CompressionError: the finalized model does not load from the folder; its weights are removed again.
     """
     if trainer.finalized_model is trainer.model:
-        if world_size() > 1:
+        if _distributed.world_size() > 1:
             logger.warning(
                 "%s was written and not loaded back, because several processes are alive; load it before publishing it",
                 folder,

@@ -15,25 +15,27 @@ from hf_compress.calibration.configuration import Calibration
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
+from hf_compress.training.agreement import begin_together
 from hf_compress.training.best_model import BestModelCallback, best_kept
 from hf_compress.training.calibrated import statistics_of_trainer
 from hf_compress.training.callbacks import SidecarCallback
-from hf_compress.training.checkpoints import SHORT_STREAM, where_to_begin
+from hf_compress.training.checkpoints import SHORT_STREAM
 from hf_compress.training.clock import TrainingClock
 from hf_compress.training.compatibility import check_arguments, check_compatibility
 from hf_compress.training.compression import Compression
-from hf_compress.training.finalize import after_saving, before_training, finalize_model, refuse_finalized
+from hf_compress.training.finalize import after_saving, finalize_model, refuse_finalized
 from hf_compress.training.own_loss import OwnLoss
 from hf_compress.training.prepare import prepare_model
 from hf_compress.training.progress import Progress
 from hf_compress.training.projected import TrainsProjections
 from hf_compress.training.restore import restore_weights
+from hf_compress.training.sharded_run import RunsSharded
 from hf_compress.training.sidecar import go_on_from, write_sidecar
 
 logger = logging.getLogger(__name__)
 
 
-class CompressionMixin(TrainsProjections):
+class CompressionMixin(TrainsProjections, RunsSharded):
     """Adds pruning, quantization-aware training and distillation to the Trainer class it is mixed into.
 
     Args:
@@ -93,10 +95,9 @@ class CompressionMixin(TrainsProjections):
         """The Trainer's; `resume_from_checkpoint=True` means the last checkpoint that every process wrote to its end.
 
         Raises:
-            CompressionError: the model is finalized.
+            CompressionError: the model is finalized, the checkpoint is not whole, or the processes are not of one run.
         """
-        before_training(self)
-        resume_from_checkpoint = where_to_begin(resume_from_checkpoint, self)
+        resume_from_checkpoint = begin_together(self, resume_from_checkpoint)
         self._resumes = isinstance(resume_from_checkpoint, str)
         if isinstance(resume_from_checkpoint, str):
             go_on_from(self, resume_from_checkpoint)
@@ -163,9 +164,9 @@ class CompressionMixin(TrainsProjections):
         """Writes the sidecar next to the weights, so that rotation and resuming carry it (pushes: `SidecarCallback`)."""
         with left_out(self.args):  # hub_token
             super()._save(output_dir, state_dict)
+        folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+        write_sidecar(self, folder)
         if self.args.should_save:
-            folder = Path(output_dir if output_dir is not None else self.args.output_dir)
-            write_sidecar(self, folder)
             after_saving(self, folder)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:

@@ -104,6 +104,11 @@ class Progress:
             on = None if known is None else was_quantized(known, self.quantization.quantization)
             self.quantization.go_on_from(on)
 
+    def forget(self) -> None:
+        """The model in training is let go of: what is asked from now on is asked of another one."""
+        if self.pruning is not None:
+            self.pruning.masks = None
+
     def to_plain(self, model: nn.Module) -> dict[str, Any]:
         """For the sidecar: what is reached, zeros that no mask holds, and how much of the whole model the masks cover."""
         if self.pruning is None and self.quantization is None:

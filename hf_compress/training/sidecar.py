@@ -10,7 +10,10 @@ from hf_compress.training.compression import Compression
 
 
 def write_sidecar(trainer: Any, folder: Path) -> None:
-    """The manifest of an unfinished run: the techniques as a recipe would write them, and how far they are."""
+    """The manifest of an unfinished run: the techniques as a recipe would write them, and how far they are.
+
+    Every process must call it, because all count what they hold; those that save write.
+    """
     pruning = trainer.compression.pruning
     facts = {
         "step": trainer.state.global_step,
@@ -20,7 +23,8 @@ def write_sidecar(trainer: Any, folder: Path) -> None:
         "train_s": trainer.train_s(),
         **trainer.progress.to_plain(trainer.model),
     }
-    Manifest(kind=CHECKPOINT, recipe=trainer.compression.to_public(), facts=facts).write(folder)
+    if trainer.args.should_save:
+        Manifest(kind=CHECKPOINT, recipe=trainer.compression.to_public(), facts=facts).write(folder)
 
 
 def read_sidecar(checkpoint: str | Path) -> Manifest | None:

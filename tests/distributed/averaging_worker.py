@@ -1,13 +1,11 @@
 """Averages in one of two processes: `python -m torch.distributed.run ... averaging_worker.py <folder>`."""
 
-import functools
 import gc
 import sys
 from pathlib import Path
 
 import torch
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedType
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
 from torch.distributed.tensor import DTensor
@@ -18,6 +16,7 @@ from hf_compress.training.averaging.ema import EMA
 from hf_compress.training.averaging.snapshots import Snapshots
 from hf_compress.training.averaging.swa import SWA
 from hf_compress.training.averaging.tensors import full_state_dict
+from tests.distributed.fsdp2 import allow_sharding_on_cpu
 from tests.tiny import tiny_llama
 from tests.training.averaging.recorded import Record, plain_trainer
 
@@ -116,19 +115,6 @@ def sharded(folder):
         assert one.average.num_points == other.average.num_points
         assert all(torch.equal(t, other.average.tensors[n]) for n, t in one.average.tensors.items())
     torch.save({"weights": run.weights, "losses": run.losses}, folder / f"rank{torch.distributed.get_rank()}.pt")
-
-
-def allow_sharding_on_cpu():
-    """accelerate turns FSDP into DDP on CPUs, in silence; this test's processes shard."""
-    original = AcceleratorState.__init__
-
-    @functools.wraps(original)
-    def initialize(self, *arguments, fsdp_plugin=None, **named):
-        original(self, *arguments, fsdp_plugin=fsdp_plugin, **named)
-        if fsdp_plugin is not None and self.distributed_type == DistributedType.MULTI_CPU:
-            self.distributed_type, self.fsdp_plugin = DistributedType.FSDP, fsdp_plugin
-
-    AcceleratorState.__init__ = initialize
 
 
 def sharded_by_the_trainer(folder):

@@ -255,7 +255,11 @@ RECIPE_MISTAKES = {
         "training.resume_from_checkpoint: a run finds its own checkpoints; leave this out and run with --resume",
     ),
     "push": ({"training.push_to_hub": True}, "training.push_to_hub: pushes checkpoints and not the result"),
-    "FSDP": ({"training.fsdp": "full_shard"}, "training.fsdp: compression under FSDP is not supported"),
+    "FSDP": ({"training.fsdp": "full_shard"}, "training: fsdp is set and this is one process, which has nobody to share"),
+    "FSDP settings": (
+        {"training.fsdp": True, "training.fsdp_config": {"versoin": 2}},
+        "training.fsdp_config.versoin: unknown key 'versoin'; did you mean 'version'?",
+    ),
     "DeepSpeed": ({"training.deepspeed": "ds.json"}, "training.deepspeed: compression under DeepSpeed is not supported"),
     "no output_dir": ({"training.output_dir": DROP}, "training.output_dir: is missing; name the folder"),
     "empty output_dir": ({"training.output_dir": ""}, "training.output_dir: is missing; name the folder"),

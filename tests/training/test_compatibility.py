@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate.utils import DistributedType
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 
 from hf_compress import CompressionError, CompressionTrainer
@@ -37,6 +38,19 @@ def situation(model=None, own_loss=False, **changes):
     return trainer
 
 
+def sharded(model=None, kind=DistributedType.FSDP, **plugin):
+    plugin = SimpleNamespace(**{"fsdp_version": 2, "cpu_ram_efficient_loading": False, **plugin})
+    state = SimpleNamespace(fsdp_plugin=plugin)
+    accelerator = SimpleNamespace(state=state, distributed_type=kind, mixed_precision="no")
+    return situation(model, is_fsdp_enabled=True, accelerator=accelerator)
+
+
+def extended(name, shape, dtype=torch.float32):
+    model = tiny_llama(seed=0)
+    model.register_parameter(name, torch.nn.Parameter(torch.ones(shape, dtype=dtype)))
+    return model
+
+
 def adapted():
     model = tiny_llama(seed=0)
     model.peft_config = {}
@@ -61,7 +75,12 @@ def deepspeed(config, optim="adamw_torch"):
 
 
 CASES = {
-    "anything + FSDP": lambda: situation(is_fsdp_enabled=True),
+    "anything + FSDP 1": lambda: sharded(fsdp_version=1),
+    "anything + FSDP where nothing is sharded": lambda: sharded(kind=DistributedType.MULTI_CPU),
+    "anything + FSDP with cpu_ram_efficient_loading": lambda: sharded(cpu_ram_efficient_loading=True),
+    "anything + FSDP 2 + weights that are single numbers": lambda: sharded(extended("temperature", ())),
+    "anything + FSDP 2 + weights of several types": lambda: sharded(extended("wide", (2,), torch.float64)),
+    "anything + FSDP 2 + a model that its config does not make": lambda: sharded(extended("more", (2,))),
     "anything + DeepSpeed ZeRO-3": lambda: deepspeed({"zero_optimization": {"stage": 3}}),
     "pruning + DeepSpeed without ZeRO": lambda: deepspeed({}),
     "anything + ZeRO + an optimizer that looks at whole tensors": lambda: deepspeed(ZERO_2, optim="adafactor"),
@@ -97,12 +116,16 @@ def test_rule_refuses_its_pair_in_one_sentence_with_a_way_out(rule):
     assert rule.applies(trainer, given)
     with pytest.raises(CompressionError) as error:
         check_compatibility(trainer, given)
-    assert str(error.value) == rule.message.replace("{host}", "Weighted")
+    assert str(error.value) == rule.message.replace("{host}", "Weighted").replace("{model}", type(trainer.model).__name__)
     assert ";" in rule.message or ":" in rule.message
 
 
 def test_nothing_is_refused_in_an_ordinary_situation():
     check_compatibility(situation(), Compression(pruning=pruning(), distillation=distillation()))
+
+
+def test_nothing_is_refused_where_fsdp_2_shards():
+    check_compatibility(sharded(), Compression(pruning=pruning(), quantization=quantization(), distillation=distillation()))
 
 
 def test_nothing_is_refused_when_nothing_is_compressed():

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 from torch.distributed.fsdp import FSDPModule
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
@@ -37,21 +38,27 @@ class FSDP2(Sharding, name="fsdp2"):
         cut = _cut(_known(tensor))
         if cut is None:
             return ALONE
-        return Group(_known(tensor).device_mesh.get_group(cut[0]), _known(tensor).to_local().device)
+        mesh = _known(tensor).device_mesh
+        return Group(mesh.get_group(cut[0]), torch.device(mesh.device_type))
 
     def whole(self, part: Tensor, like: Tensor) -> Tensor:
-        """Gathered on the device of `like`, and moved back to that of `part`."""
+        """Gathered on the device of the mesh, which is not that of weights that are offloaded; back on that of `part`."""
         known = _known(like)
         sharded = DTensor.from_local(
-            part.to(known.device), known.device_mesh, known.placements, shape=known.shape, stride=known.stride()
+            part.to(known.device_mesh.device_type),
+            known.device_mesh,
+            known.placements,
+            shape=known.shape,
+            stride=known.stride(),
         )
         return sharded.full_tensor().to(part.device)
 
     def shard(self, full: Tensor, like: Tensor) -> Tensor:
         """Cut as torch cuts."""
         known = _known(like)
-        part = distribute_tensor(full.to(known.device), known.device_mesh, known.placements, src_data_rank=None)
-        return self.local(part)
+        on_mesh = full.to(known.device_mesh.device_type)
+        part = distribute_tensor(on_mesh, known.device_mesh, known.placements, src_data_rank=None)
+        return self.local(part).to(known.to_local().device)
 
     def reshard(self, model: nn.Module) -> None:
         """After a forward pass without a backward pass the outermost parameters stay gathered: the module then shows whole
@@ -60,6 +67,10 @@ class FSDP2(Sharding, name="fsdp2"):
         for module in model.modules():
             if isinstance(module, FSDPModule):
                 module.reshard()
+
+    def original_class(self, cls: type[nn.Module]) -> type[nn.Module]:
+        """`fully_shard` puts a class of its own before it."""
+        return next((one for one in cls.__mro__ if issubclass(one, nn.Module) and not issubclass(one, FSDPModule)), cls)
 
 
 def _known(tensor: Tensor) -> DTensor:

@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._modules.plain_model import is_adapted, is_quantized
 from hf_compress._paths import local_folder
+from hf_compress._sharding.contract import original_class
 from hf_compress.checkpoints.location import is_hub_id
 
 logger = logging.getLogger(__name__)
@@ -18,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 def dense_models(trainer: Any, baseline: str | PreTrainedModel | None) -> Callable[[], PreTrainedModel] | None:
     """Makes the dense model anew each time it is called; None where nobody knows it any more."""
-    cls = type(trainer.model)
+    cls = original_class(trainer.model)
     given = trainer.frozen_copy if baseline is None else baseline
     if given is None:
         logger.warning("the dense weights are gone, so nothing is compared with them; pass save_result(..., baseline=...)")
@@ -55,7 +56,7 @@ def _check_baseline(dense: PreTrainedModel, trained: PreTrainedModel) -> None:
             "baseline is the model that was trained, so it would be compared with itself; pass the folder it was loaded"
             " from, or a copy from before the training (copy.deepcopy(model))"
         )
-    if not isinstance(dense, type(trained)):
+    if not isinstance(dense, original_class(trained)):
         raise CompressionError(
             f"baseline is a {type(dense).__name__} and the trained model a {type(trained).__name__}; pass the dense model"
             " of that class"

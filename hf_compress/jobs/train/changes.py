@@ -27,6 +27,8 @@ LOGGING = frozenset(
     }
 )
 """TrainingArguments that change no weight; the best checkpoint is kept whatever `save_total_limit` says."""
+SHARDING = frozenset({"fsdp", "fsdp_config"})
+"""How the weights lie in processes: a run goes on from what another way has written."""
 _SAVING = frozenset({"save_steps", "save_strategy"})
 """These neither, unless the best checkpoint is chosen from what was saved."""
 
@@ -52,7 +54,7 @@ def result_part(recipe: Any) -> dict[str, Any]:
 def _trained_arguments(training: Any) -> Any:
     if not isinstance(training, dict):
         return training
-    free = LOGGING if training.get("load_best_model_at_end") else LOGGING | _SAVING
+    free = LOGGING | SHARDING | (frozenset() if training.get("load_best_model_at_end") else _SAVING)
     return {key: value for key, value in training.items() if key not in free}
 
 

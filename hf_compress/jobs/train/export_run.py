@@ -7,6 +7,7 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._paths import expand
+from hf_compress.jobs.train.changes import SHARDING
 from hf_compress.jobs.train.run_folder import RECIPE
 from hf_compress.recipe.recipe import Recipe
 
@@ -34,6 +35,9 @@ def export_run(folder: str | Path, overrides: Sequence[str] = ()) -> Any:
     recipe = Recipe.load(file, overrides, sources=True)
     if not isinstance(recipe, Train):
         raise CompressionError(f"{file} is a recipe of the job {recipe.name}; only a train run can be exported")
+    # One process exports, whatever number has trained.
+    training = {key: value for key, value in recipe.training.items() if key not in SHARDING}
+    recipe = dataclasses.replace(recipe, training=training)
     if not _is_same(expand(recipe.output_dir, "training.output_dir"), place):
         recipe = dataclasses.replace(recipe, training={**recipe.training, "output_dir": str(place)})
     return run_train(recipe, resume=True, only_export=True)

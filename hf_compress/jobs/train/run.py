@@ -29,6 +29,7 @@ from hf_compress.training.compression import NOTHING, Compression
 from hf_compress.training.preemption import Preemption
 from hf_compress.training.restore import restore_finished
 from hf_compress.training.trainer import CompressionSeq2SeqTrainer, CompressionTrainer
+from hf_compress.training.whole_model import in_one_process
 
 logger = logging.getLogger(__name__)
 
@@ -205,6 +206,7 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
     model = plan.opened.load_model(args.seed)
     trainer = _trainer(plan, model, args)
     _train(trainer, folder.dense_training)
+    model = in_one_process(trainer.model)
     if _distributed.is_main():
         with written_beside(folder.dense) as part:
             write_dense(model, part, plan.opened.processor)

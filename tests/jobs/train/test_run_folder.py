@@ -51,6 +51,11 @@ def test_the_same_recipe_in_other_words_is_the_same_run(tmp_path):
     folder_of(tmp_path, {"evaluation": {"untrained": True}, "pruning.pattern": "unstructured"}).check(resume=True)
 
 
+def test_a_run_goes_on_with_its_weights_lying_otherwise(tmp_path):
+    folder_of(tmp_path).open()
+    folder_of(tmp_path, {"training.fsdp": True, "training.fsdp_config": {"version": 2}}).check(resume=True)
+
+
 @pytest.mark.parametrize("content", [b"- a list\n", b"word\n", b"", bytes(range(128, 256)), b"a: [1\n"])
 def test_a_recipe_file_that_is_none_is_refused(content, tmp_path):
     (tmp_path / "out").mkdir()

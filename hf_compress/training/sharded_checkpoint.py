@@ -1,0 +1,85 @@
+"""Checkpoints of sharded runs: in which form accelerate wrote one, whether it is whole, and reading it anywhere."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate.utils import FullyShardedDataParallelPlugin, load_fsdp_model, load_fsdp_optimizer
+from accelerate.utils.constants import FSDP_MODEL_NAME, OPTIMIZER_NAME
+from transformers.trainer import SCHEDULER_NAME
+
+FULL, SHARDED = "FULL_STATE_DICT", "SHARDED_STATE_DICT"
+"""accelerate's names: one file for everything, or a folder with a file per process (torch.distributed.checkpoint)."""
+
+
+def form_of(checkpoint: Path) -> str | None:
+    """In which form a sharded run has written it; None for what an unsharded one wrote."""
+    if (checkpoint / f"{FSDP_MODEL_NAME}_0").is_dir():
+        return SHARDED
+    return FULL if (checkpoint / f"{FSDP_MODEL_NAME}.bin").is_file() else None
+
+
+def missing_part(checkpoint: Path) -> str | None:
+    """The first part of a sharded run's checkpoint that is not there; None where all are, and of other checkpoints."""
+    form = form_of(checkpoint)
+    for name in (FSDP_MODEL_NAME, OPTIMIZER_NAME):
+        found = missing_shard(checkpoint / f"{name}_0") if form == SHARDED else None
+        if form == FULL and not (checkpoint / f"{name}.bin").is_file():
+            found = f"{name}.bin"
+        if found is not None:
+            return found
+    return None
+
+
+def missing_shard(folder: Path) -> str | None:
+    """The first file of a folder of shards that is not there or is cut short, by what its index says."""
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+
+    index = folder / ".metadata"
+    if not index.is_file():  # it is written last
+        return f"{folder.name}/{index.name}"
+    needed: dict[str, int] = {}
+    for entry in (FileSystemReader(folder).read_metadata().storage_data or {}).values():
+        needed[entry.relative_path] = max(needed.get(entry.relative_path, 0), entry.offset + entry.length)
+    for name, size in sorted(needed.items()):
+        file = folder / name
+        if not file.is_file() or file.stat().st_size < size:
+            return f"{folder.name}/{name}"
+    return None
+
+
+@contextlib.contextmanager
+def read_as_written(plugin: Any, form: str) -> Iterator[None]:
+    """The plugin reads checkpoints of this form, whatever it writes."""
+    names = ("state_dict_type", "state_dict_config", "optim_state_dict_config")
+    own = {name: getattr(plugin, name) for name in names}
+    plugin.state_dict_config = plugin.optim_state_dict_config = None
+    plugin.set_state_dict_type(form)
+    try:
+        yield
+    finally:
+        vars(plugin).update(own)
+
+
+def load_weights_unsharded(trainer: Any, model: Any, checkpoint: Path, form: str) -> None:
+    """The weights of a sharded run, into a model that is whole in every process."""
+    if form == SHARDED:
+        load_fsdp_model(_reader(form), trainer.accelerator, model, str(checkpoint))
+    else:  # accelerate lets one process read, for the others to be sent their shards
+        model.load_state_dict(torch.load(checkpoint / f"{FSDP_MODEL_NAME}.bin", map_location="cpu", weights_only=True))
+
+
+def load_optimizer_unsharded(trainer: Any, checkpoint: Path, form: str) -> None:
+    """The optimizer's state of a sharded run, and where its learning rate is, in a run that does not shard."""
+    load_fsdp_optimizer(_reader(form), trainer.accelerator, trainer.optimizer, trainer.model, str(checkpoint))
+    trainer.lr_scheduler.load_state_dict(torch.load(checkpoint / SCHEDULER_NAME, weights_only=True))
+
+
+def _reader(form: str) -> FullyShardedDataParallelPlugin:
+    """A plugin by which every process reads everything."""
+    plugin = FullyShardedDataParallelPlugin(fsdp_version=2, state_dict_type=form)
+    if form == FULL:
+        plugin.state_dict_config.rank0_only = plugin.optim_state_dict_config.rank0_only = False
+    return plugin

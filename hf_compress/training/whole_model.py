@@ -1,0 +1,89 @@
+"""A sharded model made whole in the first process: what is saved, finalized and exported."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
+from hf_compress import _distributed
+from hf_compress._errors import CompressionError
+from hf_compress._forward.dry_run import skeleton
+from hf_compress._modules.names import model_name
+from hf_compress._sharding.contract import is_sharded
+from hf_compress.quantization.qat import prepare_like
+from hf_compress.training.averaging.tensors import full_state_dict, unwrapped
+from hf_compress.training.sidecar import write_sidecar
+
+
+def is_rebuilt(model: nn.Module) -> bool:
+    """Whether class and config of a model make it again, with the same tensors: otherwise none is put together."""
+    twin = skeleton(model)
+    return twin is not None and twin.state_dict().keys() == unwrapped(model).state_dict().keys()
+
+
+@torch.no_grad()
+def whole_model(model: nn.Module, keep: bool) -> nn.Module:
+    """The model as one process has it, on the CPU, gathered tensor by tensor. Every process must call it.
+
+    Args:
+        model: sharded; stays as it is. Modules prepared for quantization are so in the whole one.
+        keep: False in processes that only help to gather; theirs has no memory.
+
+    Raises:
+        CompressionError: its class and config do not make it again.
+    """
+    inner: Any = unwrapped(model)
+    tensors = full_state_dict(inner, keep)
+    found: Any = skeleton(inner)
+    if found is None or not is_rebuilt(inner):
+        raise CompressionError(
+            f"{model_name(model)} is sharded, and its class and config alone do not make it again to put it together; save"
+            " its weights with save_model and load them in one process"
+        )
+    if getattr(inner, "generation_config", None) is not None:
+        found.generation_config = copy.deepcopy(inner.generation_config)
+    prepare_like(found, inner)
+    if not keep:
+        return found  # type: ignore[no-any-return]
+    found.load_state_dict(tensors, assign=True)
+    for name, buffer in inner.named_buffers():
+        if name not in tensors:  # what a class computes for itself
+            holder, _, own = name.rpartition(".")
+            setattr(found.get_submodule(holder), own, buffer.detach().cpu().clone())
+    found.tie_weights()
+    trained = {name: parameter.requires_grad for name, parameter in inner.named_parameters()}
+    for name, parameter in found.named_parameters():
+        parameter.requires_grad_(trained.get(name, True))
+    return found.train(inner.training)  # type: ignore[no-any-return]
+
+
+def in_one_process(model: nn.Module) -> Any:
+    """The model as the first process can write it: itself, or put together. Every process must call it."""
+    return whole_model(model, keep=_distributed.is_main()) if is_sharded(model) else model
+
+
+def save_sharded(trainer: Any, folder: Path) -> None:
+    """What `save_model` writes under FSDP 2. Every process must call it.
+
+    The Trainer writes nothing where state dicts are sharded, and says nothing of it. In a checkpoint that is meant: its
+    weights lie beside, shard by shard; it gets what else belongs to a checkpoint. Everywhere else the model is asked for.
+
+    Args:
+        trainer: under FSDP 2.
+        folder: where to write.
+    """
+    in_shards = "FULL_STATE_DICT" not in str(trainer.accelerator.state.fsdp_plugin.state_dict_type)
+    if trainer.finalized_model is trainer.model:
+        if _distributed.is_main():  # it is whole there alone
+            trainer._save(str(folder))
+    elif in_shards and folder.name.startswith(f"{PREFIX_CHECKPOINT_DIR}-"):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_sidecar(trainer, folder)
+        if trainer.projections and trainer.args.should_save:
+            trainer.projections.save(folder)
+    else:
+        trainer._save(str(folder), state_dict=full_state_dict(trainer.model, keep=trainer.args.should_save))
+    _distributed.barrier()  # what is saved is there in every process
