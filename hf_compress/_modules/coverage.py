@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from hf_compress._problems import and_more
+from hf_compress._sharding.contract import full_shape
 
 _SHOWN = 4
 """Classes that the sentence names; the rest is counted."""
@@ -93,7 +94,7 @@ def coverage(model: nn.Module, matched: Mapping[str, nn.Module], left_out: Mappi
     hit: collections.Counter[str] = collections.Counter()
     parents = {id(child): module for module in model.modules() for child in module.children()}
     for module in model.modules():
-        own = [(name, parameter) for name, parameter in module.named_parameters(recurse=False) if parameter.dim() >= 2]
+        own = [(name, one) for name, one in module.named_parameters(recurse=False) if len(full_shape(one)) >= 2]
         owner = _owner(module, parents)
         if own:
             holders[_class_name(owner)] += 1
@@ -104,9 +105,9 @@ def coverage(model: nn.Module, matched: Mapping[str, nn.Module], left_out: Mappi
                 continue
             seen.add(id(parameter))
             if id(owner) in chosen:
-                reached += parameter.numel()
+                reached += full_shape(parameter).numel()
             else:
-                left[_class_name(owner)] += parameter.numel()
+                left[_class_name(owner)] += full_shape(parameter).numel()
     return Coverage(
         matched=reached,
         total=reached + sum(left.values()),

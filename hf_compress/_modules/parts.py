@@ -3,8 +3,8 @@
 from torch import Tensor, nn
 
 from hf_compress._modules.matrix import as_matrix, as_stored
-from hf_compress._modules.module_kind import is_transposed
-from hf_compress._sharding.across import ALONE, Across, Rows
+from hf_compress._modules.module_kind import is_transposed, kind_of
+from hf_compress._sharding.across import ALONE, Across, Rows, Runs
 from hf_compress._sharding.contract import shard, sharding_of, whole
 
 
@@ -19,8 +19,23 @@ def across_matrix(module: nn.Module) -> Across:
     dimension, across = sharding.dimension(weight), sharding.across(weight)
     if dimension is None:
         return ALONE
+    if sharding.flat:
+        return Runs(across)
     in_rows = (dimension == 1) if is_transposed(module) else (dimension == 0)
     return across if in_rows else Rows(across)
+
+
+def is_in_order(module: nn.Module, along_inputs: bool) -> bool:
+    """Whether the parts of a matrix, one after the other, are its numbers in order.
+
+    Args:
+        module: with the matrix.
+        along_inputs: in the order of its `channel_rows`, and cut between rows or groups of neighbours.
+    """
+    if not isinstance(across_matrix(module), Runs):
+        return True
+    kind = kind_of(module)
+    return kind is not None and not kind.transposed and not (along_inputs and kind.has_kernel)
 
 
 def whole_matrix(module: nn.Module, part: Tensor) -> Tensor:

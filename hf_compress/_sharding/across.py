@@ -90,3 +90,12 @@ class Rows(Across):
     def pieces(self, numbers: Tensor) -> Iterable[Tensor]:
         """Its rows."""
         return numbers.unbind(0)
+
+
+@dataclass(frozen=True)
+class Runs(Rows):
+    """Processes that hold runs of the numbers as they are stored, one after the other, wherever rows end."""
+
+    def pieces(self, numbers: Tensor) -> Iterable[Tensor]:
+        """The run."""
+        return [numbers]

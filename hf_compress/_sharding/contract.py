@@ -4,7 +4,8 @@ Whoever edits weights works on parts and adds up what he counts, so that the sam
 where no process holds a whole weight. The functions at the end ask the sharding that a tensor has.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -30,10 +31,12 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
     Attributes:
         general: it holds what no other does, and is asked last.
         keeps_whole: every process has the whole tensor, in its usual place.
+        flat: a part is a run of the flattened tensor, (1, n) wherever it ends, or the whole.
     """
 
     general: ClassVar[bool] = False
     keeps_whole: ClassVar[bool] = False
+    flat: ClassVar[bool] = False
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether a tensor lies so."""
@@ -89,7 +92,8 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
 
         Args:
             parameter: whose.
-            change: of this process's part, in place.
+            change: of this process's part of the gradient, in place; of the whole one where a pass puts whole weights
+                together, and the weight itself is whole then.
 
         Returns:
             What `remove` ends it by; None where `gradient` shows the gradient in time.
@@ -102,12 +106,27 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
             if isinstance(value, Tensor) and value.shape == parameter.shape:
                 change(self.local(value))
 
+    def loading_whole(self) -> AbstractContextManager[None]:
+        """Inside, a model that is loaded is whole in the process that loads it, whatever this run does to models."""
+        return nullcontext()
+
     def reshard(self, model: nn.Module) -> None:
         """Give back what a forward pass has gathered, so that the model shows its parts."""
 
     def original_class(self, cls: type[nn.Module]) -> type[nn.Module]:
         """The class that a module was of before it was sharded, where that has changed it."""
         return cls
+
+
+def hook_on_gradient(parameter: Tensor, change: Change) -> RemovableHandle:
+    """`Sharding.follow_gradient` by a hook of autograd; what the gradient was computed with is not touched."""
+
+    def changed(gradient: Tensor) -> Tensor:
+        copy = gradient.clone()
+        change(copy)
+        return copy
+
+    return parameter.register_hook(changed)
 
 
 def sharding_of(tensor: Tensor) -> Sharding:
@@ -169,6 +188,15 @@ def original_class(module: nn.Module) -> type[Any]:
     for one in Sharding.members():
         cls = one.original_class(cls)
     return cls
+
+
+@contextmanager
+def loading_whole() -> Iterator[None]:
+    """Inside, a model that is loaded is whole in the process that loads it, whatever this run does to models."""
+    with ExitStack() as stack:
+        for one in Sharding.members():
+            stack.enter_context(one.loading_whole())
+        yield
 
 
 def reshard(model: nn.Module) -> None:

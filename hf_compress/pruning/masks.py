@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 from hf_compress._errors import CompressionError
 from hf_compress._modules.matrix import as_stored, matrix_shape, matrix_size, own_matrix
 from hf_compress._modules.parts import across_matrix, part_of_matrix, whole_matrix
-from hf_compress._sharding.contract import check_supported, reshard, sharding_of
+from hf_compress._sharding.contract import check_supported, is_sharded, reshard, sharding_of
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import check_fit, chosen
 from hf_compress.pruning.prune import compute_masks, zero, zeros_of
@@ -46,6 +47,8 @@ class Masks:
         check_fit(self.modules, pruning)
         self.keep: dict[str, Tensor] = {}
         self._shaped: dict[str, tuple[Tensor, Tensor]] = {}
+        self._open: dict[str, Tensor] = {}
+        self._follows_parts = False
 
     @torch.no_grad()
     def update(self, sparsity: float, stats: Stats | None = None) -> None:
@@ -60,12 +63,14 @@ class Masks:
         """
         reshard(self._model)
         self.keep = compute_masks(self.modules, self.pruning, sparsity, stats, held=self.keep)
+        self._note_open()
 
     @torch.no_grad()
     def hold_zeros(self) -> None:
         """Begin with the zeros that are there as pruned; modules without zeros, or of zeros only, get no mask yet."""
         reshard(self._model)
         self.keep = zeros_of(self.modules)
+        self._note_open()
 
     @torch.no_grad()
     def read_zeros(self, free: Mapping[str, Tensor] | None = None) -> None:
@@ -89,6 +94,7 @@ class Masks:
                 keep |= part_of_matrix(module, free[name]).to(keep.device)
             if across_matrix(module).total(int((~keep).count_nonzero())):
                 self.keep[name] = keep
+        self._note_open()
 
     @torch.no_grad()
     def free_zeros(self) -> dict[str, Tensor]:
@@ -126,16 +132,35 @@ class Masks:
             What `remove` ends it by: nothing where gradients are there in time.
         """
 
-        def masked(name: str, part: Tensor) -> None:
+        def masked(name: str, gradient: Tensor) -> None:
             if name in self.keep:
-                part.mul_(self._as_stored(name))
+                keep = self._as_stored(name)
+                keep = keep if keep.shape == gradient.shape else self._as_whole(name)
+                gradient.mul_(keep.to(gradient.device))
 
-        weights = {name: module.weight for name, module in self.modules.items()}
+        weights: dict[str, Any] = {name: module.weight for name, module in self.modules.items()}
         found = [
-            sharding_of(weight).follow_gradient(weight, functools.partial(masked, name))  # type: ignore[arg-type]
-            for name, weight in weights.items()
+            sharding_of(weight).follow_gradient(weight, functools.partial(masked, name)) for name, weight in weights.items()
         ]
-        return [handle for handle in found if handle is not None]
+        handles = [handle for handle in found if handle is not None]
+        self._follows_parts = bool(handles) and is_sharded(self._model)
+        self._note_open()
+        return handles
+
+    def _as_whole(self, name: str) -> Tensor:
+        """The mask of a whole weight, while that is put together: its zeros, unless some are open."""
+        weight: Any = self.modules[name].weight
+        whole = self._open.get(name)
+        return weight != 0 if whole is None else whole
+
+    def _note_open(self) -> None:
+        """Gather the masks of layers in which weights are zero and not pruned, because their zeros say too much."""
+        self._open = {}
+        if self._follows_parts:
+            for name, keep in self.keep.items():
+                module = self.modules[name]
+                if across_matrix(module).total(int(((own_matrix(module) == 0) & keep).count_nonzero())):
+                    self._open[name] = as_stored(module, whole_matrix(module, keep))
 
     @torch.no_grad()
     def apply_to_optimizer(self, optimizer: torch.optim.Optimizer) -> None:

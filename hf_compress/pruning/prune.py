@@ -9,7 +9,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._kinds import require
 from hf_compress._modules.ignored import say_left_out, say_unmatched
 from hf_compress._modules.matrix import as_stored, channel_rows, from_channel_rows, matrix_size, own_matrix
-from hf_compress._modules.parts import across_matrix, part_of_matrix, whole_matrix
+from hf_compress._modules.parts import across_matrix, is_in_order, part_of_matrix, whole_matrix
 from hf_compress._modules.plain_model import require_plain
 from hf_compress._sharding.across import ALONE, Across, Rows
 from hf_compress._sharding.contract import check_supported, reshard, sharding_of
@@ -120,6 +120,8 @@ def _shares(
 
 def _mask(pattern: Pattern, module: nn.Module, score: Tensor, sparsity: float, across: Across) -> Tensor:
     """(O, I) -> (O, I) bool, in whichever order the pattern reads."""
+    if across is not ALONE and not is_in_order(module, pattern.along_inputs):
+        return part_of_matrix(module, _mask(pattern, module, whole_matrix(module, score), sparsity, ALONE))
     rows = channel_rows(module, score) if pattern.along_inputs else score
     keep = pattern.mask(rows, sparsity) if across is ALONE else pattern.mask_of_part(rows, sparsity, across)
     if keep is None:

@@ -9,6 +9,7 @@ from torch import nn
 from hf_compress._errors import CompressionError
 from hf_compress._forward.dry_run import dry_run
 from hf_compress._modules.matching import Selection, inventory, obstacles, require_matches, select_modules
+from hf_compress._modules.matrix import matrix_shape
 from hf_compress._modules.module_kind import kind_of
 from hf_compress._modules.names import canonical_name
 from hf_compress._modules.routers import routers
@@ -141,7 +142,7 @@ def _check_fit(name: str, module: nn.Module, stored: "QuantizationScheme", quant
     if obstacle:
         raise CompressionError(f"quantization: {name} cannot be quantized: {obstacle}")
     group_size = None if stored.weights is None else stored.weights.group_size
-    width = known.matrix(module.weight).shape[-1]  # type: ignore[arg-type]
+    width = matrix_shape(module)[1]
     if not group_size or width % group_size == 0:
         return
     key = f"groups.{place}.scheme.group_size" if quantization.groups else "scheme.group_size"

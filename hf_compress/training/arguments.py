@@ -3,10 +3,12 @@
 import copy
 import dataclasses
 import enum
+import importlib.util
 import tempfile
 import types
 import typing
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
 from hf_compress._errors import reason_of
@@ -109,10 +111,21 @@ def check_values(training: dict[str, Any], path: str, cls: type | None = None) -
             build(hints[key] | bool if key == "fsdp" else hints[key], value, at, found)  # text for the command line's sake
         if not found and key in _RANGES and value is not None and not _RANGES[key][0](value):
             found.append(Problem(path=at, message=f"{value} {_RANGES[key][1]}"))
+        if not found and key == "deepspeed" and value is not None:
+            found.extend(Problem(path=at, message=message) for message in _deepspeed_lacks(value))
         if not found and key in _REFUSED and value not in (None, False):
             found.append(Problem(path=at, message=_REFUSED[key]))
         problems.extend(found)
     return problems
+
+
+def _deepspeed_lacks(value: Any) -> list[str]:
+    """What is not there: the file that is named, or the package."""
+    if isinstance(value, str) and not Path(value).is_file():
+        return [f"there is no file {value}; name DeepSpeed's configuration, or write it here as keys"]
+    if importlib.util.find_spec("deepspeed") is None:
+        return ["DeepSpeed is not installed; pip install 'hf-compress[deepspeed]'"]
+    return []
 
 
 def check_trainer(

@@ -54,15 +54,10 @@ def whole_tensor_optimizer(trainer: Any) -> str | None:
 RULES: tuple[Rule, ...] = (
     *FSDP_RULES,
     Rule(
-        name="anything + DeepSpeed ZeRO-3",
-        applies=lambda trainer, compression: bool(compression) and _zero_stage(trainer) == 3,
-        message="compression under DeepSpeed ZeRO-3 is not supported: its parameters are empty between steps; take stage 2",
-    ),
-    Rule(
         name="pruning + DeepSpeed without ZeRO",
         applies=lambda trainer, compression: compression.pruning is not None and _zero_stage(trainer) == 0,
         message="pruning under DeepSpeed without ZeRO (stage 0) is not supported: it hides the weights' masters and"
-        " gradients; set zero_optimization.stage to 1 or 2, or train with DDP (accelerate launch --multi_gpu)",
+        " gradients; set zero_optimization.stage to 1, 2 or 3, or train with DDP (accelerate launch --multi_gpu)",
     ),
     Rule(
         name="anything + ZeRO + an optimizer that looks at whole tensors",

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._modules.modes import evaluation_mode
+from hf_compress._sharding.contract import is_sharded
 from hf_compress.distillation.independence import check_independence
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.exact_task_loss import ExactTaskLoss, same_loss
@@ -24,6 +25,8 @@ def rehearse_distillation(trainer: Any, step: DistillationStep) -> None:
     Raises:
         CompressionError: the batch, the student or the teacher does not fit, or the data has no label to learn from.
     """
+    if _is_in_parts(trainer):
+        return
     with undisturbed(trainer.model), evaluation_mode(step.projections.modules):
         batch = first_batch(trainer)
         if batch is None:
@@ -56,6 +59,8 @@ def rehearse_task_loss(trainer: Any, task_loss: ExactTaskLoss) -> ExactTaskLoss 
     Raises:
         CompressionError: the data has no label to learn from, or makes no batch.
     """
+    if _is_in_parts(trainer):
+        return task_loss
     with undisturbed(trainer.model):
         batch = first_batch(trainer)
         if batch is None:
@@ -71,3 +76,11 @@ def rehearse_task_loss(trainer: Any, task_loss: ExactTaskLoss) -> ExactTaskLoss 
     name = type(trainer.model).__name__
     logger.warning("%s keeps its own loss (%s); micro-batches count alike, however many labels they have", name, reason)
     return None
+
+
+def _is_in_parts(trainer: Any) -> bool:
+    """A model that was cut when it was loaded computes nothing before the training puts its weights together."""
+    found = is_sharded(trainer.model)
+    if found:
+        logger.info("no batch is tried before the first step: the model's weights lie in parts until then")
+    return found

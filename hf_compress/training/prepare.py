@@ -6,6 +6,7 @@ from torch import nn
 
 from hf_compress._modules.ignored import say_unmatched
 from hf_compress._once import saying_once
+from hf_compress._sharding.contract import loading_whole
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.qat import prepare
 from hf_compress.quantization.storage_type import check_before_training
@@ -26,6 +27,11 @@ def prepare_model(trainer: Any, model: nn.Module) -> DistillationStep | None:
     Raises:
         CompressionError: targets match nothing, or the teacher does not fit.
     """
+    with loading_whole():
+        return _prepared(trainer, model)
+
+
+def _prepared(trainer: Any, model: nn.Module) -> DistillationStep | None:
     wanted = trainer.compression
     step = None if wanted.distillation is None else DistillationStep(wanted.distillation, model, trainer)
     if step is not None:

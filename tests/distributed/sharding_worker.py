@@ -185,7 +185,8 @@ def check(own):
     done = {}
     for kind, model in models():
         jobs = {
-            name: Pruning(**settings, schedule=Cubic(final=0.5), targets=TARGETS[kind]) for name, settings in JOBS.items()
+            name: Pruning(**JOBS[name], schedule=Cubic(final=0.5), targets=TARGETS[kind])
+            for name in getattr(own, "jobs", JOBS)
         }
         laid_out = own.lay_out(copy.deepcopy(model))
         check_tensors(model, laid_out)

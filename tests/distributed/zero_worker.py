@@ -6,13 +6,18 @@ import sys
 from pathlib import Path
 
 import torch
+from transformers import LlamaForCausalLM
 
-from hf_compress import Pruning, Recipe, _distributed
+from hf_compress import CompressionTrainer, Distillation, ForwardKL, ModelTeacher, Pruning, Recipe, _distributed
 from hf_compress._errors import CompressionError
+from hf_compress._modules.parts import whole_matrix
+from hf_compress._sharding.contract import full_shape
 from hf_compress.pruning.schedules.constant import Constant
+from hf_compress.training.averaging.tensors import full_state_dict
 from tests.distributed import deepspeed_on_cpu
 from tests.small import recipe, write_jsonl
-from tests.training.runs import assert_equal_bits, llama_trainer, weights
+from tests.tiny import tiny_llama
+from tests.training.runs import arguments, assert_equal_bits, everything, llama_trainer, text_rows
 
 SETTINGS = {
     "per_device_train_batch_size": 2,
@@ -23,6 +28,11 @@ SETTINGS = {
     "save_steps": 6,
 }
 """Of two processes; one has twice the batch. A larger learning rate would show weights on the edge of two integers."""
+
+
+IN_PARTS = {"stage3_param_persistence_threshold": 0, "stage3_gather_16bit_weights_on_model_save": True}
+LOSSES = ((0.7, ForwardKL(temperature=2.0)),)
+"""Those of `everything`."""
 
 
 def config(stage, **changes):
@@ -38,70 +48,90 @@ def trainer_of(folder, jobs=None, stage=2, deepspeed=None, **changes):
     return trainer
 
 
+def whole_masks(trainer):
+    masks = trainer.progress.masks
+    return {name: whole_matrix(masks.modules[name], keep) for name, keep in masks.keep.items()}
+
+
 def check_masters(trainer):
     """Everything that training goes on from has the masks' zeros; what DeepSpeed steps on, put together."""
     from deepspeed.utils import safe_get_full_fp32_param, safe_get_full_optimizer_state
 
-    found = {name: safe_get_full_fp32_param(one) for name, one in trainer.model.named_parameters()}
-    masks = trainer.progress.masks
-    for name, keep in masks.keep.items():
+    found = {name: safe_get_full_fp32_param(one).view(full_shape(one)) for name, one in trainer.model.named_parameters()}
+    for name, keep in whole_masks(trainer).items():
         assert not found[f"{name}.weight"][~keep].any(), name
         for kept in ("exp_avg", "exp_avg_sq"):
-            state = safe_get_full_optimizer_state(masks.modules[name].weight, kept)
+            state = safe_get_full_optimizer_state(trainer.model.get_submodule(name).weight, kept).view(keep.shape)
             assert state.any() and not state[~keep].any(), (name, kept)
     return found
 
 
 def keep(folder, name, trainer):
-    torch.save(
-        {
-            "weights": weights(trainer.model),
-            "masks": trainer.progress.masks.keep if trainer.pruning else {},
-            "logs": [entry for entry in trainer.state.log_history if "loss" in entry],
-        },
-        folder / f"{name}{trainer.args.process_index}.pt",
-    )
+    kept = {
+        "weights": full_state_dict(trainer.model, keep=True),
+        "masks": whole_masks(trainer),
+        "logs": [entry for entry in trainer.state.log_history if "loss" in entry],
+    }
+    torch.save(kept, folder / f"{name}{trainer.args.process_index}.pt")
+    return kept["weights"]
 
 
 def exact(folder, stage):
-    """Pruning, quantization and a teacher; for stage 2 also resumed, finalized and saved."""
-    trainer = trainer_of(folder / f"stage{stage}", stage=stage)
+    """Pruning, quantization and a teacher: straight, and from the checkpoint in the middle."""
+    place, settings = folder / f"stage{stage}", {"stage": stage, "deepspeed": config(stage, zero=IN_PARTS)}
+    trainer = trainer_of(place, **settings)
     trainer.train()
-    found = check_masters(trainer)
-    assert_equal_bits(found, {name: one.detach() for name, one in trainer.model.named_parameters()})
-    keep(folder, f"stage{stage}-", trainer)
-    return trainer
+    found, straight = check_masters(trainer), keep(folder, f"stage{stage}-", trainer)
+    assert all(torch.equal(tensor, straight[name]) for name, tensor in found.items())
+    again = trainer_of(place, **settings)
+    again.train(resume_from_checkpoint=str(place / "checkpoint-6"))
+    assert_equal_bits(straight, full_state_dict(again.model, keep=True))
+    assert again.compression_is_complete()
+    return again
 
 
-def resumed(folder, straight):
-    trainer = trainer_of(folder / "stage2")
-    trainer.train(resume_from_checkpoint=str(folder / "stage2" / "checkpoint-6"))
-    assert_equal_bits(weights(straight.model), weights(trainer.model))
-    assert trainer.compression_is_complete()
-    return trainer
+def cut_while_loading(folder):
+    """ZeRO-3 as it is meant for large models: the student is cut when it is loaded, the teacher whole."""
+    source = folder / "source"
+    if _distributed.is_main():
+        tiny_llama(seed=0).save_pretrained(source)
+    _distributed.barrier()
+    jobs = {**everything(), "distillation": Distillation(teacher=ModelTeacher(model=str(source)), losses=LOSSES)}
+    settings = {**SETTINGS, "use_cpu": False, "deepspeed": config(3, zero=IN_PARTS), "save_strategy": "no"}
+    args = arguments(folder / "cut", **settings)
+    student = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
+    assert student.lm_head.weight.shape == (0,)
+    trainer = CompressionTrainer(model=student, args=args, train_dataset=text_rows(), **jobs)
+    assert trainer._own_loss.distillation.teacher.model.lm_head.weight.dim() == 2
+    trainer.train()
+    check_masters(trainer)
+    keep(folder, "cut-", trainer)
+    again = arguments(folder / "cut", **settings)
+    return refusal(lambda: CompressionTrainer(model=student, args=again, train_dataset=text_rows(), **everything()))
 
 
 def half_precision(folder):
     """Weights in 16 bits, masters in 32."""
-    for stage in (1, 2):
+    for stage in (1, 2, 3):
         place = folder / f"half{stage}"
         job = {"pruning": Pruning(schedule=Constant(final=0.5, begin=2, end=2))}
         trainer = trainer_of(place, job, stage, bf16=True, max_steps=4, save_strategy="no", learning_rate=1e-3)
         trainer.train()
         found = check_masters(trainer)
-        for name, parameter in trainer.model.named_parameters():
-            assert parameter.dtype == torch.bfloat16 and found[name].dtype == torch.float32
-            assert torch.equal(parameter, found[name].to(torch.bfloat16)), name
-            assert not torch.equal(found[name], found[name].bfloat16().float()), "masters have digits of their own"
-        keep(folder, f"half{stage}-", trainer)
+        for name, weight in keep(folder, f"half{stage}-", trainer).items():
+            assert weight.dtype == torch.bfloat16
+            if name in found:
+                assert torch.equal(weight, found[name].to(torch.bfloat16)), name
+                assert not torch.equal(found[name], found[name].bfloat16().float()), "masters have digits of their own"
 
 
 def as_one_file(folder):
     """DeepSpeed's own way from a checkpoint to fp32 weights."""
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
-    found = get_fp32_state_dict_from_zero_checkpoint(str(folder / "stage2" / "checkpoint-12"))
-    torch.save({name: tensor.clone() for name, tensor in found.items()}, folder / "zero_to_fp32.pt")
+    for stage in (1, 2, 3):
+        found = get_fp32_state_dict_from_zero_checkpoint(str(folder / f"stage{stage}" / "checkpoint-12"))
+        torch.save({name: tensor.clone() for name, tensor in found.items()}, folder / f"zero_to_fp32-{stage}.pt")
 
 
 def refusal(action):
@@ -112,7 +142,7 @@ def refusal(action):
     return None
 
 
-def refusals(folder):
+def refusals(folder, **more):
     """What this process hears of each; it goes on."""
     whole = folder / "stage2" / "checkpoint-6"
     other = json.loads((whole / "compression.json").read_text())
@@ -125,13 +155,13 @@ def refusals(folder):
         (foreign / "optimizer.pt").write_text("")
     _distributed.barrier()
     said = {
-        "stage 3": lambda: trainer_of(folder / "refused", stage=3),
         "stage 0": lambda: trainer_of(folder / "refused", stage=0),
         "adafactor": lambda: trainer_of(folder / "refused", optim="adafactor"),
         "four processes": lambda: trainer_of(folder / "refused").train(resume_from_checkpoint=str(four)),
         "another strategy": lambda: trainer_of(folder / "refused").train(resume_from_checkpoint=str(foreign)),
     }
     heard = {name: refusal(action) for name, action in said.items()}
+    heard |= more
     (folder / f"heard{torch.distributed.get_rank()}.json").write_text(json.dumps(heard))
 
 
@@ -154,12 +184,12 @@ if __name__ == "__main__":
     gc.freeze()
     folder = Path(sys.argv[1])
     exact(folder, 1)
-    straight = exact(folder, 2)
-    again = resumed(folder, straight)
+    again = exact(folder, 2)
+    in_parts = exact(folder, 3)
     half_precision(folder)
     if _distributed.is_main():
         as_one_file(folder)
-    refusals(folder)
+    refusals(folder, copy=cut_while_loading(folder), finalize=refusal(in_parts.finalize))
     again.finalize()
     again.save_model(str(folder / "result"))
     job(folder)  # leaves the process group

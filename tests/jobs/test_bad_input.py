@@ -260,7 +260,7 @@ RECIPE_MISTAKES = {
         {"training.fsdp": True, "training.fsdp_config": {"versoin": 2}},
         "training.fsdp_config.versoin: unknown key 'versoin'; did you mean 'version'?",
     ),
-    "DeepSpeed": ({"training.deepspeed": "ds.json"}, "training.deepspeed: compression under DeepSpeed is not supported"),
+    "DeepSpeed": ({"training.deepspeed": "ds.json"}, "training.deepspeed: there is no file ds.json"),
     "no output_dir": ({"training.output_dir": DROP}, "training.output_dir: is missing; name the folder"),
     "empty output_dir": ({"training.output_dir": ""}, "training.output_dir: is missing; name the folder"),
     "output_dir as a number": ({"training.output_dir": 5}, "training.output_dir: 5 (a whole number) given, text expected"),

@@ -81,7 +81,6 @@ CASES = {
     "anything + FSDP 2 + weights that are single numbers": lambda: sharded(extended("temperature", ())),
     "anything + FSDP 2 + weights of several types": lambda: sharded(extended("wide", (2,), torch.float64)),
     "anything + FSDP 2 + a model that its config does not make": lambda: sharded(extended("more", (2,))),
-    "anything + DeepSpeed ZeRO-3": lambda: deepspeed({"zero_optimization": {"stage": 3}}),
     "pruning + DeepSpeed without ZeRO": lambda: deepspeed({}),
     "anything + ZeRO + an optimizer that looks at whole tensors": lambda: deepspeed(ZERO_2, optim="adafactor"),
     "anything + DataParallel": lambda: situation(n_gpu=2),

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.utils.hooks import RemovableHandle
 
 from hf_compress._sharding.backends.plain import Plain
-from hf_compress._sharding.contract import Change
+from hf_compress._sharding.contract import Change, hook_on_gradient
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,13 +41,7 @@ class ZeRO(Plain, name="zero"):
 
     def follow_gradient(self, parameter: Tensor, change: Change) -> RemovableHandle:
         """Each micro-batch's, before DeepSpeed adds it up, cuts it and clips."""
-
-        def changed(gradient: Tensor) -> Tensor:
-            copy = gradient.clone()
-            change(copy)
-            return copy
-
-        return parameter.register_hook(changed)
+        return hook_on_gradient(parameter, change)
 
     def edit_states(self, parameter: Tensor, optimizer: torch.optim.Optimizer, change: Change) -> None:
         """This process's pieces of what the optimizer keeps of its flat masters, one per group of parameters.

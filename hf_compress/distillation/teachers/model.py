@@ -13,6 +13,7 @@ from transformers import AutoConfig, PreTrainedModel
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._modules.types import floating_type
 from hf_compress._registry import Reference
+from hf_compress._sharding.contract import is_sharded
 from hf_compress.distillation.answers import Answers
 from hf_compress.distillation.correspondence import Correspondence, correspondence, tokenizer_at
 from hf_compress.distillation.frozen_copy import frozen_copy
@@ -96,6 +97,11 @@ class ModelTeacher(Teacher, name="model"):
         """Load or copy, check, freeze, put into eval mode and move to `device`."""
         base = base_model(student)
         if self.model is None:
+            if is_sharded(student):
+                raise CompressionError(
+                    "the student's weights were cut when they were loaded, so no frozen copy can be taken of them; name the"
+                    " teacher: model is the student's own folder or Hub id"
+                )
             model, meaning = frozen_copy(student), Correspondence()
         else:
             if isinstance(self.model, str):

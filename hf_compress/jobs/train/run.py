@@ -111,6 +111,11 @@ def _require_finished(folder: RunFolder) -> None:
 def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
     saved = folder.tokenizer if folder.tokenizer.exists() else None
     plan = Plan.make(recipe, saved_tokenizer=saved)
+    if getattr(plan.args.deepspeed_plugin, "zero_stage", None) == 3:
+        raise CompressionError(
+            "training.deepspeed: a recipe's result is made of a whole model, which ZeRO-3 leaves in parts; set"
+            " zero_optimization.stage to 2, or train by a script of your own (CompressionTrainer)"
+        )
     _distributed.barrier()  # every process has looked at the folder before one writes to it
     if _distributed.is_main():
         trained = last_whole_checkpoint(folder.path, plan.args, needs_optimizer=True)

@@ -11,18 +11,19 @@ from hf_compress._sharding.contract import is_sharded, sharding_of
 from tests.distributed import deepspeed_on_cpu
 
 package = deepspeed_on_cpu.PACKAGE
-STAGE = 2
+jobs = ("unstructured", "global")
+"""Weights are whole, so that all other patterns are those of the plain sharding."""
 ENGINES = {}
 
 
-def lay_out(model):
+def lay_out(model, stage=2):
     """As an engine trains it."""
     deepspeed = deepspeed_on_cpu.start()
     config = {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_clipping": 0.0,
         "zero_allow_untested_optimizer": True,
-        "zero_optimization": {"stage": STAGE},
+        "zero_optimization": {"stage": stage},
     }
     optimizer = torch.optim.AdamW(model.parameters(), lr=0.0, weight_decay=0.0)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=config)
@@ -32,8 +33,11 @@ def lay_out(model):
 
 def trained(model):
     """A step whose gradients are the weights plus one."""
-    engine = ENGINES[model]
-    engine.backward(sum((parameter * (parameter.detach() + 1)).sum() for parameter in model.parameters()))
+    import deepspeed
+
+    engine, parameters = ENGINES[model], list(model.parameters())
+    with deepspeed.zero.GatheredParameters(parameters):
+        engine.backward(sum((parameter * (parameter.detach() + 1)).sum() for parameter in parameters))
     engine.step()
     return engine.optimizer
 

@@ -1,19 +1,26 @@
-"""DeepSpeed ZeRO-3 is refused."""
+"""ZeRO-3: runs of flattened weights; what several processes do is in the contract test."""
+
+import functools
+from types import SimpleNamespace
 
 import pytest
 from torch import nn
 
 from hf_compress import CompressionError
 from hf_compress._sharding.contract import check_supported
+from tests._sharding.backends import test_zero
+from tests.distributed import deepspeed_on_cpu
+
+package = deepspeed_on_cpu.PACKAGE
+lay_out = functools.partial(test_zero.lay_out, stage=3)
+trained, states = test_zero.trained, test_zero.states
 
 
-def refused():
-    """A model whose parameters carry the number that DeepSpeed gives them."""
-    model = nn.Linear(2, 2)
-    model.weight.ds_id = 0
-    return model
-
-
-def test_it_says_how_to_train_instead():
-    with pytest.raises(CompressionError, match="^weight averaging under DeepSpeed ZeRO-3 .*train with DDP or FSDP2"):
-        check_supported(refused(), "weight averaging")
+def test_weights_on_a_disk_are_refused():
+    layer = nn.Linear(2, 2)
+    for place in (None, "nvme"):
+        layer.weight.ds_id, layer.weight.ds_tensor = 0, SimpleNamespace(final_location=place)
+        if place is None:
+            check_supported(layer, "pruning")
+    with pytest.raises(CompressionError, match="^pruning under DeepSpeed ZeRO-3 with weights on a disk .* to cpu or none"):
+        check_supported(layer, "pruning")
