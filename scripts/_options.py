@@ -12,11 +12,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 import torch
-from datasets import ClassLabel, DatasetDict, List, load_dataset
+from datasets import ClassLabel, DatasetDict, List
 from transformers import AutoConfig, EarlyStoppingCallback, HfArgumentParser, TrainerCallback
 
-from hf_compress import CompressionError, Cubic, Distillation, ForwardKL, ModelTeacher, Pruning, Quantization, cli
+from hf_compress import CompressionError, Cubic, Data, Distillation, ForwardKL, ModelTeacher, Pruning, Quantization, cli
+from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.quantization.scheme import Scheme
+from hf_compress.tasks.opened import open_data
+from hf_compress.tasks.task import Task
 
 
 @dataclass
@@ -24,7 +27,9 @@ class Options:
     """What every script takes."""
 
     model: str = field(metadata={"help": "A folder, or a model of the Hub."})
-    data: str = field(metadata={"help": "A folder with files named train, validation and test, or a data set of the Hub."})
+    data: str = field(
+        metadata={"help": "A file, a folder with files named train, validation and test, or a data set of the Hub."}
+    )
     data_name: str | None = field(default=None, metadata={"help": "The configuration of a Hub data set."})
     max_train: int | None = field(default=None, metadata={"help": "Take at most so many rows for training."})
     max_eval: int | None = field(default=None, metadata={"help": "The same for validation, and for test."})
@@ -82,21 +87,10 @@ class Options:
             )
         return model
 
-    def load_data(self, *columns: str, seed: int) -> DatasetDict:
-        """The splits train, validation and test with these columns; missing splits are cut from the training rows."""
-        splits = load_dataset(self.data, self.data_name)
-        for column in columns:
-            if column not in splits["train"].column_names:
-                known = ", ".join(splits["train"].column_names)
-                raise CompressionError(f"data: {self.data} has no column {column!r} (there are: {known})")
-        for name in ("test", "validation"):
-            if name not in splits:
-                parts = splits["train"].train_test_split(0.05, seed=seed)
-                splits["train"], splits[name] = parts["train"], parts["test"]
-        for name, limit in (("train", self.max_train), ("validation", self.max_eval), ("test", self.max_eval)):
-            if limit is not None and limit < len(splits[name]):
-                splits[name] = splits[name].shuffle(seed=seed).select(range(limit))
-        return splits
+    def load_data(self, task: Task, seed: int) -> DatasetDict:
+        """The splits train, validation and test, with what the task reads; those that are missing are cut from train."""
+        data = Data(path=self.data, name=self.data_name, max_train=self.max_train, max_eval=self.max_eval)
+        return DatasetDict(open_data(data, task, seed)[0])
 
 
 def number_classes(splits: DatasetDict, column: str, model: str) -> tuple[DatasetDict, dict[str, Any]]:
@@ -138,6 +132,7 @@ def start(main: Callable[[Any, Any], None], **defaults: Any) -> None:
         folder = Path(args.output_dir, "compressed")
         if folder.exists():
             raise CompressionError(f"output_dir: {folder} is there already; remove it, or name another --output_dir")
+        from_pretrained(AutoConfig, options.model, "model")
         main(options, args)
     except CompressionError as error:
         print(*(f"{parser.prog}: {line}" for line in str(error).splitlines()), sep="\n", file=sys.stderr)

@@ -14,7 +14,7 @@ from typing import Any
 from _options import Options, number_classes, start
 from transformers import AutoFeatureExtractor, AutoModelForAudioClassification, TrainingArguments
 
-from hf_compress import Accuracy, AudioClassification, CompressionTrainer, Data, MacroF1, save_result
+from hf_compress import Accuracy, AudioClassification, CompressionTrainer, MacroF1, save_result
 
 
 @dataclass
@@ -30,12 +30,11 @@ def compute_metrics(prediction: Any) -> dict[str, float]:
 
 
 def main(options: SoundOptions, args: TrainingArguments) -> None:
-    rows = options.load_data(options.audio, options.label, seed=args.seed)
+    task = AudioClassification(audio=options.audio, label=options.label, max_seconds=options.max_seconds)
+    rows = options.load_data(task, seed=args.seed)
     rows, classes = number_classes(rows, options.label, options.model)
     extractor = AutoFeatureExtractor.from_pretrained(options.model)
     model = options.load_model(AutoModelForAudioClassification, **classes)
-    task = AudioClassification(audio=options.audio, label=options.label, max_seconds=options.max_seconds)
-    task.check_data(rows, Data(path=options.data))
     examples = task.examples(rows, extractor, labels=sorted(classes["label2id"], key=classes["label2id"].get))
 
     trainer = CompressionTrainer(

@@ -13,7 +13,7 @@ from typing import Any
 from _options import Options, start
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
-from hf_compress import Accuracy, CompressionTrainer, save_result
+from hf_compress import Accuracy, CausalLM, CompressionTrainer, save_result
 
 
 @dataclass
@@ -29,7 +29,7 @@ def compute_metrics(prediction: Any) -> dict[str, float]:
 
 
 def main(options: TextOptions, args: TrainingArguments) -> None:
-    rows = options.load_data(options.text, seed=args.seed)
+    rows = options.load_data(CausalLM(text=options.text), seed=args.seed)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = options.load_model(AutoModelForCausalLM)
 

@@ -13,7 +13,7 @@ from typing import Any
 from _options import Options, start
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainerCallback, TrainingArguments, pipeline
 
-from hf_compress import Chat, CompressionTrainer, Data, save_result
+from hf_compress import Chat, CompressionTrainer, save_result
 
 
 @dataclass
@@ -42,20 +42,16 @@ def answer(chat: Any, turns: list[dict[str, str]], max_new_tokens: int) -> str:
 
 
 def main(options: ChatOptions, args: TrainingArguments) -> None:
-    def converse(row: dict[str, str]) -> dict[str, Any]:
-        said = (("user", row[options.prompt]), ("assistant", row[options.completion]))
-        return {options.messages: [{"role": role, "content": content} for role, content in said]}
-
-    columns = [options.messages] if options.prompt is None else [options.prompt, options.completion]
-    rows = options.load_data(*columns, seed=args.seed)
+    columns = {"messages": options.messages}
     if options.prompt is not None:
-        rows = rows.map(converse)
+        columns = {"prompt": options.prompt, "completion": options.completion}
+    task = Chat(length=options.length, **columns)
+    rows = options.load_data(task, seed=args.seed)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = options.load_model(AutoModelForCausalLM)
-    task = Chat(messages=options.messages, length=options.length)
-    task.check_data(rows, Data(path=options.data))
     examples = task.examples(rows, tokenizer, labels=[])
-    question = rows["test"][0][options.messages][:-1]
+    first = rows["test"][0]
+    question = [{"role": "user", "content": first[options.prompt]}] if options.prompt else first[options.messages][:-1]
 
     trainer = CompressionTrainer(
         model=model,

@@ -14,7 +14,7 @@ from pathlib import Path
 from _options import Options, start
 from transformers import AutoConfig, AutoModelForCTC, TrainingArguments
 
-from hf_compress import CompressionTrainer, Ctc, Data, save_result
+from hf_compress import CompressionTrainer, Ctc, save_result
 
 
 @dataclass
@@ -24,9 +24,8 @@ class SpeechOptions(Options):
 
 
 def main(options: SpeechOptions, args: TrainingArguments) -> None:
-    rows = options.load_data(options.audio, options.text, seed=args.seed)
     task = Ctc(audio=options.audio, text=options.text)
-    task.check_data(rows, Data(path=options.data))
+    rows = options.load_data(task, seed=args.seed)
     config = AutoConfig.from_pretrained(options.model)
     processor = task.load_processor(options.model, config, rows)
     model = options.load_model(AutoModelForCTC, **task.config_changes(options.model, config, processor, None))

@@ -14,7 +14,7 @@ from typing import Any
 from _options import Options, number_classes, start
 from transformers import AutoImageProcessor, AutoModelForImageClassification, TrainingArguments, default_data_collator
 
-from hf_compress import Accuracy, CompressionTrainer, MacroF1, save_result
+from hf_compress import Accuracy, CompressionTrainer, ImageClassification, MacroF1, save_result
 
 
 @dataclass
@@ -29,7 +29,7 @@ def compute_metrics(prediction: Any) -> dict[str, float]:
 
 
 def main(options: ImageOptions, args: TrainingArguments) -> None:
-    rows = options.load_data(options.image, options.label, seed=args.seed)
+    rows = options.load_data(ImageClassification(image=options.image, label=options.label), seed=args.seed)
     rows, classes = number_classes(rows, options.label, options.model)
     processor = AutoImageProcessor.from_pretrained(options.model)
     model = options.load_model(AutoModelForImageClassification, **classes)

@@ -14,7 +14,7 @@ from pathlib import Path
 from _options import Options, start
 from transformers import AutoModelForQuestionAnswering, AutoTokenizer, TrainingArguments
 
-from hf_compress import CompressionTrainer, Data, QuestionAnswering, save_result
+from hf_compress import CompressionTrainer, QuestionAnswering, save_result
 
 
 @dataclass
@@ -27,9 +27,6 @@ class AnswerOptions(Options):
 
 
 def main(options: AnswerOptions, args: TrainingArguments) -> None:
-    rows = options.load_data(options.question, options.context, options.answers, seed=args.seed)
-    tokenizer = AutoTokenizer.from_pretrained(options.model)
-    model = options.load_model(AutoModelForQuestionAnswering)
     task = QuestionAnswering(
         question=options.question,
         context=options.context,
@@ -37,7 +34,9 @@ def main(options: AnswerOptions, args: TrainingArguments) -> None:
         length=options.length,
         stride=options.stride,
     )
-    task.check_data(rows, Data(path=options.data))
+    rows = options.load_data(task, seed=args.seed)
+    tokenizer = AutoTokenizer.from_pretrained(options.model)
+    model = options.load_model(AutoModelForQuestionAnswering)
     examples = task.examples(rows, tokenizer, labels=[])
 
     trainer = CompressionTrainer(

@@ -14,7 +14,7 @@ import numpy
 from _options import Options, start
 from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, DataCollatorForSeq2Seq, Seq2SeqTrainingArguments
 
-from hf_compress import Bleu, ChrF, CompressionSeq2SeqTrainer, Rouge, save_result
+from hf_compress import Bleu, ChrF, CompressionSeq2SeqTrainer, Rouge, Seq2Seq, save_result
 
 
 @dataclass
@@ -27,7 +27,7 @@ class PairOptions(Options):
 
 
 def main(options: PairOptions, args: Seq2SeqTrainingArguments) -> None:
-    rows = options.load_data(options.source, options.target, seed=args.seed)
+    rows = options.load_data(Seq2Seq(source=options.source, target=options.target), seed=args.seed)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = options.load_model(AutoModelForSeq2SeqLM)
     metric = {"bleu": Bleu, "chrf": ChrF, "rouge": Rouge}[options.metric]()

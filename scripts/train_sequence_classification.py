@@ -16,7 +16,7 @@ from typing import Any
 from _options import Options, number_classes, start
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, DataCollatorWithPadding, TrainingArguments
 
-from hf_compress import Accuracy, CompressionTrainer, MacroF1, save_result
+from hf_compress import Accuracy, CompressionTrainer, MacroF1, SequenceClassification, save_result
 
 
 @dataclass
@@ -32,7 +32,7 @@ def compute_metrics(prediction: Any) -> dict[str, float]:
 
 
 def main(options: TextOptions, args: TrainingArguments) -> None:
-    rows = options.load_data(options.text, options.label, seed=args.seed)
+    rows = options.load_data(SequenceClassification(text=options.text, label=options.label), seed=args.seed)
     rows, classes = number_classes(rows, options.label, options.model)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = options.load_model(AutoModelForSequenceClassification, **classes)

@@ -20,7 +20,7 @@ from transformers import (
     TrainingArguments,
 )
 
-from hf_compress import CompressionTrainer, Seqeval, save_result
+from hf_compress import CompressionTrainer, Seqeval, TokenClassification, save_result
 
 
 @dataclass
@@ -31,7 +31,7 @@ class TagOptions(Options):
 
 
 def main(options: TagOptions, args: TrainingArguments) -> None:
-    rows = options.load_data(options.tokens, options.labels, seed=args.seed)
+    rows = options.load_data(TokenClassification(tokens=options.tokens, labels=options.labels), seed=args.seed)
     rows, classes = number_classes(rows, options.labels, options.model)
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     model = options.load_model(AutoModelForTokenClassification, **classes)

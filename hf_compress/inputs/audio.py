@@ -153,7 +153,7 @@ def _stream(value: Any) -> Any:
 def _undecodable(stream: Any, error: Exception) -> CompressionError:
     """What soundfile says, which names a file, and of bytes only where they lie in memory."""
     reason = reason_of(error) if isinstance(stream, str) else getattr(error, "error_string", reason_of(error))
-    return CompressionError(f"cannot be decoded: {reason}")
+    return CompressionError(f"cannot be decoded: {reason.rstrip('.')}")
 
 
 def _read_file(value: Any) -> tuple[numpy.ndarray, int]:

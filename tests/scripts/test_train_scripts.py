@@ -19,7 +19,7 @@ from transformers import (
     pipeline,
 )
 
-from hf_compress import CompressionError
+from hf_compress import CausalLM
 from hf_compress._yaml import write_yaml
 from hf_compress.inputs.spelling import character_tokenizer
 from hf_compress.tasks.chats import PLAIN_TEMPLATE
@@ -254,12 +254,10 @@ def test_missing_splits_are_cut_from_the_training_rows_and_limits_hold(monkeypat
     from _options import Options
 
     write_jsonl(tmp_path / "train.jsonl", text_rows(60))
-    whole = Options(model="", data=str(tmp_path)).load_data("text", seed=0)
-    assert {name: len(split) for name, split in whole.items()} == {"train": 54, "test": 3, "validation": 3}
+    whole = Options(model="", data=str(tmp_path)).load_data(CausalLM(), seed=0)
+    assert {name: len(split) for name, split in whole.items()} == {"train": 54, "validation": 3, "test": 3}
     assert set(whole["train"]["text"]).isdisjoint([*whole["test"]["text"], *whole["validation"]["text"]])
-    with pytest.raises(CompressionError, match=r"no column 'words' \(there are: text, label, name\)"):
-        Options(model="", data=str(tmp_path)).load_data("text", "words", seed=0)
-    few = Options(model="", data=str(tmp_path), max_train=9, max_eval=2).load_data("text", seed=0)
+    few = Options(model="", data=str(tmp_path), max_train=9, max_eval=2).load_data(CausalLM(), seed=0)
     assert {name: len(split) for name, split in few.items()} == {"train": 9, "test": 2, "validation": 2}
 
 
@@ -270,3 +268,37 @@ def test_a_script_is_short_and_says_at_its_top_how_it_is_called(script):
     assert f"    python scripts/{script.name} --model " in text.split('"""')[1]
     assert f'"{script.name}"' in Path(__file__).read_text(encoding="utf-8")
     assert f"| `{script.name}` |" in (SCRIPTS.parent / "docs" / "scripts.md").read_text(encoding="utf-8")
+
+
+COLUMNS = {
+    "audio_classification": "audio",
+    "causal_lm": "text",
+    "chat": "messages",
+    "ctc": "audio",
+    "image_classification": "image",
+    "question_answering": "question",
+    "seq2seq": "source",
+    "sequence_classification": "text",
+    "token_classification": "tokens",
+}
+
+
+@pytest.mark.parametrize("script", sorted(SCRIPTS.glob("train_*.py")), ids=lambda script: script.stem)
+def test_what_is_not_there_is_one_sentence_of_every_script(script, start, tmp_path, capsys):
+    def said(*arguments):
+        with pytest.raises(SystemExit) as end:
+            start(script.name, *arguments)
+        assert end.value.code == 2 and sorted(path.name for path in tmp_path.iterdir()) == ["data.jsonl", "model"]
+        return [line.partition(": ")[2] for line in capsys.readouterr().err.splitlines()]
+
+    write_model(tmp_path / "model")
+    column = COLUMNS[script.stem.removeprefix("train_")]
+    data = write_jsonl(tmp_path / "data.jsonl", [{"other": 1}] * 9)
+    given = ["--model", str(tmp_path / "model"), "--output_dir", str(tmp_path / "out")]
+    columns = said(*given, "--data", str(data))
+    assert f"task.{column}: unknown column of the train split of {data} {column!r} (known: other)" in columns
+    assert said(*given, "--data", "./gone.jsonl") == ["data.path: there is no file or folder gone.jsonl"]
+    (no_model,) = said("--model", "./gone", "--output_dir", str(tmp_path / "out"), "--data", str(data))
+    assert no_model.startswith("model: there is no folder ")
+    (no_recipe,) = said("--recipe", str(tmp_path / "gone.yaml"))
+    assert "gone.yaml" in no_recipe

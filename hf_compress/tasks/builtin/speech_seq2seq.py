@@ -11,6 +11,7 @@ from hf_compress.inputs.columns import Column
 from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.inputs.processors import load_feature_extractor
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
+from hf_compress.inputs.tokenizers import tokenizer_of
 from hf_compress.inputs.wrong_rows import Wrong, refuse_rows
 from hf_compress.tasks.audio import AudioTask, longest_heard
 from hf_compress.tasks.generating import Generating
@@ -95,7 +96,7 @@ class SpeechSeq2Seq(Generating, AudioTask, name="speech_seq2seq"):
 
     def finish_processor(self, processor: Any, fresh: bool) -> None:
         """Tell Whisper's tokenizer language and task; refuse them for one that knows none."""
-        tokenizer, given = processor.tokenizer, self._languages()
+        tokenizer, given = tokenizer_of(processor), self._languages()
         if given and (not hasattr(tokenizer, "set_prefix_tokens") or _START not in tokenizer.get_vocab()):
             raise CompressionError(
                 f"task.{next(iter(given))}: {type(tokenizer).__name__} knows no languages; leave out {' and '.join(given)}"
