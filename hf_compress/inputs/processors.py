@@ -4,11 +4,34 @@ import inspect
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
+from hf_compress.checkpoints.location import folder_of
 from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.inputs.sections import FreshModel
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
+
+_FILES = ("preprocessor_config.json", "processor_config.json")
+
+
+def load_saved(auto_class: Any, model: str, what: str, **arguments: Any) -> Any:
+    """What lies beside a model's weights to make its inputs.
+
+    Args:
+        auto_class: an Auto class of processors.
+        model: a folder or Hub id.
+        what: it loads, in words.
+        **arguments: passed on.
+
+    Raises:
+        CompressionError: there is none, or it does not load.
+    """
+    folder = folder_of(model, "model")
+    if folder is not None and folder.is_dir() and not any((folder / name).is_file() for name in _FILES):
+        raise CompressionError(
+            f"model: the folder {model} holds no {what} ({_FILES[0]}); save that of the model there with save_pretrained"
+        )
+    return from_pretrained(auto_class, model, "model", **arguments)
 
 
 def load_image_processor(model: str | FreshModel, config: "PretrainedConfig") -> Any:
@@ -16,7 +39,7 @@ def load_image_processor(model: str | FreshModel, config: "PretrainedConfig") ->
     from transformers import AutoImageProcessor
 
     if isinstance(model, str):
-        return from_pretrained(AutoImageProcessor, model, "model", backend="pil")
+        return load_saved(AutoImageProcessor, model, "image processor", backend="pil")
     from transformers import IMAGE_PROCESSOR_MAPPING
 
     classes: Any = IMAGE_PROCESSOR_MAPPING.get(type(config), None) or {}
@@ -41,7 +64,7 @@ def load_feature_extractor(model: str | FreshModel, config: "PretrainedConfig") 
     from transformers import FEATURE_EXTRACTOR_MAPPING, AutoFeatureExtractor
 
     if isinstance(model, str):
-        extractor = from_pretrained(AutoFeatureExtractor, model, "model")
+        extractor = load_saved(AutoFeatureExtractor, model, "feature extractor")
     else:
         cls: Any = FEATURE_EXTRACTOR_MAPPING.get(type(config), None)
         extractor = None if cls is None else cls(**_extracted_for(cls, config))

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hf_compress._errors import CompressionError
 from hf_compress._problems import check_all
 from hf_compress.inputs.columns import Column
-from hf_compress.inputs.pretrained import from_pretrained
-from hf_compress.inputs.processors import load_feature_extractor
+from hf_compress.inputs.processors import load_feature_extractor, load_saved
 from hf_compress.inputs.row_checks import RowCheck
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
 from hf_compress.inputs.spelling import character_tokenizer
@@ -79,7 +78,7 @@ class Ctc(AudioTask, name="ctc"):
         from transformers import AutoProcessor, Wav2Vec2Processor
 
         if not _has_new_head(model, config):
-            return from_pretrained(AutoProcessor, str(model), "model")
+            return load_saved(AutoProcessor, str(model), "processor")
         if not splits or self.text not in splits["train"].column_names:
             return None
         tokenizer = character_tokenizer(splits["train"][self.text])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.pretrained import from_pretrained
-from hf_compress.inputs.processors import load_feature_extractor
+from hf_compress.inputs.processors import load_feature_extractor, load_saved
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
 from hf_compress.inputs.tokenizers import tokenizer_of
 from hf_compress.inputs.wrong_rows import Wrong, refuse_rows
@@ -73,7 +73,7 @@ class SpeechSeq2Seq(Generating, AudioTask, name="speech_seq2seq"):
             raise CompressionError(
                 f"task.{next(iter(self._languages()))}: {model} knows English alone; leave out language and task"
             )
-        return from_pretrained(AutoProcessor, model, "model")
+        return load_saved(AutoProcessor, model, "processor")
 
     def with_tokenizer(self, tokenizer: Any, model: str | FreshModel, config: "PretrainedConfig") -> Any:
         """The architecture's processor, of the model's feature extractor and a tokenizer."""

@@ -133,3 +133,9 @@ def test_a_processor_is_made_around_a_tokenizer_of_the_recipe():
     changes = task.config_changes(FreshModel(config={"model_type": "whisper"}), model.config, made, "a/tokenizer")
     assert changes["vocab_size"] == len(tiny_tokenizer()) and changes["eos_token_id"] == 2
     assert changes["begin_suppress_tokens"] is None and task.config_changes("a/model", model.config, made, None) == {}
+
+
+def test_a_plain_tokenizer_is_looked_at_where_the_model_was_refused():
+    SpeechSeq2Seq().finish_processor(tiny_tokenizer(), fresh=True)
+    with pytest.raises(CompressionError, match="task.language: .* knows no languages; leave out language"):
+        SpeechSeq2Seq(language="de").finish_processor(tiny_tokenizer(), fresh=True)
