@@ -86,6 +86,9 @@ def published(name, *configuration, **options):
     if name == "bentrevett/multi30k":
         rows = datasets.Dataset.from_dict({"en": ["a dog"] * 8, "de": ["ein Hund"] * 8})
         return datasets.DatasetDict(dict.fromkeys(("train", "validation", "test"), rows))
+    if name == "parquet" and "scitldr" in options["data_files"]["train"]:
+        rows = datasets.Dataset.from_dict({"source": [["We sort.", "It works."]] * 8, "target": [["We sort.", "Sorting"]] * 8})
+        return datasets.DatasetDict(dict.fromkeys(options["data_files"], rows))
     if name == "parquet":
         tags = datasets.List(datasets.ClassLabel(names=["O", "B-person"]))
         features = datasets.Features({"tokens": datasets.List(datasets.Value("string")), "ner_tags": tags})
@@ -108,9 +111,11 @@ TASK = {
     "cifar10": {"name": "image_classification"},
     "banking77": {"name": "sequence_classification"},
     "wnut17": {"name": "token_classification", "labels": "ner_tags"},
+    "wnut17_questions": {"name": "question_answering"},
     "gsm8k": {"name": "chat", "prompt": "question", "completion": "answer"},
     "tinystories_mini": {"name": "causal_lm"},
     "multi30k": {"name": "seq2seq", "source": "en", "target": "de"},
+    "scitldr": {"name": "seq2seq", "source": "source", "target": "all_targets"},
     "fsdd": {"name": "audio_classification"},
 }
 
@@ -122,8 +127,19 @@ def test_the_script_makes_the_folders_that_recipes_read(name, tmp_path):
     folder = fetch.fetch_data(name, tmp_path, published)
     task = Task.create(**TASK[name])
     splits, labels = open_data(Data(path=str(folder)), task, seed=0)
-    assert set(splits) == set(load_splits(Data(path=str(folder)), 0)) and len(labels) == (
-        0 if task.head.predicts_tokens else 2
-    )
+    classes = 2 if task.head.classes == "labels" else 0
+    assert set(splits) == set(load_splits(Data(path=str(folder)), 0)) and len(labels) == classes
     if name == "banking77":  # what scripts/bench/merge_gain.py reads
         assert all(isinstance(value, int) for value in splits["train"]["label"])
+
+
+def test_questions_about_names_are_answered_where_the_names_stand(tmp_path):
+    words = ["I-", "Ann", "Lee", "saw", "Bo", "in", "New", "York", "Rome"]
+    tags = ["O", "B-person", "I-person", "O", "B-person", "O", "I-location", "I-location", "B-location"]
+    people, places = list(script()._questions(words, tags))
+    assert people == {
+        "question": "Which person is named?",
+        "context": "I- Ann Lee saw Bo in New York Rome",
+        "answers": {"text": ["Ann Lee", "Bo"], "answer_start": [3, 15]},
+    }
+    assert places["answers"] == {"text": ["New York", "Rome"], "answer_start": [21, 30]}

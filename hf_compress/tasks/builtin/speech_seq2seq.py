@@ -140,7 +140,7 @@ class SpeechSeq2Seq(Generating, AudioTask, name="speech_seq2seq"):
         way_out = f"the model hears {limit:g} s, and the text would be about more; cut both, or remove the row"
         for row, header in enumerate(self.headers(split)):
             if header.seconds > limit:
-                yield Wrong(position=row, says=f"has {header.seconds:.1f} s of sound", way_out=way_out)
+                yield Wrong(position=row, says=f"has {header.seconds:.2f} s of sound", way_out=way_out)
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """Token ids of targets, and what the feature extractor makes of sounds, computed when a batch is read."""

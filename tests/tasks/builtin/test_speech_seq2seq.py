@@ -105,7 +105,7 @@ def test_what_does_not_fit_is_refused_by_its_row():
     for processor in (whisper_processor(), None):  # the tokenizer may be yet to be trained
         with pytest.raises(
             CompressionError,
-            match="task.audio: row 1 .counted from 0. of the train split has 1.2 s of sound .and 1 more such row.;",
+            match="task.audio: row 1 .counted from 0. of the train split has 1.20 s of sound .and 1 more such row.;",
         ):
             task.fit_rows(splits, model, processor)
     whole = splits_of()
@@ -122,7 +122,7 @@ def test_sounds_that_are_too_long_are_refused_before_a_tokenizer_is_trained(tmp_
     heads = {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
     model = FreshModel(config={"model_type": "whisper", **sizes, **heads})
     data, task = Data(path=str(tmp_path / "data.parquet")), SpeechSeq2Seq(target_length=8)
-    with pytest.raises(RecipeError, match="task.audio: row 1 .* of .*data.parquet has 1.2 s of sound"):
+    with pytest.raises(RecipeError, match="task.audio: row 1 .* of .*data.parquet has 1.20 s of sound"):
         open_inputs(model, data, task, FreshTokenizer(vocab_size=300))
 
 
