@@ -83,7 +83,9 @@ def _multi30k(load):
 def _scitldr(load):
     raw = load("parquet", data_files={split: SCITLDR.format(split) for split in ("train", "validation", "test")})
     return {
-        split: rows.map(lambda row: {"source": " ".join(row["source"]), "all_targets": row["target"]}).remove_columns("target")
+        split: rows.map(lambda row: {"source": " ".join(row["source"]), "all_targets": row["target"]}).remove_columns(
+            "target"
+        )
         for split, rows in raw.items()
     }
 

@@ -87,7 +87,9 @@ def published(name, *configuration, **options):
         rows = datasets.Dataset.from_dict({"en": ["a dog"] * 8, "de": ["ein Hund"] * 8})
         return datasets.DatasetDict(dict.fromkeys(("train", "validation", "test"), rows))
     if name == "parquet" and "scitldr" in options["data_files"]["train"]:
-        rows = datasets.Dataset.from_dict({"source": [["We sort.", "It works."]] * 8, "target": [["We sort.", "Sorting"]] * 8})
+        rows = datasets.Dataset.from_dict(
+            {"source": [["We sort.", "It works."]] * 8, "target": [["We sort.", "Sorting"]] * 8}
+        )
         return datasets.DatasetDict(dict.fromkeys(options["data_files"], rows))
     if name == "parquet":
         tags = datasets.List(datasets.ClassLabel(names=["O", "B-person"]))
