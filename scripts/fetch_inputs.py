@@ -1,6 +1,7 @@
-"""Downloads what the recipes in recipes/ need into data/.
+r"""Downloads what the recipes in recipes/ need into data/.
 
-    python scripts/fetch_inputs.py sst2 cifar10 banking77 tinystories_mini wnut17 wnut17_questions gsm8k multi30k scitldr fsdd stories260K
+    python scripts/fetch_inputs.py sst2 cifar10 banking77 tinystories_mini wnut17 wnut17_questions gsm8k multi30k scitldr \
+        fsdd stories260K
 
 Data sets become data/<name>/{train,validation,test}.parquet, models data/models/<name>. Who owns them, under which licence,
 stands where they come from; none is part of this project. The rows are those of today's public copies, so numbers differ a
