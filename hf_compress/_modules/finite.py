@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.types import floating_type
-from hf_compress._sharding.contract import local, reshard, sharding_of
+from hf_compress._sharding.contract import full_shape, local, reshard, sharding_of
 
 
 @torch.no_grad()
@@ -27,8 +27,10 @@ def check_finite(model: nn.Module, dtype: str = "auto") -> None:
     reshard(model)
     target = torch.finfo(floating_type(dtype)) if dtype != "auto" else None
     for name, parameter in model.named_parameters():
-        if parameter.is_meta or not parameter.is_floating_point() or parameter.dtype.itemsize < 2 or not parameter.numel():
-            continue  # `numel` is that of the whole tensor in every process
+        if parameter.is_meta or not parameter.is_floating_point() or parameter.dtype.itemsize < 2:
+            continue
+        if not full_shape(parameter).numel():
+            continue
         largest = _largest(parameter)
         if not math.isfinite(largest):
             raise CompressionError(

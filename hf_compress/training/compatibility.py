@@ -13,9 +13,11 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules.plain_model import is_adapted, is_quantized
 from hf_compress.training.best_model import why_never_judged
 from hf_compress.training.compression import Compression
+from hf_compress.training.deepspeed import deepspeed_config
 from hf_compress.training.fsdp_rules import FSDP_RULES, fsdp_plugin
 from hf_compress.training.host import has_known_loss
 from hf_compress.training.rule import Rule
+from hf_compress.training.zero_rules import ZERO_RULES
 
 
 def _never_judged(args: Any) -> str:
@@ -24,47 +26,9 @@ def _never_judged(args: Any) -> str:
     return why_never_judged(args, steps, None if steps else args.num_train_epochs)
 
 
-def _deepspeed(trainer: Any) -> Any:
-    """DeepSpeed's configuration as transformers holds it; None without DeepSpeed."""
-    plugin = getattr(trainer.accelerator.state, "deepspeed_plugin", None) if hasattr(trainer, "accelerator") else None
-    return None if plugin is None else plugin.hf_ds_config
-
-
-def _zero_stage(trainer: Any) -> int | None:
-    """ZeRO's stage, 0 where DeepSpeed shards nothing; None without DeepSpeed."""
-    config = _deepspeed(trainer)
-    return None if config is None else int(config.config.get("zero_optimization", {}).get("stage", 0))
-
-
-_OF_WHOLE_TENSORS = ("adafactor", "adalomo", "apollo", "galore", "grokadamw", "lomo", "schedule_free", "stable_adamw")
-_OF_SINGLE_NUMBERS = ("adam", "adamw", "adagrad", "lion", "rmsprop", "sgd")
-
-
-def whole_tensor_optimizer(trainer: Any) -> str | None:
-    """The optimizer's name where it cannot be given the flat pieces that ZeRO cuts; None where it can."""
-    if not _zero_stage(trainer):
-        return None
-    own = _deepspeed(trainer).get_value("optimizer.type")
-    if own is not None:
-        return None if str(own).lower() in _OF_SINGLE_NUMBERS else str(own)
-    name = str(getattr(trainer.args.optim, "value", trainer.args.optim))
-    return name if name.startswith(_OF_WHOLE_TENSORS) else None
-
-
 RULES: tuple[Rule, ...] = (
     *FSDP_RULES,
-    Rule(
-        name="pruning + DeepSpeed without ZeRO",
-        applies=lambda trainer, compression: compression.pruning is not None and _zero_stage(trainer) == 0,
-        message="pruning under DeepSpeed without ZeRO (stage 0) is not supported: it hides the weights' masters and"
-        " gradients; set zero_optimization.stage to 1, 2 or 3, or train with DDP (accelerate launch --multi_gpu)",
-    ),
-    Rule(
-        name="anything + ZeRO + an optimizer that looks at whole tensors",
-        applies=lambda trainer, compression: bool(compression) and bool(whole_tensor_optimizer(trainer)),
-        message="ZeRO gives the optimizer flat pieces of weights, and this one computes with whole tensors or keeps other"
-        " weights than it shows; set optim to adamw_torch (without an optimizer in DeepSpeed's own configuration)",
-    ),
+    *ZERO_RULES,
     Rule(
         name="anything + DataParallel",
         applies=lambda trainer, compression: bool(compression) and trainer.args.n_gpu > 1,
@@ -192,7 +156,7 @@ def check_projections(trainer: Any, projections: Collection[Any]) -> None:
     Raises:
         CompressionError: it has some, and DeepSpeed or FSDP trains the model.
     """
-    for name, found in (("DeepSpeed", _deepspeed(trainer)), ("FSDP", fsdp_plugin(trainer))):
+    for name, found in (("DeepSpeed", deepspeed_config(trainer)), ("FSDP", fsdp_plugin(trainer))):
         if projections and found is not None:
             raise CompressionError(
                 f"losses with projections (trained parts beside the model) under {name} are not supported, because it"

@@ -37,11 +37,6 @@ def finalize_model(trainer: Any, dtype: str) -> nn.Module:
             "the model is already finalized; save it with save_compressed (with quantization) or save_dense, or load the"
             " last checkpoint to train on"
         )
-    if is_sharded(model):
-        raise CompressionError(
-            "the model's weights lie in parts over the processes, and finalize() works on a whole model; save_model()"
-            " writes one, load it in one process and quantize() it with the same Quantization"
-        )
     check_finite(model, dtype)  # NaN where a zero should be is NaN first
     trainer.progress.check(model, trainer.state)
     quantization = trainer.compression.quantization

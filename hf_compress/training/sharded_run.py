@@ -10,6 +10,7 @@ from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._sharding.contract import is_sharded
+from hf_compress.training.deepspeed import zero_stage
 from hf_compress.training.sharded_checkpoint import (
     form_of,
     load_optimizer_unsharded,
@@ -23,11 +24,15 @@ _Host: Any = object
 
 
 class RunsSharded(_Host):
-    """The part of the mixin for FSDP 2; without it everything is the host's, checkpoints of a sharded run apart."""
+    """The part of the mixin for FSDP 2 and ZeRO-3; without them all is the host's, checkpoints of a sharded run apart."""
+
+    @property
+    def _cuts_weights(self) -> bool:
+        return self.is_fsdp_enabled or zero_stage(self) == 3
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """The Trainer's; under FSDP 2 the model is written whatever the form of its state dicts."""
-        if not self.is_fsdp_enabled:
+        """The Trainer's; under FSDP 2 and ZeRO-3 the model is written whatever the form of checkpoints."""
+        if not self._cuts_weights:
             super().save_model(output_dir, _internal_call)
             return
         save_sharded(self, Path(output_dir if output_dir is not None else self.args.output_dir))
@@ -39,7 +44,7 @@ class RunsSharded(_Host):
 
         transformers shards a model together with its optimizer, so up to 5.23 there is none to evaluate before training.
         """
-        if self.is_fsdp_enabled and self.finalized_model is not None and self.finalized_model is self.model:
+        if self._cuts_weights and self.finalized_model is not None and self.finalized_model is self.model:
             raise CompressionError(
                 "the finalized model is whole in the first process alone, and an evaluation is a matter of all; evaluate"
                 " before finalize(), or load the saved folder in one process"

@@ -15,6 +15,7 @@ from hf_compress._modules.names import model_name
 from hf_compress._sharding.contract import is_sharded
 from hf_compress.quantization.qat import prepare_like
 from hf_compress.training.averaging.tensors import full_state_dict, unwrapped
+from hf_compress.training.deepspeed import deepspeed_config
 from hf_compress.training.sidecar import write_sidecar
 
 
@@ -65,17 +66,26 @@ def in_one_process(model: nn.Module) -> Any:
     return whole_model(model, keep=_distributed.is_main()) if is_sharded(model) else model
 
 
-def save_sharded(trainer: Any, folder: Path) -> None:
-    """What `save_model` writes under FSDP 2. Every process must call it.
+def _in_shards(trainer: Any) -> bool:
+    """Whether checkpoints have the weights in shards alone, by the run's own settings."""
+    if trainer.is_fsdp_enabled:
+        return "FULL_STATE_DICT" not in str(trainer.accelerator.state.fsdp_plugin.state_dict_type)
+    gathers = "zero_optimization.stage3_gather_16bit_weights_on_model_save"
+    return not deepspeed_config(trainer).is_true(gathers)
 
-    The Trainer writes nothing where state dicts are sharded, and says nothing of it. In a checkpoint that is meant: its
-    weights lie beside, shard by shard; it gets what else belongs to a checkpoint. Everywhere else the model is asked for.
+
+def save_sharded(trainer: Any, folder: Path) -> None:
+    """What `save_model` writes under FSDP 2 and ZeRO-3. Every process must call it.
+
+    The Trainer writes nothing where state dicts are sharded, and says nothing of it; under ZeRO-3 it writes DeepSpeed's
+    state instead. In a checkpoint that is meant: its weights lie beside, shard by shard; it gets what else belongs to a
+    checkpoint. Everywhere else the model is asked for.
 
     Args:
-        trainer: under FSDP 2.
+        trainer: under FSDP 2 or ZeRO-3.
         folder: where to write.
     """
-    in_shards = "FULL_STATE_DICT" not in str(trainer.accelerator.state.fsdp_plugin.state_dict_type)
+    in_shards = _in_shards(trainer)
     if trainer.finalized_model is trainer.model:
         if _distributed.is_main():  # it is whole there alone
             trainer._save(str(folder))

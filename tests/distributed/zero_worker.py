@@ -30,7 +30,9 @@ SETTINGS = {
 """Of two processes; one has twice the batch. A larger learning rate would show weights on the edge of two integers."""
 
 
-IN_PARTS = {"stage3_param_persistence_threshold": 0, "stage3_gather_16bit_weights_on_model_save": True}
+NOT_GATHERED = {"stage3_param_persistence_threshold": 0}
+"""Small weights are not left whole either, and nothing is said of gathering them for a checkpoint."""
+IN_PARTS = {**NOT_GATHERED, "stage3_gather_16bit_weights_on_model_save": True}
 LOSSES = ((0.7, ForwardKL(temperature=2.0)),)
 """Those of `everything`."""
 
@@ -97,7 +99,7 @@ def cut_while_loading(folder):
         tiny_llama(seed=0).save_pretrained(source)
     _distributed.barrier()
     jobs = {**everything(), "distillation": Distillation(teacher=ModelTeacher(model=str(source)), losses=LOSSES)}
-    settings = {**SETTINGS, "use_cpu": False, "deepspeed": config(3, zero=IN_PARTS), "save_strategy": "no"}
+    settings = {**SETTINGS, "use_cpu": False, "deepspeed": config(3, zero=NOT_GATHERED), "save_strategy": "no"}
     args = arguments(folder / "cut", **settings)
     student = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
     assert student.lm_head.weight.shape == (0,)
@@ -106,6 +108,7 @@ def cut_while_loading(folder):
     trainer.train()
     check_masters(trainer)
     keep(folder, "cut-", trainer)
+    trainer.save_model(str(folder / "trained-cut"))
     again = arguments(folder / "cut", **settings)
     return refusal(lambda: CompressionTrainer(model=student, args=again, train_dataset=text_rows(), **everything()))
 
@@ -189,7 +192,9 @@ if __name__ == "__main__":
     half_precision(folder)
     if _distributed.is_main():
         as_one_file(folder)
-    refusals(folder, copy=cut_while_loading(folder), finalize=refusal(in_parts.finalize))
-    again.finalize()
-    again.save_model(str(folder / "result"))
+    refusals(folder, copy=cut_while_loading(folder))
+    for stage, trainer in ((2, again), (3, in_parts)):
+        trainer.save_model(str(folder / f"trained-stage{stage}"))
+        trainer.finalize()
+        trainer.save_model(str(folder / f"result{stage}"))
     job(folder)  # leaves the process group

@@ -9,8 +9,9 @@ from accelerate.utils import DistributedType
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 
 from hf_compress import CompressionError, CompressionTrainer
-from hf_compress.training.compatibility import RULES, check_compatibility, check_projections, whole_tensor_optimizer
+from hf_compress.training.compatibility import RULES, check_compatibility, check_projections
 from hf_compress.training.compression import Compression
+from hf_compress.training.zero_rules import whole_tensor_optimizer
 from tests.tiny import tiny_llama
 from tests.training.runs import distillation, llama_trainer, pruning, quantization
 
@@ -66,10 +67,10 @@ def quantized():
 ZERO_2 = {"zero_optimization": {"stage": 2}}
 
 
-def deepspeed(config, optim="adamw_torch"):
+def deepspeed(config, optim="adamw_torch", model=None):
     """With DeepSpeed's plugin, as accelerate keeps it."""
     plugin = SimpleNamespace(hf_ds_config=HfDeepSpeedConfig(config))
-    trainer = situation(accelerator=SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin)))
+    trainer = situation(model, accelerator=SimpleNamespace(state=SimpleNamespace(deepspeed_plugin=plugin)))
     trainer.args.optim = optim
     return trainer
 
@@ -83,6 +84,9 @@ CASES = {
     "anything + FSDP 2 + a model that its config does not make": lambda: sharded(extended("more", (2,))),
     "pruning + DeepSpeed without ZeRO": lambda: deepspeed({}),
     "anything + ZeRO + an optimizer that looks at whole tensors": lambda: deepspeed(ZERO_2, optim="adafactor"),
+    "anything + ZeRO-3 + a model that its config does not make": lambda: deepspeed(
+        {"zero_optimization": {"stage": 3}}, model=extended("more", (2,))
+    ),
     "anything + DataParallel": lambda: situation(n_gpu=2),
     "pruning or quantization + PEFT adapters": lambda: situation(adapted()),
     "pruning or quantization + an already quantized model": lambda: situation(quantized()),
