@@ -1,11 +1,12 @@
 """What tasks share whose inputs are decoded when a batch is read, because all of them would not fit into memory."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+from hf_compress.inputs.row_numbers import NamingRows, source_of
 from hf_compress.tasks.metrics.metric import Metric
-from hf_compress.tasks.task import Task
+from hf_compress.tasks.task import Splits, Task
 
 _KEEPS_COLUMNS = "remove_unused_columns"
 
@@ -19,6 +20,12 @@ class ReadsLate(Task):
     """
 
     inputs: ClassVar[str]
+
+    def late(self, splits: Splits, read: Callable[[dict[str, list[Any]]], Any]) -> Splits:
+        """The splits, read by a function of a batch of raw rows when it is asked for; its refusals name the row."""
+        return {
+            name: split.with_transform(NamingRows(read, source_of(split.features, name))) for name, split in splits.items()
+        }
 
     @property
     def training_defaults(self) -> Mapping[str, Any]:

@@ -3,7 +3,9 @@
 import json
 import re
 
+import PIL.Image
 import pytest
+from transformers import ViTImageProcessor
 
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.data import load_splits
@@ -13,6 +15,8 @@ from hf_compress.inputs.sources import open_source
 from hf_compress.inputs.streams import mapped, training_stream
 from hf_compress.inputs.wrong_rows import empty_rows, refuse_rows
 from hf_compress.tasks.builtin.causal_lm import CausalLM
+from hf_compress.tasks.builtin.image_classification import ImageClassification
+from hf_compress.tasks.opened import open_data
 from tests.small import write_jsonl
 
 
@@ -116,3 +120,18 @@ def test_what_is_wrong_with_a_whole_batch_names_no_row():
     assert naming({"a": [1]}, [0], most=1) == {"a": [1]}
     with pytest.raises(CompressionError, match="^too many$"):
         naming({"a": [1, 2]}, [0, 1], most=1)
+
+
+def test_an_image_that_breaks_off_behind_its_header_is_named_by_its_row_when_it_is_read(tmp_path):
+    for number in range(20):
+        PIL.Image.effect_noise((64, 64), 50).save(tmp_path / f"{number}.png")
+    (tmp_path / "13.png").write_bytes((tmp_path / "13.png").read_bytes()[:600])
+    names = [{"image": f"{number}.png", "label": number % 2} for number in range(20)]
+    data = Data(path=str(write_jsonl(tmp_path / "data.jsonl", names)), validation_share=0.3)
+    task = ImageClassification()
+    splits, labels = open_data(data, task, 0)
+    examples = task.examples(splits, ViTImageProcessor(size={"height": 8, "width": 8}), labels)
+    with pytest.raises(
+        CompressionError, match=rf"^row 13 \(counted from 0\) of {data.path}: an image \(.*13.png\) cannot"
+    ):
+        [split[:] for split in examples.values()]

@@ -77,7 +77,7 @@ class AudioClassification(OneLabel, AudioTask, name="audio_classification"):
             cut=None if math.isinf(limit) else round(sampling_rate(processor) * limit),
             pad=self.padding(splits, processor, limit),
         )
-        return {name: split.with_transform(transform) for name, split in self.undecoded(splits).items()}
+        return self.late(self.undecoded(splits), transform)
 
     def _hear(
         self, batch: Mapping[str, Sequence[Any]], processor: Any, ids: Mapping[Any, int], cut: int | None, pad: PadSounds

@@ -142,7 +142,7 @@ class Ctc(AudioTask, name="ctc"):
         """What the feature extractor makes of sounds and the ids of characters, computed when a batch is read."""
         pad = self.padding(splits, processor.feature_extractor)
         transform = partial(self._read, processor=processor, pad=pad)
-        return {name: split.with_transform(transform) for name, split in self.undecoded(splits).items()}
+        return self.late(self.undecoded(splits), transform)
 
     def _read(self, batch: dict[str, list[Any]], processor: Any, pad: PadSounds) -> dict[str, Any]:
         heard = self.hear(batch[self.audio], processor.feature_extractor, pad)

@@ -34,10 +34,8 @@ class ImageClassification(OneLabel, ImageTask, name="image_classification"):
         ids = label_ids(splits, self.label, labels, self.classes)
         transform = partial(_read_images, processor=processor, image=self.image, label=self.label, ids=ids)
         files = {name: undecoded_images(split, self.image) for name, split in splits.items()}
-        return {
-            name: mapped(split, transform, name, _AT_ONCE) if is_stream(split) else split.with_transform(transform)
-            for name, split in files.items()
-        }
+        streams = {name: mapped(split, transform, name, _AT_ONCE) for name, split in files.items() if is_stream(split)}
+        return streams | self.late({name: split for name, split in files.items() if name not in streams}, transform)
 
 
 def _read_images(

@@ -10,6 +10,7 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress.inputs.columns import Column
 from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.inputs.processors import load_feature_extractor, load_saved
+from hf_compress.inputs.row_numbers import NUMBER
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
 from hf_compress.inputs.tokenizers import tokenizer_of
 from hf_compress.inputs.wrong_rows import Wrong, refuse_rows
@@ -154,9 +155,9 @@ class SpeechSeq2Seq(Generating, AudioTask, name="speech_seq2seq"):
             targets = split.select_columns([self.target]).map(
                 encode, batched=True, with_indices=True, remove_columns=[self.target], desc=f"tokenizing {name}"
             )
-            sounds = split.select_columns([self.audio])
-            made[name] = concatenate_datasets([sounds, targets], axis=1).with_transform(transform)
-        return made
+            sounds = split.select_columns([self.audio, *({NUMBER} & set(split.column_names))])
+            made[name] = concatenate_datasets([sounds, targets], axis=1)
+        return self.late(made, transform)
 
     def _read(self, batch: dict[str, list[Any]], extractor: Any, pad: PadSounds) -> dict[str, Any]:
         return {**self.hear(batch[self.audio], extractor, pad), "labels": batch["labels"]}
