@@ -16,6 +16,7 @@ from hf_compress._yaml import write_yaml
 from hf_compress.recipe.build import build_fields
 from hf_compress.recipe.checks import Checked, checks_of, find_problems, open_parts
 from hf_compress.recipe.foreign import foreign_kind, is_mergekit
+from hf_compress.recipe.items import problems_beside
 from hf_compress.recipe.yaml_text import read_recipe
 
 
@@ -70,7 +71,8 @@ class Recipe(Strategy, Checked, kind="job", package="hf_compress.jobs"):
         checks, opens = checks_of(job)
         parts = build_fields(job, arguments, "", problems)
         if problems:
-            problems.extend(find_problems(checks, parts))
+            beside = problems_beside(job, arguments, problems, checks)
+            problems.extend([*find_problems(checks, parts), *beside])
         else:
             try:
                 return job(**parts)  # type: ignore[return-value]

@@ -131,7 +131,5 @@ def test_an_image_that_breaks_off_behind_its_header_is_named_by_its_row_when_it_
     task = ImageClassification()
     splits, labels = open_data(data, task, 0)
     examples = task.examples(splits, ViTImageProcessor(size={"height": 8, "width": 8}), labels)
-    with pytest.raises(
-        CompressionError, match=rf"^row 13 \(counted from 0\) of {data.path}: an image \(.*13.png\) cannot"
-    ):
+    with pytest.raises(CompressionError, match=rf"^row 13 \(counted from 0\) of {data.path}: an image \(.*13.png\) cannot"):
         [split[:] for split in examples.values()]
