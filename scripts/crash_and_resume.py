@@ -235,7 +235,7 @@ def main() -> None:
     print(f"{len(expected)} checkpoints of {size // 1000:,} KB, one every {EVERY} steps", flush=True)
     done: collections.Counter[str] = collections.Counter()
     taken, trainings, discarded = 0, 0, 0
-    with small_disk(work / "disk", 64) as mounted:
+    with small_disk(work / "disk", 2 * size * len(expected) // 10**6) as mounted:
         kinds = ["one killed", "all killed at a checkpoint", *(["disk full"] if mounted else [])]
         if not mounted:
             print("no file system could be mounted (that needs root): full disks are left out")
