@@ -31,12 +31,14 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
     Attributes:
         general: it holds what no other does, and is asked last.
         keeps_whole: every process has the whole tensor, in its usual place.
+        shards_others: `shard_like` lays out other models, teachers, in the same way.
         flat: a part is a run of the flattened tensor, (1, n) wherever it ends, or the whole.
     """
 
     general: ClassVar[bool] = False
     keeps_whole: ClassVar[bool] = False
     flat: ClassVar[bool] = False
+    shards_others: ClassVar[bool] = False
 
     def holds(self, tensor: Tensor) -> bool:
         """Whether a tensor lies so."""
@@ -113,6 +115,14 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
     def reshard(self, model: nn.Module) -> None:
         """Give back what a forward pass has gathered, so that the model shows its parts."""
 
+    def device(self, tensor: Tensor) -> torch.device:
+        """Where a forward pass computes with it, which is not where a part lies that is offloaded."""
+        return tensor.device
+
+    def shard_like(self, model: nn.Module, like: Tensor) -> None:
+        """Lay out a frozen model in the processes over which a tensor lies, in place. Communicates."""
+        raise TypeError(f"{type(self).__name__} defines no shard_like()")
+
     def original_class(self, cls: type[nn.Module]) -> type[nn.Module]:
         """The class that a module was of before it was sharded, where that has changed it."""
         return cls
@@ -180,6 +190,11 @@ def shard(full: Tensor, like: Tensor) -> Tensor:
 def full_shape(tensor: Tensor) -> torch.Size:
     """The shape of the whole tensor."""
     return sharding_of(tensor).shape(tensor)
+
+
+def compute_device(tensor: Tensor) -> torch.device:
+    """Where a forward pass computes with a tensor."""
+    return sharding_of(tensor).device(tensor)
 
 
 def original_class(module: nn.Module) -> type[Any]:

@@ -14,11 +14,13 @@ from hf_compress._modules.modes import evaluation_mode
 from hf_compress._modules.module_kind import kind_of
 from hf_compress._modules.names import canonical_name
 from hf_compress._progress import progress as shown
+from hf_compress._sharding.contract import compute_device, is_sharded
 from hf_compress.calibration.gradients import ObservedGradients, trained_parameters
 from hf_compress.calibration.inputs import ObservedInputs
 from hf_compress.calibration.statistic import Labels, Statistic, statistics_of
 from hf_compress.calibration.statistics.fisher import FisherDiagonal
 from hf_compress.calibration.statistics.gram import GramMatrix
+from hf_compress.calibration.together import run_together
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,8 @@ def collect(
 
     Raises:
         CompressionError: an unknown statistic, nothing matches, there are no batches or none with what a statistic needs,
-            it is unclear which mask belongs to a layer, or a statistic is not finite.
+            it is unclear which mask belongs to a layer, a statistic is not finite, or one of gradients is asked of a
+            sharded model.
     """
     statistics = statistics_of(needs)
     chosen = _chosen(model, modules, ignore)
@@ -68,11 +71,20 @@ def collect(
         weights = {f"{name}.weight" for name in chosen}
         parameters = {name: one for name, one in parameters.items() if name in weights}
     gradients = [ObservedGradients(model, parameters, one) for one in statistics if one.needs_gradient]
-    device = next(model.parameters()).device
+    sharded = is_sharded(model)
+    if sharded and gradients:
+        raise CompressionError(
+            f"{gradients[0].totals.statistic.name} looks at the gradient of one example, and the gradients of a sharded"
+            " model are those of all processes; collect it in one process or under DDP"
+        )
+    device = compute_device(next(model.parameters()))
     num_batches = 0
     with evaluation_mode(model):
-        for batch in shown(batches, progress, leave=False):
+        for batch, counts in run_together(shown(batches, progress, leave=False), sharded):
             moved = on_device(batch, device)
+            if not counts:
+                model(**moved)
+                continue
             if inputs.totals:
                 with inputs.watching(model, moved):
                     model(**moved)

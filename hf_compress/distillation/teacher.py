@@ -74,7 +74,7 @@ class Teacher(Strategy, kind="teacher", package="hf_compress.distillation.teache
 
         Args:
             student: the model before any compression; a teacher may copy it, never change it.
-            device: where batches will be.
+            device: where the student is, and the first batches will be.
             tokenizer: the student's, where it is known; the teacher's must give the same ids.
             needs: what its signals hold, each of `gives`.
 
@@ -92,6 +92,14 @@ class LoadedTeacher:
     """
 
     copied: nn.Module | None = None
+
+    def settle(self, student: nn.Module, device: torch.device) -> None:
+        """Before the first training step: the student is laid out as it trains, perhaps in shards over several processes.
+
+        Args:
+            student: as the Trainer trains it.
+            device: where batches will be from now on.
+        """
 
     def signal(self, inputs: Mapping[str, Any]) -> Signal:
         """The answer to one batch; `inputs` are the student's, without labels."""

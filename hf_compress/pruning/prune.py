@@ -91,8 +91,8 @@ class _OneByOne(Mapping[str, Tensor]):
 
 
 def _score(criterion: Criterion, module: nn.Module, stats: Mapping[str, Tensor], across: Across) -> Tensor:
-    """Of this process's part."""
-    if criterion.one_by_one or across is ALONE:
+    """Of this process's part; statistics are of the whole layer, and so is then what is scored."""
+    if across is ALONE or (criterion.one_by_one and not stats):
         return criterion.score(own_matrix(module), stats)
     return part_of_matrix(module, criterion.score(whole_matrix(module, own_matrix(module)), stats))
 

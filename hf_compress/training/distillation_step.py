@@ -45,12 +45,14 @@ class DistillationStep:
         self.distillation = distillation
         self._student = Answers(student, ("logits", *(need for need in distillation.needs if need != "logits")))
         self.projections = Projections(distillation, base_model(student).config, trainer.args.seed)
-        self.projections.modules.to(trainer.args.device)
+        device = next(student.parameters()).device  # before it is sharded the CPU, where a first batch is tried
+        self.projections.modules.to(device)
         tokenizer = tokenizer_of(getattr(trainer, "processing_class", None))
-        self.teacher = distillation.teacher.load(student, trainer.args.device, tokenizer, distillation.needs)
+        self.teacher = distillation.teacher.load(student, device, tokenizer, distillation.needs)
         self.token_metrics = TokenMetrics.of(trainer)
         self._sums: dict[str, Tensor] = {}
         self._first_step = 0
+        self._settled = False
 
     def loss(
         self, trainer: Any, model: nn.Module, inputs: dict[str, Any], num_items: Tensor | int | None
@@ -63,6 +65,7 @@ class DistillationStep:
             inputs: the batch; labels are taken out, so that the head computes no loss of its own.
             num_items: valid items in the accumulated batch, over all processes where the Trainer counts so.
         """
+        self._settle(trainer)
         sums, seen = self._sums_of(trainer, model, inputs)
         accumulation = accumulation_steps(trainer)
         scale = loss_scale(trainer, sums.items, num_items, accumulation)
@@ -75,6 +78,13 @@ class DistillationStep:
         )
         self.token_metrics.note(sums, seen.inputs, seen.outputs)
         return sums.total * scale + router_loss(trainer, seen.outputs, accumulation), seen.outputs
+
+    def _settle(self, trainer: Any) -> None:
+        """Once the student is where it trains, the others go there too."""
+        if not self._settled:
+            self.projections.modules.to(trainer.args.device)
+            self.teacher.settle(trainer.model, trainer.args.device)
+            self._settled = True
 
     def rehearse(self, trainer: Any, batch: dict[str, Any]) -> tuple[Tensor, dict[str, Any], torch.dtype]:
         """A batch's task loss as the head counts, what teacher and student were given, and the logits' type."""

@@ -17,6 +17,7 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress._forward.batch import on_device
 from hf_compress._modules.modes import evaluation_mode
 from hf_compress._random import random_states_kept
+from hf_compress._sharding.contract import compute_device
 from hf_compress.tasks.task_loss import task_kind
 from hf_compress.training.host import has_known_loss
 
@@ -36,7 +37,8 @@ def undisturbed(model: nn.Module) -> Iterator[None]:
 
 
 def first_batch(trainer: Any) -> dict[str, Any] | None:
-    """The first examples that the loss learns from, through the collator, on the training device.
+    """The first examples that the loss learns from, through the collator, where the model is: on the CPU before it is
+    sharded.
 
     One that has no label but -100 is passed over: no loss can be judged by it, and data in which every one is like that
     trains nothing.
@@ -63,7 +65,7 @@ def first_batch(trainer: Any) -> dict[str, Any] | None:
         if not isinstance(batch, dict) and not hasattr(batch, "keys"):
             return None
         if learns_from(trainer, batch):
-            return on_device(batch, trainer.args.device)
+            return on_device(batch, compute_device(next(trainer.model.parameters())))
     raise CompressionError(
         f"no row of the training data has a label to learn from: all that the loss reads are -100 in {len(rows)} rows; let"
         " the data or the collator leave some (a text that is cut off before its answer has none)"

@@ -6,6 +6,8 @@ import torch
 from accelerate.utils import DistributedType
 
 from hf_compress._modules.plain_model import is_adapted
+from hf_compress.calibration.statistic import statistics_of
+from hf_compress.training.compression import Compression
 from hf_compress.training.rule import Rule
 from hf_compress.training.whole_model import is_rebuilt
 
@@ -19,7 +21,18 @@ def _types_of_trained(model: Any) -> set[torch.dtype]:
     return {parameter.dtype for parameter in model.parameters() if parameter.requires_grad}
 
 
+def _looks_at_gradients(compression: Compression) -> bool:
+    pruning = compression.pruning
+    return pruning is not None and any(one.needs_gradient for one in statistics_of(pruning.criterion.needs))
+
+
 FSDP_RULES: tuple[Rule, ...] = (
+    Rule(
+        name="a criterion that looks at gradients + FSDP",
+        applies=lambda trainer, compression: fsdp_plugin(trainer) is not None and _looks_at_gradients(compression),
+        message="the criterion looks at the gradients of single examples, and FSDP adds up those of all processes; prune by"
+        " one that looks at weights or inputs, or train with DDP",
+    ),
     Rule(
         name="anything + FSDP 1",
         applies=lambda trainer, compression: bool(compression) and getattr(fsdp_plugin(trainer), "fsdp_version", 2) == 1,

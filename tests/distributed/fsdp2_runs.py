@@ -1,8 +1,24 @@
 """Runs that one process does whole and several do in shards; shared with the worker."""
 
-from hf_compress import NM, W4A16, W8A8, Cubic, Distillation, ForwardKL, Global, Pruning, Quantization
+from dataclasses import dataclass
+
+from hf_compress import NM, W4A16, W8A8, Calibration, Cubic, Distillation, ForwardKL, Global, Pruning, Quantization
+from hf_compress.pruning.criterion import Criterion
 from tests.tiny import tiny_gpt2
 from tests.training.runs import llama_trainer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TimesInput(Criterion):
+    """|w| times the length of what it meets; not registered."""
+
+    name = "times_input"
+    needs = ("input_norm",)
+    one_by_one = True
+
+    def score(self, weight, stats):
+        return weight.detach().float().abs() * stats["input_norm"]
+
 
 STEPS = 8
 SETTINGS = {
@@ -42,17 +58,21 @@ JOBS = {
         "pruning": Pruning(schedule=_schedule(), pattern=NM(n=2, m=4)),
         "distillation": _distillation(),
     },
-    "columns are cut": lambda: {"pruning": Pruning(schedule=_schedule(), pattern=NM(n=2, m=4), targets=("Conv1D",))},
+    "columns are cut, inputs are looked at": lambda: {
+        "pruning": Pruning(schedule=_schedule(), criterion=TimesInput(), pattern=NM(n=2, m=4), targets=("Conv1D",)),
+        "calibration": Calibration(num_examples=6, batch_size=2),
+    },
 }
-"""One of them on a model whose layers store columns first, so that a shard holds columns."""
+"""The last on a model whose layers store columns first, so that a shard holds columns; three batches for the processes."""
+COLUMNS = list(JOBS)[-1]
 
 
-def run(name, folder, processes, **changes):
+def run(name, folder, processes, jobs=None, **changes):
     """A trainer that has not trained."""
-    model = tiny_gpt2(seed=0) if name == "columns are cut" else None
+    model = tiny_gpt2(seed=0) if name == COLUMNS else None
     if model is not None:
         for module in model.modules():  # dropout would draw differently in every process
             if hasattr(module, "p"):
                 module.p = 0.0
     settings = {**SETTINGS, "per_device_train_batch_size": BATCH // processes, **changes}
-    return llama_trainer(folder, JOBS[name](), model=model, **settings)
+    return llama_trainer(folder, jobs or JOBS[name](), model=model, **settings)

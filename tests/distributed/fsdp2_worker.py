@@ -11,14 +11,15 @@ from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
 
-from hf_compress import CompressionError, Cubic, Distillation, ModelTeacher, Pruning, _distributed
+from hf_compress import CompressionError, Cubic, Distillation, ForwardKL, ModelTeacher, Pruning, _distributed
+from hf_compress.jobs.train.baseline import dense_models
 from hf_compress.pruning.prune import measure_sparsity
 from hf_compress.quantization.fake_quantize import weight_qparams
 from hf_compress.quantization.quantizable import prepared
 from hf_compress.recipe.recipe import Recipe
 from tests.distillation.inside import States
 from tests.distributed.fsdp2 import allow_sharding_on_cpu, fsdp2, full_weights
-from tests.distributed.fsdp2_runs import JOBS, run
+from tests.distributed.fsdp2_runs import COLUMNS, JOBS, run
 from tests.tiny import tiny_llama
 from tests.training.runs import llama_trainer
 
@@ -92,6 +93,18 @@ def settings(folder):
         ended = full_weights(watched(FIRST, folder, **changes)[0].model)
         assert ended.keys() == plain.keys(), name
         assert all(torch.equal(ended[one], plain[one]) for one in plain), name
+    for teacher in (ModelTeacher(model=tiny_llama(seed=0), shard="like_student"), ModelTeacher(shard="like_student")):
+        taught = JOBS[FIRST]() | {"distillation": Distillation(teacher=teacher, losses=[(0.7, ForwardKL(temperature=2.0))])}
+        trainer = trainer_of(FIRST, folder, jobs=taught)
+        trainer.train()
+        loaded = trainer._own_loss.distillation.teacher.model
+        assert all(isinstance(parameter, DTensor) for parameter in loaded.parameters())
+        for one, value in full_weights(trainer.model).items():
+            torch.testing.assert_close(value, plain[one], rtol=0, atol=1e-6)  # other kernels for parts in a row
+    made = dense_models(trainer, None)  # the frozen copy, whole again in the first process
+    if _distributed.is_main():
+        for one, value in made().state_dict().items():
+            assert torch.equal(value, tiny_llama(seed=0).state_dict()[one]), one
     half, watch = watched(FIRST, folder, bf16=True)
     assert watch.sparsity[-1] == 0.5
     assert {p.dtype for p in half.model.parameters()} == {torch.float32}
@@ -142,7 +155,7 @@ def refusals(folder):
     torn = folder / "checkpoint-3"
     note("a missing shard", lambda: trainer_of(FIRST, folder).train(resume_from_checkpoint=str(torn)))
     note("no whole checkpoint", lambda: trainer_of(FIRST, folder).train(resume_from_checkpoint=True))
-    other = trainer_of("2:4, taught" if rank else "columns are cut", folder)
+    other = trainer_of("2:4, taught" if rank else COLUMNS, folder)
     note("another recipe in one process", lambda: other.train())
     learns = trainer_of(FIRST, folder, learning_rate=0.1 if rank else 0.2)
     note("another argument in one process", lambda: learns.train())
@@ -199,7 +212,7 @@ data: {{path: {data}}}
 dense: {{}}
 pruning: {{schedule: {{name: cubic, final: 0.5, end: 50%, every: 1}}}}
 quantization: {{scheme: {{name: W4A16, group_size: 32}}, begin: 50%}}
-distillation: {{losses: [{{weight: 0.5, loss: forward_kl}}]}}
+distillation: {{teacher: {{name: model, shard: like_student}}, losses: [{{weight: 0.5, loss: forward_kl}}]}}
 evaluation: {{untrained: false}}
 training: {{output_dir: {out}, max_steps: 4, per_device_train_batch_size: 2, save_steps: 2, use_cpu: true,
            fsdp: true, fsdp_config: {{state_dict_type: SHARDED_STATE_DICT}}}}

@@ -8,10 +8,11 @@ import torch
 from accelerate.utils import DistributedType
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 
-from hf_compress import CompressionError, CompressionTrainer
+from hf_compress import CompressionError, CompressionTrainer, Distillation, ModelTeacher
 from hf_compress.training.compatibility import RULES, check_compatibility, check_projections
 from hf_compress.training.compression import Compression
 from hf_compress.training.zero_rules import whole_tensor_optimizer
+from tests.pruning.test_statistics import Curious
 from tests.tiny import tiny_llama
 from tests.training.runs import distillation, llama_trainer, pruning, quantization
 
@@ -76,6 +77,7 @@ def deepspeed(config, optim="adamw_torch", model=None):
 
 
 CASES = {
+    "a criterion that looks at gradients + FSDP": lambda: sharded(),
     "anything + FSDP 1": lambda: sharded(fsdp_version=1),
     "anything + FSDP where nothing is sharded": lambda: sharded(kind=DistributedType.MULTI_CPU),
     "anything + FSDP with cpu_ram_efficient_loading": lambda: sharded(cpu_ram_efficient_loading=True),
@@ -116,6 +118,8 @@ def test_rule_refuses_its_pair_in_one_sentence_with_a_way_out(rule):
     given = Compression(pruning=pruning(), quantization=quantization(), distillation=distillation())
     if rule.name == "distillation + an already quantized model":  # with the others, their rule speaks first
         given = dataclasses.replace(given, pruning=None, quantization=None)
+    if rule.name.startswith("a criterion"):
+        given = dataclasses.replace(given, pruning=dataclasses.replace(given.pruning, criterion=Curious()))
     assert rule.applies(trainer, given)
     with pytest.raises(CompressionError) as error:
         check_compatibility(trainer, given)
@@ -160,8 +164,6 @@ def test_a_schedule_that_ends_after_training_is_refused_before_the_first_step(tm
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated:FutureWarning")
 def test_peft_models_can_be_distilled(tmp_path):
     from peft import LoraConfig, get_peft_model
-
-    from hf_compress import Distillation, ModelTeacher
 
     model = get_peft_model(tiny_llama(seed=0), LoraConfig(r=2, target_modules=["q_proj"], task_type="CAUSAL_LM"))
     job = Distillation(teacher=ModelTeacher(model=tiny_llama(seed=1)), losses=[(1.0, distillation().losses[0].loss)])

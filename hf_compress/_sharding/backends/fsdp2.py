@@ -1,10 +1,11 @@
 """FSDP2: parameters are DTensors, cut along their first dimension."""
 
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.fsdp import FSDPModule
+from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
 from hf_compress._errors import CompressionError
@@ -19,6 +20,8 @@ class FSDP2(Sharding, name="fsdp2"):
 
     With a mesh of two dimensions (replicas of shards) the processes of one replica add up.
     """
+
+    shards_others: ClassVar[bool] = True
 
     def holds(self, tensor: Tensor) -> bool:
         """A DTensor."""
@@ -39,13 +42,13 @@ class FSDP2(Sharding, name="fsdp2"):
         if cut is None:
             return ALONE
         mesh = _known(tensor).device_mesh
-        return Group(mesh.get_group(cut[0]), torch.device(mesh.device_type))
+        return Group(mesh.get_group(cut[0]), _on(_known(tensor)))
 
     def whole(self, part: Tensor, like: Tensor) -> Tensor:
         """Gathered on the device of the mesh, which is not that of weights that are offloaded; back on that of `part`."""
         known = _known(like)
         sharded = DTensor.from_local(
-            part.to(known.device_mesh.device_type),
+            part.to(_on(known)),
             known.device_mesh,
             known.placements,
             shape=known.shape,
@@ -56,8 +59,7 @@ class FSDP2(Sharding, name="fsdp2"):
     def shard(self, full: Tensor, like: Tensor) -> Tensor:
         """Cut as torch cuts."""
         known = _known(like)
-        on_mesh = full.to(known.device_mesh.device_type)
-        part = distribute_tensor(on_mesh, known.device_mesh, known.placements, src_data_rank=None)
+        part = distribute_tensor(full.to(_on(known)), known.device_mesh, known.placements, src_data_rank=None)
         return self.local(part).to(known.to_local().device)
 
     def reshard(self, model: nn.Module) -> None:
@@ -68,6 +70,23 @@ class FSDP2(Sharding, name="fsdp2"):
             if isinstance(module, FSDPModule):
                 module.reshard()
 
+    def device(self, tensor: Tensor) -> torch.device:
+        """The mesh's."""
+        return _on(_known(tensor))
+
+    def shard_like(self, model: nn.Module, like: Tensor) -> None:
+        """Layer by layer, by the classes that the model names as not to be split, and what is left at the end."""
+        known = _known(like)
+        offloaded = known.to_local().device.type != known.device_mesh.device_type
+        settings: dict[str, Any] = {"mesh": known.device_mesh, "reshard_after_forward": True}
+        if offloaded:
+            settings["offload_policy"] = CPUOffloadPolicy()
+        layers = set(getattr(model, "_no_split_modules", None) or ())
+        for module in model.modules():
+            if type(module).__name__ in layers:
+                fully_shard(module, **settings)
+        fully_shard(model, **settings)
+
     def original_class(self, cls: type[nn.Module]) -> type[nn.Module]:
         """`fully_shard` puts a class of its own before it."""
         return next((one for one in cls.__mro__ if issubclass(one, nn.Module) and not issubclass(one, FSDPModule)), cls)
@@ -76,6 +95,11 @@ class FSDP2(Sharding, name="fsdp2"):
 def _known(tensor: Tensor) -> DTensor:
     assert isinstance(tensor, DTensor)
     return tensor
+
+
+def _on(tensor: DTensor) -> torch.device:
+    """Where its mesh computes and communicates."""
+    return torch.device(tensor.device_mesh.device_type)
 
 
 def _cut(tensor: DTensor) -> tuple[int, Shard] | None:

@@ -1,19 +1,21 @@
 """A whole model as the teacher."""
 
 import inspect
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import transformers
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 
+from hf_compress import _distributed
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._modules.types import floating_type
 from hf_compress._registry import Reference
-from hf_compress._sharding.contract import is_sharded
+from hf_compress._sharding.contract import is_sharded, sharding_of
 from hf_compress.distillation.answers import Answers
 from hf_compress.distillation.correspondence import Correspondence, correspondence, tokenizer_at
 from hf_compress.distillation.frozen_copy import frozen_copy
@@ -29,6 +31,8 @@ from hf_compress.tasks.task import Task
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
+logger = logging.getLogger(__name__)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelTeacher(Teacher, name="model"):
@@ -38,11 +42,15 @@ class ModelTeacher(Teacher, name="model"):
         model: a folder, a Hub id, a loaded model, or None: a frozen copy of the student as it is before compression.
         dtype: "auto" (as stored) or a torch type's name ("bfloat16"), for a teacher that is loaded from a path.
 
+        shard: over processes that share the student's weights (FSDP 2): "auto" = where the teacher would take more than a
+            quarter of the device's free memory, "like_student" = always there, or "never": each process has all of it.
+
     Source: Hinton, Vinyals, Dean 2015.
     """
 
     model: str | PreTrainedModel | None = None
     dtype: str = "auto"
+    shard: Literal["auto", "like_student", "never"] = "auto"
 
     gives: ClassVar[tuple[Need, ...]] = NEEDS
     reference: ClassVar[Reference | None] = Reference(
@@ -59,7 +67,8 @@ class ModelTeacher(Teacher, name="model"):
     def to_plain(self, full: bool) -> Any:
         """For dumps: a model in memory is named by where it came from."""
         model = self.model if isinstance(self.model, str) or self.model is None else self.model.config.name_or_path
-        data = {"model": model, "dtype": self.dtype}
+        # How it lies changes no answer, so runs are told apart by it only where it was asked for.
+        data = {"model": model, "dtype": self.dtype, **({} if self.shard == "auto" else {"shard": self.shard})}
         if not full:
             data = {key: value for key, value in data.items() if value != getattr(type(self), key)}
         return {"name": self.name, **data} if data else self.name
@@ -121,6 +130,7 @@ class ModelTeacher(Teacher, name="model"):
             )
         model.requires_grad_(False)
         loaded = LoadedModelTeacher(model.eval().to(device), meaning, type(base_model(model)) is type(base), needs)
+        loaded.shard = self.shard
         loaded.copied = loaded.model if self.model is None else None
         return loaded
 
@@ -175,6 +185,14 @@ def _attention(student: Any, cls: Any) -> dict[str, str]:
     return {"attn_implementation": known} if cls is type(student) and isinstance(known, str) else {}
 
 
+def takes_much(model: nn.Module, device: torch.device) -> bool:
+    """Whether a whole model would take more than a quarter of the memory that is free; never on a CPU."""
+    if device.type != "cuda":
+        return False
+    num_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
+    return num_bytes > torch.cuda.mem_get_info(device)[0] / 4
+
+
 _PACKING = ("position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
 """Where documents begin in a flattened batch; models take these as **kwargs and hand them down."""
 
@@ -187,7 +205,12 @@ class LoadedModelTeacher(LoadedTeacher):
         meaning: how its classes are brought to the student's.
         same_class: the student is of the same class, so that it takes every input the student takes.
         needs: what its signals hold.
+
+    Attributes:
+        shard: see `ModelTeacher`.
     """
+
+    shard: str = "auto"
 
     def __init__(
         self,
@@ -203,6 +226,18 @@ class LoadedModelTeacher(LoadedTeacher):
         open_ended = any(one.kind is inspect.Parameter.VAR_KEYWORD for one in parameters.values())
         self._accepts = {*parameters, *(_PACKING if open_ended else ())}
         self._accepts_all = same_class and open_ended
+
+    def settle(self, student: nn.Module, device: torch.device) -> None:
+        """On the device, whole or sharded as the student is."""
+        like = next(student.parameters())
+        asked = self.shard == "like_student" or (self.shard == "auto" and takes_much(self.model, device))
+        sharding = sharding_of(like)
+        if sharding.shards_others and any(_distributed.gather(asked)):
+            sharding.shard_like(self.model, like)
+            return
+        if is_sharded(student) and asked:
+            logger.warning("the teacher lies whole in every process: only FSDP 2 shards it with the student")
+        self.model.to(device)
 
     @torch.no_grad()
     def signal(self, inputs: Mapping[str, Any]) -> Signal:

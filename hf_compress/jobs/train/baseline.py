@@ -13,6 +13,7 @@ from hf_compress._modules.plain_model import is_adapted, is_quantized
 from hf_compress._paths import local_folder
 from hf_compress._sharding.contract import original_class
 from hf_compress.checkpoints.location import is_hub_id
+from hf_compress.training.whole_model import in_one_process
 
 logger = logging.getLogger(__name__)
 
@@ -21,6 +22,8 @@ def dense_models(trainer: Any, baseline: str | PreTrainedModel | None) -> Callab
     """Makes the dense model anew each time it is called; None where nobody knows it any more."""
     cls = original_class(trainer.model)
     given = trainer.frozen_copy if baseline is None else baseline
+    if isinstance(given, PreTrainedModel):
+        given = in_one_process(given)
     if given is None:
         logger.warning("the dense weights are gone, so nothing is compared with them; pass save_result(..., baseline=...)")
         return None
