@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 from hf_compress._folders import written_beside
 from hf_compress._registry import Strategy
 from hf_compress._safetensors import weight_files
+from hf_compress._sharding.contract import loading_whole
 
 if TYPE_CHECKING:
     from compressed_tensors.quantization import QuantizationScheme
@@ -101,7 +102,8 @@ class ExportFormat(Strategy, kind="export format", package="hf_compress.export.f
             cls: its class, or an auto class of transformers.
             folder: what `write` wrote.
         """
-        return cls.from_pretrained(folder, trust_remote_code=False)
+        with loading_whole():
+            return cls.from_pretrained(folder, trust_remote_code=False)
 
     def weight_files(self, folder: Path) -> list[Path]:
         """The files that hold the weights, sorted: what the report weighs."""

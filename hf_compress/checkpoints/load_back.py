@@ -23,6 +23,7 @@ from hf_compress._errors import reason_of
 from hf_compress._modules.rounded_buffers import in_place_of, rounded_buffers, say_rounded
 from hf_compress._problems import and_more
 from hf_compress._quiet import quiet
+from hf_compress._sharding.contract import loading_whole
 from hf_compress.checkpoints.outputs import _said, compare_outputs
 from hf_compress.checkpoints.stored import (
     WRITE_AGAIN,
@@ -118,7 +119,7 @@ def load_fresh(model: Any, folder: Path, place: Path) -> Any:
         options["attn_implementation"] = attention
     if getattr(model, "hf_device_map", None):
         options["device_map"] = model.hf_device_map
-    with quiet():
+    with quiet(), loading_whole():
         try:
             fresh, info = cls.from_pretrained(folder, trust_remote_code=False, **options)
         except Exception as error:  # each architecture refuses in its own way

@@ -15,6 +15,7 @@ from hf_compress._errors import reason_of
 from hf_compress._kinds import describe
 from hf_compress._problems import Problem
 from hf_compress._registry import unknown
+from hf_compress._sharding.contract import loading_whole
 from hf_compress.recipe.build import build
 from hf_compress.training.compatibility import check_arguments, check_compatibility
 from hf_compress.training.compression import NOTHING, Compression
@@ -202,7 +203,8 @@ def planned_steps(args: Any, num_examples: int) -> int:
 def _attempt(action: Callable[[], Any], path: str) -> list[Problem]:
     """The refusal of a library as a problem; each raises its own kind, and all mean that the values do not work."""
     try:
-        action()
+        with loading_whole():  # arguments that are tried leave nothing behind for what is loaded next
+            action()
     except Exception as error:
         return [Problem(path=path, message=reason_of(error, 1000))]
     return []

@@ -177,7 +177,7 @@ def job(folder):
         ]
         write_jsonl(folder / "train.jsonl", rows)
     _distributed.barrier()
-    training = {"output_dir": str(folder / "job"), "max_steps": 4, "per_device_train_batch_size": 2, "deepspeed": config(2)}
+    training = {"output_dir": str(folder / "job"), "max_steps": 4, "per_device_train_batch_size": 2, "deepspeed": config(3)}
     Recipe.from_plain(recipe(folder, {"training": training})).run(resume=False)
 
 

@@ -114,7 +114,9 @@ class ZeRO3(Sharding, name="zero3"):
             yield
         finally:
             known = None if reference is None else reference()
-            if known is not None:
+            if known is None:
+                deepspeed.unset_hf_deepspeed_config()
+            else:
                 deepspeed.set_hf_deepspeed_config(known)
 
     def _shaped(self, parameter: Tensor, filled: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from hf_compress._errors import CompressionError
 from hf_compress._modules.ignored import say_unmatched
 from hf_compress._problems import Problem
+from hf_compress._sharding.contract import loading_whole
 from hf_compress.distillation.objective import check_kind as check_loss_kind
 from hf_compress.distillation.projections import check_projections
 from hf_compress.inputs.tokenizers import tokenizer_of
@@ -63,8 +64,13 @@ class Plan:
         Raises:
             RecipeError: with every problem at once.
         """
-        found = Found([])
         args = recipe.training_arguments()
+        with loading_whole():
+            return cls._opened(recipe, args, saved_tokenizer)
+
+    @classmethod
+    def _opened(cls, recipe: TrainSettings, args: Any, saved_tokenizer: Path | None) -> "Plan":
+        found = Found([])
         opened = open_inputs(
             recipe.model,
             recipe.data,

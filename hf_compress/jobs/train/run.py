@@ -14,6 +14,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._folders import remove, written_beside
 from hf_compress._once import saying_once
 from hf_compress._problems import RecipeError
+from hf_compress._sharding.contract import loading_whole
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report
 from hf_compress.export.formats.dense import write_dense
@@ -111,16 +112,12 @@ def _require_finished(folder: RunFolder) -> None:
 def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
     saved = folder.tokenizer if folder.tokenizer.exists() else None
     plan = Plan.make(recipe, saved_tokenizer=saved)
-    if getattr(plan.args.deepspeed_plugin, "zero_stage", None) == 3:
-        raise CompressionError(
-            "training.deepspeed: a recipe's result is made of a whole model, which ZeRO-3 leaves in parts; set"
-            " zero_optimization.stage to 2, or train by a script of your own (CompressionTrainer)"
-        )
     _distributed.barrier()  # every process has looked at the folder before one writes to it
     if _distributed.is_main():
         trained = last_whole_checkpoint(folder.path, plan.args, needs_optimizer=True)
         if trained is None or not is_finished(trained):
-            rehearse(recipe, plan.opened, folder, plan.args.device)
+            with loading_whole():
+                rehearse(recipe, plan.opened, folder, plan.args.device)
         folder.open()
         if isinstance(recipe.tokenizer, FreshTokenizer) and saved is None:
             _save_tokenizer(plan.opened.processor, folder.tokenizer)
@@ -133,17 +130,18 @@ def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
     device = trainer.args.device
     if not _leave_process_group():
         return Result(folder=folder.compressed, report=None)
-    report = publish_folder(
-        recipe,
-        plan.opened,
-        folder,
-        dense,
-        model,
-        device,
-        steps=plan.steps_in_words(),
-        dense_s=dense_s,
-        train_s=trainer.train_s(),
-    )
+    with loading_whole():
+        report = publish_folder(
+            recipe,
+            plan.opened,
+            folder,
+            dense,
+            model,
+            device,
+            steps=plan.steps_in_words(),
+            dense_s=dense_s,
+            train_s=trainer.train_s(),
+        )
     return Result(folder=folder.compressed, report=report)
 
 
@@ -208,7 +206,8 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
         return str(folder.dense), seconds
     logger.info("training the dense model")
     args = recipe.training_arguments(dense=True)
-    model = plan.opened.load_model(args.seed)
+    with loading_whole():  # all that looks at a model before its training wants it so; an engine cuts it then
+        model = plan.opened.load_model(args.seed)
     trainer = _trainer(plan, model, args)
     _train(trainer, folder.dense_training)
     model = in_one_process(trainer.model)
@@ -236,7 +235,8 @@ def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> Any:
     recipe = plan.recipe
     logger.info("training the compressed model")
     args = recipe.training_arguments(dense=False)  # anew: an engine's settings in them serve one Trainer only
-    model = plan.opened.load_model(args.seed, dense)
+    with loading_whole():
+        model = plan.opened.load_model(args.seed, dense)
     trainer = _trainer(plan, model, args, recipe.compression)
     _train(trainer, folder.path)
     return trainer

@@ -7,7 +7,7 @@ import pytest
 from torch import nn
 
 from hf_compress import CompressionError
-from hf_compress._sharding.contract import check_supported
+from hf_compress._sharding.contract import check_supported, loading_whole
 from tests._sharding.backends import test_zero
 from tests.distributed import deepspeed_on_cpu
 
@@ -24,3 +24,30 @@ def test_weights_on_a_disk_are_refused():
             check_supported(layer, "pruning")
     with pytest.raises(CompressionError, match="^pruning under DeepSpeed ZeRO-3 with weights on a disk .* to cpu or none"):
         check_supported(layer, "pruning")
+
+
+class Configuration:
+    """Of DeepSpeed, as transformers keeps it: while somebody else does."""
+
+    def is_zero3(self):
+        return True
+
+
+@pytest.mark.parametrize("known", [Configuration(), None])
+def test_models_are_loaded_whole_inside_and_nothing_stays_of_what_happened_there(known):
+    """The name that transformers keeps it under is its own; this test says when it is another."""
+    from transformers.integrations import deepspeed
+
+    if known is not None:
+        deepspeed.set_hf_deepspeed_config(known)
+    try:
+        with loading_whole():
+            assert not deepspeed.is_deepspeed_zero3_enabled()
+            other = Configuration()
+            deepspeed.set_hf_deepspeed_config(other)
+            with loading_whole():
+                assert not deepspeed.is_deepspeed_zero3_enabled()
+            assert deepspeed.is_deepspeed_zero3_enabled()
+        assert deepspeed.is_deepspeed_zero3_enabled() is (known is not None)
+    finally:
+        deepspeed.unset_hf_deepspeed_config()
