@@ -11,7 +11,7 @@ from transformers import LlamaForCausalLM
 from hf_compress import CompressionTrainer, Distillation, ForwardKL, ModelTeacher, Pruning, Recipe, _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._modules.parts import whole_matrix
-from hf_compress._sharding.contract import full_shape
+from hf_compress._sharding.contract import full_shape, sharding_of
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.training.averaging.tensors import full_state_dict
 from tests.distributed import deepspeed_on_cpu
@@ -93,19 +93,24 @@ def exact(folder, stage):
 
 
 def cut_while_loading(folder):
-    """ZeRO-3 as it is meant for large models: the student is cut when it is loaded, the teacher whole."""
+    """ZeRO-3 as it is meant for large models: the student is cut when it is loaded, the teacher when training begins."""
     source = folder / "source"
     if _distributed.is_main():
         tiny_llama(seed=0).save_pretrained(source)
     _distributed.barrier()
-    jobs = {**everything(), "distillation": Distillation(teacher=ModelTeacher(model=str(source)), losses=LOSSES)}
+    jobs = {
+        **everything(),
+        "distillation": Distillation(teacher=ModelTeacher(model=str(source), shard="like_student"), losses=LOSSES),
+    }
     settings = {**SETTINGS, "use_cpu": False, "deepspeed": config(3, zero=NOT_GATHERED), "save_strategy": "no"}
     args = arguments(folder / "cut", **settings)
     student = LlamaForCausalLM.from_pretrained(source, dtype=torch.float32)
     assert student.lm_head.weight.shape == (0,)
     trainer = CompressionTrainer(model=student, args=args, train_dataset=text_rows(), **jobs)
-    assert trainer._own_loss.distillation.teacher.model.lm_head.weight.dim() == 2
+    teacher = trainer._own_loss.distillation.teacher.model
+    assert teacher.lm_head.weight.dim() == 2
     trainer.train()
+    assert sharding_of(teacher.lm_head.weight).name == "zero3" and full_shape(teacher.lm_head.weight).numel() > 0
     check_masters(trainer)
     keep(folder, "cut-", trainer)
     trainer.save_model(str(folder / "trained-cut"))

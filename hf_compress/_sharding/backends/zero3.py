@@ -24,6 +24,7 @@ class ZeRO3(Sharding, name="zero3"):
     """
 
     flat: ClassVar[bool] = True
+    shards_others: ClassVar[bool] = True
 
     def holds(self, tensor: Tensor) -> bool:
         """By the number that DeepSpeed gives each parameter."""
@@ -118,6 +119,19 @@ class ZeRO3(Sharding, name="zero3"):
                 deepspeed.unset_hf_deepspeed_config()
             else:
                 deepspeed.set_hf_deepspeed_config(known)
+
+    def shard_like(self, model: nn.Module, like: Tensor) -> None:
+        """By an engine of its own, which gathers each module's weights for its pass; in the type that is stored."""
+        import deepspeed
+
+        stored = next(model.parameters()).dtype
+        config = {
+            "train_micro_batch_size_per_gpu": 1,  # asked for, and of no use without training
+            "bf16": {"enabled": stored == torch.bfloat16},
+            "fp16": {"enabled": stored == torch.float16},
+            "zero_optimization": {"stage": 3},
+        }
+        deepspeed.initialize(model=model, config=config)
 
     def _shaped(self, parameter: Tensor, filled: Tensor) -> Tensor:
         """A filled-up run as a part, sharing its memory."""

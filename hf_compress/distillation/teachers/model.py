@@ -42,8 +42,8 @@ class ModelTeacher(Teacher, name="model"):
         model: a folder, a Hub id, a loaded model, or None: a frozen copy of the student as it is before compression.
         dtype: "auto" (as stored) or a torch type's name ("bfloat16"), for a teacher that is loaded from a path.
 
-        shard: over processes that share the student's weights (FSDP 2): "auto" = where the teacher would take more than a
-            quarter of the device's free memory, "like_student" = always there, or "never": each process has all of it.
+        shard: over processes that share the student's weights (FSDP 2, ZeRO-3): "auto" = where the teacher would take more
+            than a quarter of the device's free memory, "like_student" = always there, or "never": each has all of it.
 
     Source: Hinton, Vinyals, Dean 2015.
     """
@@ -236,7 +236,7 @@ class LoadedModelTeacher(LoadedTeacher):
             sharding.shard_like(self.model, like)
             return
         if is_sharded(student) and asked:
-            logger.warning("the teacher lies whole in every process: only FSDP 2 shards it with the student")
+            logger.warning("the teacher lies whole in every process: only FSDP 2 and ZeRO-3 shard it with the student")
         self.model.to(device)
 
     @torch.no_grad()
