@@ -121,7 +121,7 @@ class Sharding(Strategy, kind="sharding", package="hf_compress._sharding.backend
 
     def shard_like(self, model: nn.Module, like: Tensor) -> None:
         """Lay out a frozen model in the processes over which a tensor lies, in place. Communicates."""
-        raise TypeError(f"{type(self).__name__} defines no shard_like()")
+        raise CompressionError(f"no other model is laid out as {self.name} lies; set teacher.shard to never")
 
     def original_class(self, cls: type[nn.Module]) -> type[nn.Module]:
         """The class that a module was of before it was sharded, where that has changed it."""

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import torch
+from accelerate.utils import patch_environment
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
 from transformers import TrainerCallback
@@ -133,6 +134,10 @@ def saving(folder):
         straight.save_model(str(place / "final"))
         if main:
             torch.save(ended, place / "ended.pt")
+        with patch_environment(ACCELERATE_USE_FSDP="false"):  # where accelerate notes that it has sharded
+            replicated = run(FIRST, place / "ddp", processes(), optim="adamw_torch")
+        replicated.train(resume_from_checkpoint=str(place / "checkpoint-3"))
+        assert all(torch.equal(ended[name], value) for name, value in full_weights(replicated.model).items()), form
 
 
 def refusals(folder):
