@@ -10,6 +10,7 @@ from transformers import TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME
 
 from hf_compress._errors import CompressionError
+from hf_compress.training.deepspeed import zero_stage
 from hf_compress.training.sharded_checkpoint import form_of, missing_part
 from hf_compress.training.sidecar import read_facts
 
@@ -85,8 +86,8 @@ def check_state(checkpoint: str | Path, trainer: Any) -> None:
     """Refuse an optimizer's state that this run's way of sharding cannot read.
 
     Raises:
-        CompressionError: it is DeepSpeed's and the run's is not, or the other way round, or of another number of processes;
-            or the run is one under FSDP and it is not.
+        CompressionError: it is DeepSpeed's and the run's is not, or the other way round, or of another number of processes
+            or stage; or the run is one under FSDP and it is not.
     """
     folder = Path(checkpoint)
     found, wanted = _has_deepspeed(folder), bool(getattr(trainer, "is_deepspeed_enabled", False))
@@ -101,7 +102,13 @@ def check_state(checkpoint: str | Path, trainer: Any) -> None:
             f"{checkpoint}: the optimizer's state in it is {names[0 if found else 1]}, which this run cannot read; go on as"
             " it was written, or begin a new run in another output_dir with this folder as the model"
         )
-    known = (read_facts(checkpoint) or {}).get("processes", trainer.args.world_size)
+    facts, stage = read_facts(checkpoint) or {}, zero_stage(trainer)
+    if found and (facts.get("zero_stage", stage) == 3) != (stage == 3):
+        raise CompressionError(
+            f"{checkpoint} was written under ZeRO {facts['zero_stage']}, whose state ZeRO {stage} cannot read; go on as it"
+            " was written, or begin a new run in another output_dir with this folder as the model"
+        )
+    known = facts.get("processes", trainer.args.world_size)
     if found and known != trainer.args.world_size:
         raise CompressionError(
             f"{checkpoint} was written by {known} processes, and DeepSpeed reads a state by as many as wrote it, which"

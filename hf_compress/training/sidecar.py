@@ -7,6 +7,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.checkpoints.manifest import CHECKPOINT, MANIFEST, Manifest
 from hf_compress.pruning.prune import measure_sparsity
 from hf_compress.training.compression import Compression
+from hf_compress.training.deepspeed import zero_stage
 
 
 def write_sidecar(trainer: Any, folder: Path) -> None:
@@ -20,6 +21,7 @@ def write_sidecar(trainer: Any, folder: Path) -> None:
         "max_steps": trainer.state.max_steps,
         "sparsity": None if pruning is None else measure_sparsity(trainer.model, pruning)[""],
         "processes": trainer.args.world_size,
+        **({} if zero_stage(trainer) is None else {"zero_stage": zero_stage(trainer)}),
         "train_s": trainer.train_s(),
         **trainer.progress.to_plain(trainer.model),
     }

@@ -130,6 +130,7 @@ def test_what_cannot_be_is_refused_alike_in_both_processes(done):
         "stage 0": "set zero_optimization.stage to 1, 2 or 3",
         "adafactor": "flat pieces of weights, .* set optim to adamw_torch",
         "four processes": "written by 4 processes, and DeepSpeed reads a state by as many .* start 4 processes",
+        "another stage": "written under ZeRO 2, whose state ZeRO 3 cannot read; go on as it was written",
         "another strategy": "is that of a run without it, which this run cannot read; go on as it was written",
     }.items():
         assert re.search(words, first[name]), name

@@ -166,6 +166,7 @@ def refusals(folder, **more):
         "stage 0": lambda: trainer_of(folder / "refused", stage=0),
         "adafactor": lambda: trainer_of(folder / "refused", optim="adafactor"),
         "four processes": lambda: trainer_of(folder / "refused").train(resume_from_checkpoint=str(four)),
+        "another stage": lambda: trainer_of(folder / "refused", stage=3).train(resume_from_checkpoint=str(whole)),
         "another strategy": lambda: trainer_of(folder / "refused").train(resume_from_checkpoint=str(foreign)),
     }
     heard = {name: refusal(action) for name, action in said.items()}

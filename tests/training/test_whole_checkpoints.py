@@ -73,3 +73,15 @@ def test_without_the_optimizer_a_checkpoint_is_whole_only_for_who_does_not_need_
 def test_going_on_without_the_optimizer_is_said(tmp_path, caplog):
     note_inexact(write(tmp_path, 3, 1, (), optimizer=False), arguments(tmp_path))
     assert "has no optimizer state (save_only_model): the run goes on with a fresh optimizer" in caplog.text
+
+
+def test_deepspeeds_state_is_whole_when_every_process_has_written_its_part(tmp_path, caplog):
+    place = write(tmp_path, 3, 2, (0, 1), optimizer=False)
+    assert last_whole_checkpoint(tmp_path, needs_optimizer=True) is None, "DeepSpeed names what it has written at the end"
+    (place / "latest").write_text("global_step3\n")
+    state = place / "global_step3"
+    state.mkdir()
+    (state / "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt").write_text("")
+    assert last_whole_checkpoint(tmp_path) is None and "lacks process 1's part of DeepSpeed's state" in caplog.text
+    (state / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt").write_text("")
+    assert last_whole_checkpoint(tmp_path, needs_optimizer=True) == place
