@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 import transformers
-from torch import nn
+from torch import Tensor, nn
 from transformers import AutoConfig, PreTrainedModel
 
 from hf_compress import _distributed
@@ -239,12 +239,18 @@ class LoadedModelTeacher(LoadedTeacher):
             logger.warning("the teacher lies whole in every process: only FSDP 2 and ZeRO-3 shard it with the student")
         self.model.to(device)
 
+    def _read(self, value: Any) -> Any:
+        """Sounds and images that were made as coarse as the student's weights, as DeepSpeed does, in the teacher's type."""
+        own = next(self.model.parameters()).dtype
+        coarser = isinstance(value, Tensor) and value.is_floating_point() and value.itemsize < own.itemsize
+        return value.to(own) if coarser else value
+
     @torch.no_grad()
     def signal(self, inputs: Mapping[str, Any]) -> Signal:
         """One forward pass; inputs the teacher does not know are left out."""
         if self.model.training:  # a model shared with other code can have been switched
             self.model.eval()
-        known = {key: value for key, value in inputs.items() if self._accepts_all or key in self._accepts}
+        known = {key: self._read(value) for key, value in inputs.items() if self._accepts_all or key in self._accepts}
         with self._answers.settings():
             signal = self._answers.signal(self.model(**known))
         logits = signal.logits

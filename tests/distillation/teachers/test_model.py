@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from hf_compress import CompressionError, ModelTeacher
-from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
+from tests.tiny import tiny_bert, tiny_hearer, tiny_llama, tiny_tokenizer
 
 
 def test_without_a_model_the_teacher_is_a_frozen_copy_of_the_student():
@@ -57,3 +57,11 @@ def test_another_tokenizer_of_equal_size_is_refused_where_the_students_is_known(
     other.save_pretrained(tmp_path)
     with pytest.raises(CompressionError, match="teacher's tokenizer is another one"):
         ModelTeacher(model=str(tmp_path)).load(tiny_llama(seed=0), torch.device("cpu"), tiny_tokenizer())
+
+
+def test_sounds_in_the_students_16_bits_are_read_in_the_teachers_32():
+    student = tiny_hearer(seed=0)
+    teacher = ModelTeacher(model=tiny_hearer(seed=1)).load(student, torch.device("cpu"))
+    sound = torch.randn(1, 400, generator=torch.Generator().manual_seed(0)).bfloat16()
+    expected = teacher.signal({"input_values": sound.float()}).logits
+    assert torch.equal(teacher.signal({"input_values": sound}).logits, expected)
