@@ -11,6 +11,7 @@ from hf_compress import _distributed
 from hf_compress._modules.matching import Selection
 from hf_compress._modules.names import canonical_name
 from hf_compress._problems import and_more
+from hf_compress._sharding.contract import sharding_of
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.fitting import BYPASSED
 from hf_compress.quantization.qat import keep_dense
@@ -73,5 +74,8 @@ class BypassWatch:
 
 
 def _has_gradient(module: nn.Module) -> bool:
-    gradient = module.weight.grad
-    return isinstance(gradient, torch.Tensor) and bool(gradient.any())
+    """In any process that holds a part of it."""
+    weight: torch.Tensor = module.weight  # type: ignore[assignment]
+    sharding = sharding_of(weight)
+    gradient = sharding.gradient(weight)
+    return gradient is not None and sharding.across(weight).total(int(gradient.any())) > 0

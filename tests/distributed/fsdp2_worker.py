@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import shutil
 import sys
 from pathlib import Path
@@ -28,7 +29,8 @@ FIRST = next(iter(JOBS))
 
 
 def processes():
-    return torch.distributed.get_world_size() if torch.distributed.is_initialized() else 2
+    """As the launcher says, before there is a group."""
+    return int(os.environ["WORLD_SIZE"])
 
 
 def trainer_of(name, folder, **changes):
@@ -87,8 +89,6 @@ def settings(folder):
         "evaluated first": {"eval_strategy": "steps", "eval_on_start": True},
         "offloaded": fsdp2(cpu_offload=True),
         "checkpointed": fsdp2(activation_checkpointing=True),
-        "whole state dicts": fsdp2("FULL_STATE_DICT"),
-        "not resharded": fsdp2(reshard_after_forward=False),
     }
     for name, changes in same.items():
         ended = full_weights(watched(FIRST, folder, **changes)[0].model)

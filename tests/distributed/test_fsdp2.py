@@ -71,7 +71,7 @@ def test_four_processes_train_to_the_weights_of_one(tmp_path):
         compare_with_one_process(tmp_path / "runs", name, 4, tmp_path)
 
 
-def test_evaluation_offloading_checkpointing_and_forms_of_state_dicts_change_no_bit(done):
+def test_evaluation_offloading_and_checkpointing_change_no_bit(done):
     """Compared in the worker; mixed precision changes the arithmetic and nothing else."""
     first, second = (torch.load(done / "settings" / f"ends{rank}.pt", weights_only=True) for rank in (0, 1))
     for name in ("plain", "bf16"):
