@@ -3,6 +3,7 @@
 import weakref
 
 import torch
+from torch.distributed.tensor import DTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -20,24 +21,21 @@ class Peak(TorchDispatchMode):
     def __init__(self, *present):
         super().__init__()
         self.bytes = self.peak = self.sent = 0
-        self._seen = set()
+        self._storages = weakref.WeakKeyDictionary()
         for model in present:
             for tensor in model.parameters():
-                self._count(tensor)
+                self._add(tensor)
+        self._measure()
 
-    def _count(self, tensor):
-        storage = tensor.untyped_storage()
-        key, size = storage._cdata, storage.nbytes()
-        if key in self._seen:
-            return
-        self._seen.add(key)
-        self.bytes += size
+    def _add(self, tensor):
+        tensor = tensor._local_tensor if isinstance(tensor, DTensor) else tensor
+        if tensor.device.type != "meta":
+            self._storages.setdefault(tensor.untyped_storage(), None)
+
+    def _measure(self):
+        # Anew each time, because FSDP2 empties storages that it uses again.
+        self.bytes = sum(storage.nbytes() for storage in list(self._storages))
         self.peak = max(self.peak, self.bytes)
-        weakref.finalize(storage, self._forget, key, size)
-
-    def _forget(self, key, size):
-        self._seen.discard(key)
-        self.bytes -= size
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         if func.namespace == "c10d":
@@ -45,7 +43,8 @@ class Peak(TorchDispatchMode):
         result = func(*args, **(kwargs or {}))
         for leaf in tree_leaves(result):
             if isinstance(leaf, torch.Tensor):
-                self._count(leaf)
+                self._add(leaf)
+        self._measure()
         return result
 
 

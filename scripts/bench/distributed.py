@@ -5,7 +5,7 @@ r"""What each technique costs in every process, over the plain Trainer, under ea
 Every way is started with `--processes` processes, which train a small Llama: with the plain Trainer, and with
 CompressionTrainer and each technique on. Time is the mean of the steps of a training, as a ratio to the plain Trainer's in
 the same round; the trainings take turns. In one more training every tensor is counted: the most bytes there are at once in
-a process, and the bytes that it sends in its last step.
+a process from the second step on, and the bytes that it sends in its last step.
 
 On GPUs the processes are as users start them. Without one they run over gloo, with what the tests need for that: FSDP2 on
 a CPU has to be allowed, DeepSpeed to be told. Times then show what the processor has to do, and nothing of a network.
@@ -77,6 +77,8 @@ def train(way: str, case: str, options: argparse.Namespace, counted: bool) -> di
         def on_step_begin(self, args, state, control, **kwargs):
             self.began = time.perf_counter()
             self.before = self.count.sent if self.count else 0
+            if self.count and len(self.seconds) == 1:
+                self.count.peak = self.count.bytes  # before, the model is spread, which takes more for a moment
 
         def on_step_end(self, args, state, control, **kwargs):
             if torch.cuda.is_available():
