@@ -117,18 +117,19 @@ def check(
 
     with pointing_to_header(recipe):
         loaded = Recipe.load(recipe, overrides or (), sources=True)
-        _check(loaded, recipe)
-        if world_size is not None:
-            typer.echo(loaded.scaling(world_size))
+        _check(loaded, recipe, world_size)
 
 
-def _check(recipe: Any, file: Path) -> None:
+def _check(recipe: Any, file: Path, processes: int | None = None) -> None:
     from hf_compress._problems import RecipeError
 
-    problems = recipe.preflight()
+    scaling = None if processes is None else recipe.scaling(processes)
+    problems = [] if scaling else recipe.preflight()
     if problems:
         raise RecipeError(problems)
     typer.echo(f"{file}: no mistakes found (job {recipe.name}, {recipe.fingerprint()})")
+    if scaling:
+        typer.echo(scaling)
 
 
 @contextlib.contextmanager

@@ -31,6 +31,7 @@ CASES = {
     "distillation": DISTILLATION,
     "all three": PRUNING | ROUNDING | DISTILLATION,
     "all three, activation checkpointing": PRUNING | ROUNDING | DISTILLATION,
+    "all three, activation checkpointing, teacher sharded": PRUNING | ROUNDING | DISTILLATION,
 }
 
 
@@ -49,8 +50,9 @@ def lines() -> list[str]:
         processes = PROCESSES[name]
         number = sum(parameter.numel() for parameter in model.parameters())
         for case, techniques in CASES.items():
-            settings = again if case.endswith("checkpointing") else args
-            sizes = sizes_of(model, Compression(**techniques), settings, 2 * number if "distillation" in techniques else 0)
+            settings = again if "checkpointing" in case else args
+            teacher = 2 * number if "distillation" in techniques else 0
+            sizes = sizes_of(model, Compression(**techniques), settings, teacher, "teacher sharded" in case)
             peaks = [footprint(sizes, way, processes)["peak"] for way in WAYS]
             found.append(f"| {name}, {processes} | {case} | {' | '.join(f'{peak / 1e9:.1f}' for peak in peaks)} |")
         sent = [communication(sizes, way, processes) for way in WAYS]

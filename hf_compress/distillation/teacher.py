@@ -19,9 +19,12 @@ class Teacher(Strategy, kind="teacher", package="hf_compress.distillation.teache
 
     Attributes:
         gives: what it can answer with; losses that need more are refused.
+        shard: whether its weights are sharded where the student's are: "like_student", "never", or "auto", where that
+            depends on the device's memory.
     """
 
     gives: ClassVar[tuple[Need, ...]] = ("logits",)
+    shard: str = "never"
 
     def sources(self) -> dict[str, str]:
         """Which checkpoints it opens; a recipe's check tries each, also where the rest of the recipe is wrong.

@@ -114,9 +114,10 @@ class Recipe(Strategy, Checked, kind="job", package="hf_compress.jobs"):
         return problems_in(self.open)
 
     def scaling(self, processes: int) -> str:
-        """What the job would take in each of so many processes, as a table; for a recipe that `preflight` finds right.
+        """What the job would take in each of so many processes, as a table.
 
         Raises:
             CompressionError: the job runs in one process.
+            RecipeError: with all that `preflight` finds.
         """
         raise CompressionError(f"--world-size: a job {self.name!r} runs in one process; leave it out")

@@ -81,6 +81,7 @@ class Sizes:
         rounded: whether these copies are rounded ones, which every process has whole.
         largest_copied: number of weights of the largest layer with a copy.
         teacher: its weights; None where they are not known.
+        teacher_spread: whether it is sharded wherever the student is.
         batches: number of batches in an optimizer step; from the second on, gradients are there before the backward pass.
         sync_each_batch: whether gradients of each batch are sent at once.
     """
@@ -96,11 +97,14 @@ class Sizes:
     rounded: bool = False
     largest_copied: int = 0
     teacher: int | None = 0
+    teacher_spread: bool = False
     batches: int = 1
     sync_each_batch: bool = False
 
 
-def sizes_of(model: nn.Module, compression: Compression, args: Any, teacher: int | None = 0) -> Sizes:
+def sizes_of(
+    model: nn.Module, compression: Compression, args: Any, teacher: int | None = 0, teacher_spread: bool = False
+) -> Sizes:
     """Those of a run.
 
     Args:
@@ -108,6 +112,7 @@ def sizes_of(model: nn.Module, compression: Compression, args: Any, teacher: int
         compression: what is done to it.
         args: TrainingArguments.
         teacher: bytes of the teacher's weights.
+        teacher_spread: see `Sizes`.
     """
     parameters = list(model.parameters())
     trained = sum(parameter.numel() for parameter in parameters if parameter.requires_grad)
@@ -130,6 +135,7 @@ def sizes_of(model: nn.Module, compression: Compression, args: Any, teacher: int
         rounded=bool(rounded),
         largest_copied=max(map(matrix_size, copied), default=0),
         teacher=teacher,
+        teacher_spread=teacher_spread,
         batches=args.gradient_accumulation_steps,
         sync_each_batch=_sent_at_once(args),
     )
@@ -159,7 +165,7 @@ def footprint(sizes: Sizes, way: Way = ALONE, processes: int = 1) -> dict[str, i
         "gradients": share(gradients, way.gradients and not _held_back(sizes, way)) + (gradients if way.buckets else 0),
         "optimizer": share(sizes.states or 0, way.states),
         "masks": masks,
-        "teacher": sizes.teacher or 0,
+        "teacher": share(sizes.teacher or 0, way.weights and sizes.teacher_spread),
         "gathered weights": (sizes.largest if sizes.half else 2 * sizes.largest) if way.weights else 0,
         # FSDP2 and ZeRO-3 free what they gathered; a rounded copy is a tensor of its own, which nobody frees.
         "layers' copies": sizes.copies if sizes.rounded or not way.weights else 0,
@@ -176,13 +182,15 @@ def communication(sizes: Sizes, way: Way, processes: int) -> int:
     """Bytes that a process sends in one optimizer step, by the usual rings: (N - 1) / N of a tensor for gathering it or for
     adding it up and spreading it, twice that for adding it up everywhere.
 
-    Masks add a few kilobytes for each layer when they are updated; rounding and distillation add nothing.
+    Masks add a few kilobytes for each layer when they are updated, rounding adds nothing, and neither does a teacher that
+    every process has whole; one that is spread is gathered for each batch.
     """
     sending = 1 if way.waits and not sizes.sync_each_batch else sizes.batches
     half = sizes.half and (way.weights or way.master)
     gradients, weights = (2 if half else 4) * sizes.trained, sizes.weights // 2 if half else sizes.weights
     if way.weights:  # gathered for each forward and each backward pass
-        total = gradients * sending + 2 * weights * sizes.batches
+        teacher = (sizes.teacher or 0) if sizes.teacher_spread else 0
+        total = gradients * sending + (2 * weights + teacher) * sizes.batches
     elif way.gradients:  # the new weights, once
         total = gradients * sending + weights
     else:
@@ -226,8 +234,11 @@ def _blocks(model: nn.Module) -> list[nn.Module]:
 
 
 def _checkpointed(args: Any) -> bool:
-    """By its newer name, or by the one that transformers 6 takes away."""
-    return bool(getattr(args, "activation_checkpointing", False) or getattr(args, "gradient_checkpointing", False))
+    """By its newer name, by the one that transformers 6 takes away, or by FSDP."""
+    by_fsdp = isinstance(args.fsdp_config, dict) and args.fsdp_config.get("activation_checkpointing", False)
+    return bool(
+        by_fsdp or getattr(args, "activation_checkpointing", False) or getattr(args, "gradient_checkpointing", False)
+    )
 
 
 def _sent_at_once(args: Any) -> bool:

@@ -124,6 +124,13 @@ def test_sixteen_bits_halve_what_deepspeed_holds_and_what_is_sent_of_spread_weig
     assert communication(half, DDP, 4) == communication(thousand(), DDP, 4)
 
 
+def test_a_teacher_that_is_spread_is_held_in_shares_and_gathered_for_each_batch():
+    spread = thousand(teacher=2000, teacher_spread=True)
+    assert footprint(spread, FSDP2, 4)["teacher"] == 500 and footprint(spread, ZERO2, 4)["teacher"] == 2000
+    assert communication(spread, FSDP2, 4) - communication(thousand(), FSDP2, 4) == 2000 * 3 // 4
+    assert communication(spread, DDP, 4) == communication(thousand(), DDP, 4)
+
+
 def test_one_process_sends_nothing_and_has_all():
     sizes = thousand(pruned=900, largest_pruned=100, teacher=2000)
     assert all(communication(sizes, way, 1) == 0 for way in WAYS)

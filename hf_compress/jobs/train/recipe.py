@@ -1,12 +1,15 @@
 """The main job: fine-tune, prune, quantize and distil, export, evaluate, report."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hf_compress._problems import Problem, problems_in
+from hf_compress._problems import Problem, check_all, problems_in
 from hf_compress.jobs.train.checks import CHECKS
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.jobs.train.sources import OPENS
+
+if TYPE_CHECKING:
+    from hf_compress.jobs.train.plan import Plan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,23 +21,24 @@ class Train(TrainSettings, name="train"):
 
     def preflight(self) -> list[Problem]:
         """Everything that a run refuses before it writes: data and its rows, model, targets, schedules, teacher, folder."""
+        return problems_in(self._plan)
+
+    def scaling(self, processes: int) -> str:
+        """Memory and communication of the compression run; see `hf_compress.training.footprint`."""
+        from hf_compress.jobs.train.scaling import scaling
+
+        return scaling(self._plan(), processes)
+
+    def _plan(self) -> "Plan":
         from hf_compress.jobs.train.plan import Plan
         from hf_compress.jobs.train.run_folder import RunFolder
 
-        return problems_in(
-            lambda: Plan.make(self),
-            lambda: RunFolder(self).check(resume=True),
-        )
+        plans: list[Plan] = []
+        check_all(lambda: plans.append(Plan.make(self)), lambda: RunFolder(self).check(resume=True))
+        return plans[0]
 
     def run(self, resume: bool = False) -> Any:
         """Do the job; see `hf_compress.jobs.train.run`."""
         from hf_compress.jobs.train.run import run_train
 
         return run_train(self, resume)
-
-    def scaling(self, processes: int) -> str:
-        """Memory and communication of the compression run; see `hf_compress.training.footprint`."""
-        from hf_compress.jobs.train.plan import Plan
-        from hf_compress.jobs.train.scaling import scaling
-
-        return scaling(Plan.make(self), processes)

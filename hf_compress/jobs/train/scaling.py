@@ -22,16 +22,21 @@ def scaling(plan: Plan, processes: int) -> str:
             f"--world-size: {processes} processes take {processes * args.per_device_train_batch_size} rows at once, and the"
             f" train split has {rows}; start fewer, or lower training.per_device_train_batch_size"
         )
-    teacher = 0 if recipe.distillation is None else recipe.distillation.teacher.num_bytes(model, recipe.task)
-    sizes = sizes_of(model, recipe.compression, args, teacher)
+    teacher = None if recipe.distillation is None else recipe.distillation.teacher
+    num_bytes = 0 if teacher is None else teacher.num_bytes(model, recipe.task)
+    spread = teacher is not None and teacher.shard == "like_student"
+    sizes = sizes_of(model, recipe.compression, args, num_bytes, spread)
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes
-    unknown = [f"Not counted: {name}, because {reason}." for name, reason in missing(sizes).items()]
+    said = []
+    if teacher is not None and teacher.shard == "auto":
+        said.append("The teacher is counted whole; where it takes much of a GPU, `teacher.shard: auto` spreads it.")
+    said += [f"Not counted: {name}, because {reason}." for name, reason in missing(sizes).items()]
     lines = [
         f"In each of {processes} processes, {batch} rows in an optimizer step in all:",
         "",
         table(sizes, processes),
         "",
         "Activations and logits are not counted: they grow with the rows and tokens of a batch.",
-        *unknown,
+        *said,
     ]
     return "\n".join(lines)

@@ -1,5 +1,7 @@
 """What `check --world-size` says of a recipe."""
 
+import pytest
+
 from hf_compress import ModelTeacher
 from hf_compress.tasks.task import Task
 from tests.small import recipe, text_rows, write_jsonl, write_model
@@ -22,8 +24,21 @@ def test_the_table_stands_below_the_verdict(tmp_path, call):
     weights = next(line.split() for line in lines if line.startswith("weights"))
     teacher = next(line.split() for line in lines if line.startswith("teacher"))
     assert weights[1:3] == teacher[1:3]  # the teacher is a copy of the student
-    assert "Activations and logits are not counted" in lines[-1]
+    assert "Activations and logits are not counted" in lines[-2] and "counted whole" in lines[-1]
     assert not (tmp_path / "out").exists()
+
+
+def test_a_teacher_that_is_sharded_with_the_student_is_counted_so(tmp_path, call):
+    changes = {"distillation.teacher": {"name": "model", "shard": "like_student"}}
+    _, said, _ = written(tmp_path, call, changes)
+    line = next(line for line in said.splitlines() if line.startswith("teacher"))
+    whole, slice_ = (float(line.split()[place]) for place in (1, 5))
+    assert slice_ == pytest.approx(whole / 4, rel=0.01) and "counted whole" not in said
+
+
+def test_mistakes_come_instead_of_a_table(tmp_path, call):
+    code, said, complaints = written(tmp_path, call, {"task.text": "nowhere"})
+    assert code == 2 and not said and complaints[0].startswith("task.text: unknown column")
 
 
 def test_an_optimizer_that_is_not_known_is_said(tmp_path, call):
