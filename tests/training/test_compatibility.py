@@ -24,7 +24,12 @@ class Weighted(SimpleNamespace):
 
 def situation(model=None, own_loss=False, **changes):
     args = SimpleNamespace(
-        n_gpu=1, label_smoothing_factor=0.0, use_liger_kernel=False, auto_find_batch_size=False, loss_type="nll"
+        n_gpu=1,
+        world_size=1,
+        label_smoothing_factor=0.0,
+        use_liger_kernel=False,
+        auto_find_batch_size=False,
+        loss_type="nll",
     )
     args.load_best_model_at_end, args.save_strategy, args.eval_strategy, args.eval_delay = False, "steps", "steps", 0
     args.metric_for_best_model, args.lr_scheduler_type, args.max_steps = None, "linear", 12
@@ -89,6 +94,7 @@ CASES = {
     "anything + ZeRO-3 + a model that its config does not make": lambda: deepspeed(
         {"zero_optimization": {"stage": 3}}, model=extended("more", (2,))
     ),
+    "anything + more processes than training rows": lambda: situation(world_size=4, train_dataset=[1, 2, 3]),
     "anything + DataParallel": lambda: situation(n_gpu=2),
     "pruning or quantization + PEFT adapters": lambda: situation(adapted()),
     "pruning or quantization + an already quantized model": lambda: situation(quantized()),
