@@ -42,16 +42,31 @@ def begin_together(trainer: Any, resume: str | bool | None) -> str | bool | None
         resume: the argument of `train`.
 
     Raises:
-        CompressionError: see `before_training`, `where_to_begin` and `check_agreement`.
+        CompressionError: see `before_training`, `check_fed`, `where_to_begin` and `check_agreement`.
     """
 
     def begin() -> str | bool | None:
         before_training(trainer)
+        rows = getattr(trainer, "train_dataset", None)
+        check_fed(len(rows) if hasattr(rows, "__len__") else None, trainer.args.world_size)
         return where_to_begin(resume, trainer)
 
     found: str | bool | None = _distributed.together(begin)
     check_agreement(trainer)
     return found
+
+
+def check_fed(num_rows: int | None, processes: int) -> None:
+    """Refuse more processes than there are training rows; a stream (None) does not know how many it has.
+
+    Raises:
+        CompressionError: some processes would train on the rows of others, unsaid.
+    """
+    if num_rows is not None and processes > 1 and num_rows < processes:
+        raise CompressionError(
+            f"the training data has {num_rows} rows for {processes} processes, so some would train on the rows of others;"
+            " start fewer processes"
+        )
 
 
 def check_agreement(trainer: Any) -> None:

@@ -26,20 +26,8 @@ def _never_judged(args: Any) -> str:
     return why_never_judged(args, steps, None if steps else args.num_train_epochs)
 
 
-def _feeds_too_few(trainer: Any) -> bool:
-    """Fewer training rows than processes, which take the same ones then, unsaid; streams do not know."""
-    rows = getattr(trainer, "train_dataset", None)
-    return hasattr(rows, "__len__") and 0 < len(rows) < trainer.args.world_size  # type: ignore[arg-type]
-
-
 RULES: tuple[Rule, ...] = (
     *FSDP_RULES,
-    Rule(
-        name="anything + more processes than training rows",
-        applies=lambda trainer, compression: bool(compression) and _feeds_too_few(trainer),
-        message="the training data has fewer rows than there are processes, so some would train on the rows of others in"
-        " silence; start fewer processes",
-    ),
     *ZERO_RULES,
     Rule(
         name="anything + DataParallel",

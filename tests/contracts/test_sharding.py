@@ -12,7 +12,7 @@ import pytest
 from hf_compress import CompressionError
 from hf_compress._sharding.contract import Sharding, check_supported
 from tests.distributed.sharding_worker import JOBS
-from tests.distributed.test_two_processes import torchrun
+from tests.distributed.test_two_processes import forked, made_once
 
 OWN = {
     name: importlib.import_module(cls.__module__.replace("hf_compress", "tests").replace(f".{name}", f".test_{name}"))
@@ -26,9 +26,10 @@ HERE = [name for name in USABLE if not hasattr(OWN[name], "package") or importli
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("sharding")
-    torchrun("tests/distributed/sharding_worker.py", str(folder), *(f"{name}={OWN[name].__name__}" for name in HERE))
-    return folder
+    backends = [f"{name}={OWN[name].__name__}" for name in HERE]
+    return made_once(
+        tmp_path_factory, "sharding", lambda folder: forked("tests/distributed/sharding_worker.py", str(folder), *backends)
+    )
 
 
 @pytest.mark.parametrize("name", USABLE)

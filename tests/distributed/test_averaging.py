@@ -5,14 +5,14 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hf_compress.training.averaging.snapshots import Snapshots
-from tests.distributed.test_two_processes import torchrun
+from tests.distributed.test_two_processes import forked
 from tests.training.runs import assert_equal_bits
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("averaging")
-    torchrun("tests/distributed/averaging_worker.py", str(folder))
+    forked("tests/distributed/averaging_worker.py", str(folder))
     return folder
 
 

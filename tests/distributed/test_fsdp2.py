@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from hf_compress.quantization.fake_quantize import weight_qparams
 from hf_compress.quantization.quantizable import prepared
 from hf_compress.training.sharded_checkpoint import form_of, missing_part
 from tests.distributed.fsdp2_runs import JOBS, STEPS, run
-from tests.distributed.test_two_processes import free_port, start, torchrun
+from tests.distributed.test_two_processes import forked, made_once
 from tests.training.runs import assert_equal_bits
 
 FIRST = next(iter(JOBS))
@@ -26,9 +25,10 @@ FORMS = ("SHARDED_STATE_DICT", "FULL_STATE_DICT")
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """What two processes left; started once, because an interpreter takes longer to load than a run to end."""
-    folder = tmp_path_factory.mktemp("fsdp2")
-    torchrun("tests/distributed/fsdp2_worker.py", str(folder), "runs,settings,saving,refusals,recipe")
-    return folder
+    parts = "runs,settings,saving,refusals,recipe"
+    return made_once(
+        tmp_path_factory, "fsdp2", lambda folder: forked("tests/distributed/fsdp2_worker.py", str(folder), parts)
+    )
 
 
 def compare_with_one_process(folder, name, processes, tmp_path):
@@ -65,8 +65,7 @@ def test_shards_train_to_the_weights_masks_and_scales_of_one_process(name, done,
 
 @pytest.mark.slow
 def test_four_processes_train_to_the_weights_of_one(tmp_path):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "4", "--master_port", free_port()]
-    start([*launch, "tests/distributed/fsdp2_worker.py", str(tmp_path), "runs"])
+    forked("tests/distributed/fsdp2_worker.py", str(tmp_path), "runs", processes=4)
     for name in JOBS:
         compare_with_one_process(tmp_path / "runs", name, 4, tmp_path)
 

@@ -5,13 +5,13 @@ import json
 import pytest
 
 from tests.distributed.metrics_rows import ROWS, metrics_of, rows_of
-from tests.distributed.test_two_processes import torchrun
+from tests.distributed.test_two_processes import forked
 
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
     folder = tmp_path_factory.mktemp("metrics")
-    torchrun("tests/distributed/metrics_worker.py", str(folder))
+    forked("tests/distributed/metrics_worker.py", str(folder))
     return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in (0, 1)]
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from filelock import FileLock
 from safetensors.torch import load_file
 from transformers import default_data_collator
 
@@ -48,6 +49,26 @@ def torchrun(*arguments):
     return start([*launch, *arguments])
 
 
+def forked(script, *arguments, processes=2):
+    """As torchrun, for what is not about starting: the libraries are loaded once."""
+    launch = [sys.executable, "tests/distributed/forked.py", str(processes), script, *arguments]
+    return start(launch, MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port())
+
+
+def made_once(tmp_path_factory, name, make):
+    """A folder of that name with what `make(folder)` leaves there; made by one worker of the suite and read by all."""
+    root = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        root = root.parent
+    folder = root / name
+    with FileLock(f"{folder}.lock"):
+        if not (folder / "made").exists():
+            folder.mkdir(exist_ok=True)
+            make(folder)
+            (folder / "made").touch()
+    return folder
+
+
 def accelerate(*arguments):
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
@@ -57,9 +78,8 @@ def accelerate(*arguments):
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """What two processes left; started once, because an interpreter takes longer to load than a run to end."""
-    folder = tmp_path_factory.mktemp("two")
-    torchrun("tests/distributed/worker.py", str(folder), ",".join([*TASKS, STATES]))
-    return folder
+    runs = ",".join([*TASKS, STATES])
+    return made_once(tmp_path_factory, "two", lambda folder: forked("tests/distributed/worker.py", str(folder), runs))
 
 
 def test_gradient_and_logged_losses_over_two_processes_equal_those_of_one(done, tmp_path):

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
 from tests.distributed import deepspeed_on_cpu
-from tests.distributed.test_two_processes import torchrun
+from tests.distributed.test_two_processes import forked, made_once
 from tests.distributed.zero_worker import SETTINGS
 from tests.tiny import tiny_llama
 from tests.training.runs import assert_equal_bits, llama_trainer, weights
@@ -22,9 +22,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("zero")
-    torchrun("tests/distributed/zero_worker.py", str(folder))
-    return folder
+    return made_once(tmp_path_factory, "zero", lambda folder: forked("tests/distributed/zero_worker.py", str(folder)))
 
 
 @pytest.fixture(scope="module")

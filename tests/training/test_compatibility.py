@@ -94,7 +94,6 @@ CASES = {
     "anything + ZeRO-3 + a model that its config does not make": lambda: deepspeed(
         {"zero_optimization": {"stage": 3}}, model=extended("more", (2,))
     ),
-    "anything + more processes than training rows": lambda: situation(world_size=4, train_dataset=[1, 2, 3]),
     "anything + DataParallel": lambda: situation(n_gpu=2),
     "pruning or quantization + PEFT adapters": lambda: situation(adapted()),
     "pruning or quantization + an already quantized model": lambda: situation(quantized()),

@@ -19,6 +19,7 @@ from hf_compress.quantization.fitting import fit
 from hf_compress.quantization.storage_type import check_storage_type
 from hf_compress.tasks.opened import Found, Opened, open_inputs
 from hf_compress.tasks.task_loss import task_kind
+from hf_compress.training.agreement import check_fed
 from hf_compress.training.arguments import check_trainer, planned_steps
 from hf_compress.training.best_model import check_evaluations
 from hf_compress.training.calibrated import say_unused
@@ -116,6 +117,8 @@ class Plan:
                 f"training.dataloader_drop_last: drops all {num_examples} examples, fewer than one batch of {batch}; take a"
                 " smaller batch or set it to false"
             )
+        if not self.recipe.data.streaming:
+            check_fed(num_examples, self.args.world_size)
         self.steps = planned_steps(self.args, num_examples)
         if self.recipe.dense is not None:
             self.dense_steps = planned_steps(self.recipe.training_arguments(dense=True), num_examples)
