@@ -47,7 +47,7 @@ def begin_together(trainer: Any, resume: str | bool | None) -> str | bool | None
 
     def begin() -> str | bool | None:
         before_training(trainer)
-        rows = getattr(trainer, "train_dataset", None)
+        rows: Any = getattr(trainer, "train_dataset", None)
         check_fed(len(rows) if hasattr(rows, "__len__") else None, trainer.args.world_size)
         return where_to_begin(resume, trainer)
 
