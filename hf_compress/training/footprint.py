@@ -191,8 +191,8 @@ def communication(sizes: Sizes, way: Way, processes: int) -> int:
     if way.weights:  # gathered for each forward and each backward pass
         teacher = (sizes.teacher or 0) if sizes.teacher_spread else 0
         total = gradients * sending + (2 * weights + teacher) * sizes.batches
-    elif way.gradients:  # the new weights, once
-        total = gradients * sending + weights
+    elif way.gradients:  # DeepSpeed adds buckets up everywhere, whoever keeps the sum; then the new weights, once
+        total = 2 * gradients * sending + weights
     else:
         total = 2 * gradients * sending
     return total * (processes - 1) // processes

@@ -52,7 +52,10 @@ def settings(way: str, cpu: bool) -> dict:
         return {"fsdp": True, "fsdp_config": {"version": 2, **wrapped}, "use_cpu": cpu}
     if way.startswith("zero"):
         auto = ("train_micro_batch_size_per_gpu", "train_batch_size", "gradient_accumulation_steps", "gradient_clipping")
-        zero = {"stage": int(way[-1]), "stage3_param_persistence_threshold": 0}
+        # Buckets and what stays gathered are by default of a size for billions of weights: here nothing else would show.
+        small = ("reduce_bucket_size", "allgather_bucket_size", "stage3_prefetch_bucket_size", "stage3_max_live_parameters")
+        zero = {"stage": int(way[-1]), "stage3_param_persistence_threshold": 0, "stage3_max_reuse_distance": 0}
+        zero |= dict.fromkeys(small, 10**6)
         return {"deepspeed": {**dict.fromkeys(auto, "auto"), "zero_optimization": zero}}
     return {"use_cpu": cpu}
 

@@ -85,7 +85,7 @@ def thousand(**changes):
     [
         (DDP, 4000 + 8000 + 4000 + 4000, 2 * 4000 * 3 // 4),
         (FSDP2, (4000 + 8000 + 4000) // 4 + 2 * 400, (2 * 4000 + 4000) * 3 // 4),
-        (ZERO2, 4000 + (4000 + 8000 + 4000) // 4, 2 * 4000 * 3 // 4),
+        (ZERO2, 4000 + (4000 + 8000 + 4000) // 4, 3 * 4000 * 3 // 4),
         (ZERO3, (4000 + 4000 + 8000 + 4000) // 4 + 2 * 400, (2 * 4000 + 4000) * 3 // 4),
     ],
     ids=lambda value: value.name if isinstance(value, Way) else "",
@@ -108,7 +108,7 @@ def test_batches_of_one_step_keep_their_gradients_whole_under_fsdp2_or_send_them
     assert communication(sending, FSDP2, 4) == (4 * 2 * 4000 + 4 * 4000) * 3 // 4
     assert communication(waiting, DDP, 4) == communication(thousand(), DDP, 4)
     assert footprint(waiting, ZERO2, 4)["gradients"] == 1000
-    assert communication(waiting, ZERO2, 4) == (4 * 4000 + 4000) * 3 // 4
+    assert communication(waiting, ZERO2, 4) == (4 * 2 * 4000 + 4000) * 3 // 4
 
 
 def test_sixteen_bits_halve_what_deepspeed_holds_and_what_is_sent_of_spread_weights():
@@ -120,7 +120,7 @@ def test_sixteen_bits_halve_what_deepspeed_holds_and_what_is_sent_of_spread_weig
         "peak": 3000 + 500 + 2000,
     }
     assert footprint(half, FSDP2, 4)["weights"] == 1000 and footprint(half, FSDP2, 4)["gathered weights"] == 400
-    assert communication(half, ZERO2, 4) == (2000 + 2000) * 3 // 4 and communication(half, FSDP2, 4) == 6000 * 3 // 4
+    assert communication(half, ZERO2, 4) == (2 * 2000 + 2000) * 3 // 4 and communication(half, FSDP2, 4) == 6000 * 3 // 4
     assert communication(half, DDP, 4) == communication(thousand(), DDP, 4)
 
 
