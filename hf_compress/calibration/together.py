@@ -17,14 +17,12 @@ def run_together(batches: Iterable[Mapping[str, Any]], sharded: bool) -> Iterato
     Yields:
         A batch, and whether it counts.
     """
+    if not sharded:
+        yield from ((one, True) for one in batches)
+        return
     own = iter(batches)
     while True:
         batch = next(own, None)
-        if not sharded:
-            if batch is None:
-                return
-            yield batch, True
-            continue
         has = _distributed.gather(batch is not None)
         if not any(has):
             return

@@ -1,5 +1,6 @@
 """What does not go with FSDP."""
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -26,6 +27,11 @@ def _looks_at_gradients(compression: Compression) -> bool:
     return pruning is not None and any(one.needs_gradient for one in statistics_of(pruning.criterion.needs))
 
 
+def _sharding(condition: Callable[[Any], bool]) -> Callable[[Any, Compression], bool]:
+    """Anything at all under FSDP, where the trainer is so."""
+    return lambda trainer, compression: bool(compression) and fsdp_plugin(trainer) is not None and condition(trainer)
+
+
 FSDP_RULES: tuple[Rule, ...] = (
     Rule(
         name="a criterion that looks at gradients + FSDP",
@@ -35,55 +41,39 @@ FSDP_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="anything + FSDP 1",
-        applies=lambda trainer, compression: bool(compression) and getattr(fsdp_plugin(trainer), "fsdp_version", 2) == 1,
+        applies=_sharding(lambda trainer: getattr(fsdp_plugin(trainer), "fsdp_version", 2) == 1),
         message="compression under FSDP 1 is not supported, because its parameters are flattened into one; take FSDP 2:"
         " version: 2 in fsdp_config, or fsdp_version: 2 in accelerate's config file",
     ),
     Rule(
         name="anything + FSDP where nothing is sharded",
-        applies=lambda trainer, compression: (
-            bool(compression)
-            and fsdp_plugin(trainer) is not None
-            and trainer.accelerator.distributed_type != DistributedType.FSDP
-        ),
+        applies=_sharding(lambda trainer: trainer.accelerator.distributed_type != DistributedType.FSDP),
         message="FSDP is asked for, and accelerate shards over accelerators alone: here it would train with DDP in silence;"
         " start a process per GPU, or leave fsdp out",
     ),
     Rule(
         name="anything + FSDP with cpu_ram_efficient_loading",
-        applies=lambda trainer, compression: (
-            bool(compression) and bool(getattr(fsdp_plugin(trainer), "cpu_ram_efficient_loading", False))
-        ),
+        applies=_sharding(lambda trainer: bool(getattr(fsdp_plugin(trainer), "cpu_ram_efficient_loading", False))),
         message="cpu_ram_efficient_loading leaves the weights of every process but the first empty until they are sharded,"
         " and the teacher's with them; set it to false (fsdp_cpu_ram_efficient_loading in accelerate's config file)",
     ),
     Rule(
         name="anything + FSDP 2 + weights that are single numbers",
-        applies=lambda trainer, compression: (
-            bool(compression) and fsdp_plugin(trainer) is not None and any(p.dim() == 0 for p in trainer.model.parameters())
-        ),
+        applies=_sharding(lambda trainer: any(p.dim() == 0 for p in trainer.model.parameters())),
         message="FSDP 2 shards no parameter without a dimension, and the model has one; make it a tensor of one number, or"
         " train with DDP",
     ),
     Rule(
         name="anything + FSDP 2 + weights of several types",
-        applies=lambda trainer, compression: (
-            bool(compression)
-            and fsdp_plugin(trainer) is not None
-            and trainer.accelerator.mixed_precision == "no"
-            and len(_types_of_trained(trainer.model)) > 1
+        applies=_sharding(
+            lambda trainer: trainer.accelerator.mixed_precision == "no" and len(_types_of_trained(trainer.model)) > 1
         ),
         message="FSDP 2 shards weights of one type together, and those that are trained have several; load the model with"
         " dtype=torch.float32",
     ),
     Rule(
         name="anything + FSDP 2 + a model that its config does not make",
-        applies=lambda trainer, compression: (
-            bool(compression)
-            and fsdp_plugin(trainer) is not None
-            and not is_adapted(trainer.model)
-            and not is_rebuilt(trainer.model)
-        ),
+        applies=_sharding(lambda trainer: not is_adapted(trainer.model) and not is_rebuilt(trainer.model)),
         message="a sharded model is put together again from its class and its config, and {model} is more than they make;"
         " train with DDP",
     ),
