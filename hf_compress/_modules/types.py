@@ -1,6 +1,7 @@
 """The type that a model is stored in."""
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -76,6 +77,11 @@ def cast_as_loaded(model: Any, target: torch.dtype) -> Any:
     if hasattr(model, "config"):
         model.config.dtype = target
     return model
+
+
+def num_bytes(parameters: Iterable[torch.Tensor]) -> int:
+    """Of all numbers, as they are stored; without memory is enough."""
+    return sum(parameter.numel() * parameter.itemsize for parameter in parameters)
 
 
 def floating_type(dtype: str) -> torch.dtype:

@@ -4,7 +4,7 @@ Counted is what grows with the weights: they, their gradients, the optimizer's s
 Activations and logits grow with the batch and are left out; activation checkpointing, and a smaller batch, make them small.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch import nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from hf_compress._modules.matrix import matrix_size
+from hf_compress._modules.types import num_bytes
 from hf_compress._units import format_bytes
 from hf_compress.pruning.fit import chosen
 from hf_compress.quantization.fitting import fit
@@ -124,9 +125,9 @@ def sizes_of(
     copied = [module for module in model.modules() if isinstance(module, nn.Linear)] if half else rounded
     copies = sum(map(matrix_size, copied)) * (2 if half else 4)
     return Sizes(
-        weights=_num_bytes(parameters),
+        weights=num_bytes(parameters),
         trained=trained,
-        largest=max(map(_num_bytes, (block.parameters() for block in blocks)), default=0),
+        largest=max(map(num_bytes, (block.parameters() for block in blocks)), default=0),
         states=None if moments is None else moments * trained,
         pruned=sum(map(matrix_size, pruned)),
         largest_pruned=max(map(matrix_size, pruned), default=0),
@@ -222,10 +223,6 @@ def aligned(lines: Sequence[Sequence[str]]) -> str:
         )
         for line in lines
     )
-
-
-def _num_bytes(parameters: Iterable[nn.Parameter]) -> int:
-    return sum(parameter.numel() * parameter.itemsize for parameter in parameters)
 
 
 def _blocks(model: nn.Module) -> list[nn.Module]:

@@ -13,7 +13,7 @@ from transformers import AutoConfig, PreTrainedModel
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError, reason_of
-from hf_compress._modules.types import floating_type
+from hf_compress._modules.types import floating_type, num_bytes
 from hf_compress._registry import Reference
 from hf_compress._sharding.contract import is_sharded, sharding_of
 from hf_compress.distillation.answers import Answers
@@ -41,7 +41,6 @@ class ModelTeacher(Teacher, name="model"):
     Attributes:
         model: a folder, a Hub id, a loaded model, or None: a frozen copy of the student as it is before compression.
         dtype: "auto" (as stored) or a torch type's name ("bfloat16"), for a teacher that is loaded from a path.
-
         shard: over processes that share the student's weights (FSDP 2, ZeRO-3): "auto" = where the teacher would take more
             than a quarter of the device's free memory, "like_student" = always there, or "never": each has all of it.
 
@@ -94,7 +93,7 @@ class ModelTeacher(Teacher, name="model"):
     def num_bytes(self, student: nn.Module, task: Task) -> int:
         """As it is stored, or of the type that is asked for; a copy is as large as the student."""
         if self.model is None or isinstance(self.model, PreTrainedModel):
-            return sum(weight.numel() * weight.itemsize for weight in (self.model or student).parameters())
+            return num_bytes((self.model or student).parameters())
         config = self.config(base_model(student).config)
         stored = (config.dtype or torch.float32) if self.dtype == "auto" else self.dtype
         dtype = stored if isinstance(stored, torch.dtype) else floating_type(stored)
@@ -189,8 +188,7 @@ def takes_much(model: nn.Module, device: torch.device) -> bool:
     """Whether a whole model would take more than a quarter of the memory that is free; never on a CPU."""
     if device.type != "cuda":
         return False
-    num_bytes = sum(weight.numel() * weight.element_size() for weight in model.parameters())
-    return num_bytes > torch.cuda.mem_get_info(device)[0] / 4
+    return num_bytes(model.parameters()) > torch.cuda.mem_get_info(device)[0] / 4
 
 
 _PACKING = ("position_ids", "cu_seq_lens_q", "cu_seq_lens_k", "max_length_q", "max_length_k", "seq_idx")
