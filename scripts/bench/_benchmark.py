@@ -49,13 +49,14 @@ def header(title: str, packages: Sequence[str] = ()) -> str:
     for package in packages:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):
             versions.append(f"{package} {importlib.metadata.version(package)}")
+    gpus = [torch.cuda.get_device_name(one) for one in range(torch.cuda.device_count())]
     command = shlex.join(["python", *[Path(sys.argv[0]).as_posix(), *sys.argv[1:]]])
     return "\n".join(
         [
             title,
             "",
             f"machine   {processor()}, {os.cpu_count()} cores, {torch.get_num_threads()} torch threads"
-            f" (OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}), CPU only",
+            f" (OMP_WAIT_POLICY={os.environ['OMP_WAIT_POLICY']}), {', '.join(gpus) or 'CPU only'}",
             f"versions  {', '.join(versions)}",
             f"load      {os.getloadavg()[0]:.2f} runnable processes in the last minute, before the start",
             f"date      {datetime.datetime.now(datetime.UTC).date().isoformat()}",

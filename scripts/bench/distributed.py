@@ -7,8 +7,12 @@ CompressionTrainer and each technique on. Time is the mean of the steps of a tra
 the same round; the trainings take turns. In one more training every tensor is counted: the most bytes there are at once in
 a process from the second step on, and the bytes that it sends in its last step.
 
-On GPUs the processes are as users start them. Without one they run over gloo, with what the tests need for that: FSDP2 on
-a CPU has to be allowed, DeepSpeed to be told. Times then show what the processor has to do, and nothing of a network.
+On GPUs the processes are as users start them, one on each; `--billion` trains a Llama of 0.9 billion weights in bf16:
+
+    python scripts/bench/distributed.py --billion --ways ddp
+
+Without one they run over gloo, with what the tests need for that: FSDP2 on a CPU has to be allowed, DeepSpeed to be told.
+Times then show what the processor has to do, and nothing of a network.
 """
 
 import argparse
@@ -23,11 +27,14 @@ import time
 from pathlib import Path
 
 import _benchmark as bench
+import torch
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT))
 
 WAYS = ("ddp", "fsdp2", "zero2", "zero3")
+BILLION = {"hidden": 2048, "layers": 12, "vocabulary": 32000, "tokens": 1024, "batch": 8, "steps": 50, "bf16": True}
+SIZES = ("repeats", "steps", "hidden", "layers", "vocabulary", "tokens", "batch")
 CASES = ("plain Trainer", "nothing on", "pruning", "QAT", "distillation", "all three")
 
 
@@ -64,7 +71,6 @@ def train(way: str, case: str, options: argparse.Namespace, counted: bool) -> di
     """One training in this process."""
     import contextlib
 
-    import torch
     from datasets import Dataset
     from transformers import LlamaConfig, LlamaForCausalLM, Trainer, TrainerCallback, TrainingArguments
 
@@ -93,7 +99,7 @@ def train(way: str, case: str, options: argparse.Namespace, counted: bool) -> di
     torch.manual_seed(0)
     model = LlamaForCausalLM(
         LlamaConfig(
-            vocab_size=512,
+            vocab_size=options.vocabulary,
             hidden_size=options.hidden,
             intermediate_size=4 * options.hidden,
             num_hidden_layers=options.layers,
@@ -103,7 +109,7 @@ def train(way: str, case: str, options: argparse.Namespace, counted: bool) -> di
             eos_token_id=2,
         )
     )
-    rows = torch.randint(3, 512, (64, options.tokens)).tolist()
+    rows = torch.randint(3, options.vocabulary, (64, options.tokens)).tolist()
     clock, jobs = Clock(), techniques(case)
     with tempfile.TemporaryDirectory() as folder:
         trainer = (Trainer if case == "plain Trainer" else CompressionTrainer)(
@@ -136,7 +142,6 @@ def train(way: str, case: str, options: argparse.Namespace, counted: bool) -> di
 
 def work(options: argparse.Namespace) -> None:
     """All trainings of one way, in this process."""
-    import torch
     import transformers
 
     from hf_compress import _distributed
@@ -169,8 +174,7 @@ def start(way: str, options: argparse.Namespace) -> dict:
         port, result = listener.getsockname()[1], Path(folder) / "result.json"
         listener.close()
         launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", str(options.processes)]
-        sizes = ("repeats", "steps", "hidden", "layers", "tokens", "batch")
-        asked = [part for name in sizes for part in (f"--{name}", str(getattr(options, name)))]
+        asked = [part for name in SIZES for part in (f"--{name}", str(getattr(options, name)))]
         asked += ["--bf16"] if options.bf16 else []
         command = [*launch, "--master_port", str(port), __file__, *asked, "--worker", way, "--result", str(result)]
         done = subprocess.run(
@@ -181,14 +185,16 @@ def start(way: str, options: argparse.Namespace) -> dict:
         return json.loads(result.read_text())
 
 
-def rows_of(found: dict) -> list[list[str]]:
-    """A line per case."""
+def rows_of(found: dict, tokens: int) -> list[list[str]]:
+    """A line per case; `tokens` of a step of all processes."""
     plain = found["plain Trainer"]["seconds"]
     return [
         [
             case,
             bench.milliseconds(one["seconds"]),
             bench.ratio(one["seconds"], plain),
+            f"{tokens / statistics.median(one['seconds']):,.0f}",
+            f"{one['peak'] / 1e9:.3f}",
             f"{one['peak'] / one['weights']:.2f}",
             f"{one['sent'] / one['weights']:.3f}",
         ]
@@ -199,10 +205,12 @@ def rows_of(found: dict) -> list[list[str]]:
 def main() -> None:
     parser = bench.parser(__doc__.splitlines()[0], repeats=5)
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS))
-    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--processes", type=int, help="a GPU's each, or 2")
+    parser.add_argument("--billion", action="store_true", help=f"on GPUs alone: {BILLION}")
     parser.add_argument("--steps", type=int, default=12, help="of one training; the first two are left out")
     parser.add_argument("--hidden", type=int, default=256)
     parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--vocabulary", type=int, default=512)
     parser.add_argument("--tokens", type=int, default=128)
     parser.add_argument("--batch", type=int, default=2, help="rows of one process")
     parser.add_argument("--bf16", action="store_true", help="mixed precision")
@@ -213,12 +221,19 @@ def main() -> None:
         work(options)
         return
     bench.prepare(options)
+    gpus = torch.cuda.device_count()
+    if options.billion and not gpus:
+        sys.exit("--billion is for GPUs, and this machine has none; leave it out for a small model on processors")
+    vars(options).update(BILLION if options.billion else {})
+    options.processes = options.processes or gpus or 2
     title = f"Techniques over the plain Trainer, {options.processes} processes"
     parts = [bench.header(title, ["transformers", "accelerate", "deepspeed"])]
-    head = ["", "step, ms", "of the plain Trainer's", "bytes at the peak, per byte of weights", "sent in a step, likewise"]
+    peaks = ["GB at the peak in a process", "per byte of weights"]
+    head = ["", "step, ms", "of the plain Trainer's", "tokens per second", *peaks, "sent in a step, likewise"]
+    tokens = options.processes * options.batch * options.tokens
     for way in options.ways:
         bench.progress(way)
-        parts.append(f"{way}\n\n{bench.table(head, rows_of(start(way, options)))}")
+        parts.append(f"{way}\n\n{bench.table(head, rows_of(start(way, options), tokens))}")
     bench.emit(parts, options.out)
 
 
