@@ -15,6 +15,8 @@ from hf_compress.distillation.losses.forward_kl import ForwardKL as ForwardKL
 from hf_compress.distillation.losses.mse import MSE as MSE
 from hf_compress.distillation.teachers.model import ModelTeacher as ModelTeacher
 from hf_compress.evaluation.configuration import Evaluation as Evaluation
+from hf_compress.evaluation.evaluate import evaluate_model as evaluate_model
+from hf_compress.evaluation.model_evaluation import ModelEvaluation as ModelEvaluation
 from hf_compress.export.configuration import Export as Export
 from hf_compress.export.formats.auto import AutoFormat as AutoFormat
 from hf_compress.export.formats.compressed_tensors import CompressedTensorsFormat as CompressedTensorsFormat
@@ -26,6 +28,7 @@ from hf_compress.inputs.sections import Data as Data
 from hf_compress.inputs.sections import FreshModel as FreshModel
 from hf_compress.inputs.sections import FreshTokenizer as FreshTokenizer
 from hf_compress.jobs.collect_statistics import CollectStatistics as CollectStatistics
+from hf_compress.jobs.evaluate import Evaluate as Evaluate
 from hf_compress.jobs.extract_adapter import ExtractAdapter as ExtractAdapter
 from hf_compress.jobs.merge.recipe import MergeModels as MergeModels
 from hf_compress.jobs.merge_adapters import MergeAdapters as MergeAdapters

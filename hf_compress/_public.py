@@ -17,6 +17,8 @@ LISTED = {
     "calibration.folder": ("save_statistics",),
     "distillation.configuration": ("Distillation", "WeightedLoss"),
     "evaluation.configuration": ("Evaluation",),
+    "evaluation.evaluate": ("evaluate_model",),
+    "evaluation.model_evaluation": ("ModelEvaluation",),
     "export.configuration": ("Export",),
     "export.formats.compressed_tensors": ("save_compressed",),
     "export.formats.dense": ("save_dense",),

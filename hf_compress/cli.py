@@ -103,6 +103,38 @@ def merge(
 
 
 @app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="A folder of a finished model, or a Hub id.", metavar="MODEL")],
+    task: Annotated[str, typer.Option("--task", help="What the model is for; see docs/tasks.md.")],
+    data: Annotated[str, typer.Option("--data", help="A file, a folder or a Hub data set.")],
+    out: Annotated[
+        str | None, typer.Option("--out", help="The new folder; by default MODEL's name and -evaluation.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="A.B=VALUE", help="Any other key of a job `evaluate`, such as task.text; repeatable."
+        ),
+    ] = None,
+    only_check: Annotated[bool, typer.Option("--check", help="Name every mistake at once and write nothing.")] = False,
+) -> None:
+    """Measure a finished model by its task: a table, report.json and report.md."""
+    _quiet()
+    from hf_compress.recipe.recipe import Recipe
+    from hf_compress.recipe.yaml_text import apply_overrides
+
+    out = f"{Path(model).name}-evaluation" if out is None else out
+    asked = {"job": "evaluate", "model": model, "task": task, "data": {"path": data}, "output_dir": out}
+    apply_overrides(asked, overrides or ())
+    job = Recipe.from_plain(asked, sources=True)
+    if only_check:
+        _check(job, Path(model))
+        return
+    with _interruptible("the same command starts again"):
+        _say(job.run())
+
+
+@app.command()
 def check(
     recipe: RecipeFile,
     overrides: Overrides = None,

@@ -1,8 +1,8 @@
 """The raw splits of a recipe's data: what is there is used, what is missing is cut."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress.inputs.row_numbers import numbered
 from hf_compress.inputs.sections import SPLITS, Data
 from hf_compress.inputs.sources import named, open_source
@@ -10,6 +10,9 @@ from hf_compress.inputs.streams import read_heads
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+Measured = Literal["test", "validation", "train", "all"]
+"""Which rows a finished model is measured on: a split as a training has it, or every row of the data."""
 
 
 def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
@@ -40,3 +43,32 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
         if len(splits[name]) == 0:
             raise CompressionError(f"data.path: the {name} split of {data.path} is empty; every split needs rows")
     return {name: splits[name] for name in SPLITS}
+
+
+def load_measured(data: Data, measured: Measured, seed: int) -> dict[str, "Dataset"]:
+    """The rows that a finished model is measured on as `test`, beside `train`, which says the names of labels.
+
+    A split is that of `load_splits`, so the rows are those of a training's report; for "all" nothing is cut.
+
+    Raises:
+        CompressionError: see `load_splits`.
+    """
+    if measured != "all":
+        splits = load_splits(data, seed)
+        return {"train": splits["train"], "test": splits[measured]}
+    from datasets import concatenate_datasets
+
+    source = open_source(data)
+    parts = [numbered(rows, named(data, source, name)) for name, rows in source.items() if name in SPLITS and len(rows)]
+    if not parts:
+        raise CompressionError(f"data.path: {data.path} is empty; a model is measured on rows")
+    try:
+        rows = concatenate_datasets(parts)
+    except ValueError as error:
+        raise CompressionError(
+            f"split: the splits of {data.path} have other columns than one another ({reason_of(error)}); measure one of"
+            " train, validation and test"
+        ) from error
+    if data.max_eval is not None and len(rows) > data.max_eval:
+        rows = rows.shuffle(seed=seed).select(range(data.max_eval))
+    return {"train": rows, "test": rows}

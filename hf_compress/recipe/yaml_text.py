@@ -109,6 +109,20 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
         raise RecipeError([Problem(path="", message=f"{file} is not UTF-8 text, so it is not a recipe")]) from error
     if not isinstance(data, dict):
         raise RecipeError([Problem(path="", message=f"{file} holds no mapping; a recipe starts with `job: train`")])
+    apply_overrides(data, overrides)
+    return data
+
+
+def apply_overrides(data: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Change values of a recipe's mapping in place.
+
+    Args:
+        data: plain data.
+        overrides: as in `read_recipe`.
+
+    Raises:
+        RecipeError: one or more do not parse, or name what is not there.
+    """
     problems: list[Problem] = []
     for override in overrides:
         key, _, value = override.partition("=")
@@ -121,7 +135,6 @@ def read_recipe(path: str | Path, overrides: Sequence[str] = ()) -> dict[str, An
             problems.extend(error.problems)
     if problems:
         raise RecipeError(problems)
-    return data
 
 
 def _apply(data: dict[str, Any], override: str) -> None:

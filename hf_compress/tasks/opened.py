@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._problems import Problem, RecipeError, check_all, problems_of
-from hf_compress.inputs.data import load_splits
+from hf_compress.inputs.data import Measured, load_measured, load_splits
 from hf_compress.inputs.file_names import with_files
 from hf_compress.inputs.fresh import check_keys, train_on_main
 from hf_compress.inputs.labels import order_labels
@@ -150,6 +150,7 @@ def open_inputs(
     trained_anew: bool = False,
     untrained: str = UNTRAINED,
     saved_tokenizer: Path | None = None,
+    measured: Measured | None = None,
     problems: list[Problem] | None = None,
 ) -> Opened:
     """Open everything and see that it fits together; nothing is written, no weight is read.
@@ -166,6 +167,7 @@ def open_inputs(
         trained_anew: the job trains the head first, so it may be new or mean other labels.
         untrained: the refusal of a checkpoint without a head; {model}, {tensor}, {number} and {task} are filled in.
         saved_tokenizer: one that was trained before, in place of a fresh one.
+        measured: the model is finished, and may be quantized; these rows become `test`.
         problems: added to, in place of an exception; what could be opened is returned then.
 
     Raises:
@@ -176,10 +178,10 @@ def open_inputs(
     opened = Opened()
     with found.collecting():
         if data is not None:
-            opened.raw, opened.labels = open_data(data, task, seed)
+            opened.raw, opened.labels = open_data(data, task, seed, measured)
     with found.collecting():
         if model is not None:
-            opened.base = open_model(model, task)
+            opened.base = open_model(model, task, finished=measured is not None)
     with found.collecting():
         # Also where the model itself was refused.
         if isinstance(tokenizer, str) and (task is None or task.takes_tokenizer):
@@ -227,8 +229,8 @@ def inputs(model: str | None = None, data: Data | None = None, task: Task | None
     return open_inputs(model, data, task, seed=seed)
 
 
-def open_data(data: Data, task: Task | None, seed: int) -> tuple[Splits, list[str]]:
-    """The raw splits and the names of their labels; without a task the columns are not looked at.
+def open_data(data: Data, task: Task | None, seed: int, measured: Measured | None = None) -> tuple[Splits, list[str]]:
+    """The raw splits, or those of `load_measured`, and the names of their labels; without a task columns are not looked at.
 
     Raises:
         CompressionError: the data cannot be had, or lacks what the task reads.
@@ -238,7 +240,7 @@ def open_data(data: Data, task: Task | None, seed: int) -> tuple[Splits, list[st
             f"data.streaming: {task.name} looks at all training rows before the first step, so it takes no stream; leave it"
             " out"
         )
-    splits = load_splits(data, seed)
+    splits = load_splits(data, seed) if measured is None else load_measured(data, measured, seed)
     labels: list[str] = []
     if task is not None:
         splits = {name: with_files(split, task.columns(), data) for name, split in splits.items()}
@@ -246,16 +248,17 @@ def open_data(data: Data, task: Task | None, seed: int) -> tuple[Splits, list[st
     return splits, labels
 
 
-def open_model(model: str | FreshModel, task: Task | None) -> "PretrainedConfig":
+def open_model(model: str | FreshModel, task: Task | None, finished: bool = False) -> "PretrainedConfig":
     """The config as the checkpoint or the recipe says it, before data and processor have a say.
 
     Raises:
-        CompressionError: the model is not there, has unknown keys, is quantized already, or no model for the task.
+        CompressionError: the model is not there, has unknown keys, is quantized already and to be trained, or no model for
+            the task.
     """
     if isinstance(model, FreshModel):
         check_keys(model, () if task is None else task.decided)
     config = load_config(model, {})
-    if getattr(config, "quantization_config", None) is not None:
+    if getattr(config, "quantization_config", None) is not None and not finished:
         raise CompressionError(
             f"model: {model} is quantized already, and its weights cannot be trained; name the dense model"
         )

@@ -18,6 +18,8 @@ from transformers.pipelines import PIPELINE_REGISTRY, pipeline
 from hf_compress import Recipe
 from hf_compress._problems import RecipeError
 from hf_compress._registry import dump
+from hf_compress.evaluation.evaluate import evaluate_model
+from hf_compress.evaluation.model_evaluation import ModelEvaluation
 from hf_compress.inputs.fresh import check_keys
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.recipe.build import build
@@ -246,6 +248,16 @@ def test_a_run_prunes_quantizes_and_distils_and_the_result_works_in_its_pipeline
     else:
         assert task.model_class().from_pretrained(result.folder).config.architectures
         assert getattr(transformers, task.processor_class).from_pretrained(result.folder)
+
+
+def test_its_folder_is_measured_again_as_its_report_says(finished):
+    task, made, result = finished
+    *_, ours = result.report.rows
+    asked = ModelEvaluation(model=str(result.folder), task=task, data=made.data, seed=made.seed)
+    report = evaluate_model(asked)
+    assert report.rows[0].metrics == ours.metrics and report.rows[0].file_bytes == ours.file_bytes
+    assert (report.metric, report.greater_is_better) == (task.metric, task.greater_is_better)
+    assert task.metric in report.directions and str(result.folder) not in str(report.to_plain())
 
 
 def test_a_run_that_was_interrupted_ends_with_the_same_bits(finished):

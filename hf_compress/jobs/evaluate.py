@@ -1,0 +1,47 @@
+"""Measuring a finished model."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hf_compress.evaluation.evaluate import run_evaluation
+from hf_compress.evaluation.evaluated import EvaluationReport
+from hf_compress.evaluation.evaluation_table import table
+from hf_compress.evaluation.model_evaluation import ModelEvaluation
+from hf_compress.inputs.place import place
+from hf_compress.recipe.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationResult:
+    """What the job left behind.
+
+    Attributes:
+        report: the numbers.
+        folder: with report.json and report.md.
+    """
+
+    report: EvaluationReport
+    folder: Path
+
+    def summary(self) -> str:
+        """What the command line says at the end."""
+        return f"{table(self.report)}\n\n{self.folder}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluate(Recipe, ModelEvaluation, name="evaluate"):
+    """A `ModelEvaluation` with a place to write to.
+
+    Attributes:
+        output_dir: the new folder, which gets report.json and report.md.
+    """
+
+    output_dir: str
+
+    opens = (place,)
+
+    def run(self, resume: bool = False) -> Any:
+        """Measure; there is nothing to resume."""
+        opened = self.open()
+        return EvaluationResult(report=run_evaluation(self, opened, opened["place"]), folder=opened["place"])
