@@ -41,7 +41,7 @@ def finalize_model(trainer: Any, dtype: str) -> nn.Module:
     trainer.progress.check(model, trainer.state)
     quantization = trainer.compression.quantization
     sharded = is_sharded(model)
-    model = in_one_process(model)
+    model = in_one_process(model, trainer.args.output_dir)
 
     def finish() -> None:
         target = check_storage_type(model, quantization, dtype)

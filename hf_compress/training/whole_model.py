@@ -14,8 +14,9 @@ from hf_compress._forward.dry_run import skeleton
 from hf_compress._modules.names import model_name
 from hf_compress._sharding.contract import is_sharded
 from hf_compress.quantization.qat import prepare_like
-from hf_compress.training.averaging.tensors import full_state_dict, unwrapped
+from hf_compress.training.averaging.tensors import unwrapped
 from hf_compress.training.deepspeed import deepspeed_config
+from hf_compress.training.gathered import gathered
 from hf_compress.training.sidecar import write_sidecar
 
 
@@ -26,24 +27,25 @@ def is_rebuilt(model: nn.Module) -> bool:
 
 
 @torch.no_grad()
-def whole_model(model: nn.Module, keep: bool) -> nn.Module:
-    """The model as one process has it, on the CPU, gathered tensor by tensor. Every process must call it.
+def whole_model(model: nn.Module, place: Path, keep: bool) -> nn.Module:
+    """The model as one process has it, on the CPU, its weights in files that are mapped. Every process must call it.
 
     Args:
         model: sharded; stays as it is. Modules prepared for quantization are so in the whole one.
+        place: see `gathered`.
         keep: False in processes that only help to gather; theirs has no memory.
 
     Raises:
-        CompressionError: its class and config do not make it again.
+        CompressionError: its class and config do not make it again, or see `gathered`.
     """
     inner: Any = unwrapped(model)
-    tensors = full_state_dict(inner, keep)
     found: Any = skeleton(inner)
     if found is None or not is_rebuilt(inner):
         raise CompressionError(
             f"{model_name(model)} is sharded, and its class and config alone do not make it again to put it together; save"
             " its weights with save_model and load them in one process"
         )
+    tensors = gathered(inner, place, keep)
     if getattr(inner, "generation_config", None) is not None:
         found.generation_config = copy.deepcopy(inner.generation_config)
     prepare_like(found, inner)
@@ -61,9 +63,9 @@ def whole_model(model: nn.Module, keep: bool) -> nn.Module:
     return found.train(inner.training)  # type: ignore[no-any-return]
 
 
-def in_one_process(model: nn.Module) -> Any:
-    """The model as the first process can write it: itself, or put together. Every process must call it."""
-    return whole_model(model, keep=_distributed.is_main()) if is_sharded(model) else model
+def in_one_process(model: nn.Module, place: str | Path) -> Any:
+    """The model as the first process can write it: itself, or put together at `place`. Every process must call it."""
+    return whole_model(model, Path(place), keep=_distributed.is_main()) if is_sharded(model) else model
 
 
 def _in_shards(trainer: Any) -> bool:
@@ -95,5 +97,5 @@ def save_sharded(trainer: Any, folder: Path) -> None:
         if trainer.projections and trainer.args.should_save:
             trainer.projections.save(folder)
     else:
-        trainer._save(str(folder), state_dict=full_state_dict(trainer.model, keep=trainer.args.should_save))
+        trainer._save(str(folder), state_dict=gathered(trainer.model, folder, keep=trainer.args.should_save))
     _distributed.barrier()  # what is saved is there in every process

@@ -122,6 +122,20 @@ def test_what_was_finalized_in_shards_loads_in_one_process_as_what_was_trained(f
         torch.testing.assert_close(loaded(tokens).logits, alone.model.eval()(tokens).logits, rtol=0, atol=0)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", ["fsdp2", "zero3"])
+def test_a_process_holds_one_tensor_and_not_the_model_while_it_is_put_together(strategy, tmp_path, monkeypatch):
+    if strategy == "zero3":
+        pytest.importorskip("deepspeed")
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")  # what is freed goes back to the system at once
+    forked("tests/distributed/memory_worker.py", str(tmp_path), strategy)
+    for rank in (0, 1):
+        said = json.loads((tmp_path / f"said{rank}.json").read_text())
+        assert said["left"] == []
+        for action in ("save_model", "finalize"):  # parts in a row, the whole of them, a copy of that
+            assert said[action] < 4 * said["largest"] < said["model"] / 4, (rank, action, said)
+
+
 def test_the_main_job_trains_in_shards_and_one_process_exports_the_same(done):
     """Dense stage, compression, export and report; made anew from the last checkpoint by a process alone."""
     folder = done / "recipe" / "out"

@@ -23,7 +23,7 @@ def dense_models(trainer: Any, baseline: str | PreTrainedModel | None) -> Callab
     cls = original_class(trainer.model)
     given = trainer.frozen_copy if baseline is None else baseline
     if isinstance(given, PreTrainedModel):
-        given = in_one_process(given)
+        given = in_one_process(given, trainer.args.output_dir)
     if given is None:
         logger.warning("the dense weights are gone, so nothing is compared with them; pass save_result(..., baseline=...)")
         return None

@@ -210,7 +210,7 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
         model = plan.opened.load_model(args.seed)
     trainer = _trainer(plan, model, args)
     _train(trainer, folder.dense_training)
-    model = in_one_process(trainer.model)
+    model = in_one_process(trainer.model, folder.path)
     if _distributed.is_main():
         with written_beside(folder.dense) as part:
             write_dense(model, part, plan.opened.processor)

@@ -22,6 +22,7 @@ from hf_compress._paths import expand
 from hf_compress.jobs.train.changes import in_words, result_part, trained_part
 from hf_compress.recipe.recipe import Recipe
 from hf_compress.recipe.yaml_text import parse_yaml
+from hf_compress.training.gathered import GATHERED
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class RunFolder:
         dense_training: its checkpoints while it trains.
         compressed: the result, to be published as it is.
         rows: checkpoints that exist only to be measured.
+        gathered: a sharded model, while it is put together.
     """
 
     def __init__(self, recipe: Recipe) -> None:
@@ -53,6 +55,7 @@ class RunFolder:
         self.dense_training = self.path / "dense-training"
         self.compressed = self.path / "compressed"
         self.rows = self.path / _ROWS
+        self.gathered = self.path / GATHERED
 
     def check(self, resume: bool) -> None:
         """Refuse a folder that is not this run's to write.
@@ -90,6 +93,7 @@ class RunFolder:
         for path in [
             self.dense_training,
             self.rows,
+            self.gathered,
             self.path / _PART,
             *map(part_of, read),
             *self.path.glob("checkpoint-*"),
@@ -122,6 +126,7 @@ class RunFolder:
     def tidy(self) -> None:
         """Remove what a killed run could not remove any more."""
         remove(self.rows)
+        remove(self.gathered)
         if self.dense.exists():
             remove(self.dense_training)
 
