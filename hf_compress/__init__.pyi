@@ -15,6 +15,10 @@ from hf_compress.distillation.losses.forward_kl import ForwardKL as ForwardKL
 from hf_compress.distillation.losses.mse import MSE as MSE
 from hf_compress.distillation.teachers.model import ModelTeacher as ModelTeacher
 from hf_compress.evaluation.configuration import Evaluation as Evaluation
+from hf_compress.evaluation.cost.configuration import Cost as Cost
+from hf_compress.evaluation.cost.measure import measure_cost as measure_cost
+from hf_compress.evaluation.cost.runtimes.compile import Compile as Compile
+from hf_compress.evaluation.cost.runtimes.eager import Eager as Eager
 from hf_compress.evaluation.evaluate import evaluate_model as evaluate_model
 from hf_compress.evaluation.model_evaluation import ModelEvaluation as ModelEvaluation
 from hf_compress.export.configuration import Export as Export

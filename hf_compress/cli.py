@@ -152,6 +152,28 @@ def check(
         _check(loaded, recipe, world_size)
 
 
+@app.command()
+def cost(
+    model: Annotated[str, typer.Argument(help="A folder or Hub id of a finished model.", metavar="MODEL")],
+    against: Annotated[str | None, typer.Option("--against", help="A baseline; the two take turns.")] = None,
+    task: Annotated[str | None, typer.Option("--task", help="What it is for; by default what its class is.")] = None,
+    batch: Annotated[list[int] | None, typer.Option("--batch", help="Rows; may be repeated.")] = None,
+    length: Annotated[list[int] | None, typer.Option("--length", help="Of the inputs; may be repeated.")] = None,
+    runtime: Annotated[
+        list[str] | None, typer.Option("--runtime", help="eager, compile, onnxruntime, openvino; may be repeated.")
+    ] = None,
+    device: Annotated[str | None, typer.Option("--device", help="Where to compute: cpu or cuda.")] = None,
+    json_file: Annotated[Path | None, typer.Option("--json", help="Also write all numbers to this new file.")] = None,
+) -> None:
+    """Measure what a model costs: bytes, parameters, MACs, memory, latency and throughput."""
+    _quiet()
+    from hf_compress.evaluation.cost.command import run_cost
+
+    given = {"batch": batch, "length": length, "runtimes": runtime, "device": device}
+    with _interruptible("the same command starts again"):
+        typer.echo(run_cost(model, against, task, {key: value for key, value in given.items() if value}, json_file))
+
+
 def _check(recipe: Any, file: Path, processes: int | None = None) -> None:
     from hf_compress._problems import RecipeError
 

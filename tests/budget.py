@@ -17,7 +17,7 @@ BUDGETS = {
     "distributed": 110,
     "docs": 15,
     "e2e": 20,
-    "evaluation": 5,
+    "evaluation": 20,
     "export": 20,
     "fuzz": 8,
     "inputs": 8,

@@ -22,12 +22,13 @@ _PIXELS = 32
 """Height and width where the config fixes none."""
 
 
-def probe_inputs(model: nn.Module, batch_size: int = 2) -> dict[str, Tensor] | None:
+def probe_inputs(model: nn.Module, batch_size: int = 2, length: int | None = None) -> dict[str, Tensor] | None:
     """A deterministic batch for `model(**batch)`, without labels, on the model's device.
 
     Args:
         model: with a `config`, such as a transformers model; others have no probe.
         batch_size: rows.
+        length: T, samples or frames, where the config leaves them open; None for few.
 
     Returns:
         input_ids (B, T), pixel_values (B, C, H, W), input_values (B, samples) or (B, frames, bins), input_features (B,
@@ -41,8 +42,8 @@ def probe_inputs(model: nn.Module, batch_size: int = 2) -> dict[str, Tensor] | N
     if config is None or build is None:
         return None
     try:
-        batch = build(model, config, batch_size)
-        batch |= _beside(model, config, batch_size, batch)
+        batch = build(model, config, batch_size, length)
+        batch |= _beside(model, config, batch_size, length, batch)
     except (AttributeError, KeyError, TypeError, ValueError):  # a config that lacks what its kind of model has
         batch = {}
     if not batch:
@@ -53,17 +54,19 @@ def probe_inputs(model: nn.Module, batch_size: int = 2) -> dict[str, Tensor] | N
     return {key: value.to(device, dtype if value.is_floating_point() else None) for key, value in batch.items()}
 
 
-def _beside(model: nn.Module, config: Any, batch_size: int, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def _beside(
+    model: nn.Module, config: Any, batch_size: int, length: int | None, batch: Mapping[str, Tensor]
+) -> dict[str, Tensor]:
     """What some forwards want beside the main input."""
     more: dict[str, Tensor] = {}
     takes = inspect.signature(model.forward).parameters
     if getattr(config, "is_encoder_decoder", False) and "decoder_input_ids" in takes:
         decoder = getattr(config, "decoder", config)
-        more["decoder_input_ids"] = _ids(model, decoder, batch_size)
+        more["decoder_input_ids"] = _ids(model, decoder, batch_size, length)
     if "input_ids" in takes and "input_ids" not in batch and takes["input_ids"].default is inspect.Parameter.empty:
-        more["input_ids"] = _ids(model, _part(config, "text"), batch_size)
+        more["input_ids"] = _ids(model, _part(config, "text"), batch_size, length)
     if "pixel_values" in takes and "pixel_values" not in batch and _is_two_tower(config):
-        more |= _image(model, config, batch_size)
+        more |= _image(model, config, batch_size, length)
     return more
 
 
@@ -89,7 +92,7 @@ def _part(config: Any, *kinds: str) -> Any:
     return config
 
 
-def _ids(model: nn.Module, config: Any, batch_size: int) -> Tensor:
+def _ids(model: nn.Module, config: Any, batch_size: int, length: int | None) -> Tensor:
     """(B, T) token ids: ordinary ones, ending in the end token where the model has one (BART's classifier reads there).
 
     Special tokens stand for images, padding and masks, which change what a forward does, so they are left out.
@@ -104,7 +107,8 @@ def _ids(model: nn.Module, config: Any, batch_size: int) -> Tensor:
     ordinary = [token for token in range(min(size, 4 * _TOKENS + len(special))) if token not in special]
     ordinary = ordinary[len(ordinary) // 4 :] or [0]
     limit = getattr(config, "max_position_embeddings", None)
-    length = min(_TOKENS, limit) if isinstance(limit, int) and limit > 0 else _TOKENS
+    length = length or _TOKENS
+    length = min(length, limit) if isinstance(limit, int) and limit > 0 else length
     rows = [[ordinary[(row * 5 + place * 3) % len(ordinary)] for place in range(length)] for row in range(batch_size)]
     end = getattr(config, "eos_token_id", None)
     if getattr(config, "is_encoder_decoder", False) and isinstance(end, int) and 0 <= end < size:
@@ -130,11 +134,11 @@ def _wave(*shape: int) -> Tensor:
     return torch.sin(torch.arange(1, count + 1, dtype=torch.float64) * 0.7).reshape(shape).float()
 
 
-def _text(model: nn.Module, config: Any, batch_size: int) -> dict[str, Tensor]:
-    return {"input_ids": _ids(model, config, batch_size)}
+def _text(model: nn.Module, config: Any, batch_size: int, length: int | None) -> dict[str, Tensor]:
+    return {"input_ids": _ids(model, config, batch_size, length)}
 
 
-def _image(model: nn.Module, config: Any, batch_size: int) -> dict[str, Tensor]:
+def _image(model: nn.Module, config: Any, batch_size: int, length: int | None) -> dict[str, Tensor]:
     """(B, C, H, W), and (B, frames, C, H, W) for models of video."""
     config = _part(config, "vision")
     size = getattr(config, "image_size", None) or getattr(config, "input_size", None) or getattr(config, "img_size", None)
@@ -146,21 +150,21 @@ def _image(model: nn.Module, config: Any, batch_size: int) -> dict[str, Tensor]:
     return {"pixel_values": _wave(*(shape if frames is None else (batch_size, frames, *shape[1:])))}
 
 
-def _sound(model: nn.Module, config: Any, batch_size: int) -> dict[str, Tensor]:
+def _sound(model: nn.Module, config: Any, batch_size: int, length: int | None) -> dict[str, Tensor]:
     """(B, samples) for models of waveforms, (B, frames, bins) for models of spectrograms by that name."""
     config = _part(config, "audio")
     if hasattr(config, "num_mel_bins") and hasattr(config, "max_length"):  # AST fixes both
         return {"input_values": _wave(batch_size, config.max_length, config.num_mel_bins)}
     kernels, strides = getattr(config, "conv_kernel", None), getattr(config, "conv_stride", None)
     if kernels is None or strides is None:
-        return {"input_values": _wave(batch_size, 4096)}
+        return {"input_values": _wave(batch_size, length or 4096)}
     samples = _FRAMES * max(getattr(config, "squeeze_factor", 1) or 1, 1)
     for kernel, stride in zip(reversed(kernels), reversed(strides), strict=True):
         samples = (samples - 1) * stride + kernel
-    return {"input_values": _wave(batch_size, samples)}
+    return {"input_values": _wave(batch_size, length or samples)}
 
 
-def _spectrogram(model: nn.Module, config: Any, batch_size: int) -> dict[str, Tensor]:
+def _spectrogram(model: nn.Module, config: Any, batch_size: int, length: int | None) -> dict[str, Tensor]:
     """(B, bins, frames) for Whisper and its kin, whose positions fix the frames; else (B, frames, bins)."""
     config = _part(config, "audio")
     positions = getattr(config, "max_source_positions", None)
@@ -170,10 +174,10 @@ def _spectrogram(model: nn.Module, config: Any, batch_size: int) -> dict[str, Te
     bins = next((size for key in keys if isinstance(size := getattr(config, key, None), int)), None)
     if bins is None:
         return {}
-    return {"input_features": _wave(batch_size, 4 * _FRAMES, bins)}
+    return {"input_features": _wave(batch_size, length or 4 * _FRAMES, bins)}
 
 
-_BUILDERS: dict[str, Callable[[nn.Module, Any, int], dict[str, Tensor]]] = {
+_BUILDERS: dict[str, Callable[[nn.Module, Any, int, int | None], dict[str, Tensor]]] = {
     "input_ids": _text,
     "pixel_values": _image,
     "input_values": _sound,

@@ -30,7 +30,7 @@ def measure_size(folder: str | Path, files: Sequence[Path] | None = None) -> dic
     stored, dense = 0, 0
     for layer in layers:
         stored += sum(entries[f"{layer}.{part}"].num_bytes for part in _PARTS if f"{layer}.{part}" in entries)
-        dense += 2 * math.prod(_shape(layer, entries))
+        dense += 2 * math.prod(packed_shape(layer, entries))
     return {
         "file_bytes": sum(file.stat().st_size for file in files),
         "num_quantized": len(layers),
@@ -40,7 +40,7 @@ def measure_size(folder: str | Path, files: Sequence[Path] | None = None) -> dic
     }
 
 
-def _shape(layer: str, entries: dict[str, Entry]) -> tuple[int, ...]:
+def packed_shape(layer: str, entries: dict[str, Entry]) -> tuple[int, ...]:
     """(O, I) of a quantized layer: of its weight, or as `weight_shape` says where it is packed."""
     if f"{layer}.weight" in entries:
         return entries[f"{layer}.weight"].shape

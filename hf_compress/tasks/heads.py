@@ -37,6 +37,11 @@ class Head:
         """What it chooses among."""
         return "positions" if self.rows == "spans" else "tokens" if self.predicts_tokens else "labels"
 
+    @property
+    def writes(self) -> bool:
+        """Whether its models write tokens one after the other."""
+        return self.rows == "shifted_tokens"
+
 
 CAUSAL_LM = Head(
     name="ForCausalLM",

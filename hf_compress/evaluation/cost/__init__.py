@@ -1,0 +1,1 @@
+"""What a checkpoint costs: bytes, operations, time and memory."""

@@ -1,0 +1,49 @@
+"""Batches of a stated shape for a model, whatever it reads."""
+
+import inspect
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hf_compress._errors import CompressionError
+from hf_compress._forward.probe import probe_inputs
+from hf_compress.inputs.models import num_positions
+
+LENGTH = 128
+"""Where none is asked for and the model leaves it open."""
+
+
+def takes_lengths(model: Any) -> bool:
+    """Whether inputs may have any length, as tokens, samples and frames mostly do; an image's size is the config's."""
+    return _main_shape(model, LENGTH // 4) != _main_shape(model, LENGTH // 8)
+
+
+def _main_shape(model: Any, length: int) -> tuple[int, ...]:
+    batch = probe_inputs(model, 1, length)
+    if batch is None:
+        raise CompressionError(
+            f"{type(model).__name__}: no batch can be made from its config, so nothing can be measured on one"
+        )
+    return tuple(batch[model.main_input_name].shape)
+
+
+def batch_of(model: Any, batch_size: int, length: int | None) -> dict[str, Tensor]:
+    """A batch without padding and labels, on the model's device: always the same numbers.
+
+    Args:
+        model: a transformers model.
+        batch_size: rows.
+        length: tokens of a text (and of a decoder's), samples or frames of a sound; None where the config fixes the shape.
+
+    Raises:
+        CompressionError: no batch can be made, or it would be longer than the model's positions.
+    """
+    most = num_positions(model) if model.main_input_name == "input_ids" else None
+    if length is not None and most is not None and length > most:
+        raise CompressionError(f"length={length} is more than the model's {most} positions; write at most {most}")
+    batch = probe_inputs(model, batch_size, length)
+    assert batch is not None  # `takes_lengths` was asked first
+    if "input_ids" in batch and "attention_mask" in inspect.signature(model.forward).parameters:
+        batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+    return batch

@@ -1,0 +1,185 @@
+"""A checkpoint's cost, alone or in turns with a baseline."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_compress._errors import CompressionError
+from hf_compress._provenance import describe_machine
+from hf_compress._runtimes import describe_storage
+from hf_compress._safetensors import read_entries
+from hf_compress.checkpoints.location import resolve_folder
+from hf_compress.checkpoints.source import Source, open_source
+from hf_compress.evaluation.cost.batches import LENGTH, batch_of, takes_lengths
+from hf_compress.evaluation.cost.configuration import Cost
+from hf_compress.evaluation.cost.loading import load_finished
+from hf_compress.evaluation.cost.macs import count_macs
+from hf_compress.evaluation.cost.memory import measure_memory
+from hf_compress.evaluation.cost.parameters import count_parameters
+from hf_compress.evaluation.cost.report import CostReport, ModelCost, Timing, remarks_of
+from hf_compress.evaluation.cost.storage import measure_storage
+from hf_compress.evaluation.cost.timings import Loaded, time_models
+from hf_compress.tasks.heads import Head, head_of_class
+from hf_compress.tasks.task import Task
+
+UNPACKED = (
+    "{name} is packed, and plain transformers computes with what it unpacks: it is no faster and no smaller in memory than"
+    " a dense model"
+)
+FORWARD_ONLY = "tokens are written one after the other in eager alone; {names}: forward passes only"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Subject:
+    """What is known of a model before it is loaded."""
+
+    name: str
+    folder: Path
+    source: Source
+    head: Head
+
+    @property
+    def packed(self) -> bool:
+        return "quantization_config" in self.source.config
+
+
+def measure_cost(
+    model: str | Path, against: str | Path | None = None, task: Task | None = None, cost: Cost | None = None
+) -> CostReport:
+    """Bytes, parameters, MACs, memory and times of a finished checkpoint.
+
+    Models are loaded as plain transformers loads them and run on batches made from their configs, without padding. With a
+    baseline, both take turns in every round, and the report says where the rounds do not show that the model is faster.
+
+    Args:
+        model: a folder or Hub id.
+        against: the same of a baseline, e.g. the dense model.
+        task: what the models are for; by default what their class is.
+        cost: what is measured, and how often.
+
+    Raises:
+        CompressionError: a model cannot be had or run, a runtime is missing, or lengths do not fit: said before
+            anything is timed.
+    """
+    cost = cost or Cost()
+    device = _device(cost)
+    subjects = [_subject(str(one), key, task) for key, one in (("against", against), ("model", model)) if one is not None]
+    if len({one.name for one in subjects}) < len(subjects):
+        subjects = [
+            _Subject(name=f"{key} {one.name}", folder=one.folder, source=one.source, head=one.head)
+            for key, one in zip(("baseline", "model"), subjects, strict=True)
+        ]
+    _check_runtimes(cost, subjects, device)
+    loaded = [
+        Loaded(
+            name=one.name,
+            model=load_finished(one.folder, one.head.auto_class, cost.dtype, device),
+            writes=one.head.writes,
+        )
+        for one in subjects
+    ]
+    lengths = _lengths(loaded, cost)
+    for one in loaded:
+        with torch.no_grad():
+            one.model(**batch_of(one.model, 1, lengths[0]))  # unpacks what is packed
+    timings = time_models(loaded, cost, lengths, device)
+    models = tuple(
+        ModelCost(
+            name=subject.name,
+            storage=measure_storage(subject.folder, subject.source, read_entries(subject.folder)),
+            parameters=count_parameters(one.model),
+            macs=_macs(one.model, cost.batch, lengths),
+            memory=_memory(subject, cost, device, lengths),
+            dtype=describe_storage(str(one.model.dtype).removeprefix("torch."), device),
+            prepare_s=one.prepare_s,
+        )
+        for subject, one in zip(subjects, loaded, strict=True)
+    )
+    return CostReport(
+        models=models,
+        timings=tuple(timings),
+        setting={
+            **describe_machine(device),
+            "threads": str(torch.get_num_threads()),
+            "rounds": f"{cost.rounds} after {cost.warmup}",
+            **{f"type of {one.name}": one.dtype for one in models},
+        },
+        remarks=(
+            *(UNPACKED.format(name=one.name) for one in subjects if one.packed),
+            *_forward_only(loaded, timings, cost),
+            *remarks_of(timings, subjects[0].name),
+        ),
+    )
+
+
+def _device(cost: Cost) -> torch.device:
+    if cost.device == "cuda" and not torch.cuda.is_available():
+        raise CompressionError("device='cuda': this machine has no GPU that torch sees; write cpu")
+    return torch.device(cost.device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _subject(name: str, key: str, task: Task | None) -> _Subject:
+    folder = resolve_folder(name, key)
+    source = open_source(folder, key)
+    classes = source.config.get("architectures") or [""]
+    head = task.head if task is not None else head_of_class(classes[0])
+    if head is None:
+        raise CompressionError(f"{key}: {name} does not say what its head {classes[0]!r} is for; name the task")
+    shown = Path(name).name or folder.resolve().name
+    return _Subject(name=shown, folder=folder, source=source, head=head)
+
+
+def _check_runtimes(cost: Cost, subjects: Sequence[_Subject], device: torch.device) -> None:
+    for runtime in cost.runtimes:
+        missing = runtime.missing(device)
+        if missing:
+            raise CompressionError(f"runtimes: {missing}")
+        for one in subjects:
+            if one.packed and not runtime.takes_packed:
+                raise CompressionError(
+                    f"runtimes: {one.name} is packed by compressed-tensors, which exporters of transformers do not take;"
+                    f" leave {runtime.name} out"
+                )
+
+
+def _lengths(loaded: Sequence[Loaded], cost: Cost) -> list[int | None]:
+    """What to measure, found to fit every model."""
+    if not all(takes_lengths(one.model) for one in loaded):
+        if cost.length:
+            raise CompressionError("length: the model's config fixes the shape of its inputs; leave it out")
+        return [None]
+    lengths: list[int | None] = [*cost.length] or [LENGTH]
+    for one in loaded:
+        for length in lengths:
+            new = cost.new_tokens if one.writes and not one.model.config.is_encoder_decoder else 0
+            batch_of(one.model, 1, length)
+            if length is not None and new:
+                batch_of(one.model, 1, length + new)
+    return lengths
+
+
+def _forward_only(loaded: Sequence[Loaded], timings: Sequence[Timing], cost: Cost) -> list[str]:
+    written = {one.runtime for one in timings if one.what == "next token"}
+    names = [runtime.name for runtime in cost.runtimes if runtime.name not in written]
+    wanted = cost.new_tokens and any(one.writes for one in loaded)
+    return [FORWARD_ONLY.format(names=", ".join(names))] if names and wanted else []
+
+
+def _macs(model: Any, sizes: Sequence[int], lengths: Sequence[int | None]) -> dict[str, int]:
+    found = {}
+    for size in sizes:
+        for length in lengths:
+            batch = batch_of(model, size, length)
+            found[" x ".join(map(str, batch[model.main_input_name].shape))] = count_macs(model, batch)
+    return found
+
+
+def _memory(subject: _Subject, cost: Cost, device: torch.device, lengths: Sequence[int | None]) -> dict[str, Any] | None:
+    """With the largest batch."""
+    if not cost.memory:
+        return None
+    longest = max((length for length in lengths if length is not None), default=None)
+    return measure_memory(subject.folder, subject.head.auto_class, cost.dtype, device.type, max(cost.batch), longest)
