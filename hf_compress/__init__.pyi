@@ -28,6 +28,7 @@ from hf_compress.export.formats.compressed_tensors import save_compressed as sav
 from hf_compress.export.formats.dense import DenseFormat as DenseFormat
 from hf_compress.export.formats.dense import save_dense as save_dense
 from hf_compress.export.merged import merge as merge
+from hf_compress.export.push import push as push
 from hf_compress.inputs.sections import Data as Data
 from hf_compress.inputs.sections import FreshModel as FreshModel
 from hf_compress.inputs.sections import FreshTokenizer as FreshTokenizer

@@ -7,7 +7,13 @@ traceback, and lets every other exception through as the bug it is.
 
 
 class CompressionError(ValueError):
-    """A user's setting, file or model cannot be used as it is; the message says why and what to do."""
+    """A user's setting, file or model cannot be used as it is; the message says why and what to do.
+
+    Attributes:
+        exit_code: of the command line.
+    """
+
+    exit_code = 2
 
 
 class Terminated(KeyboardInterrupt):

@@ -25,6 +25,7 @@ LISTED = {
     "export.formats.compressed_tensors": ("save_compressed",),
     "export.formats.dense": ("save_dense",),
     "export.merged": ("merge",),
+    "export.push": ("push",),
     "inputs.sections": ("Data", "FreshModel", "FreshTokenizer"),
     "jobs.train.save_result": ("save_result",),
     "jobs.train.settings": ("Dense",),

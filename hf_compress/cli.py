@@ -135,6 +135,36 @@ def evaluate(
 
 
 @app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(help="A finished model or adapter.", metavar="DIR")],
+    repo_id: Annotated[str, typer.Argument(help="owner/name on the Hub; made where it is missing.", metavar="REPO")],
+    private: Annotated[bool | None, typer.Option("--private/--public", help="Who sees a repository that is made.")] = None,
+    revision: Annotated[str | None, typer.Option("--revision", help="The branch; main by default.")] = None,
+    create_pr: Annotated[bool, typer.Option("--create-pr", help="Open a pull request.")] = False,
+    tag: Annotated[str | None, typer.Option("--tag", help="Tag the commit.")] = None,
+    collection: Annotated[
+        str | None, typer.Option("--collection", help="Title or slug of a collection to add it to.")
+    ] = None,
+) -> None:
+    """Publish a folder on the Hub in one commit; the same command goes on with a push that failed."""
+    _quiet()
+    from hf_compress.export.push import push
+
+    with _interruptible("the same command goes on"):
+        _say(
+            push(
+                folder,
+                repo_id,
+                private=private,
+                revision=revision,
+                create_pr=create_pr,
+                tag=tag,
+                collection=collection,
+            )
+        )
+
+
+@app.command()
 def check(
     recipe: RecipeFile,
     overrides: Overrides = None,
@@ -231,4 +261,4 @@ def main() -> None:
                 print(file=sys.stderr)  # a progress bar may stand there
             for line in str(error).splitlines():
                 print(f"hf-compress: {hide_secrets(line)}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)

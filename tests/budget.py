@@ -18,7 +18,7 @@ BUDGETS = {
     "docs": 15,
     "e2e": 20,
     "evaluation": 20,
-    "export": 20,
+    "export": 30,
     "fuzz": 8,
     "inputs": 8,
     "jobs": 95,

@@ -21,6 +21,7 @@ torch.set_num_threads(1)
 
 from tests.budget import Clock  # noqa: E402
 from tests.command_line import call, refused  # noqa: E402, F401 (fixtures for every folder)
+from tests.on_local_hub import local_hub  # noqa: E402, F401
 
 _CLOCK = Clock()
 

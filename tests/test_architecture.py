@@ -26,7 +26,7 @@ VALUES = {
     "merging": ("compat", "method", "methods", "operands", "mathematics"),
 }
 FLOORS = (
-    dict.fromkeys(("_errors", "_registry", "_modules", "_forward", "_sharding"), (0, ""))
+    dict.fromkeys(("_errors", "_registry", "_modules", "_forward", "_sharding", "_hub"), (0, ""))
     | {"recipe": (1, "")}
     | {f"{technique}.{name}": (1, "") for technique, names in VALUES.items() for name in names}
     | {name: (2 + place / 10, "") for place, name in enumerate(MATERIALS)}

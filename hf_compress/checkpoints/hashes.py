@@ -4,28 +4,33 @@ import concurrent.futures
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
+from hf_compress._digests import digest_of
 from hf_compress._progress import progress
-from hf_compress.checkpoints.source import Source
+from hf_compress._safetensors import weight_files
 
-_BLOCK = 2**18
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+    from hf_compress.checkpoints.source import Source
+
+ADAPTER = "adapter_model.safetensors"
+"""What PEFT calls the weights of an adapter."""
 
 
-def sha256_of(file: Path, bar: tqdm | None = None) -> str:
+def sha256_of(file: Path, bar: "tqdm | None" = None) -> str:
     """The SHA-256 of a file, in hex."""
-    digest = hashlib.sha256()
-    block = memoryview(bytearray(_BLOCK))  # stays in the core's cache
-    with file.open("rb", buffering=0) as stream:
-        while size := stream.readinto(block):
-            digest.update(block[:size])
-            if bar is not None:
-                bar.update(size)
-    return digest.hexdigest()
+    return digest_of(file, hashlib.sha256(), bar)
 
 
-def input_hashes(sources: Mapping[str, Source], threads: int) -> dict[str, dict[str, str]]:
+def weight_hashes(folder: Path) -> dict[str, str]:
+    """File name -> SHA-256, of the weights that a result's folder is loaded from; of an adapter its own."""
+    adapter = folder / ADAPTER
+    return {file.name: sha256_of(file) for file in ([adapter] if adapter.is_file() else weight_files(folder))}
+
+
+def input_hashes(sources: "Mapping[str, Source]", threads: int) -> dict[str, dict[str, str]]:
     """Label -> file name -> SHA-256, of every weight file that goes in."""
     files: list[tuple[str, Path]] = [(label, file) for label, source in sources.items() for file in source.files()]
     total = sum(file.stat().st_size for _, file in files)

@@ -9,8 +9,11 @@ from typing import Any, Self
 from hf_compress import _provenance
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._kinds import shown
+from hf_compress.checkpoints.hashes import weight_hashes
 
 MANIFEST = "compression.json"
+WEIGHTS = "weights"
+"""The fact that names the weight files with their SHA-256; older manifests have none."""
 CHECKPOINT = "checkpoint"
 """The kind of a run that is not finished: what lies in a checkpoint of its training."""
 _FORMAT = 1
@@ -66,8 +69,10 @@ class Manifest:
         return {"format": _FORMAT, **plain, **self.facts, **made}
 
     def write(self, folder: Path) -> None:
-        """Write compression.json into `folder`."""
-        (folder / MANIFEST).write_text(json.dumps(self.to_plain(), indent=2) + "\n", encoding="utf-8")
+        """Write compression.json into `folder`, whose weights are written already: a result's manifest has their hashes."""
+        weights = {} if self.kind == CHECKPOINT else weight_hashes(folder)
+        whole = dataclasses.replace(self, facts={**self.facts, WEIGHTS: weights}) if weights else self
+        (folder / MANIFEST).write_text(json.dumps(whole.to_plain(), indent=2) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, folder: str | Path, way_out: str = _EXPORT_AGAIN) -> Self:

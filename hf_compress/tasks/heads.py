@@ -152,6 +152,11 @@ def head_of_class(name: str) -> Head | None:
     return next((head for head in HEADS if name.endswith((head.name, *head.endings))), None)
 
 
+def head_of_peft(name: str | None) -> Head | None:
+    """The head of what PEFT calls a task; None where it is none that is known here."""
+    return next((head for head in HEADS if name is not None and head.peft == name), None)
+
+
 def base_model(model: nn.Module) -> Any:
     """The transformers model itself, below PEFT's wrapper and `torch.compile`'s."""
     model = getattr(model, "_orig_mod", model)  # type: ignore[assignment]

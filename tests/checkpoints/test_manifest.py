@@ -1,6 +1,7 @@
 """compression.json comes back as it was written, also as older versions wrote it."""
 
 import datetime
+import hashlib
 import importlib.metadata
 import json
 from pathlib import Path
@@ -35,6 +36,14 @@ def test_the_file_is_flat_text_that_people_can_read(tmp_path):
     assert text.endswith("}\n") and '\n  "task": "causal_lm"' in text
     assert list(json.loads(text)) == ["format", "kind", "name", "task", "report", "recipe", "created", "versions"]
     assert json.loads(text)["name"] == "größe"
+
+
+def test_a_result_has_the_hashes_of_its_weights_and_a_checkpoint_none(tmp_path):
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    manifest().write(tmp_path)
+    assert Manifest.read(tmp_path).facts["weights"] == {"model.safetensors": hashlib.sha256(b"weights").hexdigest()}
+    manifest(kind=CHECKPOINT).write(tmp_path)  # they are written often, and resuming compares nothing
+    assert "weights" not in Manifest.read(tmp_path).facts
 
 
 REFUSED = {

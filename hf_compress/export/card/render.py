@@ -4,10 +4,14 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.checkpoints.manifest import Manifest
-from hf_compress.export.card import merge, train
+from hf_compress.export.card import adapter, merge, train
 from hf_compress.export.card.sections import recipe
 
-_KINDS = {"merge": (merge.front, merge.blocks), "train": (train.front, train.blocks)}
+_KINDS = {
+    "merge": (merge.front, merge.blocks),
+    "train": (train.front, train.blocks),
+    **dict.fromkeys(("extract-adapter", "merge-adapters"), (adapter.front, adapter.blocks)),
+}
 """Kind of manifest -> its front matter and its text, without the title and the recipe."""
 
 
@@ -31,8 +35,18 @@ def render_card(manifest: Manifest, table: str = "") -> str:
     return "\n\n".join(text) + "\n"
 
 
+def has_own_card(manifest: Manifest) -> bool:
+    """Whether the manifest alone gives the card: its kind has one, and no report's table stands in it."""
+    return manifest.kind in _KINDS and "report" not in manifest.facts
+
+
 def _front_matter(
-    tags: list[str], bases: list[str], relation: str, pipeline: str | None = None, several: bool = False
+    tags: list[str],
+    bases: list[str],
+    relation: str,
+    pipeline: str | None = None,
+    several: bool = False,
+    library: str = "transformers",
 ) -> str:
     """What the Hub reads.
 
@@ -42,12 +56,13 @@ def _front_matter(
         relation: to the bases.
         pipeline: the Hub's name of the task; None where it is not known.
         several: there may be more than one base.
+        library: that loads it.
     """
     from huggingface_hub import ModelCardData
 
     published = sorted({base for base in bases if is_hub_id(base)})
     front = ModelCardData(
-        library_name="transformers",
+        library_name=library,
         pipeline_tag=pipeline,
         base_model=(published if several else published[0]) if published else None,
         base_model_relation=relation if published else None,

@@ -18,7 +18,7 @@ from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.merging.lora.adapter import Adapter, LoraLayer
 from hf_compress.merging.lora.agreement import common_base, fit_together
 from hf_compress.merging.lora.factors import check_size, truncate
-from hf_compress.merging.lora.write import AdapterType, LoraResult, NewLayer, write_adapter
+from hf_compress.merging.lora.write import AdapterType, LoraResult, NewLayer, asked, write_adapter
 from hf_compress.recipe.checks import Check, Checked, Opener
 
 
@@ -151,7 +151,8 @@ def write_sum(merge: AdapterMerge, opened: Sequence[Adapter], out: Path) -> Lora
         for adapter, weight in zip(opened, weights, strict=True)
     ]
     provenance = {"lora": {"merge": {"rank": rank, "energy": energy}, "inputs": inputs}}
-    return write_adapter(out, layers, whole=whole, config=config, provenance=provenance, dtype=merge.dtype)
+    recipe = {"job": "merge-adapters", **asked(merge, AdapterMerge)}
+    return write_adapter(out, layers, whole=whole, config=config, provenance=provenance, recipe=recipe, dtype=merge.dtype)
 
 
 def _agreed(values: list[Any]) -> Any:

@@ -1,6 +1,5 @@
 """The difference between two models as a LoRA adapter."""
 
-import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,8 +20,8 @@ from hf_compress.checkpoints.source import Source, open_source
 from hf_compress.merging.lora.check import verify_peft_loads
 from hf_compress.merging.lora.factors import check_size, factorize, keyed_generator
 from hf_compress.merging.lora.pair import Pair
-from hf_compress.merging.lora.rest import Rest, find_rest
-from hf_compress.merging.lora.write import AdapterType, Kind, LoraResult, NewLayer, write_adapter
+from hf_compress.merging.lora.rest import find_rest
+from hf_compress.merging.lora.write import AdapterType, Kind, LoraResult, NewLayer, asked, write_adapter
 from hf_compress.recipe.checks import Check, Checked, Opener
 
 
@@ -159,16 +158,18 @@ def write_difference(extraction: AdapterExtraction, pair: Pair, out: Path) -> Lo
     }
     hashes = {source.label: {file.name: sha256_of(file) for file in source.files()} for source in (before, after)}
     settings = {"rank": rank, "energy": energy, "seed": extraction.seed, "torch": torch.__version__}
-    result = write_adapter(
+    return write_adapter(
         out,
         layers,
         whole=found.whole,
         config=config,
         provenance={"lora": {"extract": settings, "inputs": hashes}},
+        recipe={"job": "extract-adapter", **asked(extraction, AdapterExtraction)},
         dtype=extraction.dtype,
         check=lambda folder: verify_peft_loads(folder, pair.model, [layer.module for layer in layers], out),
+        lost={**skipped, **found.lost},
+        lost_norm=math.sqrt(found.lost_square),
     )
-    return _with_lost(result, found, skipped)
 
 
 def _extract(
@@ -189,8 +190,3 @@ def _extract(
     kernel = (matrix.shape[1],) if kind != "convolution" else tuple(difference.shape[1:])
     norm = float(torch.linalg.vector_norm(difference, dtype=torch.float64))
     return NewLayer(module=name, kind=kind, b=b, a=a, kernel=kernel, norm=norm, lost=lost)
-
-
-def _with_lost(result: LoraResult, rest: Rest, skipped: dict[str, str]) -> LoraResult:
-    """The result with what the adapter does not carry."""
-    return dataclasses.replace(result, lost={**skipped, **rest.lost}, lost_norm=math.sqrt(rest.lost_square))

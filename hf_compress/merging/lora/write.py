@@ -14,7 +14,10 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import check_place, written_beside
+from hf_compress._paths import in_public, public_names
+from hf_compress._registry import dump
 from hf_compress._version import __version__
+from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.checkpoints.source import TensorInfo
 from hf_compress.checkpoints.writer import ShardFile, lay_out
 from hf_compress.merging.lora.adapter import PREFIX, WEIGHTS
@@ -108,6 +111,16 @@ class LoraResult:
         return "\n".join([*lines, f"adapter  {self.folder}"])
 
 
+def asked(job: Any, value: type) -> dict[str, Any]:
+    """What a value asks for, as a recipe would say it.
+
+    Args:
+        job: the value, or a job that is one and has fields of its own.
+        value: its class.
+    """
+    return {field.name: dump(getattr(job, field.name), full=True) for field in dataclasses.fields(value)}
+
+
 def write_adapter(
     out: Path,
     layers: Sequence[NewLayer],
@@ -115,8 +128,11 @@ def write_adapter(
     whole: Mapping[str, Tensor],
     config: Mapping[str, Any],
     provenance: Mapping[str, Any],
+    recipe: Mapping[str, Any],
     dtype: AdapterType = "float32",
     check: Callable[[Path], str] | None = None,
+    lost: Mapping[str, str] | None = None,
+    lost_norm: float = 0.0,
 ) -> LoraResult:
     """Write the folder beside its place and rename it.
 
@@ -129,8 +145,12 @@ def write_adapter(
         whole: parameter -> tensor, saved as a whole.
         config: further fields of adapter_config.json.
         provenance: for the header of the weight file.
+        recipe: what was asked for, with the name of the job; for the manifest, which calls paths of this machine by their
+            last parts.
         dtype: of the factors; whole tensors keep theirs.
         check: called with the written folder before it gets its name; what it returns is the result's `loads`.
+        lost: of the result.
+        lost_norm: of the result.
 
     Raises:
         CompressionError: `out` exists, the disk is full, or `dtype` is too small for the numbers.
@@ -163,24 +183,51 @@ def write_adapter(
         **config,
     }
     about = {"hf_compress": json.dumps({"version": __version__, **provenance}, separators=(",", ":"))}
+    wanted, missed = math.hypot(*(layer.norm for layer in layers)), math.hypot(*(layer.lost for layer in layers))
     with written_beside(out) as part:
         _write_tensors(part, tensors, about)
         (part / CONFIG).write_text(json.dumps(settings, indent=2, sort_keys=True) + "\n")
-        loads = "" if check is None else check(part)
-    wanted, lost = math.hypot(*(layer.norm for layer in layers)), math.hypot(*(layer.lost for layer in layers))
-    return LoraResult(
-        folder=out,
-        layers={
-            layer.module: LayerError(
-                rank=layer.a.shape[0], norm=layer.norm, error=layer.lost / layer.norm if layer.norm else 0.0
-            )
-            for layer in layers
+        result = LoraResult(
+            folder=out,
+            layers={
+                layer.module: LayerError(
+                    rank=layer.a.shape[0], norm=layer.norm, error=layer.lost / layer.norm if layer.norm else 0.0
+                )
+                for layer in layers
+            },
+            error=missed / wanted if wanted else 0.0,
+            whole=tuple(sorted(whole)),
+            lost=dict(lost or {}),
+            lost_norm=lost_norm,
+            num_parameters=sum(tensor.numel() for tensor in tensors.values()),
+            loads="" if check is None else check(part),
+        )
+        _manifest(result, config, recipe, provenance).write(part)
+    return result
+
+
+def _manifest(
+    result: LoraResult, config: Mapping[str, Any], recipe: Mapping[str, Any], provenance: Mapping[str, Any]
+) -> Manifest:
+    """What the adapter says of itself."""
+    facts = {
+        "base_model": config.get("base_model_name_or_path"),
+        "task_type": config.get("task_type"),
+        "adapter": {
+            "ranks": sorted({layer.rank for layer in result.layers.values()}),
+            "layers": len(result.layers),
+            "parameters": result.num_parameters,
+            "error": result.error,
+            "saved_whole": list(result.whole),
+            "lost": result.lost,
+            "lost_norm": result.lost_norm,
+            "load_back": result.loads,
         },
-        error=lost / wanted if wanted else 0.0,
-        whole=tuple(sorted(whole)),
-        num_parameters=sum(tensor.numel() for tensor in tensors.values()),
-        loads=loads,
-    )
+        "inputs": provenance["lora"]["inputs"],
+    }
+    names = public_names([dict(recipe), facts["base_model"]])
+    public = in_public({"recipe": recipe, "facts": facts}, names)
+    return Manifest(kind=recipe["job"], name=result.folder.name, **public)
 
 
 def _inside(name: str, layers: Sequence[NewLayer]) -> str:

@@ -14,7 +14,10 @@ CARDS = sorted((Path(__file__).parents[3] / "model_cards").iterdir())
 
 
 def test_a_kind_without_a_card_is_refused_by_name():
-    with pytest.raises(CompressionError, match=r"unknown kind of result for a card 'checkpoint' \(known: merge, train\)"):
+    with pytest.raises(
+        CompressionError,
+        match=r"unknown kind of result for a card 'checkpoint' \(known: extract-adapter, merge, merge-adapters, train\)",
+    ):
         render_card(Manifest(kind="checkpoint", recipe={}))
 
 
