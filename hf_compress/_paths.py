@@ -8,7 +8,9 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 
-_OF_THIS_MACHINE = re.compile(r"(~[\w.-]*)?[/\\]|[A-Za-z]:[\\/]|(.*[/\\])?\.\.([/\\]|$)")
+_OF_THIS_MACHINE = re.compile(r"(~[\w.-]*)?[/\\]|[A-Za-z]:[\\/]|(.*[/\\])?\.\.([/\\]|$)|\.[/\\].*[/\\].")
+_WRITTEN_TO = "output_dir"
+"""The key under which plain data says a place on this machine that may not be there."""
 
 
 def expand(path: str, key: str) -> Path:
@@ -60,7 +62,8 @@ def last_parts(folder: Path, folders: Collection[Path], taken: Collection[str] =
 def public_names(data: Any) -> dict[str, str]:
     """What to call the paths in plain data that say where something lies on this machine: `./` and their last parts.
 
-    Those are absolute paths, paths in a home, and paths that leave the working directory; others stay as they are written.
+    Those are absolute paths, paths in a home, paths that leave the working directory, and longer ones of what is in it: a
+    published file says no folder but the last. Names of one part, and what is not there, stay as they are written.
 
     Args:
         data: text, lists and mappings, e.g. a recipe.
@@ -68,7 +71,12 @@ def public_names(data: Any) -> dict[str, str]:
     Returns:
         The path as it is written -> its name, as many parts as tell two paths apart.
     """
-    found = dict.fromkeys(text for text in _texts(data) if _OF_THIS_MACHINE.match(text) and "\n" not in text)
+    places = set(_places(data))
+    found = dict.fromkeys(
+        text
+        for text in _texts(data)
+        if "\n" not in text and (_OF_THIS_MACHINE.match(text) or ("/" in text and (text in places or _is_here(text))))
+    )
     folders = {text: _expanded(text) for text in found}
     return {text: f"./{last_parts(folder, set(folders.values()))}" for text, folder in folders.items() if folder.name}
 
@@ -91,6 +99,25 @@ def _expanded(text: str) -> Path:
         return absolute(Path(text).expanduser())
     except (OSError, ValueError, RuntimeError):
         return Path(text)
+
+
+def _is_here(text: str) -> bool:
+    try:
+        return Path(text).exists()
+    except (OSError, ValueError):  # too long, a null byte
+        return False
+
+
+def _places(data: Any) -> Iterable[str]:
+    """The values of `output_dir`, at any depth."""
+    if isinstance(data, Mapping):
+        for key, value in data.items():
+            if key == _WRITTEN_TO and isinstance(value, str):
+                yield value
+            yield from _places(value)
+    elif isinstance(data, list | tuple):
+        for item in data:
+            yield from _places(item)
 
 
 def _texts(data: Any) -> Iterable[str]:

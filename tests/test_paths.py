@@ -43,3 +43,19 @@ def test_a_home_and_its_user_do_not_show(monkeypatch):
     monkeypatch.setenv("HOME", "/home/somebody")
     names = public_names(["~/x/data", str(Path("~/x/model").expanduser()), f"..{os.sep}x"])
     assert not any("somebody" in name or "~" in name or ".." in name for name in names.values())
+
+
+def test_of_what_lies_in_the_working_directory_only_the_last_part_is_said(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data" / "models" / "bert").mkdir(parents=True)
+    (tmp_path / "text").mkdir()
+    recipe = {"model": "data/models/bert", "hub": "org/name", "text": "text", "training": {"output_dir": "out/run"}}
+    names = public_names([recipe, "./data/models/bert"])
+    assert names == {"data/models/bert": "./bert", "./data/models/bert": "./bert", "out/run": "./run"}
+    assert in_public({**recipe, "said": "data/models/bert (5 rows)"}, names) == {
+        "model": "./bert",
+        "hub": "org/name",
+        "text": "text",
+        "training": {"output_dir": "./run"},
+        "said": "./bert (5 rows)",
+    }

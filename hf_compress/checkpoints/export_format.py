@@ -25,9 +25,11 @@ class ExportFormat(Strategy, kind="export format", package="hf_compress.export.f
         packs: whether compressed-tensors packs the quantized weights, so that transformers' own loader has to unpack them;
             that it does is then tried before training.
         needs: what loading asks for, for the card.
+        served_by_vllm: vLLM reads the format, for the card; whether it has kernels for a model is another question.
     """
 
     packs: ClassVar[bool] = False
+    served_by_vllm: ClassVar[bool] = False
     needs: ClassVar[str] = (
         "Quantized weights need the package `compressed-tensors` beside transformers; hf_compress itself is not needed."
     )

@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -43,3 +43,14 @@ def input_hashes(sources: "Mapping[str, Source]", threads: int) -> dict[str, dic
     for (label, file), digest in zip(files, digests, strict=True):
         found[label][file.name] = digest
     return found
+
+
+def file_hashes(folder: Path, leave_out: Collection[str] = ()) -> dict[str, str]:
+    """Name -> SHA-256 of every file in a folder and below it, sorted; names use `/`.
+
+    Args:
+        folder: of a checkpoint.
+        leave_out: names at the top that are no part of it, such as the manifest that the hashes are written to.
+    """
+    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
+    return {name: sha256_of(files[name]) for name in sorted(files) if name not in leave_out}

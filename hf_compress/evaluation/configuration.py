@@ -1,8 +1,9 @@
 """How results are measured."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from hf_compress._errors import CompressionError
+from hf_compress.evaluation.thresholds import Thresholds
 from hf_compress.inputs.sections import _positive
 from hf_compress.tasks.metrics.metric import Metric
 
@@ -15,11 +16,13 @@ class Evaluation:
         metrics: beside the task's own, in the Trainer's evaluations and in the report.
         batch_size: examples at once.
         untrained: also measure the dense model compressed the same way without training.
+        verdict: when report and card accept the result.
     """
 
     metrics: tuple[Metric, ...] = ()
     batch_size: int = 16
     untrained: bool = True
+    verdict: Thresholds = field(default_factory=Thresholds)
 
     def __post_init__(self) -> None:
         _positive(self.batch_size, "batch_size")

@@ -2,7 +2,8 @@
 
 from hf_compress._runtimes import RUNTIMES
 from hf_compress._units import format_bytes
-from hf_compress.evaluation.rows import Report
+from hf_compress.evaluation.rows import Report, Row
+from hf_compress.evaluation.verdict import judge
 
 
 def table(report: Report) -> str:
@@ -12,7 +13,7 @@ def table(report: Report) -> str:
         "model": [row.name for row in report.rows],
         **{
             f"{metric} ({'higher' if greater else 'lower'} is better)": [
-                f"{value:.4g}" if value >= 1 else f"{value:.4f}" for value in (row.metrics[metric] for row in report.rows)
+                _number(row.metrics[metric]) + _interval(row, metric) for row in report.rows
             ]
             for metric, greater in compared.items()
         },
@@ -31,6 +32,27 @@ def table(report: Report) -> str:
     return "\n".join(f"| {line} |" for line in [lines[0], rule, *lines[1:]])
 
 
+def findings(report: Report) -> str:
+    """The table and the verdict, for cards."""
+    return f"{table(report)}\n\n{verdict_line(report)}"
+
+
+def verdict_line(report: Report) -> str:
+    """The verdict with its thresholds, as markdown."""
+    kind, _, reason = str(judge(report)).partition(": ")
+    return f"**Verdict: {kind}**: {reason}."
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if value >= 1 else f"{value:.4f}"
+
+
+def _interval(row: Row, metric: str) -> str:
+    """A confidence interval behind its value, where there is one."""
+    known = row.intervals.get(metric)
+    return "" if known is None else f" [{_number(known[0])}, {_number(known[1])}]"
+
+
 def _cells(report: Report, name: str, form: str) -> list[str]:
     """A column; a dash where a row has no such value."""
     values = [getattr(row, name) for row in report.rows]
@@ -43,7 +65,7 @@ def to_markdown(report: Report) -> str:
     reach = "".join(f"The last row: {sentence}.\n" for sentence in report.reach)
     loading = f"To load the last row: {report.loading}.\n" if report.loading else ""
     return (
-        f"# {report.title}\n\n{table(report)}\n\n![{report.metric} against size](report.png)\n\n"
+        f"# {report.title}\n\n{findings(report)}\n\n![{report.metric} against size](report.png)\n\n"
         f"{reach}Every row was written to disk, loaded again with plain transformers and measured on the test split.\n"
         "Sparsity is the share of exact zeros in the pruned layers before rounding to the quantized grid; rounding adds"
         " more.\nThe last row goes on training from the first row's weights: where it is better than dense, the extra steps"

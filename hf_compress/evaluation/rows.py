@@ -2,7 +2,15 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Self
+
+from hf_compress._errors import CompressionError
+from hf_compress.evaluation.thresholds import Thresholds
+
+FORMAT = 2
+"""Of report.json. 1 had neither this number, nor intervals, thresholds and chance."""
+_DERIVED = ("format", "verdict")
+"""In the file for its readers; no part of the value."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,6 +26,7 @@ class Row:
         train_s: seconds of training that this row needed on top of the dense model, None when it was not measured.
         quantized_share: weights of quantized layers / all weights, None without any.
         zeros_share: zeros of pruned layers / all weights, None without pruning.
+        intervals: metric -> (low, high), the confidence interval of its value where one was made.
     """
 
     name: str
@@ -28,6 +37,7 @@ class Row:
     train_s: float | None = None
     quantized_share: float | None = None
     zeros_share: float | None = None
+    intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +53,8 @@ class Report:
         reach: how much of the model was compressed, and what was left, a sentence each.
         also: other metrics that were asked for, and whether more of each is better.
         loading: what the result asks of those who load it; empty for nothing.
+        thresholds: what the verdict goes by.
+        chance: the metric of a model that knows nothing of its input; None where that is not known.
     """
 
     title: str
@@ -53,14 +65,34 @@ class Report:
     reach: tuple[str, ...] = ()
     also: dict[str, bool] = field(default_factory=dict)
     loading: str = ""
+    thresholds: Thresholds = field(default_factory=Thresholds)
+    chance: float | None = None
 
     def to_plain(self, full: bool = True) -> dict[str, Any]:
-        """The content of report.json."""
-        data = {**asdict(self), "rows": [asdict(row) for row in self.rows]}
-        return json.loads(json.dumps(data))  # tuples become lists, as a reader will see them
+        """The fields, and the number of their format."""
+        data = {"format": FORMAT, **asdict(self)}
+        return json.loads(json.dumps(data))  # type: ignore[no-any-return]  # tuples become lists, as a reader will see them
 
     @classmethod
-    def from_plain(cls, data: dict[str, Any]) -> "Report":
-        """Back from report.json."""
-        rows = tuple(Row(**row) for row in data["rows"])
-        return cls(**{**data, "rows": rows, "reach": tuple(data.get("reach", ()))})
+    def from_plain(cls, data: dict[str, Any]) -> Self:
+        """Back from report.json, also one of an older format.
+
+        Raises:
+            CompressionError: a later version wrote it.
+            TypeError, KeyError: it is no report.
+        """
+        known = data.get("format", 1)
+        if not isinstance(known, int) or known > FORMAT:
+            raise CompressionError(
+                f"the report has format {known!r}, and this version reads up to {FORMAT}; install a later one"
+            )
+        fields = {key: value for key, value in data.items() if key not in _DERIVED}
+        fields["rows"] = tuple(_row(row) for row in data["rows"])
+        fields["reach"] = tuple(data.get("reach", ()))
+        fields["thresholds"] = Thresholds(**data.get("thresholds", {}))
+        return cls(**fields)
+
+
+def _row(data: dict[str, Any]) -> Row:
+    intervals = {metric: (low, high) for metric, (low, high) in data.get("intervals", {}).items()}
+    return Row(**{**data, "intervals": intervals})

@@ -6,6 +6,7 @@ from pathlib import Path
 from hf_compress._folders import make_folder
 from hf_compress.evaluation.report import to_markdown
 from hf_compress.evaluation.rows import Report
+from hf_compress.evaluation.verdict import judge
 
 
 def write(report: Report, folder: Path) -> None:
@@ -13,6 +14,8 @@ def write(report: Report, folder: Path) -> None:
     from hf_compress.evaluation.plot import plot
 
     make_folder(folder)
-    (folder / "report.json").write_text(json.dumps(report.to_plain(), indent=2) + "\n", encoding="utf-8")
+    verdict = judge(report)
+    data = {**report.to_plain(), "verdict": {"kind": verdict.kind, "reason": verdict.reason}}
+    (folder / "report.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(to_markdown(report), encoding="utf-8")
     plot(report, folder / "report.png")

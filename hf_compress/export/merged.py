@@ -1,6 +1,7 @@
 """Merging with everything a published checkpoint needs: weights, config, tokenizer, manifest, card."""
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from hf_compress._registry import dump
 from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.checkpoints.architecture import model_class
+from hf_compress.checkpoints.hashes import file_hashes
+from hf_compress.checkpoints.licenses import license_of
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.export.card.render import render_card
 from hf_compress.export.requantize import has_processor, quantization_of, requantize
@@ -53,7 +56,8 @@ def merge(
         if result.quantized and job.quantized == "requantize":
             # The result is the caller's as well: what happened here belongs into its reports.
             result.reports["requantized"] = _requantize(folder, result)
-        manifest = merge_manifest(result, title or out.name, weights_bytes(folder), has_processor(folder))
+        facts = {"license": _licence(job), "files": file_hashes(folder)}
+        manifest = merge_manifest(result, title or out.name, weights_bytes(folder), has_processor(folder), facts)
         manifest.write(folder)
         (folder / "README.md").write_text(render_card(manifest), encoding="utf-8")
 
@@ -115,8 +119,25 @@ def _requantize(folder: Path, result: MergeResult) -> dict[str, Any]:
     return done.to_plain(full=False)
 
 
-def merge_manifest(result: MergeResult, title: str, num_bytes: int, processor: bool = False) -> Manifest:
-    """What a merge says of itself: parameters, inputs with their hashes, where every tensor went, versions."""
+def _licence(job: Merge) -> dict[str, str]:
+    """That of all inputs, where they have one and the same."""
+    models = {member.model for member in job.members} | ({job.base} if job.base else set())
+    found = [license_of(model) for model in sorted(models)]
+    return found[0] if all(one == found[0] for one in found) else {}
+
+
+def merge_manifest(
+    result: MergeResult, title: str, num_bytes: int, processor: bool = False, more: Mapping[str, Any] | None = None
+) -> Manifest:
+    """What a merge says of itself: parameters, inputs with their hashes, where every tensor went, versions.
+
+    Args:
+        result: what the merge left behind.
+        title: of the card.
+        num_bytes: of the weight files.
+        processor: one lies beside the weights.
+        more: other facts.
+    """
     reasons: dict[str, int] = {}
     for task in result.account.tasks.values():
         if task.reason:
@@ -136,6 +157,7 @@ def merge_manifest(result: MergeResult, title: str, num_bytes: int, processor: b
         "size": format_bytes(num_bytes),
         "load_back": result.loads,
         "reports": result.reports,
+        **(more or {}),
     }
     recipe = {"job": "merge", "method": dump(method), **dump(result.merge)}
     return Manifest(kind="merge", name=title, recipe=recipe, facts=facts)

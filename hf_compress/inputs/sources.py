@@ -19,6 +19,11 @@ if TYPE_CHECKING:
 _BUILTIN = "builtin:"
 
 
+def is_builtin(path: str) -> bool:
+    """True for data that comes with the package or with Python."""
+    return path.startswith(_BUILTIN)
+
+
 def is_local(path: str) -> bool:
     """True for what can only be a file or folder: it exists, is written like a path, or has a data file's ending."""
     return expand(path, "data.path").exists() or not is_hub_id(path) or ending_of(path) is not None

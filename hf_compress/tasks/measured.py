@@ -13,6 +13,7 @@ from hf_compress.tasks.metrics.predictions import Predictions
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PretrainedConfig
 
 
 class Measured:
@@ -49,6 +50,15 @@ class Measured:
     def greater_is_better(self) -> bool:
         """The direction of `metric`."""
         return self._first_metric.greater_is_better
+
+    def chance(self, rows: "Dataset", config: "PretrainedConfig | None") -> float | None:
+        """What `metric` is for a model that knows nothing of its input; None where that is not known.
+
+        Args:
+            rows: raw ones, those that are measured.
+            config: the model's.
+        """
+        return None
 
     @property
     def _first_metric(self) -> Metric:

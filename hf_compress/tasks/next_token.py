@@ -38,6 +38,10 @@ class NextToken(TokenTask):
         """Refuse encoders, too."""
         check_all(lambda: _refuse_encoder(config), lambda: super(NextToken, self).check_config(config, processor))
 
+    def chance(self, rows: "Dataset", config: "PretrainedConfig | None") -> float | None:
+        """The perplexity of taking every token to be as likely as any other: how many there are."""
+        return None if config is None else float(config.get_text_config().vocab_size)
+
     def evaluate(
         self,
         model: Any,

@@ -1,5 +1,6 @@
 """What tasks share whose rows have one label each."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from hf_compress.tasks.task import Splits, Task
 
 if TYPE_CHECKING:
     from datasets import Dataset
+    from transformers import PretrainedConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +66,13 @@ class OneLabel(Task):
     def decoder(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Decode:
         """The likeliest class of rows with a label."""
         return decode_classes
+
+    def chance(self, rows: "Dataset", config: "PretrainedConfig | None") -> float | None:
+        """The share of the most frequent label: the accuracy of always naming it."""
+        if self.logit_rows != "single_label":
+            return None
+        counts = Counter(label for label in rows[self.label] if label is not None and label != -1)
+        return max(counts.values()) / counts.total() if counts else None
 
     def evaluate(
         self,

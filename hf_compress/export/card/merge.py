@@ -19,12 +19,13 @@ def front(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def blocks(manifest: Manifest, table: str) -> list[str]:
+def blocks(manifest: Manifest, findings: str) -> list[str]:
     """What it is, how to load it, where every tensor went and which files it was made of."""
     job, reports = manifest.fact("merge"), manifest.fact("reports")
     said = "".join(f"\n{line}." for line in report_lines(reports))
     return [
         f"A merge of {len(job['members'])} models by {named(manifest.fact('method'))}, {manifest.fact('size')} of weights.",
+        findings or "**Verdict: none**: the quality of this merge was not measured; measure it before you use it.",
         *_use(manifest, reports.get("requantized")),
         section(
             "Tensors",

@@ -7,41 +7,54 @@ from hf_compress._registry import unknown
 from hf_compress._runtimes import RUNTIMES
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.checkpoints.manifest import Manifest
-from hf_compress.export.card.sections import bullets, loading_code, made, minded, named, section
+from hf_compress.export.card.results import card_results
+from hf_compress.export.card.sections import (
+    bullets,
+    loading_code,
+    made,
+    method_line,
+    minded,
+    place_name,
+    section,
+    serving,
+)
 from hf_compress.tasks.heads import head_of_class
 from hf_compress.tasks.task import Task
 
 
 def front(manifest: Manifest) -> dict[str, Any]:
     """For the Hub."""
-    methods, base = manifest.fact("methods"), manifest.fact("base_model")
+    methods, base, pipeline = manifest.fact("methods"), manifest.fact("base_model"), _pipeline(manifest)
     return {
-        "pipeline": _pipeline(manifest),
+        "pipeline": pipeline,
+        "results": card_results(manifest, pipeline),
         "bases": [base] if base else [],
         "relation": "quantized" if any(method["kind"] == "scheme" for method in methods) else "finetune",
         "tags": sorted({method["name"] for method in methods}),
     }
 
 
-def blocks(manifest: Manifest, table: str) -> list[str]:
+def blocks(manifest: Manifest, findings: str) -> list[str]:
     """What it is, how to load it, what was done and how it was measured."""
     report, base = manifest.fact("report"), manifest.fact("base_model")
     # A run written in Python knows a model in memory and not where it came from.
     fresh = "It starts from fresh weights that the same run trained. " if manifest.fact("task") else ""
-    source = f"It starts from `{base}`. " if base else fresh
-    done = [f"- {method['kind']}: {named(method)}" for method in manifest.fact("methods")]
+    source = f"It starts from {place_name(base)}. " if base else fresh
+    done = [method_line(method) for method in manifest.fact("methods")]
     done += [f"- reach: {sentence}" for sentence in report.get("reach", ())]
     form, classes = _format(manifest), _classes(manifest)
     own = form.usage(str(classes["model"]), classes["processor"])
     code = f"```python\n{own}\n```" if own else loading_code(classes)
-    needs = [form.needs, RUNTIMES, *minded(report.get("loading"))]
+    needs = [form.needs, *minded(report.get("loading"))]
     return [
         f"A compressed model. {source}{_quality(report)}",
-        table,
+        findings,
         f"![{report['metric']} against size](report.png)",
         section("Use", code, "\n".join(needs)),
+        *serving(_pipeline(manifest), form.served_by_vllm),
         section("What was done", "\n".join(done)),
-        section("Measured on", bullets(report["setting"]), made(manifest)),
+        section("Limits", bullets(_limits(base))),
+        section("Measured on", bullets({**report["setting"], **_rows(manifest)}), made(manifest)),
     ]
 
 
@@ -74,6 +87,22 @@ def _format(manifest: Manifest) -> ExportFormat:
     name, options = (asked, {}) if isinstance(asked, str) else (asked["name"], asked)
     form = ExportFormat.create(name, **{key: value for key, value in options.items() if key != "name"})
     return form.chosen(quantized=any(method["kind"] == "scheme" for method in manifest.fact("methods")))
+
+
+def _limits(base: str | None) -> dict[str, str]:
+    """What the numbers do not say."""
+    source = f"{place_name(base)} and of " if base else ""
+    return {
+        "speed": " ".join(RUNTIMES.split()),
+        "quality": "measured on the rows below and on no others; what compression costs elsewhere is not known",
+        "content": f"faults and biases of {source}the training data are still in it; nothing here looked for them",
+    }
+
+
+def _rows(manifest: Manifest) -> dict[str, str]:
+    """The rows by their hash, where the manifest knows it."""
+    data = manifest.facts.get("data")
+    return {} if not data else {"rows": f"{data['num_rows']:,}, SHA-256 `{data['sha256']}`"}
 
 
 def _quality(report: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ class CompressedTensorsFormat(ExportFormat, name="compressed-tensors"):
     """Packed integers and float8 with their scales, and `quantization_config` in config.json."""
 
     packs: ClassVar[bool] = True
+    served_by_vllm: ClassVar[bool] = True
 
     def mistake(self, quantized: bool) -> str:
         """It stores quantized weights."""

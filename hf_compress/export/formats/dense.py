@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, kw_only=True)
 class DenseFormat(ExportFormat, name="dense"):
     """Every weight as it is, in ordinary safetensors."""
+
+    served_by_vllm: ClassVar[bool] = True
 
     def mistake(self, quantized: bool) -> str:
         """It would lose a quantization."""

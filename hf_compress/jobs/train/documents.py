@@ -4,12 +4,16 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from hf_compress._folders import make_folder
 from hf_compress._paths import in_public, public_names
+from hf_compress.checkpoints.hashes import file_hashes
+from hf_compress.checkpoints.licenses import license_of
 from hf_compress.checkpoints.manifest import Manifest
-from hf_compress.evaluation.report import table
+from hf_compress.evaluation.report import findings
 from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.write import write
 from hf_compress.export.card.render import render_card
+from hf_compress.export.card.results import leaderboard_files
 from hf_compress.training.compression import Compression
 
 
@@ -22,8 +26,9 @@ def write_documents(
     task: str | None,
     methods: list[dict[str, Any]],
     classes: dict[str, str | None] | None = None,
+    data: dict[str, Any] | None = None,
 ) -> None:
-    """report.json, report.md, report.png, compression.json and README.md into `folder`.
+    """report.json, report.md, report.png, compression.json and README.md into `folder`, and results for the Hub.
 
     They are there to be published, so they say `./name` where the recipe has a path of this machine.
 
@@ -35,6 +40,7 @@ def write_documents(
         task: the task's name; None for a run that has none.
         methods: what was done, each with kind, name and reference.
         classes: where there is no task, the classes of transformers that load `model` and `processor` (None without one).
+        data: the rows that were measured, see `measured_rows`; None where nobody knows where they are from.
     """
     names = public_names([recipe, base_model])
     report = dataclasses.replace(report, setting=in_public(report.setting, names))
@@ -43,17 +49,31 @@ def write_documents(
         **({} if classes is None else {"classes": classes}),
         "base_model": base_model,
         "methods": methods,
+        "data": data,
     }
-    facts = {**in_public(facts, names), "report": report.to_plain()}
-    manifest = Manifest(kind="train", name=report.title, recipe=in_public(recipe, names), facts=facts)
+    plain = {
+        **in_public(facts, names),
+        "license": {} if base_model is None else license_of(base_model),
+        "report": report.to_plain(),
+        "files": file_hashes(folder),
+    }
+    manifest = Manifest(kind="train", name=report.title, recipe=in_public(recipe, names), facts=plain)
     write(report, folder)
     manifest.write(folder)
-    (folder / "README.md").write_text(render_card(manifest, table(report)), encoding="utf-8")
+    for name, text in leaderboard_files(manifest).items():
+        make_folder((folder / name).parent)
+        (folder / name).write_text(text, encoding="utf-8")
+    (folder / "README.md").write_text(render_card(manifest, findings(report)), encoding="utf-8")
 
 
 def describe_methods(compression: Compression) -> list[dict[str, Any]]:
     """What was done, for the manifest and the card."""
     return [
-        {"kind": item.kind, "name": item.name, "reference": None if item.reference is None else str(item.reference)}
+        {
+            "kind": item.kind,
+            "name": item.name,
+            "summary": (type(item).__doc__ or "").strip().partition("\n")[0],
+            "reference": None if item.reference is None else str(item.reference),
+        }
         for item in compression.strategies()
     ]

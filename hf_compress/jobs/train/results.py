@@ -1,5 +1,6 @@
 """From a trained model to a folder worth publishing: checkpoint, report, manifest, card."""
 
+import dataclasses
 import functools
 import json
 from collections.abc import Iterable
@@ -17,6 +18,8 @@ from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.evaluation.measure import measure_folder
 from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.shares import describe_reach, measure_shares
+from hf_compress.evaluation.thresholds import Thresholds
+from hf_compress.inputs.measured_rows import measured_rows
 from hf_compress.inputs.streams import is_stream
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
@@ -82,6 +85,8 @@ def publish_folder(
             reach=describe_reach(model, recipe.pruning),
             also={key: greater for key, greater in evaluation.directions.items() if key != opened.task.metric},
             loading=loading_advice(model),
+            thresholds=_thresholds(recipe),
+            chance=opened.task.chance(opened.raw["test"], opened.config),
         )
         write_documents(
             report,
@@ -90,6 +95,7 @@ def publish_folder(
             base_model=_base_model(recipe),
             task=opened.task.name,
             methods=describe_methods(recipe.compression),
+            data=measured_rows(recipe.data, opened.raw["test"], opened.task.columns()),
         )
     remove(folder.rows)
     return report
@@ -116,6 +122,14 @@ def _batches(recipe: TrainSettings, opened: Opened) -> Iterable[Any] | None:
     if recipe.calibration is None:
         return None
     return calibration_batches(opened.examples["train"], opened.task.collator(opened.processor), recipe.calibration)
+
+
+def _thresholds(recipe: TrainSettings) -> Thresholds:
+    """The recipe's; what it prunes to is a target of its own."""
+    asked = recipe.evaluation.verdict
+    if recipe.pruning is None or asked.sparsity is not None:
+        return asked
+    return dataclasses.replace(asked, sparsity=recipe.pruning.schedule.final)
 
 
 def _base_model(recipe: TrainSettings) -> str | None:

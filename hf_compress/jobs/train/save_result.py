@@ -21,6 +21,7 @@ from hf_compress._runtimes import describe_storage
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.shares import describe_reach, measure_shares
+from hf_compress.evaluation.thresholds import Thresholds
 from hf_compress.jobs.train.baseline import dense_models, origin_of, with_settings_of
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.measure import Measure
@@ -141,6 +142,7 @@ def save_result(
             setting=_setting(trainer, model, examples, compared=dense is not None),
             reach=describe_reach(model, trainer.compression.pruning),
             loading=loading_advice(model),
+            thresholds=_thresholds(trainer),
         )
         write_documents(
             report,
@@ -152,6 +154,12 @@ def save_result(
             methods=describe_methods(trainer.compression),
         )
     return report
+
+
+def _thresholds(trainer: Any) -> Thresholds:
+    """The defaults, with what the run prunes to as a target."""
+    pruning = trainer.compression.pruning
+    return Thresholds(sparsity=None if pruning is None else pruning.schedule.final)
 
 
 def _check(trainer: Any, folder: Path) -> None:

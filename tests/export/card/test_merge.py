@@ -32,7 +32,7 @@ def test_folders_are_not_named_to_the_hub():
 
 def test_the_text_accounts_for_inputs_and_tensors():
     text = card()
-    assert "\n\nA merge of 2 models by `ties` (Yadav (2023)), 12 MB of weights.\n\n## Use\n" in text
+    assert "\n\nA merge of 2 models by `ties` (Yadav (2023)), 12 MB of weights.\n\n**Verdict: none**: " in text
     assert "- merged: 5\n- copied (frozen): 1\n" in text
     assert "| owner/one | `model.safetensors` 0123456789abcdef |" in text
     assert "and seed (7) give the same bytes.\n\n## Recipe\n" in text
@@ -40,7 +40,7 @@ def test_the_text_accounts_for_inputs_and_tensors():
 
 
 def test_an_architecture_that_nobody_knows_has_no_code():
-    assert "weights.\n\n## Tensors" in card(architecture=None)
+    assert "before you use it.\n\n## Tensors" in card(architecture=None)
     assert "AutoProcessor" not in card(processor=False)
 
 

@@ -1,7 +1,20 @@
 """The pieces of a card, by hand."""
 
 from hf_compress.checkpoints.manifest import Manifest
-from hf_compress.export.card.sections import bullets, loading_code, made, minded, named, recipe, section
+from hf_compress.export.card.sections import (
+    bullets,
+    files,
+    licence,
+    loading_code,
+    made,
+    method_line,
+    minded,
+    named,
+    place_name,
+    recipe,
+    section,
+    serving,
+)
 
 
 def test_a_section_is_a_heading_and_its_blocks():
@@ -36,3 +49,32 @@ def test_when_and_how_come_from_the_manifest():
     given = Manifest(kind="train", recipe={"job": "train"}, created="2026-01-02", versions={"python": "3.11", "torch": "2"})
     assert made(given) == "Made on 2026-01-02 with python 3.11, torch 2."
     assert recipe(given) == "## Recipe\n\n```yaml\njob: train\n```"
+
+
+def test_a_method_is_a_sentence_with_its_source():
+    method = {"kind": "criterion", "name": "magnitude", "summary": "Small weights go.", "reference": "Han (2015)"}
+    assert method_line(method) == "- criterion `magnitude`: Small weights go. (Han (2015))"
+    assert method_line({"kind": "scheme", "name": "W4A16", "reference": None}) == "- scheme `W4A16`"
+
+
+def test_what_is_local_is_a_name_and_the_recipe_says_so():
+    assert place_name("./bert") == "`bert`, a local folder" and place_name("someone/bert") == "`someone/bert`"
+    assert "Names that begin with `./` are" in recipe(Manifest(kind="train", recipe={"model": "./bert"}))
+    assert "Names that begin" not in recipe(Manifest(kind="train", recipe={"model": "someone/bert"}))
+
+
+def test_text_is_served_by_what_reads_the_format():
+    assert serving("text-classification", True) == [] and serving(None, True) == []
+    (both,), (one,) = serving("text-generation", True), serving("text-generation", False)
+    assert "transformers serve" in both and "\nvllm serve" in both and "was not tried" in both
+    assert "vllm serve" not in one and "vLLM does not read this format" in one
+
+
+def test_hashes_and_the_licence_stand_where_the_manifest_has_them():
+    old = Manifest(kind="train", recipe={})
+    assert files(old) == licence(old) == []
+    known = {"license": "other", "license_name": "mine", "license_link": "LICENSE"}
+    new = Manifest(kind="train", recipe={}, facts={"files": {"model.safetensors": "ab12"}, "license": known})
+    assert files(new) == ["## Files\n\n| file | SHA-256 |\n| --- | --- |\n| `model.safetensors` | `ab12` |"]
+    assert licence(new) == ["## License\n\nThat of what it was made from: [mine](LICENSE)."]
+    assert licence(Manifest(kind="train", recipe={}, facts={"license": {}}))[0].startswith("## License\n\nNot known:")

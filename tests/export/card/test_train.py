@@ -43,6 +43,18 @@ def test_the_front_matter_by_hand():
         "base_model": "someone/model",
         "base_model_relation": "quantized",
         "tags": ["hf_compress", "W4A16", "magnitude"],
+        "model-index": [
+            {
+                "name": "a name: with a colon",
+                "results": [
+                    {
+                        "task": {"type": "text-generation"},
+                        "dataset": {"type": "other", "name": "unnamed"},
+                        "metrics": [{"type": "perplexity", "value": 25.125, "name": "perplexity"}],
+                    }
+                ],
+            }
+        ],
     }
 
 
@@ -50,19 +62,19 @@ def test_the_text_says_what_was_measured_and_done():
     text = card()
     assert "Test perplexity: 25.12, dense: 20; 0.45x the dense size on disk." in text
     assert table(REPORT) in text and "- data: d: e" in text
-    assert "- criterion: `magnitude` (Han et al. (2015), Learning both, link)\n- scheme: `W4A16`\n" in text
+    assert "- criterion `magnitude` (Han et al. (2015), Learning both, link)\n- scheme `W4A16`\n" in text
     assert "It starts from `someone/model`." in text
 
 
 def test_what_compression_left_is_named():
     sentence = "quantized 8 of 9 Linear, 10.7 % of the weights; left: MixtralExperts 85.5 %"
-    assert f"- reach: {sentence}\n\n## Measured on" in card(report={**REPORT.to_plain(), "reach": [sentence]})
+    assert f"- reach: {sentence}\n\n## Limits" in card(report={**REPORT.to_plain(), "reach": [sentence]})
     assert "reach" not in card()
 
 
 def test_what_loading_asks_stands_under_the_code():
     text = card(report={**REPORT.to_plain(), "loading": "call model(...) once before generate()"})
-    assert "by themselves.\nMind: call model(...) once before generate().\n\n## What was done" in text
+    assert "is not needed.\nMind: call model(...) once before generate().\n\n## Serve" in text
     assert "Mind:" not in card()
 
 

@@ -1,0 +1,82 @@
+"""One word on a compressed model, by rules that stand beside it."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from hf_compress.evaluation.rows import Report, Row
+from hf_compress.evaluation.thresholds import Thresholds
+
+Kind = Literal["accept", "regression", "anomalous", "infeasible", "none"]
+_ROUNDING = 0.005
+"""By how much a sparsity may miss its target: whole weights of small layers, written with two digits."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What is to be thought of a result.
+
+    Attributes:
+        kind: accept; regression: worse than tolerated; anomalous: not to be believed; infeasible: a target was not reached;
+            none: there is nothing to judge it by.
+        reason: the numbers that decided.
+        thresholds: those that it was judged by.
+    """
+
+    kind: Kind
+    reason: str
+    thresholds: Thresholds
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason} (thresholds: {self.thresholds})"
+
+
+def judge(report: Report) -> Verdict:
+    """The verdict on a report's last row, against its first.
+
+    The first of these rules that holds decides: anomalous, where the metric of either is no finite number, or the result's
+    is no better than chance (`report.chance`); infeasible, where size or sparsity miss their targets; none, without a dense
+    row; anomalous, where it is better than dense by more than `gain`; regression, where it is worse by more than `loss`;
+    else accept. Better and worse are shares of the dense metric: |ours - dense| / |dense|.
+    """
+    ours, dense = report.rows[-1], report.rows[0] if len(report.rows) > 1 else None
+    kind, reason = _decided(report, ours, dense)
+    return Verdict(kind=kind, reason=reason, thresholds=report.thresholds)
+
+
+def _decided(report: Report, ours: Row, dense: Row | None) -> tuple[Kind, str]:
+    limits, name = report.thresholds, report.metric.replace("_", " ")
+    value = ours.metrics[report.metric]
+    for row in (ours, dense):
+        if row is not None and not math.isfinite(row.metrics[report.metric]):
+            return "anomalous", f"{name} of {row.name!r} is {row.metrics[report.metric]}"
+    if report.chance is not None and not _better(report, value, report.chance):
+        return "anomalous", f"{name} {value:.4g} is no better than chance ({report.chance:.4g})"
+    if limits.sparsity is not None and ours.sparsity is not None and ours.sparsity < limits.sparsity - _ROUNDING:
+        return "infeasible", f"sparsity {ours.sparsity:.4f} is below {limits.sparsity:.3g}"
+    if dense is None:
+        return "none", f"{name} {value:.4g}, and no dense model was measured beside it"
+    share = ours.file_bytes / dense.file_bytes
+    if limits.size is not None and share > limits.size:
+        return "infeasible", f"{share:.3f} of the dense size is more than {limits.size:.3g}"
+    known = dense.metrics[report.metric]
+    change = _share(value - known, known)
+    better = _better(report, value, known)
+    reason = f"{name} {value:.4g}, dense {known:.4g}: {_in_words(change, better)}"
+    if better and change > limits.gain:
+        return "anomalous", reason
+    return ("regression" if not better and change > limits.loss else "accept"), reason
+
+
+def _better(report: Report, value: float, other: float) -> bool:
+    return value > other if report.greater_is_better else value < other
+
+
+def _share(difference: float, of: float) -> float:
+    if difference == 0:
+        return 0.0
+    return math.inf if of == 0 else abs(difference / of)
+
+
+def _in_words(change: float, better: bool) -> str:
+    return "the same" if change == 0 else f"{100 * change:.1f} % {'better' if better else 'worse'}"
