@@ -17,15 +17,20 @@ class Evaluation:
         batch_size: examples at once.
         untrained: also measure the dense model compressed the same way without training.
         verdict: when report and card accept the result.
+        examples: how many of the measured inputs the report shows, with what each row answers: texts of your data, which
+            are published with it; 0 shows none.
     """
 
     metrics: tuple[Metric, ...] = ()
     batch_size: int = 16
     untrained: bool = True
     verdict: Thresholds = field(default_factory=Thresholds)
+    examples: int = 5
 
     def __post_init__(self) -> None:
         _positive(self.batch_size, "batch_size")
+        if self.examples < 0:
+            raise CompressionError(f"examples={self.examples} must be 0 or more")
         given = [key for metric in self.metrics for key in metric.gives]
         twice = next((key for key in given if given.count(key) > 1), None)
         if twice is not None:

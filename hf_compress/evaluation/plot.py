@@ -1,11 +1,16 @@
 """Quality against size, one point per row."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, Literal
 
 from hf_compress.evaluation.rows import Report
 
 _HIGHEST = 1e100
 """Where the perplexity of a ruined model is drawn: above it, the margins of a logarithmic axis overflow."""
+
+
+_UNITS = {"size": "weights on disk (MB)", "latency": "latency of one forward pass (ms)"}
 
 
 def plot(report: Report, file: Path) -> None:
@@ -21,30 +26,56 @@ def plot(report: Report, file: Path) -> None:
 
     matplotlib.use("Agg")
     from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7.5, 4.5), dpi=130)
+    draw_quality(axes, report)
+    axes.grid(alpha=0.3)
+    axes.legend(loc="best", fontsize=9)
+    figure.tight_layout()
+    figure.savefig(file)
+    pyplot.close(figure)
+
+
+def draw_quality(axes: Any, report: Report, against: Literal["size", "latency"] = "size") -> None:
+    """A point for every row.
+
+    Args:
+        axes: of matplotlib.
+        report: the rows.
+        against: what quality costs.
+    """
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    sizes = [row.file_bytes / 1e6 for row in report.rows]
+    costs = [row.file_bytes / 1e6 if against == "size" else float(row.latency_ms or 0) for row in report.rows]
     values = [row.metrics[report.metric] for row in report.rows]
     shown = [min(value, _HIGHEST) for value in values]
-    figure, axes = pyplot.subplots(figsize=(7.5, 4.5), dpi=130)
-    for index, (row, size, value) in enumerate(zip(report.rows, sizes, shown, strict=True)):
-        axes.scatter(size, value, s=90, color=f"C{index}", zorder=3, label=row.name)
-        axes.annotate(f"{row.metrics[report.metric]:.4g}", (size, value), textcoords="offset points", xytext=(9, 5))
+    for index, (row, cost, value) in enumerate(zip(report.rows, costs, shown, strict=True)):
+        axes.scatter(cost, value, s=90, color=f"C{index}", zorder=3, label=plain(row.name))
+        axes.annotate(f"{row.metrics[report.metric]:.4g}", (cost, value), textcoords="offset points", xytext=(9, 5))
     axes.set_xscale("log")
-    axes.set_xlim(min(sizes) / 1.6, max(sizes) * 1.6)
-    axes.set_xticks(sorted(set(sizes)))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda size, _: f"{size:.3g}"))
+    axes.set_xlim(min(costs) / 1.6, max(costs) * 1.6)
+    axes.set_xticks(_apart(costs))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{cost:.3g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
     if min(values) > 0 and max(values) > 10 * min(values):
         axes.set_yscale("log")
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.margins(y=0.2)
     arrow = "higher is better" if report.greater_is_better else "lower is better"
-    axes.set_xlabel("weights on disk (MB)")
-    axes.set_ylabel(f"test {report.metric.replace('_', ' ')} ({arrow})")
-    axes.set_title(report.title)
-    axes.grid(alpha=0.3)
-    axes.legend(loc="best", fontsize=9)
-    figure.tight_layout()
-    figure.savefig(file)
-    pyplot.close(figure)
+    axes.set_xlabel(_UNITS[against])
+    axes.set_ylabel(plain(f"test {report.metric.replace('_', ' ')} ({arrow})"))
+    axes.set_title(plain(report.title))
+
+
+def plain(text: str) -> str:
+    """A text that matplotlib shows as it is: a dollar begins no formula."""
+    return text.replace("$", r"\$")
+
+
+def _apart(costs: Sequence[float]) -> list[float]:
+    """The costs, without those whose numbers would stand on one another's."""
+    kept: list[float] = []
+    for cost in sorted(set(costs)):
+        if not kept or cost > 1.12 * kept[-1]:
+            kept.append(cost)
+    return kept

@@ -1,5 +1,7 @@
 """The report: one row per model, as data, as a table and as a picture."""
 
+from collections.abc import Mapping, Sequence
+
 from hf_compress._runtimes import RUNTIMES
 from hf_compress._units import format_bytes
 from hf_compress.evaluation.rows import Report, Row
@@ -8,8 +10,13 @@ from hf_compress.evaluation.verdict import judge
 
 def table(report: Report) -> str:
     """A markdown table, columns aligned for reading in a terminal too."""
+    return markdown_table(columns(report))
+
+
+def columns(report: Report) -> dict[str, list[str]]:
+    """The table: title -> a cell for every row."""
     compared = {report.metric: report.greater_is_better, **report.also}
-    columns: dict[str, list[str]] = {
+    found: dict[str, list[str]] = {
         "model": [row.name for row in report.rows],
         **{
             f"{metric} ({'higher' if greater else 'lower'} is better)": [
@@ -22,14 +29,29 @@ def table(report: Report) -> str:
         "sparsity": _cells(report, "sparsity", "{:.4f}"),
         "training": _cells(report, "train_s", "{:.0f} s"),
     }
-    for name, title in (("quantized_share", "quantized, of all weights"), ("zeros_share", "zeros, of all weights")):
-        if any(getattr(row, name) is not None for row in report.rows):  # reports of older versions do not have them
-            columns[title] = _cells(report, name, "{:.1%}")
-    header, cells = [*columns], [list(line) for line in zip(*columns.values(), strict=True)]
+    later = (
+        ("quantized_share", "quantized, of all weights", "{:.1%}"),
+        ("zeros_share", "zeros, of all weights", "{:.1%}"),
+        ("latency_ms", "latency", "{:.3g} ms"),
+    )
+    for name, title, form in later:
+        if any(getattr(row, name) is not None for row in report.rows):  # not every report has them
+            found[title] = _cells(report, name, form)
+    return found
+
+
+def markdown_table(columns: Mapping[str, Sequence[str]]) -> str:
+    """Columns of text as a markdown table; a bar in a cell stays one."""
+    header = [_cell(title) for title in columns]
+    cells = [[_cell(cell) for cell in line] for line in zip(*columns.values(), strict=True)]
     widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
     lines = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [header, *cells]]
     rule = " | ".join("-" * width for width in widths)
     return "\n".join(f"| {line} |" for line in [lines[0], rule, *lines[1:]])
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ")
 
 
 def findings(report: Report) -> str:

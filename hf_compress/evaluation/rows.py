@@ -8,9 +8,11 @@ from hf_compress._errors import CompressionError
 from hf_compress.evaluation.thresholds import Thresholds
 
 FORMAT = 2
-"""Of report.json. 1 had neither this number, nor intervals, thresholds and chance."""
+"""Of report.json. 1 had no such number, and neither intervals, thresholds, chance, curves, layers nor examples."""
 _DERIVED = ("format", "verdict")
 """In the file for its readers; no part of the value."""
+_PICTURED = ("history", "marks", "layers", "examples")
+"""What only pictures and examples are made of: not in manifests, which cards are made of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,6 +29,8 @@ class Row:
         quantized_share: weights of quantized layers / all weights, None without any.
         zeros_share: zeros of pruned layers / all weights, None without pruning.
         intervals: metric -> (low, high), the confidence interval of its value where one was made.
+        latency_ms: median milliseconds of one forward pass, None where it was not timed.
+        answers: what it says to the report's examples, in their order.
     """
 
     name: str
@@ -38,6 +42,38 @@ class Row:
     quantized_share: float | None = None
     zeros_share: float | None = None
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
+    latency_ms: float | None = None
+    answers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """One matrix of the last row.
+
+    Attributes:
+        name: on disk.
+        num_weights: its entries.
+        bits: 8 x bytes on disk, with scales and shapes, / entries.
+        sparsity: share of exact zeros before rounding, None where it was not pruned.
+    """
+
+    name: str
+    num_weights: int
+    bits: float
+    sparsity: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Example:
+    """One input of those that were measured; the rows have the answers.
+
+    Attributes:
+        input: as text, cut where it is long.
+        expected: what is right.
+    """
+
+    input: str
+    expected: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +91,11 @@ class Report:
         loading: what the result asks of those who load it; empty for nothing.
         thresholds: what the verdict goes by.
         chance: the metric of a model that knows nothing of its input; None where that is not known.
+        measured: the rows that were measured, see `measured_rows`; empty where nobody knows where they are from.
+        history: what the training logged, each with its `step`.
+        marks: what begins or ends at which step.
+        layers: of the last row.
+        examples: a few of the inputs.
     """
 
     title: str
@@ -67,10 +108,22 @@ class Report:
     loading: str = ""
     thresholds: Thresholds = field(default_factory=Thresholds)
     chance: float | None = None
+    measured: dict[str, Any] = field(default_factory=dict)
+    history: tuple[dict[str, float], ...] = ()
+    marks: dict[str, int] = field(default_factory=dict)
+    layers: tuple[Layer, ...] = ()
+    examples: tuple[Example, ...] = ()
 
     def to_plain(self, full: bool = True) -> dict[str, Any]:
-        """The fields, and the number of their format."""
+        """The fields, and the number of their format.
+
+        Args:
+            full: with what only pictures and examples are made of.
+        """
         data = {"format": FORMAT, **asdict(self)}
+        if not full:
+            data = {key: value for key, value in data.items() if key not in _PICTURED}
+            data["rows"] = [{key: value for key, value in row.items() if key != "answers"} for row in data["rows"]]
         return json.loads(json.dumps(data))  # type: ignore[no-any-return]  # tuples become lists, as a reader will see them
 
     @classmethod
@@ -90,9 +143,12 @@ class Report:
         fields["rows"] = tuple(_row(row) for row in data["rows"])
         fields["reach"] = tuple(data.get("reach", ()))
         fields["thresholds"] = Thresholds(**data.get("thresholds", {}))
+        fields["history"] = tuple(data.get("history", ()))
+        fields["layers"] = tuple(Layer(**layer) for layer in data.get("layers", ()))
+        fields["examples"] = tuple(Example(**example) for example in data.get("examples", ()))
         return cls(**fields)
 
 
 def _row(data: dict[str, Any]) -> Row:
     intervals = {metric: (low, high) for metric, (low, high) in data.get("intervals", {}).items()}
-    return Row(**{**data, "intervals": intervals})
+    return Row(**{**data, "intervals": intervals, "answers": tuple(data.get("answers", ()))})

@@ -28,6 +28,13 @@ def measure_shares(model: nn.Module, pruning: Pruning | None) -> dict[str, Any]:
     }
 
 
+def sparsity_of_layers(model: nn.Module, pruning: Pruning | None) -> dict[str, float]:
+    """Module name -> share of exact zeros, of the pruned layers; {} without pruning."""
+    if pruning is None:
+        return {}
+    return {name: share for name, share in measure_sparsity(model, pruning).items() if name}
+
+
 def describe_reach(model: nn.Module, pruning: Pruning | None) -> tuple[str, ...]:
     """A sentence for pruning and one for quantization: how much each reached, what it left, and what it had to;
     of quantization also in which schemes, where there are several.

@@ -79,4 +79,4 @@ def _share(difference: float, of: float) -> float:
 
 
 def _in_words(change: float, better: bool) -> str:
-    return "the same" if change == 0 else f"{100 * change:.1f} % {'better' if better else 'worse'}"
+    return "the same" if change == 0 else f"{100 * change:.2f} % {'better' if better else 'worse'}"

@@ -1,4 +1,4 @@
-"""The report's files: data, text and picture."""
+"""The report's files: data, text, picture and page."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,8 @@ from hf_compress.evaluation.verdict import judge
 
 
 def write(report: Report, folder: Path) -> None:
-    """report.json, report.md and report.png into `folder`."""
+    """report.json, report.md, report.png and report.html into `folder`."""
+    from hf_compress.evaluation.page import to_html
     from hf_compress.evaluation.plot import plot
 
     make_folder(folder)
@@ -19,3 +20,4 @@ def write(report: Report, folder: Path) -> None:
     (folder / "report.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(to_markdown(report), encoding="utf-8")
     plot(report, folder / "report.png")
+    (folder / "report.html").write_text(to_html(report), encoding="utf-8")

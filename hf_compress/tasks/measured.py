@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from datasets import Dataset
     from transformers import PretrainedConfig
 
+    from hf_compress.tasks.shown import Shown
+
 
 class Measured:
     """The part of a task that says how good predictions are."""
@@ -57,6 +59,17 @@ class Measured:
         Args:
             rows: raw ones, those that are measured.
             config: the model's.
+        """
+        return None
+
+    def written(self, model: Any, examples: "Dataset", processor: Any, count: int) -> "list[Shown] | None":
+        """What a model writes behind the beginnings of the first examples; None for a task shown by its predictions.
+
+        Args:
+            model: on the device where it is measured.
+            examples: what `examples` made of a split.
+            processor: from `load_processor`.
+            count: examples at most.
         """
         return None
 

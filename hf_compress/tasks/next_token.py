@@ -8,6 +8,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._problems import check_all
 from hf_compress.tasks.heads import CAUSAL_LM, Head
 from hf_compress.tasks.metrics.metric import Metric
+from hf_compress.tasks.shown import Shown, continuations
 from hf_compress.tasks.text import TokenTask
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class NextToken(TokenTask):
         from hf_compress.tasks.metrics.perplexity import perplexity
 
         return perplexity(model, self.batches(examples, processor, batch_size), description)
+
+    def written(self, model: Any, examples: "Dataset", processor: Any, count: int) -> list[Shown] | None:
+        """By greedy decoding."""
+        return continuations(model, examples, processor, count)
 
 
 def _refuse_encoder(config: "PretrainedConfig") -> None:

@@ -75,7 +75,8 @@ def test_shares_have_four_decimals():
 def test_a_report_comes_back_from_its_file(tmp_path):
     write(report(), tmp_path / "new")
     assert Report.from_plain(json.loads((tmp_path / "new" / "report.json").read_text(encoding="utf-8"))) == report()
-    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == ["report.json", "report.md", "report.png"]
+    names = ["report.html", "report.json", "report.md", "report.png"]
+    assert sorted(file.name for file in (tmp_path / "new").iterdir()) == names
     text = (tmp_path / "new" / "report.md").read_text(encoding="utf-8")
     assert text == to_markdown(report())
     assert text.startswith("# grüße\n") and table(report()) in text and "- seed: 42" in text

@@ -100,9 +100,13 @@ def _limits(base: str | None) -> dict[str, str]:
 
 
 def _rows(manifest: Manifest) -> dict[str, str]:
-    """The rows by their hash, where the manifest knows it."""
+    """The rows by their hash, and what may differ where they are measured again, where the manifest knows it."""
     data = manifest.facts.get("data")
-    return {} if not data else {"rows": f"{data['num_rows']:,}, SHA-256 `{data['sha256']}`"}
+    said = {} if not data else {"rows": f"{data['num_rows']:,}, SHA-256 `{data['sha256']}`"}
+    compared = [manifest.fact("report")["metric"], *manifest.fact("report").get("also", {})]
+    tolerance = manifest.facts.get("tolerance") or {}
+    again = ", ".join(f"{name} ± {tolerance[name]:.2g}" for name in compared if name in tolerance)
+    return {**said, **({"measured again": again} if again else {})}
 
 
 def _quality(report: dict[str, Any]) -> str:

@@ -11,6 +11,7 @@ from hf_compress.checkpoints.licenses import license_of
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.report import findings
 from hf_compress.evaluation.rows import Report
+from hf_compress.evaluation.tolerance import tolerances
 from hf_compress.evaluation.write import write
 from hf_compress.export.card.render import render_card
 from hf_compress.export.card.results import leaderboard_files
@@ -28,7 +29,7 @@ def write_documents(
     classes: dict[str, str | None] | None = None,
     data: dict[str, Any] | None = None,
 ) -> None:
-    """report.json, report.md, report.png, compression.json and README.md into `folder`, and results for the Hub.
+    """report.json, .md, .png and .html, compression.json and README.md into `folder`, and results for the Hub.
 
     They are there to be published, so they say `./name` where the recipe has a path of this machine.
 
@@ -51,14 +52,15 @@ def write_documents(
         "methods": methods,
         "data": data,
     }
+    write(report, folder)
     plain = {
         **in_public(facts, names),
         "license": {} if base_model is None else license_of(base_model),
-        "report": report.to_plain(),
+        "report": report.to_plain(full=False),
+        "tolerance": tolerances(report.rows[-1].metrics, None if data is None else data["num_rows"]),
         "files": file_hashes(folder),
     }
     manifest = Manifest(kind="train", name=report.title, recipe=in_public(recipe, names), facts=plain)
-    write(report, folder)
     manifest.write(folder)
     for name, text in leaderboard_files(manifest).items():
         make_folder((folder / name).parent)

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,22 +11,26 @@ import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import remove, written_beside
+from hf_compress._paths import in_public, public_names
 from hf_compress._provenance import describe_machine
 from hf_compress._runtimes import describe_storage
 from hf_compress.calibration.examples import calibration_batches
 from hf_compress.checkpoints.location import is_hub_id
+from hf_compress.evaluation.layers import measure_layers
 from hf_compress.evaluation.measure import measure_folder
-from hf_compress.evaluation.rows import Report
-from hf_compress.evaluation.shares import describe_reach, measure_shares
+from hf_compress.evaluation.rows import Example, Report
+from hf_compress.evaluation.shares import describe_reach, measure_shares, sparsity_of_layers
 from hf_compress.evaluation.thresholds import Thresholds
 from hf_compress.inputs.measured_rows import measured_rows
 from hf_compress.inputs.streams import is_stream
+from hf_compress.jobs.train.curves import curves, marks
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.jobs.train.untrained import reference_rows
 from hf_compress.quantization.reach import loading_advice
 from hf_compress.tasks.opened import Opened
+from hf_compress.tasks.shown import Shown
 
 
 def publish_folder(
@@ -40,6 +44,7 @@ def publish_folder(
     steps: str,
     dense_s: float | None,
     train_s: float | None,
+    history: Sequence[dict[str, float]] = (),
 ) -> Report:
     """Write `<output_dir>/compressed`: it appears whole or not at all.
 
@@ -53,11 +58,20 @@ def publish_folder(
         steps: how long each model was trained, in words.
         dense_s: seconds the dense model trained, if known.
         train_s: seconds the student trained, if known.
+        history: what the student's training logged.
     """
     evaluation = recipe.evaluation
+    examples: list[Shown] = []
     measure = functools.partial(
-        measure_folder, opened, batch_size=evaluation.batch_size, device=device, metrics=evaluation.metrics
+        measure_folder,
+        opened,
+        batch_size=evaluation.batch_size,
+        device=device,
+        metrics=evaluation.metrics,
+        num_shown=evaluation.examples,
+        shown=lambda found: examples.extend(found[len(examples) :]),
     )
+    measured = measured_rows(recipe.data, opened.raw["test"], opened.task.columns())
     form = recipe.export_format
     folder.rows.mkdir(exist_ok=True)
     rows = reference_rows(
@@ -87,6 +101,11 @@ def publish_folder(
             loading=loading_advice(model),
             thresholds=_thresholds(recipe),
             chance=opened.task.chance(opened.raw["test"], opened.config),
+            measured=in_public(measured, public_names(recipe.to_plain())),
+            history=curves(history),
+            marks=marks(recipe.compression, history),
+            layers=measure_layers(part, sparsity_of_layers(model, recipe.pruning)),
+            examples=tuple(Example(input=one.input, expected=one.expected) for one in examples),
         )
         write_documents(
             report,
@@ -95,7 +114,7 @@ def publish_folder(
             base_model=_base_model(recipe),
             task=opened.task.name,
             methods=describe_methods(recipe.compression),
-            data=measured_rows(recipe.data, opened.raw["test"], opened.task.columns()),
+            data=measured,
         )
     remove(folder.rows)
     return report

@@ -58,7 +58,7 @@ class Result:
         return (
             f"\n{table(self.report)}\n\n"
             f"model and card  {self.folder}\n"
-            f"report          {self.folder / 'report.md'}, {self.folder / 'report.png'}"
+            f"report          {self.folder / 'report.html'}, {self.folder / 'report.md'}"
         )
 
 
@@ -141,6 +141,7 @@ def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
             steps=plan.steps_in_words(),
             dense_s=dense_s,
             train_s=trainer.train_s(),
+            history=trainer.state.log_history,
         )
     return Result(folder=folder.compressed, report=report)
 

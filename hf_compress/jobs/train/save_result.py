@@ -19,10 +19,12 @@ from hf_compress._provenance import describe_machine
 from hf_compress._registry import dump
 from hf_compress._runtimes import describe_storage
 from hf_compress.checkpoints.export_format import ExportFormat
+from hf_compress.evaluation.layers import measure_layers
 from hf_compress.evaluation.rows import Report, Row
-from hf_compress.evaluation.shares import describe_reach, measure_shares
+from hf_compress.evaluation.shares import describe_reach, measure_shares, sparsity_of_layers
 from hf_compress.evaluation.thresholds import Thresholds
 from hf_compress.jobs.train.baseline import dense_models, origin_of, with_settings_of
+from hf_compress.jobs.train.curves import curves, marks
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.measure import Measure
 from hf_compress.jobs.train.untrained import reference_rows
@@ -69,7 +71,7 @@ def save_result(
 ) -> Report | None:
     """Finalize, export, load back, measure and report: the folder that a recipe's run would have left.
 
-    Written are the checkpoint and its processor, report.json, report.md, report.png, compression.json and the card. Rows
+    Written are the checkpoint and its processor, report.json, .md, .png and .html, compression.json and the card. Rows
     are the dense model, compression without training, and the result; each is written, loaded again by its own class with
     plain transformers, and measured on `examples` by the trainer's own evaluation (its collator and `compute_metrics`).
     Causal language models are measured by their perplexity too, with an exact count of tokens.
@@ -143,6 +145,9 @@ def save_result(
             reach=describe_reach(model, trainer.compression.pruning),
             loading=loading_advice(model),
             thresholds=_thresholds(trainer),
+            history=curves(trainer.state.log_history),
+            marks=marks(trainer.compression, trainer.state.log_history),
+            layers=measure_layers(part, sparsity_of_layers(model, trainer.compression.pruning)),
         )
         write_documents(
             report,

@@ -11,7 +11,7 @@ from hf_compress import CompressionError
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.export.card.render import render_card
 
-OPTIONAL = {"data", "files", "license"}
+OPTIONAL = {"data", "files", "license", "tolerance"}
 """Facts that manifests of older versions do not have."""
 CARDS = sorted((Path(__file__).parents[3] / "model_cards").iterdir())
 

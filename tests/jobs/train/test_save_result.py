@@ -28,14 +28,23 @@ from hf_compress import (
     save_result,
 )
 from hf_compress.checkpoints.manifest import Manifest
-from hf_compress.evaluation.report import table
+from hf_compress.evaluation.report import findings
 from hf_compress.export.card.render import render_card
 from hf_compress.export.formats.dense import DenseFormat
 from hf_compress.jobs.train.measure import Measure
 from tests.tiny import tiny_bert, tiny_llama, tiny_t5, tiny_tokenizer
 from tests.training.runs import arguments, llama_trainer, pruning, text_rows
 
-FILES = {"README.md", "compression.json", "config.json", "model.safetensors", "report.json", "report.md", "report.png"}
+FILES = {
+    "README.md",
+    "compression.json",
+    "config.json",
+    "model.safetensors",
+    "report.json",
+    "report.md",
+    "report.png",
+    "report.html",
+}
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +101,7 @@ def test_the_card_renders_from_the_manifest_and_is_read_by_the_hub(run):
     folder, report, _, _ = run
     manifest = Manifest.read(folder)
     text = (folder / "README.md").read_text()
-    assert text == render_card(manifest, table(report))
+    assert text == render_card(manifest, findings(report))
     data = ModelCard(text).data.to_dict()
     assert data["pipeline_tag"] == "text-generation" and "base_model" not in data
     assert "from transformers import LlamaForCausalLM\n" in text

@@ -1,0 +1,143 @@
+"""report.html: the report as one page that needs no network, no script and no other file."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from html import escape
+from typing import Any
+
+from hf_compress._runtimes import RUNTIMES
+from hf_compress.evaluation.pictures import pictures
+from hf_compress.evaluation.report import columns
+from hf_compress.evaluation.rows import Report
+from hf_compress.evaluation.verdict import judge
+
+_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"
+"""Whatever a title or a text may hold, a browser loads and runs nothing."""
+_STYLE = """
+:root { color-scheme: light dark; --back: #fff; --ink: #1b1f24; --dim: #59636e; --line: #d5dae0; --card: #f6f8fa;
+  --good: #1a7f37; --bad: #b42318; --odd: #9a6700; }
+@media (prefers-color-scheme: dark) { :root { --back: #10141a; --ink: #e6e9ed; --dim: #9aa4af; --line: #333b45;
+  --card: #181e26; --good: #4ac26b; --bad: #ff8f85; --odd: #e3b341; } }
+* { box-sizing: border-box; }
+body { margin: 0 auto; max-width: 1100px; padding: 1rem; background: var(--back); color: var(--ink);
+  font: 15px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+h1 { font-size: 1.5rem; margin: .5rem 0; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
+.verdict { border-left: 4px solid var(--dim); background: var(--card); padding: .6rem .8rem; margin: 1rem 0; }
+.verdict b { text-transform: uppercase; letter-spacing: .04em; } .verdict small { display: block; color: var(--dim); }
+.accept { border-color: var(--good); } .accept b { color: var(--good); }
+.regression, .infeasible { border-color: var(--bad); } .regression b, .infeasible b { color: var(--bad); }
+.anomalous { border-color: var(--odd); } .anomalous b { color: var(--odd); }
+table { border-collapse: collapse; width: 100%; font-size: .9rem; overflow-wrap: normal; }
+td:first-child { overflow-wrap: anywhere; }
+th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
+th { color: var(--dim); font-weight: 600; } td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+td:first-child { font-weight: 600; white-space: normal; }
+.pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 1rem;
+  align-items: start; }
+figure { margin: 0; padding: .6rem; border: 1px solid var(--line); border-radius: 6px; min-width: 0; }
+figure svg { display: block; width: 100%; max-width: 30rem; height: auto; margin: 0 auto; }
+figcaption { color: var(--dim); margin-bottom: .4rem; }
+.example { border: 1px solid var(--line); border-radius: 6px; padding: .6rem .8rem; margin: .6rem 0; }
+.example p { margin: .2rem 0; white-space: pre-wrap; }
+.example span { color: var(--dim); display: block; font-size: .8rem; }
+dl { display: grid; grid-template-columns: minmax(8rem, max-content) 1fr; gap: .2rem 1rem; font-size: .9rem; }
+dt { color: var(--dim); } dd { margin: 0; min-width: 0; }
+footer, .note { color: var(--dim); font-size: .85rem; }
+@media (max-width: 700px) {
+  .rows thead { display: none; } .rows tr { display: block; border-bottom: 2px solid var(--line); padding: .4rem 0; }
+  .rows td { display: flex; white-space: normal; justify-content: space-between; gap: 1rem; border: 0;
+    padding: .15rem 0; text-align: right; }
+  .rows td::before { content: attr(data-name); color: var(--dim); font-weight: 400; text-align: left; }
+  dl { display: block; } dd { margin-bottom: .4rem; }
+}
+"""
+
+
+def to_html(report: Report) -> str:
+    """The content of report.html; every text in it is escaped."""
+    parts = [
+        f"<h1>{escape(report.title)}</h1>",
+        _verdict(report),
+        html_table(columns(report)),
+        _notes(report),
+        *picture_figures(report),
+        *_examples(report),
+        "<h2>Setting</h2>",
+        _definitions(report.setting),
+    ]
+    return page(report.title, parts)
+
+
+def page(title: str, parts: Iterable[str]) -> str:
+    """A whole page.
+
+    Args:
+        title: as text.
+        parts: as HTML.
+    """
+    body = "\n".join(part for part in parts if part)
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_POLICY}">\n'
+        f"<title>{escape(title)}</title>\n<style>{_STYLE}</style>\n</head>\n<body>\n{body}\n</body>\n</html>\n"
+    )
+
+
+def html_table(columns: Mapping[str, Sequence[str]]) -> str:
+    """A table that becomes a list of rows where the window is narrow.
+
+    Args:
+        columns: title -> a cell for every row, as text.
+    """
+    head = "".join(f"<th>{escape(title)}</th>" for title in columns)
+    names = [escape(title) for title in columns]
+    lines = [
+        "<tr>"
+        + "".join(f'<td data-name="{name}">{escape(cell)}</td>' for name, cell in zip(names, cells, strict=True))
+        + "</tr>"
+        for cells in zip(*columns.values(), strict=True)
+    ]
+    return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+
+
+def _verdict(report: Report) -> str:
+    verdict = judge(report)
+    return (
+        f'<div class="verdict {verdict.kind}"><b>{verdict.kind}</b> {escape(verdict.reason)}'
+        f"<small>Thresholds: {escape(str(verdict.thresholds))}</small></div>"
+    )
+
+
+def _notes(report: Report) -> str:
+    sentences = [f"The last row: {sentence}." for sentence in report.reach]
+    sentences += [f"To load the last row: {report.loading}."] if report.loading else []
+    sentences.append(" ".join(RUNTIMES.split()))
+    return f'<p class="note">{" ".join(map(escape, sentences))}</p>'
+
+
+def picture_figures(report: Report) -> list[str]:
+    """The pictures that a report has numbers for, under a heading."""
+    figures = [
+        f"<figure><figcaption>{escape(title)}</figcaption>{picture}</figure>" for title, picture in pictures(report).items()
+    ]
+    return [f'<h2>Pictures</h2>\n<div class="pictures">{"".join(figures)}</div>'] if figures else []
+
+
+def _examples(report: Report) -> list[str]:
+    if not report.examples:
+        return []
+    shown = []
+    for place, example in enumerate(report.examples):
+        lines = [("input", example.input), ("expected", example.expected)]
+        lines += [(row.name, row.answers[place]) for row in report.rows if place < len(row.answers)]
+        said = "".join(f"<p><span>{escape(name)}</span>{escape(text)}</p>" for name, text in lines)
+        shown.append(f'<div class="example">{said}</div>')
+    return [f'<h2>Examples</h2>\n<p class="note">The first {len(shown)} of what was measured.</p>', *shown]
+
+
+def _definitions(values: Mapping[str, Any]) -> str:
+    return (
+        "<dl>"
+        + "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>" for key, value in values.items())
+        + "</dl>"
+    )
