@@ -78,7 +78,8 @@ def public_names(data: Any) -> dict[str, str]:
         if "\n" not in text and (_OF_THIS_MACHINE.match(text) or ("/" in text and (text in places or _is_here(text))))
     )
     folders = {text: _expanded(text) for text in found}
-    return {text: f"./{last_parts(folder, set(folders.values()))}" for text, folder in folders.items() if folder.name}
+    names = {text: f"./{last_parts(folder, set(folders.values()))}" for text, folder in folders.items() if folder.name}
+    return {text: name for text, name in names.items() if text != name}
 
 
 def in_public(data: Any, names: Mapping[str, str]) -> Any:

@@ -17,7 +17,7 @@ BUDGETS = {
     "distributed": 110,
     "docs": 15,
     "e2e": 20,
-    "evaluation": 45,
+    "evaluation": 30,
     "export": 30,
     "fuzz": 8,
     "inputs": 8,

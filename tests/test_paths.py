@@ -52,6 +52,7 @@ def test_of_what_lies_in_the_working_directory_only_the_last_part_is_said(tmp_pa
     recipe = {"model": "data/models/bert", "hub": "org/name", "text": "text", "training": {"output_dir": "out/run"}}
     names = public_names([recipe, "./data/models/bert"])
     assert names == {"data/models/bert": "./bert", "./data/models/bert": "./bert", "out/run": "./run"}
+    assert public_names(in_public(recipe, names)) == {}, "a name is not renamed"
     assert in_public({**recipe, "said": "data/models/bert (5 rows)"}, names) == {
         "model": "./bert",
         "hub": "org/name",

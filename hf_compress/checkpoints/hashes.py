@@ -2,7 +2,7 @@
 
 import concurrent.futures
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,12 +45,14 @@ def input_hashes(sources: "Mapping[str, Source]", threads: int) -> dict[str, dic
     return found
 
 
-def file_hashes(folder: Path, leave_out: Collection[str] = ()) -> dict[str, str]:
-    """Name -> SHA-256 of every file in a folder and below it, sorted; names use `/`.
+def companion_hashes(folder: Path) -> dict[str, str]:
+    """Name -> SHA-256 of every other file in a folder and below it, sorted; names use `/`.
 
     Args:
-        folder: of a checkpoint.
-        leave_out: names at the top that are no part of it, such as the manifest that the hashes are written to.
+        folder: of a checkpoint, before what is made of the hashes is written into it.
     """
-    files = {file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file()}
-    return {name: sha256_of(files[name]) for name in sorted(files) if name not in leave_out}
+    weights = [folder / ADAPTER] if (folder / ADAPTER).is_file() else weight_files(folder)
+    files = {
+        file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file() and file not in weights
+    }
+    return {name: sha256_of(files[name]) for name in sorted(files)}

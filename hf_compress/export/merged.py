@@ -15,7 +15,7 @@ from hf_compress._registry import dump
 from hf_compress._safetensors import INDEX
 from hf_compress._units import format_bytes
 from hf_compress.checkpoints.architecture import model_class
-from hf_compress.checkpoints.hashes import file_hashes
+from hf_compress.checkpoints.hashes import companion_hashes
 from hf_compress.checkpoints.licenses import license_of
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.export.card.render import render_card
@@ -56,10 +56,11 @@ def merge(
         if result.quantized and job.quantized == "requantize":
             # The result is the caller's as well: what happened here belongs into its reports.
             result.reports["requantized"] = _requantize(folder, result)
-        facts = {"license": _licence(job), "files": file_hashes(folder)}
+        facts = {"license": _licence(job), "files": companion_hashes(folder)}
         manifest = merge_manifest(result, title or out.name, weights_bytes(folder), has_processor(folder), facts)
         manifest.write(folder)
-        (folder / "README.md").write_text(render_card(manifest), encoding="utf-8")
+        card = render_card(Manifest.read(folder))  # with the hashes of the weights
+        (folder / "README.md").write_text(card, encoding="utf-8")
 
     return merge_checkpoints(
         job, out, device=device, threads=threads, opened=opened, begin=check_requantizing, finish=finish

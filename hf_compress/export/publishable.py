@@ -19,6 +19,8 @@ from hf_compress.checkpoints.manifest import CHECKPOINT, MANIFEST, WEIGHTS, Mani
 logger = logging.getLogger(__name__)
 
 CARD = "README.md"
+RESULTS = ".eval_results"
+"""The one hidden folder that is for the Hub."""
 _ADAPTER_CONFIG = "adapter_config.json"
 _LEFT_OUT = (
     *("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state*.pth"),
@@ -156,7 +158,8 @@ def _files(folder: Path) -> tuple[dict[str, Path], list[str]]:
     left: list[str] = []
     for file in sorted(folder.rglob("*")):
         parts = file.relative_to(folder).parts
-        if any(part.startswith(".") for part in parts) or not file.is_file():
+        hidden = any(part.startswith(".") for part in parts[1:]) or (parts[0].startswith(".") and parts[0] != RESULTS)
+        if hidden or not file.is_file():
             continue
         if any(fnmatch.fnmatchcase(part, pattern) for part in parts for pattern in _LEFT_OUT):
             left.append("/".join(parts))

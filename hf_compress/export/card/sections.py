@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hf_compress._yaml import write_yaml
-from hf_compress.checkpoints.manifest import Manifest
+from hf_compress.checkpoints.manifest import WEIGHTS, Manifest
 
 _HERE = "<this repository or folder>"
 _LOCAL = "./"
@@ -76,7 +76,7 @@ def serving(pipeline: str | None, vllm: bool) -> list[str]:
 
 def files(manifest: Manifest) -> list[str]:
     """The hashes of the files beside the card; nothing for manifests of versions that did not write them."""
-    known = manifest.facts.get("files")
+    known = {**manifest.facts.get(WEIGHTS, {}), **manifest.facts.get("files", {})}
     if not known:
         return []
     rows = [f"| `{name}` | `{digest}` |" for name, digest in known.items()]

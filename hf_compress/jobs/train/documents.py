@@ -6,7 +6,7 @@ from typing import Any
 
 from hf_compress._folders import make_folder
 from hf_compress._paths import in_public, public_names
-from hf_compress.checkpoints.hashes import file_hashes
+from hf_compress.checkpoints.hashes import companion_hashes
 from hf_compress.checkpoints.licenses import license_of
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.report import findings
@@ -58,10 +58,11 @@ def write_documents(
         "license": {} if base_model is None else license_of(base_model),
         "report": report.to_plain(full=False),
         "tolerance": tolerances(report.rows[-1].metrics, None if data is None else data["num_rows"]),
-        "files": file_hashes(folder),
+        "files": companion_hashes(folder),
     }
     manifest = Manifest(kind="train", name=report.title, recipe=in_public(recipe, names), facts=plain)
     manifest.write(folder)
+    manifest = Manifest.read(folder)  # with the hashes of the weights
     for name, text in leaderboard_files(manifest).items():
         make_folder((folder / name).parent)
         (folder / name).write_text(text, encoding="utf-8")
