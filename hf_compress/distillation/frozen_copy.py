@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import nn
 
+from hf_compress import _distributed
 from hf_compress._errors import CompressionError, reason_of
 
 
@@ -18,6 +19,8 @@ def frozen_copy(student: nn.Module) -> nn.Module:
     function that holds the original bound method. Copying takes functions as they are, so the copy would run the original's
     weights. The copy therefore goes without: accelerate's hooks and every `forward` of an instance are dropped.
 
+    A process that waits for the first one's weights copies the student without them.
+
     Raises:
         CompressionError: something else on the model leads back to it, its weights are not in memory, or it has something
             that cannot be copied.
@@ -26,7 +29,7 @@ def frozen_copy(student: nn.Module) -> nn.Module:
 
     student = getattr(student, "_orig_mod", student)  # type: ignore[assignment]
     absent = [name for name, weight in student.named_parameters() if weight.is_meta]
-    if absent:
+    if absent and _distributed.is_main():
         raise CompressionError(
             f"the default teacher copies the student, and its {absent[0]} is not in memory (offloaded); name a teacher"
         )

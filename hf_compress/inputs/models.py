@@ -45,10 +45,19 @@ def require_architecture(auto_class: Any, config: "PretrainedConfig", key: str) 
         )
 
 
-def load_model(auto_class: Any, model: str | FreshModel, config: "PretrainedConfig", seed: int) -> "PreTrainedModel":
+def load_model(
+    auto_class: Any, model: str | FreshModel, config: "PretrainedConfig", seed: int, weights: bool = True
+) -> "PreTrainedModel":
     """The model with fp32 weights, ready to train; fresh weights follow from `seed`.
 
     It gets a config of its own: a cast of one model would otherwise be the type in which the next one draws its weights.
+
+    Args:
+        auto_class: an Auto class of transformers.
+        model: a folder, a Hub id or a config.
+        config: the model's.
+        seed: of fresh weights.
+        weights: False for the same model without memory.
 
     Raises:
         CompressionError: the weights are missing or do not fit.
@@ -59,7 +68,10 @@ def load_model(auto_class: Any, model: str | FreshModel, config: "PretrainedConf
     set_seed(seed)
     config = copy.deepcopy(config)
     if isinstance(model, str):
-        return from_pretrained(auto_class, model, "model", config=config, dtype=torch.float32)
+        place = {} if weights else {"device_map": "meta"}
+        return from_pretrained(auto_class, model, "model", config=config, dtype=torch.float32, **place)
+    if not weights:
+        return skeleton(auto_class, config)
     return auto_class.from_config(config, dtype=torch.float32, trust_remote_code=False)  # type: ignore[no-any-return]
 
 

@@ -89,18 +89,19 @@ class Opened:
     facts: dict[str, str] = field(default_factory=dict)
     examples: Splits = field(default_factory=dict)
 
-    def load_model(self, seed: int, source: str | None = None) -> "PreTrainedModel":
+    def load_model(self, seed: int, source: str | None = None, weights: bool = True) -> "PreTrainedModel":
         """The model in fp32.
 
         Args:
             seed: of fresh weights.
             source: the folder of another checkpoint with this config.
+            weights: see `hf_compress.inputs.models.load_model`.
 
         Raises:
             CompressionError: the weights do not fit.
         """
         assert self.config is not None
-        model = load_model(self.task.model_class(), source or self.model, self.config, seed)
+        model = load_model(self.task.model_class(), source or self.model, self.config, seed, weights)
         self.task.finish_model(model, self.processor)
         return model
 

@@ -12,6 +12,7 @@ from hf_compress.distillation.independence import check_independence
 from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.exact_task_loss import ExactTaskLoss, same_loss
 from hf_compress.training.first_batch import first_batch, undisturbed
+from hf_compress.training.loading import from_first
 
 logger = logging.getLogger(__name__)
 
@@ -25,8 +26,11 @@ def rehearse_distillation(trainer: Any, step: DistillationStep) -> None:
     Raises:
         CompressionError: the batch, the student or the teacher does not fit, or the data has no label to learn from.
     """
-    if _is_in_parts(trainer):
-        return
+    if not _is_in_parts(trainer):
+        from_first(trainer, lambda: _rehearse_distillation(trainer, step))
+
+
+def _rehearse_distillation(trainer: Any, step: DistillationStep) -> None:
     with undisturbed(trainer.model), evaluation_mode(step.projections.modules):
         batch = first_batch(trainer)
         if batch is None:
@@ -61,21 +65,26 @@ def rehearse_task_loss(trainer: Any, task_loss: ExactTaskLoss) -> ExactTaskLoss 
     """
     if _is_in_parts(trainer):
         return task_loss
-    with undisturbed(trainer.model):
-        batch = first_batch(trainer)
-        if batch is None:
-            return task_loss
-        try:
-            if task_loss.rehearse(trainer, batch):
-                return task_loss
-            reason = "it weighs its rows or adds terms of its own"
-        except Exception as error:  # the head may still train by its own loss
-            reason = reason_of(error)
+    reason = from_first(trainer, lambda: _why_its_own(trainer, task_loss))
+    if not reason:
+        return task_loss
     if not task_loss.hands_on:
         trainer.model_accepts_loss_kwargs = False  # the Trainer then divides by the accumulation steps
     name = type(trainer.model).__name__
     logger.warning("%s keeps its own loss (%s); micro-batches count alike, however many labels they have", name, reason)
     return None
+
+
+def _why_its_own(trainer: Any, task_loss: ExactTaskLoss) -> str:
+    """Why a head keeps its own loss; empty where it does not."""
+    with undisturbed(trainer.model):
+        batch = first_batch(trainer)
+        if batch is None:
+            return ""
+        try:
+            return "" if task_loss.rehearse(trainer, batch) else "it weighs its rows or adds terms of its own"
+        except Exception as error:  # the head may still train by its own loss
+            return reason_of(error)
 
 
 def _is_in_parts(trainer: Any) -> bool:

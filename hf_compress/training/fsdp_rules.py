@@ -27,6 +27,10 @@ def _looks_at_gradients(compression: Compression) -> bool:
     return pruning is not None and any(one.needs_gradient for one in statistics_of(pruning.criterion.needs))
 
 
+def _saves_buffers(model: Any) -> bool:
+    return not {name for name, _ in model.named_buffers()}.isdisjoint(model.state_dict())
+
+
 def _sharding(condition: Callable[[Any], bool]) -> Callable[[Any, Compression], bool]:
     """Anything at all under FSDP, where the trainer is so."""
     return lambda trainer, compression: bool(compression) and fsdp_plugin(trainer) is not None and condition(trainer)
@@ -52,10 +56,14 @@ FSDP_RULES: tuple[Rule, ...] = (
         " start a process per GPU, or leave fsdp out",
     ),
     Rule(
-        name="anything + FSDP with cpu_ram_efficient_loading",
-        applies=_sharding(lambda trainer: bool(getattr(fsdp_plugin(trainer), "cpu_ram_efficient_loading", False))),
-        message="cpu_ram_efficient_loading leaves the weights of every process but the first empty until they are sharded,"
-        " and the teacher's with them; set it to false (fsdp_cpu_ram_efficient_loading in accelerate's config file)",
+        name="anything + FSDP with cpu_ram_efficient_loading + buffers that are saved",
+        applies=_sharding(
+            lambda trainer: (
+                bool(getattr(fsdp_plugin(trainer), "cpu_ram_efficient_loading", False)) and _saves_buffers(trainer.model)
+            )
+        ),
+        message="cpu_ram_efficient_loading sends weights alone, and {model} saves buffers too (statistics of normalisation"
+        " layers); set it to false (fsdp_cpu_ram_efficient_loading in accelerate's config file)",
     ),
     Rule(
         name="anything + FSDP 2 + weights that are single numbers",

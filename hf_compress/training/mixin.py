@@ -24,6 +24,7 @@ from hf_compress.training.clock import TrainingClock
 from hf_compress.training.compatibility import check_arguments, check_compatibility
 from hf_compress.training.compression import Compression
 from hf_compress.training.finalize import after_saving, finalize_model, refuse_finalized
+from hf_compress.training.loading import alike, loaded_in_first, ready_to_shard
 from hf_compress.training.own_loss import OwnLoss
 from hf_compress.training.prepare import prepare_model
 from hf_compress.training.progress import Progress
@@ -76,8 +77,9 @@ class CompressionMixin(TrainsProjections, RunsSharded):
         if self.compression:
             check_arguments(kwargs["args"] if "args" in kwargs else next(iter(args[1:2]), None))
         super().__init__(*args, **kwargs)
+        self.loaded_in_first = loaded_in_first(self)
         check_compatibility(self, self.compression)
-        self._own_loss = OwnLoss(self, prepare_model(self, self.model), exact_task_loss)
+        self._own_loss = OwnLoss(self, alike(self, lambda: prepare_model(self, self.model)), exact_task_loss)
         self._clock, self.progress = TrainingClock(), Progress.of(self.compression, statistics_of_trainer(self))
         self._best_model = BestModelCallback(self.progress)
         of_techniques = [*self.progress.callbacks, self._best_model] if self.compression.edits_weights else []
@@ -101,6 +103,7 @@ class CompressionMixin(TrainsProjections, RunsSharded):
         self._resumes = isinstance(resume_from_checkpoint, str)
         if isinstance(resume_from_checkpoint, str):
             go_on_from(self, resume_from_checkpoint)
+        ready_to_shard(self)
         with saying_once(self.said):
             return super().train(resume_from_checkpoint, *args, **kwargs)
 

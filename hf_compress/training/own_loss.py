@@ -11,6 +11,7 @@ from hf_compress.training.distillation_step import DistillationStep
 from hf_compress.training.dry_run import rehearse_distillation, rehearse_task_loss
 from hf_compress.training.exact_task_loss import ExactTaskLoss
 from hf_compress.training.first_batch import first_batch, obstacle, say_empty_start, undisturbed
+from hf_compress.training.loading import from_first
 from hf_compress.training.student_pass import at_least_one
 
 
@@ -112,6 +113,10 @@ def _first_step(
     if task_loss is not None:
         return rehearse_task_loss(trainer, task_loss)
     if edits_weights:
-        with undisturbed(trainer.model):
-            first_batch(trainer)
+        from_first(trainer, lambda: _try_first_batch(trainer))
     return None
+
+
+def _try_first_batch(trainer: Any) -> None:
+    with undisturbed(trainer.model):
+        first_batch(trainer)

@@ -11,6 +11,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from hf_compress._errors import CompressionError
 from hf_compress._safetensors import read_entries, weight_files
+from hf_compress.training.loading import ready_to_shard
 from hf_compress.training.sharded_checkpoint import form_of
 from hf_compress.training.sidecar import go_on_from, read_facts
 
@@ -75,6 +76,7 @@ def restore_finished(trainer: Any, checkpoint: Path) -> None:
     if trainer.args.load_best_model_at_end and state.best_model_checkpoint is not None:
         best = checkpoint.parent / Path(state.best_model_checkpoint).name  # the run's folder may have been moved
         weights = best if best.is_dir() else checkpoint
+    ready_to_shard(trainer)
     go_on_from(trainer, str(weights))
     trainer._load_from_checkpoint(str(weights))
     trainer._clock.go_on_from(read_facts(checkpoint))

@@ -11,6 +11,7 @@ from torch import nn
 from hf_compress._errors import CompressionError
 from hf_compress._sharding.contract import is_sharded
 from hf_compress.training.deepspeed import zero_stage
+from hf_compress.training.loading import ready_to_shard
 from hf_compress.training.sharded_checkpoint import (
     form_of,
     load_optimizer_unsharded,
@@ -54,6 +55,7 @@ class RunsSharded(_Host):
                 f"transformers {transformers.__version__} shards a model when its training begins and cannot evaluate it"
                 " before; train first (eval_on_start evaluates at the beginning), or take transformers 5.24"
             )
+        ready_to_shard(self)
         return super().evaluation_loop(*args, **kwargs)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:

@@ -102,6 +102,7 @@ def settings(folder):
         assert all(isinstance(parameter, DTensor) for parameter in loaded.parameters())
         for one, value in full_weights(trainer.model).items():
             torch.testing.assert_close(value, plain[one], rtol=0, atol=1e-6)  # other kernels for parts in a row
+    loading(folder, plain, full_weights(trainer.model))
     made = dense_models(trainer, None)  # the frozen copy, whole again in the first process
     if _distributed.is_main():
         for one, value in made().state_dict().items():
@@ -110,6 +111,32 @@ def settings(folder):
     assert watch.sparsity[-1] == 0.5
     assert {p.dtype for p in half.model.parameters()} == {torch.float32}
     torch.save({"plain": plain, "bf16": full_weights(half.model)}, folder / f"ends{torch.distributed.get_rank()}.pt")
+
+
+def loading(folder, whole_teacher, sharded_teacher):
+    """The first process has the weights, and the other none until they are cut; the same bits."""
+    source = folder / "source"
+    if _distributed.is_main():
+        tiny_llama(seed=0).save_pretrained(source)
+    _distributed.barrier()
+    ways = {
+        "a copy": (ModelTeacher(), whole_teacher, 0),
+        "a copy in shards": (ModelTeacher(shard="like_student"), sharded_teacher, 0),
+        # What lies in a file begins anywhere, and sums are then taken in another order.
+        "a checkpoint": (ModelTeacher(model=str(source)), whole_teacher, 1e-6),
+        "a checkpoint in shards": (ModelTeacher(model=str(source), shard="like_student"), sharded_teacher, 1e-6),
+    }
+    for name, (teacher, expected, tolerance) in ways.items():
+        with torch.device("cpu" if _distributed.is_main() else "meta"):
+            student = tiny_llama(seed=0)
+        jobs = JOBS[FIRST]() | {"distillation": Distillation(teacher=teacher, losses=[(0.7, ForwardKL(temperature=2.0))])}
+        changes = {"jobs": jobs, "model": student, **fsdp2(cpu_ram_efficient_loading=True)}
+        trainer = trainer_of(FIRST, folder, **changes)
+        taught = trainer._own_loss.distillation.teacher.model
+        assert all(one.is_meta is not _distributed.is_main() for model in (student, taught) for one in model.parameters())
+        trainer.train()
+        for one, value in full_weights(trainer.model).items():
+            torch.testing.assert_close(value, expected[one], rtol=0, atol=tolerance, msg=f"{name}: {one}")
 
 
 def saving(folder):
@@ -171,8 +198,16 @@ def refusals(folder):
         if rank == 1:
             first.to_local()[-1, -1] = torch.nan
     note("NaN in one process", lambda: unfinished.finalize())
+    counts = tiny_llama(seed=0)
+    counts.register_buffer("count", torch.zeros(3))
     ram = fsdp2(cpu_ram_efficient_loading=True)
-    note("cpu_ram_efficient_loading", lambda: trainer_of(FIRST, folder, **ram))
+    note("cpu_ram_efficient_loading", lambda: trainer_of(FIRST, folder, model=counts, **ram))
+    with torch.device("cpu" if rank == 0 else "meta"):
+        half = tiny_llama(seed=0)
+    nobody = {
+        "distillation": Distillation(teacher=ModelTeacher(model=str(folder / "nowhere")), losses=[(0.5, ForwardKL())])
+    }
+    note("a teacher that does not fit", lambda: trainer_of(FIRST, folder, jobs=nobody, model=half, **ram))
     wide = ModelTeacher(model=tiny_llama(seed=1, hidden_size=48))
     projected = {"distillation": Distillation(teacher=wide, losses=[(0.5, States())])}
     note("projections", lambda: _other_jobs(folder, projected))
@@ -220,7 +255,7 @@ quantization: {{scheme: {{name: W4A16, group_size: 32}}, begin: 50%}}
 distillation: {{teacher: {{name: model, shard: like_student}}, losses: [{{weight: 0.5, loss: forward_kl}}]}}
 evaluation: {{untrained: false}}
 training: {{output_dir: {out}, max_steps: 4, per_device_train_batch_size: 2, save_steps: 2, use_cpu: true,
-           fsdp: true, fsdp_config: {{state_dict_type: SHARDED_STATE_DICT}}}}
+           fsdp: true, fsdp_config: {{state_dict_type: SHARDED_STATE_DICT, cpu_ram_efficient_loading: true}}}}
 """
 
 

@@ -136,6 +136,16 @@ def test_a_process_holds_one_tensor_and_not_the_model_while_it_is_put_together(s
             assert said[action] < 4 * said["largest"] < said["model"] / 4, (rank, action, said)
 
 
+@pytest.mark.slow
+def test_the_first_process_loads_and_the_others_hold_nothing(tmp_path, monkeypatch):
+    """Student and teacher of 151 MB each, until training begins."""
+    monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
+    forked("tests/distributed/memory_worker.py", str(tmp_path), "loading")
+    first, second = (json.loads((tmp_path / f"said{rank}.json").read_text()) for rank in (0, 1))
+    assert min(first["by all"], second["by all"], first["by the first"]) > 300_000_000
+    assert second["by the first"] < 10_000_000
+
+
 def test_the_main_job_trains_in_shards_and_one_process_exports_the_same(done):
     """Dense stage, compression, export and report; made anew from the last checkpoint by a process alone."""
     folder = done / "recipe" / "out"
@@ -160,7 +170,8 @@ SAID = {
     "another recipe in one process": r"^process 1 was started with pruning\.criterion: \S+, and .* 0 with .*times_input",
     "another argument in one process": "^process 1 was started with learning_rate: 0.1, and .* 0 with learning_rate: 0.2;",
     "NaN in one process": "up_proj.weight holds NaN or infinity",
-    "cpu_ram_efficient_loading": "^cpu_ram_efficient_loading leaves the weights of every process but the first empty",
+    "cpu_ram_efficient_loading": "^cpu_ram_efficient_loading sends weights alone, and LlamaForCausalLM saves buffers too",
+    "a teacher that does not fit": "^the teacher '.*nowhere' cannot be loaded as a model like LlamaForCausalLM",
     "projections": r"^losses with projections \(trained parts beside the model\) under FSDP",
     "0-dim": "^FSDP 2 shards no parameter without a dimension",
     "mixed types": "^FSDP 2 shards weights of one type together",

@@ -58,6 +58,12 @@ def extended(name, shape, dtype=torch.float32):
     return model
 
 
+def with_buffer():
+    model = tiny_llama(seed=0)
+    model.register_buffer("count", torch.zeros(3))
+    return model
+
+
 def adapted():
     model = tiny_llama(seed=0)
     model.peft_config = {}
@@ -85,7 +91,9 @@ CASES = {
     "a criterion that looks at gradients + FSDP": lambda: sharded(),
     "anything + FSDP 1": lambda: sharded(fsdp_version=1),
     "anything + FSDP where nothing is sharded": lambda: sharded(kind=DistributedType.MULTI_CPU),
-    "anything + FSDP with cpu_ram_efficient_loading": lambda: sharded(cpu_ram_efficient_loading=True),
+    "anything + FSDP with cpu_ram_efficient_loading + buffers that are saved": lambda: sharded(
+        with_buffer(), cpu_ram_efficient_loading=True
+    ),
     "anything + FSDP 2 + weights that are single numbers": lambda: sharded(extended("temperature", ())),
     "anything + FSDP 2 + weights of several types": lambda: sharded(extended("wide", (2,), torch.float64)),
     "anything + FSDP 2 + a model that its config does not make": lambda: sharded(extended("more", (2,))),

@@ -8,9 +8,11 @@ from torch import Tensor, nn
 from torch.distributed.fsdp import CPUOffloadPolicy, FSDPModule, fully_shard
 from torch.distributed.tensor import DTensor, Replicate, Shard, distribute_tensor
 
+from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._sharding.across import ALONE, Across
 from hf_compress._sharding.contract import Sharding
+from hf_compress._sharding.from_first import lacks_weights, send_buffers, take_out
 from hf_compress._sharding.group import Group
 
 
@@ -75,17 +77,40 @@ class FSDP2(Sharding, name="fsdp2"):
         return _on(_known(tensor))
 
     def shard_like(self, model: nn.Module, like: Tensor) -> None:
-        """Layer by layer, by the classes that the model names as not to be split, and what is left at the end."""
+        """Layer by layer, by the classes that the model names as not to be split, and what is left at the end.
+
+        Where some processes have no weights, the first one's are sent, one at a time.
+        """
         known = _known(like)
         offloaded = known.to_local().device.type != known.device_mesh.device_type
         settings: dict[str, Any] = {"mesh": known.device_mesh, "reshard_after_forward": True}
         if offloaded:
             settings["offload_policy"] = CPUOffloadPolicy()
+        alone = any(_distributed.gather(lacks_weights(model)))
+        if alone:
+            send_buffers(model)
+        given = take_out(model) if alone else {}
         layers = set(getattr(model, "_no_split_modules", None) or ())
         for module in model.modules():
             if type(module).__name__ in layers:
                 fully_shard(module, **settings)
         fully_shard(model, **settings)
+        if alone:
+            self._fill(model, given, offloaded)
+
+    def _fill(self, model: Any, given: dict[str, Any], offloaded: bool) -> None:
+        """A model that was cut without memory gets the first process's weights, as accelerate gives them to a student."""
+        parts = {}
+        for name, parameter in model.named_parameters():
+            full = torch.empty(parameter.shape, dtype=parameter.dtype, device=_on(parameter))
+            if _distributed.is_main():
+                full.copy_(given[name].detach())
+            _distributed.broadcast(full, 0)
+            part = distribute_tensor(full, parameter.device_mesh, parameter.placements, src_data_rank=None)
+            parts[name] = part.to("cpu") if offloaded else part
+        model.load_state_dict(parts, assign=True, strict=False)
+        if hasattr(model, "tie_weights"):
+            model.tie_weights()
 
     def original_class(self, cls: type[nn.Module]) -> type[nn.Module]:
         """`fully_shard` puts a class of its own before it."""

@@ -16,6 +16,7 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress._modules.types import floating_type, num_bytes
 from hf_compress._registry import Reference
 from hf_compress._sharding.contract import is_sharded, sharding_of
+from hf_compress._sharding.from_first import lacks_weights, send, send_buffers
 from hf_compress.distillation.answers import Answers
 from hf_compress.distillation.correspondence import Correspondence, correspondence, tokenizer_at
 from hf_compress.distillation.frozen_copy import frozen_copy
@@ -102,7 +103,10 @@ class ModelTeacher(Teacher, name="model"):
     def load(
         self, student: nn.Module, device: torch.device, tokenizer: Any = None, needs: tuple[Need, ...] = ("logits",)
     ) -> "LoadedModelTeacher":
-        """Load or copy, check, freeze, put into eval mode and move to `device`."""
+        """Load or copy, check, freeze, put into eval mode and move to `device`.
+
+        Where the student's weights are in the first process alone, so are those that are loaded or copied here.
+        """
         base = base_model(student)
         if self.model is None:
             if is_sharded(student):
@@ -113,7 +117,7 @@ class ModelTeacher(Teacher, name="model"):
             model, meaning = frozen_copy(student), Correspondence()
         else:
             if isinstance(self.model, str):
-                model = _load(self.model, self.dtype, base)
+                model = _load(self.model, self.dtype, base, device)
             else:
                 model = self.model
                 if {id(weight) for weight in model.parameters()} & {id(weight) for weight in student.parameters()}:
@@ -128,7 +132,8 @@ class ModelTeacher(Teacher, name="model"):
                 tokenizers=(tokenizer, self._tokenizer() if tokenizer is not None else None),
             )
         model.requires_grad_(False)
-        loaded = LoadedModelTeacher(model.eval().to(device), meaning, type(base_model(model)) is type(base), needs)
+        model = model.eval() if device.type == "meta" else model.eval().to(device)
+        loaded = LoadedModelTeacher(model, meaning, type(base_model(model)) is type(base), needs)
         loaded.shard = self.shard
         loaded.copied = loaded.model if self.model is None else None
         return loaded
@@ -140,13 +145,16 @@ class ModelTeacher(Teacher, name="model"):
         return tokenizer_at(getattr(getattr(self.model, "config", None), "name_or_path", None), local_only=True)
 
 
-def _load(path: str, dtype: str, student: Any) -> Any:
-    """The teacher with the student's kind of head, in the teacher's own architecture."""
+def _load(path: str, dtype: str, student: Any, device: torch.device) -> Any:
+    """The teacher with the student's kind of head, in its own architecture; without memory where `device` says so."""
+    place = {"device_map": "meta"} if device.type == "meta" else {}
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         cls = type(student) if type(config) is type(student.config) else _auto_class(student, config)
         attention = _attention(student, cls)
-        model, info = cls.from_pretrained(path, dtype=dtype, output_loading_info=True, trust_remote_code=False, **attention)
+        model, info = cls.from_pretrained(
+            path, dtype=dtype, output_loading_info=True, trust_remote_code=False, **attention, **place
+        )
     except (OSError, ValueError) as error:
         reason = reason_of(error)
         raise CompressionError(
@@ -235,6 +243,9 @@ class LoadedModelTeacher(LoadedTeacher):
             return
         if is_sharded(student) and asked:
             logger.warning("the teacher lies whole in every process: only FSDP 2 and ZeRO-3 shard it with the student")
+        if sharding.shards_others and any(_distributed.gather(lacks_weights(self.model))):
+            send_buffers(self.model)
+            send(self.model, device)
         self.model.to(device)
 
     def _read(self, value: Any) -> Any:

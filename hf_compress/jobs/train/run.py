@@ -27,6 +27,7 @@ from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.training.checkpoints import is_finished, last_whole_checkpoint
 from hf_compress.training.compression import NOTHING, Compression
+from hf_compress.training.loading import first_loads
 from hf_compress.training.preemption import Preemption
 from hf_compress.training.restore import restore_finished
 from hf_compress.training.trainer import CompressionSeq2SeqTrainer, CompressionTrainer
@@ -207,8 +208,7 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
         return str(folder.dense), seconds
     logger.info("training the dense model")
     args = recipe.training_arguments(dense=True)
-    with loading_whole():  # all that looks at a model before its training wants it so; an engine cuts it then
-        model = plan.opened.load_model(args.seed)
+    model = _student(plan, args)
     trainer = _trainer(plan, model, args)
     _train(trainer, folder.dense_training)
     model = in_one_process(trainer.model, folder.path)
@@ -236,11 +236,21 @@ def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> Any:
     recipe = plan.recipe
     logger.info("training the compressed model")
     args = recipe.training_arguments(dense=False)  # anew: an engine's settings in them serve one Trainer only
-    with loading_whole():
-        model = plan.opened.load_model(args.seed, dense)
+    model = _student(plan, args, dense)
     trainer = _trainer(plan, model, args, recipe.compression)
     _train(trainer, folder.path)
     return trainer
+
+
+def _student(plan: Plan, args: Any, source: str | None = None) -> Any:
+    """The model that is trained; where the first process alone loads it, without memory in the others."""
+    alone = first_loads(args)
+
+    def load() -> Any:
+        return plan.opened.load_model(args.seed, source, weights=_distributed.is_main() or not alone)
+
+    with loading_whole():  # all that looks at a model before its training wants it so; an engine cuts it then
+        return _distributed.together(load) if alone else load()
 
 
 def _leave_process_group() -> bool:
