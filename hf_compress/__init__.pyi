@@ -19,6 +19,8 @@ from hf_compress.evaluation.cost.configuration import Cost as Cost
 from hf_compress.evaluation.cost.measure import measure_cost as measure_cost
 from hf_compress.evaluation.cost.runtimes.compile import Compile as Compile
 from hf_compress.evaluation.cost.runtimes.eager import Eager as Eager
+from hf_compress.evaluation.cost.runtimes.onnxruntime import OnnxRuntime as OnnxRuntime
+from hf_compress.evaluation.cost.runtimes.openvino import OpenVino as OpenVino
 from hf_compress.evaluation.evaluate import evaluate_model as evaluate_model
 from hf_compress.evaluation.model_evaluation import ModelEvaluation as ModelEvaluation
 from hf_compress.export.configuration import Export as Export
@@ -27,6 +29,9 @@ from hf_compress.export.formats.compressed_tensors import CompressedTensorsForma
 from hf_compress.export.formats.compressed_tensors import save_compressed as save_compressed
 from hf_compress.export.formats.dense import DenseFormat as DenseFormat
 from hf_compress.export.formats.dense import save_dense as save_dense
+from hf_compress.export.formats.executorch import ExecuTorchFormat as ExecuTorchFormat
+from hf_compress.export.formats.onnx import OnnxFormat as OnnxFormat
+from hf_compress.export.formats.openvino import OpenVinoFormat as OpenVinoFormat
 from hf_compress.export.merged import merge as merge
 from hf_compress.export.push import push as push
 from hf_compress.inputs.sections import Data as Data

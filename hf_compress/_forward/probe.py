@@ -54,6 +54,14 @@ def probe_inputs(model: nn.Module, batch_size: int = 2, length: int | None = Non
     return {key: value.to(device, dtype if value.is_floating_point() else None) for key, value in batch.items()}
 
 
+def unpadded_inputs(model: nn.Module, batch_size: int = 2, length: int | None = None) -> dict[str, Tensor] | None:
+    """The same with the mask that tokenizers give, of ones: what a batch of whole rows is in use."""
+    batch = probe_inputs(model, batch_size, length)
+    if batch is not None and "input_ids" in batch and "attention_mask" in inspect.signature(model.forward).parameters:
+        batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+    return batch
+
+
 def _beside(
     model: nn.Module, config: Any, batch_size: int, length: int | None, batch: Mapping[str, Tensor]
 ) -> dict[str, Tensor]:

@@ -26,10 +26,14 @@ class ExportFormat(Strategy, kind="export format", package="hf_compress.export.f
             that it does is then tried before training.
         needs: what loading asks for, for the card.
         served_by_vllm: vLLM reads the format, for the card; whether it has kernels for a model is another question.
+        dtype: the only type that it stores, by name; empty for any.
+        tolerance: how far outputs of what is loaded back may be from the model's, as a share of the largest.
     """
 
     packs: ClassVar[bool] = False
     served_by_vllm: ClassVar[bool] = False
+    dtype: ClassVar[str] = ""
+    tolerance: ClassVar[float] = 0.0
     needs: ClassVar[str] = (
         "Quantized weights need the package `compressed-tensors` beside transformers; hf_compress itself is not needed."
     )

@@ -44,7 +44,8 @@ def test_what_it_says_it_can_hold_is_written_loaded_back_and_weighed(form, quant
         return
     expected, before = logits(model), {name: value.clone() for name, value in model.state_dict().items()}
     assert chosen.save(model, tmp_path / "model", tiny_tokenizer()) == tmp_path / "model"
-    assert torch.equal(logits(chosen.load(LlamaForCausalLM, tmp_path / "model").eval()), expected)
+    loaded = logits(chosen.load(LlamaForCausalLM, tmp_path / "model").eval())
+    assert (loaded - expected).abs().max() <= chosen.tolerance * expected.abs().max()
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     files = chosen.weight_files(tmp_path / "model")
     assert files and all(file.parent == tmp_path / "model" and file.stat().st_size for file in files)

@@ -1,13 +1,11 @@
 """Batches of a stated shape for a model, whatever it reads."""
 
-import inspect
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
-from hf_compress._forward.probe import probe_inputs
+from hf_compress._forward.probe import probe_inputs, unpadded_inputs
 from hf_compress.inputs.models import num_positions
 
 LENGTH = 128
@@ -42,8 +40,6 @@ def batch_of(model: Any, batch_size: int, length: int | None) -> dict[str, Tenso
     most = num_positions(model) if model.main_input_name == "input_ids" else None
     if length is not None and most is not None and length > most:
         raise CompressionError(f"length={length} is more than the model's {most} positions; write at most {most}")
-    batch = probe_inputs(model, batch_size, length)
+    batch = unpadded_inputs(model, batch_size, length)
     assert batch is not None  # `takes_lengths` was asked first
-    if "input_ids" in batch and "attention_mask" in inspect.signature(model.forward).parameters:
-        batch["attention_mask"] = torch.ones_like(batch["input_ids"])
     return batch

@@ -97,7 +97,11 @@ def _anything(
 
 def _format(export: Export, quantization: Quantization | None) -> list[Problem]:
     message = export.format.mistake(quantized=quantization is not None)
-    return [Problem(path="export.format", message=message)] if message else []
+    found = [Problem(path="export.format", message=message)] if message else []
+    only = export.format.dtype
+    if only and export.dtype != only:
+        found.append(Problem(path="export.dtype", message=f"{export.format.name} stores {only} alone; write dtype: {only}"))
+    return found
 
 
 def _tokenizer_for_task(task: Task, tokenizer: str | FreshTokenizer | None) -> list[Problem]:

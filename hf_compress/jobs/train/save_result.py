@@ -103,7 +103,7 @@ def save_result(
     """
     folder = Path(folder).expanduser()
     _check(trainer, folder)
-    form = _format(trainer, format)
+    form = _format(trainer, format, dtype)
     examples = trainer.eval_dataset if examples is None else examples
     if examples is None or isinstance(examples, Mapping):
         given = "no eval_dataset" if examples is None else f"several ({', '.join(map(str, examples))})"
@@ -181,7 +181,7 @@ def _check(trainer: Any, folder: Path) -> None:
     check_place(folder)
 
 
-def _format(trainer: Any, asked: str | ExportFormat) -> ExportFormat:
+def _format(trainer: Any, asked: str | ExportFormat, dtype: str) -> ExportFormat:
     """The format that the result is written in.
 
     Raises:
@@ -192,6 +192,8 @@ def _format(trainer: Any, asked: str | ExportFormat) -> ExportFormat:
     mistake = form.mistake(quantized)
     if mistake:
         raise CompressionError(f"format={form.name!r}: {mistake}")
+    if form.dtype and dtype not in ("auto", form.dtype):
+        raise CompressionError(f"format={form.name!r} stores {form.dtype} alone; pass dtype={form.dtype!r}")
     return form
 
 
