@@ -8,6 +8,7 @@ import math
 import random
 import socket
 
+import numpy
 import pytest
 
 from hf_compress._errors import CompressionError
@@ -71,6 +72,44 @@ def test_the_order_of_rows_does_not_matter_and_nothing_is_changed(cls, kind):
         random.Random(seed).shuffle(rows)
         assert metric.compute(*zip(*rows, strict=True)) == pytest.approx(found)
     assert repr(example) == before
+
+
+@pytest.mark.parametrize(("cls", "kind"), TAKEN)
+def test_sums_of_what_rows_add_give_the_metric_of_any_resample(cls, kind):
+    """Of the rows with their repetitions, as the metric itself computes it by its library."""
+    metric, example = made(cls, kind), EXAMPLES[kind]
+    number = len(example.predictions)
+    statistics = metric.statistics(example.predictions, example.references)
+    if statistics is None:
+        assert metric.row_scores(example.predictions, example.references) is None
+        return
+    generator = numpy.random.default_rng(0)
+    drawn = [numpy.arange(number), *generator.integers(number, size=(12, number))]
+    sums = numpy.stack([statistics[rows].sum(0) for rows in drawn])
+    fast = metric.of_sums(sums)
+    assert tuple(fast) == metric.gives and statistics.dtype == numpy.float64
+    for place, rows in enumerate(drawn):
+        predictions, references = ([given[row] for row in rows] for given in (example.predictions, example.references))
+        if kind == "spans":  # which meet by their ids
+            predictions = [{**one, "id": str(at)} for at, one in enumerate(predictions)]
+            references = [{**one, "id": str(at)} for at, one in enumerate(references)]
+        if cls.name == "f1" and cls().average == made(cls, kind).average and 1 not in {*predictions, *references}:
+            continue  # scikit-learn finds no class that the metric is about
+        slow = metric.compute(predictions, references)
+        assert {key: values[place] for key, values in fast.items()} == pytest.approx(slow, abs=1e-9), rows
+
+
+@pytest.mark.parametrize(("cls", "kind"), TAKEN)
+def test_a_right_row_has_the_best_score_of_all(cls, kind):
+    metric, example = made(cls, kind), EXAMPLES[kind]
+    right = example.references
+    if kind == "spans":
+        right = [{"id": row["id"], "prediction_text": row["answers"]["text"][0]} for row in right]
+    found, best = (metric.row_scores(given, example.references) for given in (example.predictions, right))
+    if found is not None:
+        assert found.shape == best.shape == (len(right),)
+        sign = 1 if cls.greater_is_better else -1
+        assert (sign * best >= sign * found).all() and (best != found).any()
 
 
 @pytest.mark.parametrize(("cls", "kind"), TAKEN)

@@ -8,6 +8,9 @@ from hf_compress.tasks.metrics.metric import Metric
 _LOSSES = ("loss", "nll", "mse", "perplexity")
 """What tasks measure beside metrics, and of which less is better."""
 
+_OF_DOCUMENTS = ("window_perplexity", "bits_per_byte")
+"""What an evaluation of a finished model measures of running text, and of which less is better."""
+
 
 def same_as_loss(key: str) -> bool:
     """Whether it orders models as the loss does: the loss itself, and what is made of it."""
@@ -21,7 +24,7 @@ def direction_of(key: str, metrics: Sequence[Metric] = ()) -> bool | None:
         key: of an evaluation's result.
         metrics: that were asked for; the built-in ones are known.
     """
-    if same_as_loss(key):
+    if same_as_loss(key) or key in _OF_DOCUMENTS:
         return False
     return next((metric.greater_is_better for metric in (*metrics, *_built_in()) if key in metric.gives), None)
 

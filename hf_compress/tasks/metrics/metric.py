@@ -5,7 +5,10 @@ A metric is a strategy in a file of its own below `builtin/`. It says
 - `takes`: which kinds of predictions it compares (`predictions.py` lists them, with the form of each),
 - `greater_is_better`, and `gives`: the keys of its result, by default its name,
 - `packages`: what it wraps beside scikit-learn and scipy; the constructor refuses where one is missing,
-- `score(predictions, references)`: the numbers. It is never asked about no row, or about unequal numbers of rows.
+- `score(predictions, references)`: the numbers. It is never asked about no row, or about unequal numbers of rows,
+- `statistics(predictions, references)` and `of_sums(sums)`, where it is a function of sums over rows, as most are: what
+  each row adds, and the numbers of such sums. Resamples of rows are then a matrix product,
+- `row_scores(predictions, references)`: how good each row is by itself, where a row has such a number.
 
 A task says what it predicts; `counted.py` makes predictions and references of logits and labels, batch by batch, in the
 Trainer and for reports, and asks every metric once, about all rows. So a metric need not be a mean over rows, and knows
@@ -17,11 +20,14 @@ nothing of batches and processes.
 
 import importlib.util
 from collections.abc import Sequence
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Strategy
 from hf_compress.tasks.metrics.predictions import Predictions, features_of
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 EXTRA = "pip install 'hf-compress[metrics]'"
 """Brings every package that a built-in metric wraps."""
@@ -114,6 +120,38 @@ class Metric(Strategy, kind="metric", package="hf_compress.tasks.metrics.builtin
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """See `compute`; at least one row, and equally many."""
         raise TypeError(f"{type(self).__name__} defines no score()")
+
+    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray | None":
+        """What each row adds to the metric, for `of_sums`.
+
+        Args:
+            predictions: see `compute`.
+            references: see `compute`.
+
+        Returns:
+            (N, K) fp64; None for a metric that is no function of sums over rows, which is then computed anew of every
+            resample of rows.
+        """
+        return None
+
+    def of_sums(self, sums: "ndarray") -> "dict[str, ndarray]":
+        """The metric of R sets of rows.
+
+        Args:
+            sums: (R, K), `statistics` summed over the rows of each set; a row may be in it more than once.
+
+        Returns:
+            (R,) for each of `gives`; for the sums over all rows what `score` says of them.
+        """
+        raise TypeError(f"{type(self).__name__} defines no of_sums()")
+
+    def row_scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray | None":
+        """How good each row is by itself, (N,), in the metric's direction; None where a row has no such number.
+
+        By default the main number of a set with that row alone. Two models' numbers of a row are compared, and no others.
+        """
+        statistics = self.statistics(predictions, references)
+        return None if statistics is None else self.of_sums(statistics)[self.gives[0]]
 
     def module(self, **options: Any) -> Any:
         """The same as an `evaluate.Metric`, which needs no network.

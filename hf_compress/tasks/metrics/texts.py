@@ -1,9 +1,12 @@
 """What metrics of texts share."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 
 def lists_of_references(name: str, references: Sequence[Any]) -> list[list[str]]:
@@ -58,3 +61,22 @@ def spoken(metric: str, references: Sequence[Any], unit: str) -> list[str]:
     if not any(text.strip() for text in truth):
         raise CompressionError(f"{metric} is not defined where no reference has a {unit}; evaluate rows with a text")
     return truth
+
+
+def errors(aligned: Any) -> "ndarray":
+    """(N, 2): what was substituted, deleted or inserted in every row, and how much its reference has.
+
+    Args:
+        aligned: of `jiwer.process_words` or `jiwer.process_characters`.
+    """
+    import numpy
+
+    wrong = [
+        sum(
+            max(chunk.ref_end_idx - chunk.ref_start_idx, chunk.hyp_end_idx - chunk.hyp_start_idx)
+            for chunk in chunks
+            if chunk.type != "equal"
+        )
+        for chunks in aligned.alignments
+    ]
+    return numpy.array([wrong, [len(row) for row in aligned.references]], dtype=numpy.float64).T

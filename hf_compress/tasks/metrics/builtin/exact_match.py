@@ -3,11 +3,15 @@
 import string
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
+from hf_compress.tasks.metrics.sums import means, values
 from hf_compress.tasks.metrics.texts import lists_of_references
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,17 +33,27 @@ class ExactMatch(Metric, name="exact_match"):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """exact_match."""
+        right = self._right(predictions, references)
+        return {"exact_match": sum(right) / len(right)}
+
+    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
+        """Rows, and the right ones."""
+        return values([[right] for right in self._right(predictions, references)])
+
+    def of_sums(self, sums: "ndarray") -> "dict[str, ndarray]":
+        """The mean."""
+        return means(sums, self.gives)
+
+    def _right(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[bool]:
         if not isinstance(predictions[0], str):
-            right = [found == truth for found, truth in zip(predictions, references, strict=True)]
-            return {"exact_match": sum(map(bool, right)) / len(right)}
+            return [bool(found == truth) for found, truth in zip(predictions, references, strict=True)]
         removed = string.punctuation * self.ignore_punctuation + string.digits * self.ignore_numbers
         table = str.maketrans("", "", removed)
 
         def plain(text: str) -> str:
             return (text.lower() if self.ignore_case else text).translate(table)
 
-        right = [
+        return [
             plain(found) in map(plain, texts)
             for found, texts in zip(predictions, lists_of_references(self.name, references), strict=True)
         ]
-        return {"exact_match": sum(right) / len(right)}

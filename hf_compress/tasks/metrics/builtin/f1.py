@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
+from hf_compress.tasks.metrics.sums import means, share, values
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 Average = Literal["binary", "macro", "micro", "weighted", "samples"]
 
@@ -17,7 +21,54 @@ class _AnyF1(Metric):
     takes: ClassVar[tuple[Predictions, ...]] = ("classes", "label_sets")
     greater_is_better: ClassVar[bool] = True
 
-    def _f1(self, predictions: Sequence[Any], references: Sequence[Any], average: str, pos_label: int = 1) -> float:
+    @property
+    def _options(self) -> tuple[Average, int]:
+        """The average, and the class that `binary` is about."""
+        raise TypeError(f"{type(self).__name__} defines no _options")
+
+    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
+        """Under its name."""
+        return {self.name: self._f1(predictions, references, *self._options)}
+
+    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
+        """Of every class: right, predicted, there; whether all classes count, or those that occur. Of `samples`: the F1."""
+        import numpy
+
+        average, pos_label = self._options
+        found, truth = numpy.asarray(predictions), numpy.asarray(references)
+        if average == "samples":
+            return values(share(2 * (found & truth).sum(1), found.sum(1) + truth.sum(1))[:, None])
+        sets = truth.ndim == 2
+        if not sets:
+            classes = numpy.array([pos_label]) if average == "binary" else numpy.union1d(found, truth)
+            found, truth = found[:, None] == classes, truth[:, None] == classes
+        found, truth = found.astype(bool), truth.astype(bool)
+        every = numpy.full((len(found), 1), sets)
+        return numpy.concatenate([found & truth, found, truth, every], axis=1, dtype=numpy.float64)
+
+    def of_sums(self, sums: "ndarray") -> "dict[str, ndarray]":
+        """2 right / (predicted + there), averaged."""
+        average, _ = self._options
+        if average == "samples":
+            return means(sums, self.gives)
+        every = sums[:, -1:] > 0
+        right, found, there = (part.reshape(len(sums), -1) for part in _thirds(sums[:, :-1]))
+        each = share(2 * right, found + there)
+        if average == "micro":
+            return {self.name: share(2 * right.sum(1), found.sum(1) + there.sum(1))}
+        if average == "weighted":
+            return {self.name: share((each * there).sum(1), there.sum(1))}
+        counted = every | (found + there > 0)
+        return {self.name: share(each.sum(1), counted.sum(1))}
+
+    def row_scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
+        """Right or wrong; of sets the share of right labels: F1 does not see what is rightly not predicted."""
+        import numpy
+
+        equal = numpy.asarray(predictions) == numpy.asarray(references)
+        return equal.reshape(len(equal), -1).mean(-1)
+
+    def _f1(self, predictions: Sequence[Any], references: Sequence[Any], average: str, pos_label: int) -> float:
         import numpy
         from sklearn.metrics import f1_score
 
@@ -54,33 +105,39 @@ class F1(_AnyF1, name="f1"):
         if self.average == "samples" and kind != "label_sets":
             raise CompressionError("f1 with average: samples is about rows with sets of labels; name macro_f1")
 
-    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """f1."""
-        return {"f1": self._f1(predictions, references, self.average, self.pos_label)}
+    @property
+    def _options(self) -> tuple[Average, int]:
+        return self.average, self.pos_label
 
 
 @dataclass(frozen=True, kw_only=True)
 class MacroF1(_AnyF1, name="macro_f1"):
     """The mean of the classes' F1 over the classes that occur."""
 
-    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """macro_f1."""
-        return {"macro_f1": self._f1(predictions, references, "macro")}
+    @property
+    def _options(self) -> tuple[Average, int]:
+        return "macro", 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class MicroF1(_AnyF1, name="micro_f1"):
     """F1 of all decisions together; with one class for every row it is the accuracy."""
 
-    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """micro_f1."""
-        return {"micro_f1": self._f1(predictions, references, "micro")}
+    @property
+    def _options(self) -> tuple[Average, int]:
+        return "micro", 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class WeightedF1(_AnyF1, name="weighted_f1"):
     """The mean of the classes' F1, weighted by how often each is there."""
 
-    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """weighted_f1."""
-        return {"weighted_f1": self._f1(predictions, references, "weighted")}
+    @property
+    def _options(self) -> tuple[Average, int]:
+        return "weighted", 1
+
+
+def _thirds(columns: "ndarray") -> "list[ndarray]":
+    import numpy
+
+    return numpy.split(columns, 3, axis=1)

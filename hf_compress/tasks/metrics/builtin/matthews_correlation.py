@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._registry import Reference
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
+from hf_compress.tasks.metrics.sums import share
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,3 +34,26 @@ class MatthewsCorrelation(Metric, name="matthews_correlation"):
         from sklearn.metrics import matthews_corrcoef
 
         return {self.name: float(matthews_corrcoef(references, predictions))}
+
+    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
+        """A 1 for the row, one if it is right, and one for the predicted and one for the right class among all."""
+        import numpy
+
+        found, truth = numpy.asarray(predictions), numpy.asarray(references)
+        classes = numpy.union1d(found, truth)
+        marks = [values[:, None] == classes for values in (found, truth)]
+        rows = [numpy.ones((len(found), 1)), (found == truth)[:, None], *marks]
+        return numpy.concatenate(rows, axis=1, dtype=numpy.float64)
+
+    def of_sums(self, sums: "ndarray") -> "dict[str, ndarray]":
+        """(n right - sum_k p_k t_k) / sqrt((n^2 - sum_k p_k^2) (n^2 - sum_k t_k^2)) with class k predicted p_k times."""
+        import numpy
+
+        rows, right = sums[:, 0], sums[:, 1]
+        found, truth = numpy.split(sums[:, 2:], 2, axis=1)
+        spread = (rows**2 - (found**2).sum(1)) * (rows**2 - (truth**2).sum(1))
+        return {self.name: share(rows * right - (found * truth).sum(1), numpy.sqrt(spread))}
+
+    def row_scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
+        """Right or wrong: a row alone has no correlation."""
+        return self.statistics(predictions, references)[:, 1]

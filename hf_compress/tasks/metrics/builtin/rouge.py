@@ -3,12 +3,16 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._registry import Reference
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
+from hf_compress.tasks.metrics.sums import means, values
 from hf_compress.tasks.metrics.texts import lists_of_references
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,6 +46,20 @@ class Rouge(Metric, name="rouge"):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """rouge1, rouge2, rougeL, rougeLsum."""
+        rows = self._rows(predictions, references)
+        return {
+            key: math.fsum(column) / len(column) for key, column in zip(self.gives, zip(*rows, strict=True), strict=True)
+        }
+
+    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
+        """Rows, and the four numbers of each."""
+        return values(self._rows(predictions, references))
+
+    def of_sums(self, sums: "ndarray") -> "dict[str, ndarray]":
+        """Means."""
+        return means(sums, self.gives)
+
+    def _rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[list[float]]:
         from rouge_score.rouge_scorer import RougeScorer
 
         scorer = RougeScorer(list(self.gives), use_stemmer=self.use_stemmer)
@@ -49,4 +67,4 @@ class Rouge(Metric, name="rouge"):
             scorer.score_multi(texts, predicted)
             for predicted, texts in zip(predictions, lists_of_references(self.name, references), strict=True)
         ]
-        return {key: math.fsum(row[key].fmeasure for row in rows) / len(rows) for key in self.gives}
+        return [[row[key].fmeasure for key in self.gives] for row in rows]

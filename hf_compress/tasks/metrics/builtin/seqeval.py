@@ -2,13 +2,17 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
+from hf_compress.tasks.metrics.sums import share
 from hf_compress.tasks.metrics.tags import check_lengths
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 _PREFIXES = ("B-", "I-", "E-", "S-")
 
@@ -57,22 +61,38 @@ class Seqeval(Metric, name="seqeval"):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """overall_f1, overall_precision, overall_recall, overall_accuracy."""
+        sums = self.of_sums(self.statistics(predictions, references).sum(0, keepdims=True))
+        return {key: float(value[0]) for key, value in sums.items()}
+
+    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
+        """Entities that are right, found, and there; tokens that are right, and tokens."""
+        import numpy
+
         check_lengths(self.name, predictions, references)
-        right, found, there, right_tokens, tokens = 0, 0, 0, 0, 0
+        rows = []
         for predicted, truth in zip(predictions, references, strict=True):
             for tag in {*predicted, *truth}:
                 self._check_tag(tag)
             one, other = set(self._entities(predicted)), set(self._entities(truth))
-            right, found, there = right + len(one & other), found + len(one), there + len(other)
-            right_tokens += sum(a == b for a, b in zip(predicted, truth, strict=True))
-            tokens += len(truth)
+            right_tokens = sum(a == b for a, b in zip(predicted, truth, strict=True))
+            rows.append([len(one & other), len(one), len(other), right_tokens, len(truth)])
+        return numpy.array(rows, dtype=numpy.float64)
+
+    def of_sums(self, sums: "ndarray") -> "dict[str, ndarray]":
+        """2 P R / (P + R) with P = right / found and R = right / there; P; R; the share of right tokens."""
+        right, found, there, right_tokens, tokens = sums.T
         return {
-            # 2 P R / (P + R) with P = right / found and R = right / there.
-            "overall_f1": 2 * right / max(found + there, 1),
-            "overall_precision": right / max(found, 1),
-            "overall_recall": right / max(there, 1),
-            "overall_accuracy": right_tokens / tokens,
+            "overall_f1": share(2 * right, found + there),
+            "overall_precision": share(right, found),
+            "overall_recall": share(right, there),
+            "overall_accuracy": share(right_tokens, tokens),
         }
+
+    def row_scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
+        """F1 of the sentence, 1 where it has no entity and none is found."""
+        statistics = self.statistics(predictions, references)
+        nothing = statistics[:, 1] + statistics[:, 2] == 0
+        return self.of_sums(statistics)["overall_f1"] + nothing
 
     def _entities(self, tags: Sequence[str]) -> Iterator[tuple[str, int, int]]:
         """Type, first token, last token."""

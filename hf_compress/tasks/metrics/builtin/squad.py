@@ -6,12 +6,16 @@ import re
 import string
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
+from hf_compress.tasks.metrics.sums import means, values
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 _WITHOUT_PUNCTUATION = str.maketrans("", "", string.punctuation)
 
@@ -41,27 +45,37 @@ class Squad(Metric, name="squad"):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """f1 and exact_match."""
+        rows = self._rows(predictions, references)
+        return {
+            key: math.fsum(column) / len(column) for key, column in zip(self.gives, zip(*rows, strict=True), strict=True)
+        }
+
+    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
+        """Questions, and the two numbers of each."""
+        return values(self._rows(predictions, references))
+
+    def of_sums(self, sums: "ndarray") -> "dict[str, ndarray]":
+        """Means."""
+        return means(sums, self.gives)
+
+    def _rows(self, predictions: Sequence[Any], references: Sequence[Any]) -> list[list[float]]:
+        """F1 and exact match of every question, in [0, 100]."""
         predicted = {row["id"]: row["prediction_text"] for row in predictions}
         unanswered = [row["id"] for row in references if row["id"] not in predicted]
         if unanswered:
             raise CompressionError(
                 f'{self.name}: question {unanswered[0]!r} has no prediction; predict "" where there is none'
             )
-        return {
-            "f1": _mean_of_best(_word_f1, predicted, references),
-            "exact_match": _mean_of_best(_exact_match, predicted, references),
-        }
+        return [
+            [_best(compare, predicted[row["id"]], row["answers"]["text"]) for compare in (_word_f1, _exact_match)]
+            for row in references
+        ]
 
 
-def _mean_of_best(compare: Callable[[str, str], float], predicted: dict[str, str], references: Sequence[Any]) -> float:
-    best = []
-    for row in references:
-        found, answers = predicted[row["id"]], row["answers"]["text"]
-        if len(answers) == 0:
-            best.append(float(not _words(found)))
-        else:
-            best.append(max(compare(found, answer) for answer in answers))
-    return 100 * math.fsum(best) / len(best)
+def _best(compare: Callable[[str, str], float], found: str, answers: Sequence[str]) -> float:
+    if len(answers) == 0:
+        return 100 * float(not _words(found))
+    return 100 * max(compare(found, answer) for answer in answers)
 
 
 def _words(text: str) -> list[str]:

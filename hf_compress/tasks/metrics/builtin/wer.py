@@ -2,11 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
-from hf_compress.tasks.metrics.texts import spoken
+from hf_compress.tasks.metrics.sums import share
+from hf_compress.tasks.metrics.texts import errors, spoken
+
+if TYPE_CHECKING:
+    from numpy import ndarray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,3 +29,17 @@ class WordErrorRate(Metric, name="wer"):
         import jiwer
 
         return {"wer": float(jiwer.wer(spoken(self.name, references, "word"), list(predictions)))}
+
+    def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
+        """Wrong words, words of the reference."""
+        import jiwer
+
+        return errors(jiwer.process_words(spoken(self.name, references, "word"), list(predictions)))
+
+    def of_sums(self, sums: "ndarray") -> "dict[str, ndarray]":
+        """Their quotient."""
+        return {"wer": share(sums[:, 0], sums[:, 1])}
+
+    def row_scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
+        """Wrong words, because a reference may be empty."""
+        return self.statistics(predictions, references)[:, 0]
