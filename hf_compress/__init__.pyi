@@ -14,6 +14,7 @@ from hf_compress.distillation.configuration import WeightedLoss as WeightedLoss
 from hf_compress.distillation.losses.forward_kl import ForwardKL as ForwardKL
 from hf_compress.distillation.losses.mse import MSE as MSE
 from hf_compress.distillation.teachers.model import ModelTeacher as ModelTeacher
+from hf_compress.evaluation.bootstrap import Bootstrap as Bootstrap
 from hf_compress.evaluation.configuration import Evaluation as Evaluation
 from hf_compress.evaluation.cost.configuration import Cost as Cost
 from hf_compress.evaluation.cost.measure import measure_cost as measure_cost
@@ -22,7 +23,9 @@ from hf_compress.evaluation.cost.runtimes.eager import Eager as Eager
 from hf_compress.evaluation.cost.runtimes.onnxruntime import OnnxRuntime as OnnxRuntime
 from hf_compress.evaluation.cost.runtimes.openvino import OpenVino as OpenVino
 from hf_compress.evaluation.evaluate import evaluate_model as evaluate_model
+from hf_compress.evaluation.harness import Harness as Harness
 from hf_compress.evaluation.model_evaluation import ModelEvaluation as ModelEvaluation
+from hf_compress.evaluation.sliding_window import SlidingWindow as SlidingWindow
 from hf_compress.export.configuration import Export as Export
 from hf_compress.export.formats.auto import AutoFormat as AutoFormat
 from hf_compress.export.formats.compressed_tensors import CompressedTensorsFormat as CompressedTensorsFormat

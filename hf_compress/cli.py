@@ -107,6 +107,9 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="A folder of a finished model, or a Hub id.", metavar="MODEL")],
     task: Annotated[str, typer.Option("--task", help="What the model is for; see docs/tasks.md.")],
     data: Annotated[str, typer.Option("--data", help="A file, a folder or a Hub data set.")],
+    against: Annotated[
+        str | None, typer.Option("--against", help="A baseline to compare with, row by row: a folder or a Hub id.")
+    ] = None,
     out: Annotated[
         str | None, typer.Option("--out", help="The new folder; by default MODEL's name and -evaluation.")
     ] = None,
@@ -118,13 +121,14 @@ def evaluate(
     ] = None,
     only_check: Annotated[bool, typer.Option("--check", help="Name every mistake at once and write nothing.")] = False,
 ) -> None:
-    """Measure a finished model by its task: a table, report.json and report.md."""
+    """Measure a finished model by its task, alone or against a baseline: a table, report.json and report.md."""
     _quiet()
     from hf_compress.recipe.recipe import Recipe
     from hf_compress.recipe.yaml_text import apply_overrides
 
     out = f"{Path(model).name}-evaluation" if out is None else out
     asked = {"job": "evaluate", "model": model, "task": task, "data": {"path": data}, "output_dir": out}
+    asked |= {} if against is None else {"against": against}
     apply_overrides(asked, overrides or ())
     job = Recipe.from_plain(asked, sources=True)
     if only_check:

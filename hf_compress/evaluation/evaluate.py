@@ -3,6 +3,8 @@
 import copy
 import json
 import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +18,49 @@ from hf_compress._provenance import describe_machine
 from hf_compress._registry import dump
 from hf_compress._sharding.contract import loading_whole
 from hf_compress.checkpoints.location import resolve_folder
+from hf_compress.evaluation.agreement import SideBySide, side_by_side
 from hf_compress.evaluation.evaluated import EvaluationReport
 from hf_compress.evaluation.evaluation_table import to_markdown
+from hf_compress.evaluation.harness import Benchmarked, benchmark
+from hf_compress.evaluation.kept import Kept
 from hf_compress.evaluation.model_evaluation import ModelEvaluation
 from hf_compress.evaluation.rows import Row
 from hf_compress.evaluation.size import measure_size
+from hf_compress.evaluation.sliding_window import Slid, slide
+from hf_compress.evaluation.uncertainty import (
+    Group,
+    of_benchmarks,
+    of_documents,
+    of_likelihoods,
+    of_predictions,
+    together,
+    uncertainties,
+)
 from hf_compress.tasks.metrics.directions import direction_of
 from hf_compress.tasks.opened import Opened
 
 logger = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Finished:
+    """A model that is measured.
+
+    Attributes:
+        name: what the report calls it.
+        source: a folder or Hub id.
+        opened: its examples.
+        model: loaded, where it is measured.
+    """
+
+    name: str
+    source: str
+    opened: Opened
+    model: PreTrainedModel
+
+
 def evaluate_model(evaluation: ModelEvaluation, out: str | Path | None = None) -> EvaluationReport:
-    """Measure a finished model.
+    """Measure a finished model, and a baseline on the same rows.
 
     Args:
         evaluation: the model, and what it is measured on.
@@ -50,9 +82,17 @@ def run_evaluation(evaluation: ModelEvaluation, opened: dict[str, Any], out: Pat
     """
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     names = public_names(dump(evaluation, full=True))
-    name = in_public(evaluation.model, names)
-    row = _row(evaluation, opened["measured"], evaluation.model, name, device)
-    report = _report(evaluation, opened["measured"], (row,), device, names)
+    models = [
+        Finished(
+            name=in_public(source, names),
+            source=source,
+            opened=opened[key],
+            model=load_finished(opened[key], source).to(device),  # type: ignore[arg-type]
+        )
+        for key, source in (("baseline", evaluation.against), ("measured", evaluation.model))
+        if source is not None
+    ]
+    report = _measure(evaluation, models, names)
     if out is not None:
         with written_beside(out) as part:
             write_evaluation(report, part)
@@ -88,53 +128,142 @@ def load_finished(opened: Opened, model: str) -> PreTrainedModel:
     except Exception as error:  # files and formats each raise their own kind
         raise CompressionError(f"model: {model} cannot be loaded: {reason_of(error)}") from error
     opened.task.finish_model(loaded, opened.processor)
-    return loaded
+    return loaded.eval()
 
 
-def _row(evaluation: ModelEvaluation, opened: Opened, model: str, name: str, device: torch.device) -> Row:
-    folder = resolve_folder(model, "model")
-    loaded = load_finished(opened, model).to(device)  # type: ignore[arg-type]
-    logger.info("measuring %s", name)
-    found = opened.task.evaluate(
-        loaded,
-        opened.examples["test"],
-        opened.raw["test"],
-        opened.processor,
-        evaluation.batch_size,
-        f"measuring {name}",
-        evaluation.metrics,
-    )
-    size = measure_size(folder)
-    return Row(name=name, metrics=found, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"])
-
-
-def _report(
-    evaluation: ModelEvaluation, opened: Opened, rows: tuple[Row, ...], device: torch.device, names: dict[str, str]
-) -> EvaluationReport:
-    task = opened.task
-    known = {key: direction_of(key, evaluation.metrics) for key in rows[-1].metrics}
+def _measure(evaluation: ModelEvaluation, models: list[Finished], names: dict[str, str]) -> EvaluationReport:
+    task, kept = models[0].opened.task, [Kept() for _ in models]
+    found: list[dict[str, float]] = [{} for _ in models]
+    if task.predicts is not None:
+        found = [_evaluated(evaluation, one, rows) for one, rows in zip(models, kept, strict=True)]
+    notes: list[str] = []
+    seen = _seen(evaluation, models, notes)
+    if seen is not None:
+        found = [{**_likelihood(seen, place), **metrics} for place, metrics in enumerate(found)] if not found[0] else found
+    slid = _slid(evaluation, models)
+    found = [{**metrics, **one.metrics()} for metrics, one in zip(found, slid, strict=True)] if slid else found
+    benchmarked = _benchmarked(evaluation, models)
+    found = [{**metrics, **one.numbers} for metrics, one in zip(found, benchmarked, strict=True)] if benchmarked else found
+    rows = [_row(one, metrics) for one, metrics in zip(models, found, strict=True)]
+    keys = list(found[0])
+    known = {key: direction_of(key, evaluation.metrics) for key in keys}
+    known |= benchmarked[0].directions if benchmarked else {}
     directions = {key: greater for key, greater in known.items() if greater is not None}
-    counts = {key.replace("_", " "): f"{rows[-1].metrics[key]:,.0f}" for key in known if key not in directions}
-    facts = {name: fact for name, fact in opened.facts.items() if name not in counts}
-    setting = {
-        "task": task.name,
-        "data": f"{evaluation.data.path} ({_measured(evaluation)}: {len(opened.examples['test']):,} {task.unit})",
-        **facts,
-        **counts,
-        "seed": evaluation.seed,
-        **describe_machine(device),
-    }
+    groups = of_predictions(task.all_metrics(evaluation.metrics), kept)
+    groups += [] if seen is None else of_likelihoods(seen, keys, task.unit)
+    groups += of_documents(slid) + of_benchmarks(benchmarked)
+    uncertainty: dict[str, Any] = {}
+    for group in groups:
+        if group.num_rows < 2:
+            notes.append(f"Of one of {group.unit} alone there is no interval.")
+            continue
+        uncertainty |= uncertainties(group, found, directions, evaluation.bootstrap)
+    notes += _without(directions, uncertainty, groups)
     return EvaluationReport(
-        title=rows[-1].name,
+        title=models[-1].name,
         metric=task.metric,
         greater_is_better=task.greater_is_better,
-        rows=rows,
-        setting=in_public(setting, names),
+        rows=tuple(rows),
+        setting=in_public(_setting(evaluation, models[-1], rows[-1], directions, slid, benchmarked), names),
         also={key: greater for key, greater in evaluation.directions.items() if key != task.metric},
         directions=directions,
+        uncertainty=uncertainty,
+        closeness={} if seen is None else together(seen),
+        bootstrap=dump(evaluation.bootstrap, full=True),
+        notes=tuple(notes),
         recipe=in_public(dump(evaluation), names),
     )
 
 
-def _measured(evaluation: ModelEvaluation) -> str:
-    return "all rows" if evaluation.split == "all" else f"the {evaluation.split} split"
+def _evaluated(evaluation: ModelEvaluation, one: Finished, kept: Kept) -> dict[str, float]:
+    """The task's metrics, and its rows as it counts them."""
+    logger.info("measuring %s", one.name)
+    opened, label = one.opened, f"measuring {one.name}"
+    examples, rows, metrics = opened.examples["test"], opened.raw["test"], [*evaluation.metrics, kept]
+    return opened.task.evaluate(one.model, examples, rows, opened.processor, evaluation.batch_size, label, metrics)
+
+
+def _seen(evaluation: ModelEvaluation, models: list[Finished], notes: list[str]) -> SideBySide | None:
+    """What the logits say, of the baseline beside the model; None where they say nothing, which a note tells."""
+    batches: list[Iterable[Any]] = [
+        one.opened.task.batches(one.opened.examples["test"], one.opened.processor, evaluation.batch_size) for one in models
+    ]
+    try:
+        return side_by_side([one.model for one in models], zip(*batches, strict=True), "comparing likelihoods")
+    except CompressionError as error:
+        if models[0].opened.task.predicts is None:
+            raise
+        notes.append(f"Logits were not compared: {error}.")
+        return None
+
+
+def _slid(evaluation: ModelEvaluation, models: list[Finished]) -> list[Slid]:
+    """Whole documents, of each model; empty without a window."""
+    if evaluation.window is None:
+        return []
+    return [
+        slide(
+            one.model,
+            one.opened.processor,
+            one.opened.task.documents(one.opened.raw["test"]) or (),
+            evaluation.window,
+            evaluation.batch_size,
+            f"sliding over documents with {one.name}",
+        )
+        for one in models
+    ]
+
+
+def _benchmarked(evaluation: ModelEvaluation, models: list[Finished]) -> list[Benchmarked]:
+    """Benchmarks, of each model; empty without a harness."""
+    harness, drawn = evaluation.harness, evaluation.bootstrap
+    if harness is None:
+        return []
+    return [
+        benchmark(one.model, one.opened.processor, harness, evaluation.batch_size, drawn.resamples, evaluation.seed)
+        for one in models
+    ]
+
+
+def _likelihood(seen: SideBySide, place: int) -> dict[str, float]:
+    """What a task without predictions is measured by."""
+    (numbers,) = [seen.likelihoods(("perplexity", "nll"))[place]]
+    sums = numbers.statistics.sum(0, keepdims=True)
+    found = {key: float(value[0]) for key, value in numbers.of_sums(sums).items()}
+    return {"perplexity": found["perplexity"], "nll": found["nll"], "num_tokens": int(seen.items.sum())}
+
+
+def _row(one: Finished, metrics: dict[str, float]) -> Row:
+    size = measure_size(resolve_folder(one.source, "model"))
+    return Row(name=one.name, metrics=metrics, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"])
+
+
+def _without(directions: dict[str, bool], uncertainty: dict[str, Any], groups: list[Group]) -> list[str]:
+    keys = [key for key in directions if key not in uncertainty]
+    if not keys or not groups:
+        return []
+    return [f"Without an interval: {', '.join(keys)}, which is no number of single rows."]
+
+
+def _setting(
+    evaluation: ModelEvaluation,
+    one: Finished,
+    row: Row,
+    directions: dict[str, bool],
+    slid: list[Slid],
+    benchmarked: list[Benchmarked],
+) -> dict[str, Any]:
+    task, examples = one.opened.task, one.opened.examples["test"]
+    counts = {key.replace("_", " "): f"{value:,.0f}" for key, value in row.metrics.items() if key not in directions}
+    where = "all rows" if evaluation.split == "all" else f"the {evaluation.split} split"
+    return {
+        "task": task.name,
+        "data": f"{evaluation.data.path} ({where}: {len(examples):,} {task.unit})",
+        **one.opened.facts,
+        **counts,
+        **({} if evaluation.harness is None else {"harness": benchmarked[-1].describe(evaluation.harness)}),
+        **({} if evaluation.window is None else {"window": slid[-1].describe(evaluation.window)}),
+        "batch size": evaluation.batch_size,
+        "seed": evaluation.seed,
+        **describe_machine(one.model.device),
+    }

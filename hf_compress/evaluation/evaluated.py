@@ -1,9 +1,10 @@
-"""The report of finished models: their rows, and what was made sure of about the numbers."""
+"""The report of finished models: their rows, and how sure the numbers are."""
 
 from dataclasses import dataclass, field
 from typing import Any
 
-from hf_compress.evaluation.rows import Report
+from hf_compress.evaluation.rows import Report, Row
+from hf_compress.evaluation.uncertainty import Uncertainty
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,8 +13,29 @@ class EvaluationReport(Report):
 
     Attributes:
         directions: what was measured -> whether more of it is better.
+        uncertainty: what was measured -> intervals, difference, sign test; also of `closeness`.
+        closeness: of two models: agreement, the share of decisions that both make alike, and kl_divergence,
+            KL(baseline || model) in nats, the mean over rows of logits.
+        bootstrap: how the intervals were drawn: resamples, level, seed.
+        notes: sentences about what has no interval, and why.
         recipe: what was asked for, in canonical form.
     """
 
     directions: dict[str, bool] = field(default_factory=dict)
+    uncertainty: dict[str, Uncertainty] = field(default_factory=dict)
+    closeness: dict[str, float] = field(default_factory=dict)
+    bootstrap: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
     recipe: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def from_plain(cls, data: dict[str, Any]) -> "EvaluationReport":
+        """Back from report.json."""
+        made = {
+            **data,
+            "rows": tuple(Row(**row) for row in data["rows"]),
+            "reach": tuple(data.get("reach", ())),
+            "uncertainty": {key: Uncertainty.from_plain(one) for key, one in data.get("uncertainty", {}).items()},
+            "notes": tuple(data.get("notes", ())),
+        }
+        return cls(**made)

@@ -1,15 +1,21 @@
 """What a finished model is measured on, as a value, and how it is opened."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import Problem
+from hf_compress._problems import Problem, RecipeError
+from hf_compress.evaluation.bootstrap import Bootstrap
 from hf_compress.evaluation.configuration import Evaluation
+from hf_compress.evaluation.harness import Harness, check_harness
+from hf_compress.evaluation.sliding_window import SlidingWindow, begin_of
 from hf_compress.inputs.data import Measured
+from hf_compress.inputs.models import num_positions
 from hf_compress.inputs.sections import Data
+from hf_compress.inputs.tokenizers import tokenizer_of
 from hf_compress.recipe.checks import Check, Checked, Opener
+from hf_compress.tasks.heads import CAUSAL_LM
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.opened import Found, Opened, open_inputs
 from hf_compress.tasks.task import Task
@@ -30,11 +36,100 @@ def rows_that_end(data: Data) -> None:
         )
 
 
+def documents(task: Task, window: SlidingWindow | None) -> None:
+    """A window slides over running text."""
+    if window is not None and not task.has_documents:
+        known = [name for name, cls in Task.available().items() if cls.documents is not Task.documents]
+        raise CompressionError(
+            f"window: it slides over running text, and {task.name} has none; leave it out, or name {' or '.join(known)}"
+        )
+
+
+def benchmarks(task: Task, harness: Harness | None) -> None:
+    """Benchmarks are for language models."""
+    if harness is not None and task.head is not CAUSAL_LM:
+        raise CompressionError(
+            f"harness: its benchmarks are for causal language models, which {task.name} does not measure; leave it out, or"
+            " name causal_lm or chat"
+        )
+
+
+def known_benchmarks(harness: Harness | None) -> None:
+    """The package, and the names of its tasks."""
+    if harness is not None:
+        check_harness(harness)
+
+
 def measured(
     model: str | None = None, data: Data | None = None, task: Task | None = None, split: Measured = "test", seed: int = 0
 ) -> Opened:
     """The model and its examples, found to fit together."""
     return open_inputs(model, data, task, seed=seed, measured=split)
+
+
+def baseline(
+    against: str | None = None,
+    data: Data | None = None,
+    task: Task | None = None,
+    split: Measured = "test",
+    seed: int = 0,
+) -> Opened | None:
+    """The same of the baseline; what is refused of the data is refused in the words of `measured`, and counts once."""
+    if against is None:
+        return None
+    try:
+        return open_inputs(against, data, task, seed=seed, measured=split)
+    except RecipeError as error:
+        raise RecipeError([_of_baseline(problem, against) for problem in error.problems]) from error
+
+
+def _of_baseline(problem: Problem, against: str) -> Problem:
+    """A refusal of the model, or of what belongs to it, at the baseline's key."""
+    if problem.path == "model":
+        return replace(problem, path="against")
+    return Problem(path="against", message=f"{against}: {problem}") if problem.path == "tokenizer" else problem
+
+
+def comparable(measured: Opened, baseline: Opened | None, model: str, against: str | None = None) -> None:
+    """Two models see the same examples, and mean the same by a class."""
+    if baseline is None:
+        return
+    if measured.labels != baseline.labels:
+        raise CompressionError(
+            f"against: {against} numbers the labels otherwise ({', '.join(baseline.labels[:5])}) than {model}"
+            f" ({', '.join(measured.labels[:5])}), so an id has two meanings; compare models with the same id2label"
+        )
+    one, other = (tokenizer_of(opened.processor) for opened in (measured, baseline))
+    if one is not None and other is not None:
+        mine, theirs = one.get_vocab(), other.get_vocab()
+        different = sum(theirs.get(token) != number for token, number in mine.items())
+        if different or len(mine) != len(theirs):
+            raise CompressionError(
+                f"against: {against} has another vocabulary than {model} ({len(theirs)} and {len(mine)} entries, of which"
+                f" {different} differ), so the two read other tokens; compare models of one tokenizer"
+            )
+    examples = [opened.examples["test"] for opened in (measured, baseline)]
+    for column in ("input_ids", "labels"):
+        if all(column in split.column_names for split in examples):
+            first, second = (split.with_format("arrow")[:][column] for split in examples)
+            if not first.equals(second):
+                raise CompressionError(
+                    f"against: {against} makes other {column} of the same rows than {model}; compare models whose"
+                    " tokenizers put the same tokens around a text"
+                )
+
+
+def fitting_window(
+    window: SlidingWindow | None, model: str, measured: Opened, baseline: Opened | None, against: str | None = None
+) -> None:
+    """A window that the models can read, and a token to begin with."""
+    if window is None:
+        return
+    begin_of(measured.processor)
+    for name, opened in ((model, measured), (against, baseline)):
+        limit = None if opened is None or opened.skeleton is None else num_positions(opened.skeleton)
+        if limit is not None and window.length > limit:
+            raise CompressionError(f"window.length: {window.length} tokens are more than the {limit} positions of {name}")
 
 
 def fitting_metrics(measured: Opened, task: Task, metrics: Sequence[Metric]) -> None:
@@ -58,22 +153,37 @@ class ModelEvaluation(Checked):
         model: a folder or Hub id.
         task: what the model is for, with the columns it reads.
         data: where rows come from; `max_eval` limits how many are measured.
+        against: a folder or Hub id of a baseline of the same task, vocabulary and labels, measured on the same rows.
         split: which rows: a split as a training has it (what is missing is cut by `seed`), or all of the data.
         metrics: beside the task's own.
         batch_size: examples at once.
+        window: also predict every token of whole documents (causal_lm): window_perplexity and bits_per_byte.
+        harness: also benchmarks of the LM Evaluation Harness, for language models.
+        bootstrap: how intervals are drawn.
         seed: of splits that are cut and of rows that are left out.
     """
 
     model: str
+    against: str | None = None
     task: Task
     data: Data
     split: Measured = "test"
     metrics: tuple[Metric, ...] = ()
     batch_size: int = 16
+    window: SlidingWindow | None = None
+    harness: Harness | None = None
+    bootstrap: Bootstrap = field(default_factory=Bootstrap)
     seed: int = 0
 
-    checks: ClassVar[tuple[Check, ...]] = (some_metrics, rows_that_end)
-    opens: ClassVar[tuple[Opener, ...]] = (measured, fitting_metrics)
+    checks: ClassVar[tuple[Check, ...]] = (some_metrics, rows_that_end, documents, benchmarks)
+    opens: ClassVar[tuple[Opener, ...]] = (
+        measured,
+        baseline,
+        comparable,
+        fitting_window,
+        fitting_metrics,
+        known_benchmarks,
+    )
 
     @property
     def directions(self) -> dict[str, bool]:

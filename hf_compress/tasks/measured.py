@@ -111,6 +111,19 @@ class Measured:
                 problems.append(Problem(path=str(place), message=str(error)))
         return problems
 
+    def documents(self, rows: "Dataset") -> Sequence[str] | None:
+        """Running text, a document for each row, for perplexities of whole documents; None for a task without.
+
+        Args:
+            rows: raw ones.
+        """
+        return None
+
+    @property
+    def has_documents(self) -> bool:
+        """Whether its rows are running text."""
+        return type(self).documents is not Measured.documents
+
     def decoder(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Decode | None:
         """What makes predictions and references, in the form of `predicts`, of a batch's logits and labels.
 

@@ -19,6 +19,7 @@ from hf_compress import Recipe
 from hf_compress._problems import RecipeError
 from hf_compress._registry import dump
 from hf_compress.evaluation.evaluate import evaluate_model
+from hf_compress.evaluation.evaluated import EvaluationReport
 from hf_compress.evaluation.model_evaluation import ModelEvaluation
 from hf_compress.inputs.fresh import check_keys
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
@@ -253,9 +254,18 @@ def test_a_run_prunes_quantizes_and_distils_and_the_result_works_in_its_pipeline
 def test_its_folder_is_measured_again_as_its_report_says(finished):
     task, made, result = finished
     *_, ours = result.report.rows
-    asked = ModelEvaluation(model=str(result.folder), task=task, data=made.data, seed=made.seed)
-    report = evaluate_model(asked)
-    assert report.rows[0].metrics == ours.metrics and report.rows[0].file_bytes == ours.file_bytes
+    same = str(result.folder)
+    report = evaluate_model(ModelEvaluation(model=same, against=same, task=task, data=made.data, seed=made.seed))
+    assert report.rows[0] == report.rows[1] and report.rows[0].file_bytes == ours.file_bytes
+    assert report.rows[0].metrics == pytest.approx(ours.metrics, rel=1e-6)  # sums of tokens in another order
+    expected = {"agreement": 1.0, "kl_divergence": pytest.approx(0.0, abs=1e-6)}
+    assert report.closeness == ({} if task.logit_rows == "regression" else expected)
+    for key in report.directions.keys() - {"loss"}:  # a mean of batches' means
+        known = report.uncertainty[key]
+        assert known.rows > 1 and known.difference == 0 and known.difference_interval == (0, 0)
+        assert known.intervals[0] == known.intervals[1] and known.intervals[0][0] <= known.intervals[0][1]
+        assert known.sign_test is None or (known.sign_test.p_value, known.sign_test.equal) == (1.0, known.rows)
+    assert EvaluationReport.from_plain(report.to_plain()) == report
     assert (report.metric, report.greater_is_better) == (task.metric, task.greater_is_better)
     assert task.metric in report.directions and str(result.folder) not in str(report.to_plain())
 

@@ -4,12 +4,20 @@ import json
 
 import pytest
 import torch
+from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import (
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
 
-from hf_compress import SequenceClassification, evaluate_model
+from hf_compress import CausalLM, SequenceClassification, evaluate_model
 from hf_compress._problems import RecipeError
+from hf_compress.evaluation.evaluated import EvaluationReport
 from hf_compress.evaluation.model_evaluation import ModelEvaluation
+from hf_compress.evaluation.sliding_window import SlidingWindow, slide
 from hf_compress.inputs.data import load_splits
 from hf_compress.inputs.sections import Data
 from tests.command_line import tree
@@ -117,3 +125,97 @@ def test_a_head_that_learned_another_task_is_refused(folder):
     task = SequenceClassification(label="label", problem="regression", length=16)
     with pytest.raises(RecipeError, match="model: a classifies 2 labels, and regression predicts one number"):
         ModelEvaluation(model="a", task=task, data=Data(path="rows.jsonl")).open()
+
+
+def test_two_models_are_compared_row_by_row(folder, call):
+    code, out, complaints = call("evaluate", "b", "--against", "a", *OPTIONS, "--set", "split=all", "--out", "out")
+    assert (code, complaints) == (0, [])
+    plain = json.loads((folder / "out" / "report.json").read_text())
+    report = EvaluationReport.from_plain(plain)
+    assert [row.name for row in report.rows] == ["a", "b"] and report.to_plain() == plain
+    rows = text_rows()
+    first, second = (stock(folder / name, rows) for name in "ab")
+    right = [row["label"] for row in rows]
+    known = report.uncertainty["accuracy"]
+    assert known.difference == pytest.approx(accuracy_score(right, second) - accuracy_score(right, first))
+    better = sum(b == truth != a for a, b, truth in zip(first, second, right, strict=True))
+    worse = sum(a == truth != b for a, b, truth in zip(first, second, right, strict=True))
+    test = known.sign_test
+    assert (test.better, test.worse, test.equal) == (better, worse, len(rows) - better - worse)
+    assert test.p_value == pytest.approx(binomtest(better, better + worse).pvalue) and better + worse > 0
+    assert report.closeness["agreement"] == pytest.approx(accuracy_score(first, second))
+    assert report.closeness["kl_divergence"] > 0
+    for key in report.directions:
+        known = report.uncertainty[key]
+        assert known.rows == len(rows) and known.difference_interval[0] <= known.difference <= known.difference_interval[1]
+    assert f"{better} / {worse}" in out and "95% intervals, the percentiles of 1,000 resamples of 60 predictions" in out
+
+
+def test_a_baseline_that_cannot_be_compared_is_refused(folder, call):
+    tiny_bert(num_labels=2, id2label={0: "warm", 1: "cold"}, label2id={"warm": 0, "cold": 1}).save_pretrained("turned")
+    tiny_tokenizer().save_pretrained("turned")
+    reader = BertForSequenceClassification.from_pretrained("a")
+    reader.resize_token_embeddings(65, mean_resizing=False)
+    reader.save_pretrained("reader")
+    other = tiny_tokenizer()
+    other.add_tokens(["zebra"])
+    other.save_pretrained("reader")
+    tiny_bert(num_labels=3).save_pretrained("three")
+    tiny_tokenizer().save_pretrained("three")
+    tiny_bert(num_labels=2, cls=BertForTokenClassification).save_pretrained("tagger")
+    tiny_tokenizer().save_pretrained("tagger")
+    before = tree(folder)
+    for against, expected in {
+        "./nowhere": ["against: there is no folder './nowhere'"],
+        "three": ["against: three classifies 3 labels (LABEL_0, LABEL_1, LABEL_2) and the data has 2"],
+        "turned": ["against: turned numbers the labels otherwise (warm, cold) than a (cold, warm)"],
+        "reader": ["against: reader has another vocabulary than a (60 and 59 entries, of which 0 differ)"],
+        "tagger": ["against: tagger is a BertForTokenClassification, whose head has learned another task"],
+    }.items():
+        code, out, complaints = call("evaluate", "a", *OPTIONS, "--against", against, "--set", "bootstrap.level=0.9")
+        assert (code, out) == (2, "") and len(complaints) == len(expected), complaints
+        assert all(line.startswith(start) for line, start in zip(complaints, expected, strict=True)), complaints
+    assert tree(folder) == before
+
+
+@pytest.fixture
+def writer(folder):
+    """A language model, and another that reads no more than 64 tokens."""
+    tiny_llama().save_pretrained("writer")
+    tiny_llama(1).save_pretrained("other")
+    for name in ("writer", "other"):
+        tiny_tokenizer().save_pretrained(name)
+    return folder
+
+
+LANGUAGE = ("--task", "causal_lm", "--data", "rows.jsonl", "--set", "task.length=16", "--set", "data.max_eval=6")
+
+
+def test_documents_are_measured_whole(writer, call):
+    code, out, complaints = call(
+        "evaluate", "writer", "--against", "other", *LANGUAGE, "--set", "window={length: 32, stride: 16}", "--out", "out"
+    )
+    assert (code, complaints) == (0, [])
+    report = EvaluationReport.from_plain(json.loads((writer / "out" / "report.json").read_text()))
+    asked = {"model": "writer", "task": CausalLM(length=16), "data": Data(path="rows.jsonl", max_eval=6)}
+    rows = ModelEvaluation(**asked).open()["measured"].raw["test"]["text"][:]
+    slid = slide(tiny_llama().eval(), tiny_tokenizer(), rows, SlidingWindow(length=32, stride=16), 4)
+    for key, value in slid.metrics().items():
+        assert report.rows[1].metrics[key] == pytest.approx(value, rel=1e-6)
+        assert report.directions[key] is False and report.uncertainty[key].rows == len(rows)
+        assert report.uncertainty[key].unit == "documents" and key in out
+    letters = sum(map(len, rows))
+    assert f"{letters:,} tokens, {letters:,} bytes of {len(rows)} documents, each behind '<s>'" in report.setting["window"]
+
+
+def test_windows_that_do_not_fit_are_refused(writer, call):
+    for sets, expected in {
+        ("window.length=65",): ["window.length: 65 tokens are more than the 64 positions of writer"],
+        ("window={length: 8, stride: 8}",): ["window: stride=8 must lie between 1 and length - 1 = 7"],
+        ("task={name: chat}", "window={}"): [
+            "window: it slides over running text, and chat has none; leave it out, or name causal_lm"
+        ],
+    }.items():
+        options = [part for one in sets for part in ("--set", one)]
+        code, _, complaints = call("evaluate", "writer", *LANGUAGE, *options, "--check")
+        assert code == 2 and [line for line in complaints if line.startswith(expected[0])], (sets, complaints)

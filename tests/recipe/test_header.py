@@ -23,7 +23,7 @@ def local_inputs(data):
     """What a recipe names that no clone has."""
     found = [member["model"] for member in data.get("members", [])]
     found += [data["data"]["path"]] if "data" in data else []
-    found += [data["model"]] if isinstance(data.get("model"), str) else []
+    found += [data[key] for key in ("model", "against") if isinstance(data.get(key), str)]
     return [path for path in found if not path.startswith("builtin:")]
 
 

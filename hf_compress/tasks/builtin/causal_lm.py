@@ -1,13 +1,16 @@
 """The next token of a text."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from hf_compress.tasks.blocks import packed
 from hf_compress.tasks.next_token import NextToken
 from hf_compress.tasks.task import Splits
 from hf_compress.tasks.text import TextTask
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,10 @@ class CausalLM(NextToken, TextTask, name="causal_lm"):
     def unit(self) -> str:
         """Blocks."""
         return f"blocks of {self.length} tokens"
+
+    def documents(self, rows: "Dataset") -> Sequence[str]:
+        """The column."""
+        return rows[self.text][:]
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """Documents with an end token between them, cut into blocks of `length` tokens; the last, shorter one is dropped.
