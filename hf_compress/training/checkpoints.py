@@ -6,12 +6,12 @@ import os
 from pathlib import Path
 from typing import Any
 
-from transformers import TrainingArguments
+from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME
 
 from hf_compress._errors import CompressionError
 from hf_compress.training.deepspeed import zero_stage
-from hf_compress.training.sharded_checkpoint import form_of, missing_part
+from hf_compress.training.sharded_checkpoint import form_of, is_unsharded, missing_part
 from hf_compress.training.sidecar import read_facts
 
 logger = logging.getLogger(__name__)
@@ -87,14 +87,15 @@ def check_state(checkpoint: str | Path, trainer: Any) -> None:
 
     Raises:
         CompressionError: it is DeepSpeed's and the run's is not, or the other way round, or of another number of processes
-            or stage; or the run is one under FSDP and it is not.
+            or stage; or the run is one under FSDP and there is no model in it to be shared out.
     """
     folder = Path(checkpoint)
     found, wanted = _has_deepspeed(folder), bool(getattr(trainer, "is_deepspeed_enabled", False))
-    if getattr(trainer, "is_fsdp_enabled", False) and folder.is_dir() and form_of(folder) is None:
+    foreign = getattr(trainer, "is_fsdp_enabled", False) and folder.is_dir() and form_of(folder) is None and not found
+    if foreign and not (is_unsharded(folder) and isinstance(trainer.model, PreTrainedModel)):
         raise CompressionError(
-            f"{checkpoint} was written by a run without FSDP, and this one shards: its optimizer has no shards to go on"
-            " with; resume without FSDP, or start a new run from its weights (load the model from that folder)"
+            f"{checkpoint} was written by a run without FSDP and holds no model that transformers loads, so this run cannot"
+            " share it out; resume without FSDP"
         )
     if found != wanted and (found or form_of(folder) or (folder / OPTIMIZER_NAME).is_file()):
         names = ("DeepSpeed's", "that of a run without it")

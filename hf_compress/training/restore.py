@@ -11,6 +11,7 @@ from transformers.trainer import TRAINER_STATE_NAME
 
 from hf_compress._errors import CompressionError
 from hf_compress._safetensors import read_entries, weight_files
+from hf_compress._sharding.contract import is_sharded
 from hf_compress.training.loading import ready_to_shard
 from hf_compress.training.sharded_checkpoint import form_of
 from hf_compress.training.sidecar import go_on_from, read_facts
@@ -42,8 +43,15 @@ def restore_weights(model: nn.Module, checkpoint: str | Path) -> bool:
         CompressionError: after loading, tensors of the model are still missing.
     """
     folder = Path(checkpoint)
-    if not isinstance(model, PreTrainedModel) or not weight_files(folder) or form_of(folder) is not None:
-        return False  # a sharded run's checkpoint has the module's own names, beside the weights as others read them
+    if (
+        not isinstance(model, PreTrainedModel)
+        or not weight_files(folder)
+        or form_of(folder) is not None
+        or is_sharded(model)
+    ):
+        # A sharded run's checkpoint has the module's own names, beside the weights as others read them; and a sharded model
+        # has been loaded by its class already.
+        return False
     if not names_differ(model, folder):
         return False
     loaded_with_info: Any = type(model).from_pretrained(

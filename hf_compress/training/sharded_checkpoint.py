@@ -10,6 +10,8 @@ from accelerate.utils import FullyShardedDataParallelPlugin, load_fsdp_model, lo
 from accelerate.utils.constants import FSDP_MODEL_NAME, OPTIMIZER_NAME
 from transformers.trainer import SCHEDULER_NAME
 
+from hf_compress._safetensors import weight_files
+
 FULL, SHARDED = "FULL_STATE_DICT", "SHARDED_STATE_DICT"
 """accelerate's names: one file for everything, or a folder with a file per process (torch.distributed.checkpoint)."""
 
@@ -19,6 +21,11 @@ def form_of(checkpoint: Path) -> str | None:
     if (checkpoint / f"{FSDP_MODEL_NAME}_0").is_dir():
         return SHARDED
     return FULL if (checkpoint / f"{FSDP_MODEL_NAME}.bin").is_file() else None
+
+
+def is_unsharded(checkpoint: Path) -> bool:
+    """Whether it holds a whole model as transformers writes it, and no run in shards wrote it."""
+    return form_of(checkpoint) is None and checkpoint.is_dir() and bool(weight_files(checkpoint))
 
 
 def missing_part(checkpoint: Path) -> str | None:

@@ -14,10 +14,12 @@ from hf_compress.training.deepspeed import zero_stage
 from hf_compress.training.loading import ready_to_shard
 from hf_compress.training.sharded_checkpoint import (
     form_of,
+    is_unsharded,
     load_optimizer_unsharded,
     load_weights_unsharded,
     read_as_written,
 )
+from hf_compress.training.unsharded_checkpoint import load_optimizer_sharded, load_weights_sharded
 from hf_compress.training.whole_model import save_sharded
 
 _Host: Any = object
@@ -64,6 +66,9 @@ class RunsSharded(_Host):
         if form is not None and not self.is_fsdp_enabled:
             load_weights_unsharded(self, self.model if model is None else model, Path(resume_from_checkpoint), form)
             return
+        if self.is_fsdp_enabled and is_unsharded(Path(resume_from_checkpoint)):
+            load_weights_sharded(self.model if model is None else model, Path(resume_from_checkpoint))
+            return
         with self._reading(form):
             super()._load_from_checkpoint(resume_from_checkpoint, model)
 
@@ -73,12 +78,18 @@ class RunsSharded(_Host):
         if checkpoint is not None and form is not None and not self.is_fsdp_enabled:
             load_optimizer_unsharded(self, Path(checkpoint), form)
             return
+        if checkpoint is not None and self.is_fsdp_enabled and is_unsharded(Path(checkpoint)):
+            load_optimizer_sharded(self, Path(checkpoint))
+            return
         with self._reading(form):
             super()._load_optimizer_and_scheduler(checkpoint)
 
     def _load_best_model(self) -> None:
         """Of this run, or of one that wrote another form."""
         best = self.state.best_model_checkpoint
+        if best is not None and self.is_fsdp_enabled and is_unsharded(Path(best)):
+            load_weights_sharded(self.model, Path(best))
+            return
         with self._reading(None if best is None else form_of(Path(best))):
             super()._load_best_model()
 

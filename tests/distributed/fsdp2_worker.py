@@ -167,6 +167,32 @@ def saving(folder):
         assert all(torch.equal(ended[name], value) for name, value in full_weights(replicated.model).items()), form
 
 
+def sharding_later(folder):
+    """Four steps under DDP and four in shards are eight under DDP; a state of other weights is refused by all."""
+    for optim in ("adamw_torch", "sgd"):
+        place = folder / f"ddp-{optim}"
+        settings = {"optim": optim, "save_strategy": "steps", "save_steps": 4}
+        with patch_environment(ACCELERATE_USE_FSDP="false"):
+            straight = run(FIRST, place, processes(), **settings)
+        straight.train()
+        assert not any(isinstance(parameter, DTensor) for parameter in straight.model.parameters())
+        later = trainer_of(FIRST, place / "later", **settings)
+        later.train(resume_from_checkpoint=str(place / "checkpoint-4"))
+        ended = dict(straight.model.named_parameters())
+        for name, value in full_weights(later.model).items():
+            assert torch.equal(value, ended[name]), (optim, name)
+    if _distributed.is_main():
+        other = torch.optim.AdamW([torch.nn.Parameter(torch.ones(3))])
+        torch.save(other.state_dict(), place / "checkpoint-4" / "optimizer.pt")
+    _distributed.barrier()
+    try:
+        trainer_of(FIRST, place / "other", optim="sgd").train(resume_from_checkpoint=str(place / "checkpoint-4"))
+    except CompressionError as error:
+        assert "is not one number for each weight of this run" in str(error)
+    else:
+        raise AssertionError("a state of other weights was taken")
+
+
 def refusals(folder):
     """One sentence, the same in every process, and none waits."""
     said, rank = {}, torch.distributed.get_rank()
@@ -183,7 +209,7 @@ def refusals(folder):
     finished.finalize()
     note("evaluated after", lambda: finished.evaluate())
     note("trained on", lambda: finished.train())
-    note("no checkpoint of shards", lambda: trainer_of(FIRST, folder).train(resume_from_checkpoint=str(folder / "other")))
+    note("no whole model", lambda: trainer_of(FIRST, folder).train(resume_from_checkpoint=str(folder / "other")))
     torn = folder / "checkpoint-3"
     note("a missing shard", lambda: trainer_of(FIRST, folder).train(resume_from_checkpoint=str(torn)))
     note("no whole checkpoint", lambda: trainer_of(FIRST, folder).train(resume_from_checkpoint=True))
@@ -232,7 +258,7 @@ def checkpoints_for_refusals(folder):
     """One of a run without FSDP, and one that lacks a shard."""
     if _distributed.is_main():
         (folder / "other").mkdir(parents=True)
-        (folder / "other" / "model.safetensors").touch()
+        (folder / "other" / "adapter_model.safetensors").touch()
     trainer = trainer_of(FIRST, folder, save_strategy="steps", save_steps=3, max_steps=3)
     trainer.train()
     if _distributed.is_main():
@@ -270,7 +296,14 @@ def recipe(folder):
     Recipe.load(file).run(resume=False)
 
 
-PARTS = {"runs": runs, "settings": settings, "saving": saving, "refusals": refusals, "recipe": recipe}
+PARTS = {
+    "runs": runs,
+    "settings": settings,
+    "saving": saving,
+    "sharding_later": sharding_later,
+    "refusals": refusals,
+    "recipe": recipe,
+}
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

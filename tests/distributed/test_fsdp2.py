@@ -25,7 +25,7 @@ FORMS = ("SHARDED_STATE_DICT", "FULL_STATE_DICT")
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """What two processes left; started once, because an interpreter takes longer to load than a run to end."""
-    parts = "runs,settings,saving,refusals,recipe"
+    parts = "runs,settings,saving,sharding_later,refusals,recipe"
     return made_once(
         tmp_path_factory, "fsdp2", lambda folder: forked("tests/distributed/fsdp2_worker.py", str(folder), parts)
     )
@@ -164,7 +164,7 @@ SAID = {
     "evaluated before": r"^transformers \S+ shards a model when its training begins and cannot evaluate it before; train",
     "evaluated after": "^the finalized model is whole in the first process alone, .*; evaluate before finalize",
     "trained on": "^the model is finalized",
-    "no checkpoint of shards": "other was written by a run without FSDP, and this one shards: .*; resume without FSDP",
+    "no whole model": "other was written by a run without FSDP and holds no model that .*; resume without FSDP",
     "a missing shard": r"checkpoint-3 has no whole optimizer_0/__0_0\.distcp; name a checkpoint",
     "no whole checkpoint": "no checkpoint was written to its end; remove them",
     "another recipe in one process": r"^process 1 was started with pruning\.criterion: \S+, and .* 0 with .*times_input",
