@@ -37,6 +37,7 @@ from hf_compress.export.formats.onnx import OnnxFormat as OnnxFormat
 from hf_compress.export.formats.openvino import OpenVinoFormat as OpenVinoFormat
 from hf_compress.export.merged import merge as merge
 from hf_compress.export.push import push as push
+from hf_compress.export.serving.check import check_serving as check_serving
 from hf_compress.inputs.sections import Data as Data
 from hf_compress.inputs.sections import FreshModel as FreshModel
 from hf_compress.inputs.sections import FreshTokenizer as FreshTokenizer

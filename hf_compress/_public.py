@@ -29,6 +29,7 @@ LISTED = {
     "export.formats.dense": ("save_dense",),
     "export.merged": ("merge",),
     "export.push": ("push",),
+    "export.serving.check": ("check_serving",),
     "inputs.sections": ("Data", "FreshModel", "FreshTokenizer"),
     "jobs.train.save_result": ("save_result",),
     "jobs.train.settings": ("Dense",),

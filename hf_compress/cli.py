@@ -208,6 +208,19 @@ def cost(
         typer.echo(run_cost(model, against, task, {key: value for key, value in given.items() if value}, json_file))
 
 
+@app.command(name="check-serving")
+def check_serving(
+    model: Annotated[str, typer.Argument(help="A folder or Hub id of a finished model.", metavar="MODEL")],
+) -> None:
+    """Say whether vLLM will take a model, from its config and headers: without vLLM, without a GPU."""
+    _quiet()
+    from hf_compress.export.serving.check import check_serving as check
+
+    found = check(model)
+    found.refuse()
+    typer.echo(found.summary())
+
+
 def _check(recipe: Any, file: Path, processes: int | None = None) -> None:
     from hf_compress._problems import RecipeError
 

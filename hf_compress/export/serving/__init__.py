@@ -1,0 +1,1 @@
+"""Whether vLLM will take a folder, from its rules, without vLLM and without a GPU."""
