@@ -32,10 +32,12 @@ from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.task import Task
 from hf_compress.training.compatibility import RULES
 from hf_compress.training.projected import TrainsProjections
+from hf_compress.training.pushing import PushesWhole
 from tests.small import pretrained, recipe
 from tests.test_architecture import kinds
 
 ROOT = Path(__file__).parents[1]
+SEAM = (CompressionMixin, TrainsProjections, PushesWhole)
 DOCS = sorted(page for page in (ROOT / "docs").rglob("*.md") if page.parent.name != "benchmarks")
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *DOCS]
 STARTED = ROOT / "docs" / "getting-started.md"
@@ -146,7 +148,7 @@ def test_the_table_of_the_seam_is_what_is_overridden():
     text = text[text.index("## The Trainer seam") : text.index("Each calls super()")]
     rows = re.findall(r"^\| (`[^|]*) \|", text, flags=re.M)
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    ours = {name for cls in (CompressionMixin, TrainsProjections) for name in vars(cls) if not name.startswith("__")}
+    ours = {name for cls in SEAM for name in vars(cls) if not name.startswith("__")}
     assert named == {name for name in ours if hasattr(Trainer, name)}
 
 

@@ -73,6 +73,25 @@ class Destination:
         return dataclasses.replace(self, exists=True, head=head, files=files)
 
 
+def known_destination(publication: Publication, hub: Hub) -> Destination:
+    """The same of a repository that is known to be there and the token's; the commit says where it is not.
+
+    Args:
+        publication: with the whole name.
+        hub: to ask.
+
+    Raises:
+        Exception: the Hub's.
+    """
+    found = Destination(hub=hub, publication=publication, exists=True)
+    try:
+        return found.again()
+    except Exception as error:
+        if status_of(error) == 404 and publication.branch != MAIN:
+            return found
+        raise
+
+
 def open_destination(publication: Publication, hub: Hub) -> Destination:
     """Ask whether the token's owner may write there, and what is there; nothing is written.
 

@@ -1,5 +1,6 @@
 """Where a result is published, as a recipe, the command line and Python say it."""
 
+import dataclasses
 import re
 import shlex
 from dataclasses import dataclass
@@ -56,6 +57,11 @@ class Publication(metaclass=CheckedKinds):
         for key in ("private", "revision", "create_pr", "tag", "collection"):
             if getattr(self, key) not in (None, False):
                 raise CompressionError(f"{key} says how a result is published, and repo_id not where; write repo_id too")
+
+    @classmethod
+    def field_names(cls) -> tuple[str, ...]:
+        """What a recipe says of it: where a result goes, and nothing about what it is."""
+        return tuple(field.name for field in dataclasses.fields(Publication))
 
     @property
     def branch(self) -> str:

@@ -1,16 +1,16 @@
-"""How results are written."""
+"""How results are written, and where they are published."""
 
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
-from hf_compress._kinds import CheckedKinds
+from hf_compress._hub.publication import Publication
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.export.formats.auto import AutoFormat
 
 
 @dataclass(frozen=True, kw_only=True)
-class Export(metaclass=CheckedKinds):
-    """How the result is written.
+class Export(Publication):
+    """How the result is written, and where it is published; see `Publication` for that.
 
     Attributes:
         format: an `ExportFormat`, or the name of one; auto = compressed-tensors where something is quantized, else dense
@@ -24,5 +24,6 @@ class Export(metaclass=CheckedKinds):
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if isinstance(self.format, str):
             object.__setattr__(self, "format", ExportFormat.create(self.format))

@@ -10,28 +10,15 @@ from typing import Any
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._paths import local_folder, public_names
-from hf_compress._safetensors import INDEX, weight_files
+from hf_compress._safetensors import weight_files
 from hf_compress._secrets import hide_secrets
 from hf_compress.checkpoints.hashes import ADAPTER, weight_hashes
 from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.checkpoints.manifest import CHECKPOINT, MANIFEST, WEIGHTS, Manifest
+from hf_compress.checkpoints.published_files import ADAPTER_CONFIG, CARD, files_of
 
 logger = logging.getLogger(__name__)
 
-CARD = "README.md"
-RESULTS = ".eval_results"
-"""The one hidden folder that is for the Hub."""
-_ADAPTER_CONFIG = "adapter_config.json"
-_LEFT_OUT = (
-    *("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state*.pth"),
-    *("trainer_state.json", "global_step*", "checkpoint-*", "runs", "__pycache__", "*.part", "*.lock", "*.tmp"),
-)
-"""States of a training, and what programs leave behind."""
-_OURS = (
-    *("model.safetensors", "model-*-of-*.safetensors", INDEX, ADAPTER, "config.json", "generation_config.json"),
-    *(_ADAPTER_CONFIG, MANIFEST, "report.json", "report.md", "report.png", "report.html", "recipe.yaml"),
-)
-"""Files that go when a later version has none of the name: a loader would take them for its own."""
 _TEXTS = ("*.md", "*.yaml", "*.yml", "*config.json", "report.json", MANIFEST)
 """Files that people write, or that repeat what they have written: a secret may stand in them."""
 _PATH = re.compile(
@@ -65,11 +52,6 @@ class Publishable:
         return f"Upload {self.manifest.name or self.folder.absolute().name} ({self.manifest.kind}, hf_compress)"
 
 
-def is_ours(path: str) -> bool:
-    """Whether a file on the Hub is of a kind that a version replaces: by a file of its name, or by none."""
-    return any(fnmatch.fnmatchcase(path, pattern) for pattern in _OURS)
-
-
 def open_publishable(folder: str | Path) -> Publishable:
     """Look at every file of a folder that is to be published.
 
@@ -86,7 +68,7 @@ def open_publishable(folder: str | Path) -> Publishable:
         raise CompressionError(
             f"{folder} is a checkpoint of a training and not its result; name the folder that the run or save_result wrote"
         )
-    files, left = _files(folder)
+    files, left = files_of(folder)
     if left:
         logger.info("left out of the push: %s", ", ".join(left))
     for path, file in files.items():
@@ -111,7 +93,7 @@ def _check_model(folder: Path) -> None:
     """Refuse what no loader would take."""
     if not folder.is_dir():
         raise CompressionError(f"there is no folder {folder}; name the one that holds the model")
-    if (folder / _ADAPTER_CONFIG).is_file() and (folder / ADAPTER).is_file():
+    if (folder / ADAPTER_CONFIG).is_file() and (folder / ADAPTER).is_file():
         _check_base(folder)
         return
     if (folder / "config.json").is_file() and weight_files(folder):
@@ -120,17 +102,30 @@ def _check_model(folder: Path) -> None:
     if (below / "config.json").is_file():
         raise CompressionError(f"{folder} is the folder of a run, and its result is {below}; name that")
     raise CompressionError(
-        f"{folder} holds no model: config.json and *.safetensors, or {_ADAPTER_CONFIG} and {ADAPTER}, should lie in it"
+        f"{folder} holds no model: config.json and *.safetensors, or {ADAPTER_CONFIG} and {ADAPTER}, should lie in it"
     )
 
 
 def _check_base(folder: Path) -> None:
     """Refuse an adapter whose base nobody else has."""
-    base = _json(folder / _ADAPTER_CONFIG).get("base_model_name_or_path")
+    config = folder / ADAPTER_CONFIG
+    check_base(_json(config).get("base_model_name_or_path"), f"{config}: base_model_name_or_path")
+
+
+def check_base(base: Any, key: str) -> None:
+    """Refuse a base that lies on this machine, for an adapter that others are to load.
+
+    Args:
+        base: as the adapter names it; None where it names none.
+        key: what a refusal names.
+
+    Raises:
+        CompressionError: it is a folder or a path.
+    """
     if isinstance(base, str) and base and (not is_hub_id(base) or local_folder(base) is not None):
         raise CompressionError(
-            f"{folder / _ADAPTER_CONFIG}: base_model_name_or_path is a folder of this machine ({base}), where nobody who"
-            " loads the adapter finds its base; write the base's Hub id"
+            f"{key} is a folder of this machine ({base}), where nobody who loads the adapter finds its base; write the"
+            " base's Hub id"
         )
 
 
@@ -152,22 +147,6 @@ def _weights(folder: Path, manifest: Manifest | None) -> dict[str, str]:
     )
 
 
-def _files(folder: Path) -> tuple[dict[str, Path], list[str]]:
-    """Path in the repository -> file; and what stays here."""
-    files: dict[str, Path] = {}
-    left: list[str] = []
-    for file in sorted(folder.rglob("*")):
-        parts = file.relative_to(folder).parts
-        hidden = any(part.startswith(".") for part in parts[1:]) or (parts[0].startswith(".") and parts[0] != RESULTS)
-        if hidden or not file.is_file():
-            continue
-        if any(fnmatch.fnmatchcase(part, pattern) for part in parts for pattern in _LEFT_OUT):
-            left.append("/".join(parts))
-        else:
-            files["/".join(parts)] = file
-    return files, left
-
-
 def _check_text(path: str, file: Path) -> None:
     """Refuse a secret, and a path of this machine, where people would read it."""
     if not any(fnmatch.fnmatchcase(path, pattern) for pattern in _TEXTS):
@@ -183,7 +162,8 @@ def _check_text(path: str, file: Path) -> None:
                 f" out, or remove {path} where it can be made again"
             )
     if path in (MANIFEST, "config.json"):
-        named = public_names(_json(file))
+        # `./name` is what a file that is there to be published calls a folder.
+        named = {text: name for text, name in public_names(_json(file)).items() if not text.startswith("./")}
         if named:
             raise CompressionError(
                 f"{file} names {min(named)}, which is of this machine and means nothing to others; write"

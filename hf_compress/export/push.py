@@ -1,14 +1,19 @@
 """A finished folder to the Hub."""
 
 import logging
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from hf_compress._hub.client import Hub
+from hf_compress import _distributed
+from hf_compress._errors import CompressionError
+from hf_compress._hub.client import Hub, PushError
 from hf_compress._hub.commit import Pushed, commit_files
 from hf_compress._hub.destination import open_destination
 from hf_compress._hub.files import Files
 from hf_compress._hub.publication import Publication
-from hf_compress.export.publishable import is_ours, open_publishable
+from hf_compress.checkpoints.published_files import is_ours
+from hf_compress.export.publishable import open_publishable
 
 logger = logging.getLogger(__name__)
 
@@ -68,3 +73,55 @@ def publish(folder: str | Path, publication: Publication, hub: Hub) -> Pushed:
     there = open_destination(publication, hub)
     files = Files(contents=publishable.contents, is_ours=is_ours, sha256=publishable.sha256)
     return commit_files(files, there, message=publishable.message, again=publication.command(publishable.folder))
+
+
+def destination(export: Publication) -> None:
+    """The repository that a job's result goes to: there, or to be made, and the token's to write to. An opener of jobs."""
+    if export.repo_id is None or not _distributed.is_main():
+        return
+    try:
+        open_destination(export, Hub.of())
+    except CompressionError as error:
+        raise CompressionError(f"export.repo_id: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """What a job left behind, and where it was published.
+
+    Attributes:
+        result: the job's own.
+        pushed: the commit.
+    """
+
+    result: Any
+    pushed: Pushed
+
+    def summary(self) -> str:
+        """What the command line says at the end."""
+        return f"{self.result.summary()}\n{self.pushed.summary()}"
+
+
+def published(result: Any, folder: Path, export: Publication) -> Any:
+    """The result of a job, published where its recipe says so.
+
+    Args:
+        result: the job's own, with a `summary()`.
+        folder: finished, and loaded back.
+        export: of the recipe.
+
+    Returns:
+        The result as it is where nothing is to be published, else a `Published`.
+
+    Raises:
+        PushError: it was not published; the folder stays, and the message says which command goes on.
+    """
+    if export.repo_id is None or not _distributed.is_main():
+        return result
+    logger.info("publishing %s", folder)
+    try:
+        return Published(result=result, pushed=publish(folder, export, Hub.of()))
+    except CompressionError as error:
+        logger.info("%s", result.summary())
+        way_out = "" if isinstance(error, PushError) else f"; then {export.command(folder)!r} publishes it"
+        raise PushError(f"{folder} is finished and stays; {error}{way_out}") from error

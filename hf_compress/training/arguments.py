@@ -59,7 +59,7 @@ FSDP_SETTINGS = (
 
 _REFUSED: dict[str, str] = {
     "resume_from_checkpoint": "a run finds its own checkpoints; leave this out and run with --resume",
-    "push_to_hub": "pushes checkpoints and not the result; leave it out and upload <output_dir>/compressed",
+    "push_to_hub": "pushes checkpoints and not the result; leave it out and write export.repo_id",
 }
 """What the Trainer could do and a recipe does not."""
 

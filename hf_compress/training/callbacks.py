@@ -1,21 +1,17 @@
 """Everything that happens at a step: masks move, fake quantization begins."""
 
 import logging
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_compress._modules.coverage import coverage
 from hf_compress._modules.ignored import say_left_out
 from hf_compress._units import resolve_point
-from hf_compress.checkpoints.manifest import MANIFEST
 from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import check_statistics
@@ -192,13 +188,3 @@ class QuantizationCallback(TrainerCallback):
 
     def _is_time(self, state: TrainerState) -> bool:
         return state.global_step >= resolve_point(self.quantization.begin, state.max_steps)
-
-
-class SidecarCallback(TrainerCallback):
-    """Lets pushes during training carry the sidecar: the Trainer copies weights and configs only from the checkpoint."""
-
-    def on_push_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        folder = Path(str(args.output_dir))
-        written, pushed = folder / f"{PREFIX_CHECKPOINT_DIR}-{state.global_step}" / MANIFEST, folder / MANIFEST
-        if written.is_file() and (not pushed.is_file() or pushed.stat().st_mtime_ns < written.stat().st_mtime_ns):
-            shutil.copy(written, pushed)

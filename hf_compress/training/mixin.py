@@ -18,7 +18,6 @@ from hf_compress.quantization.configuration import Quantization
 from hf_compress.training.agreement import begin_together
 from hf_compress.training.best_model import BestModelCallback, best_kept
 from hf_compress.training.calibrated import statistics_of_trainer
-from hf_compress.training.callbacks import SidecarCallback
 from hf_compress.training.checkpoints import SHORT_STREAM
 from hf_compress.training.clock import TrainingClock
 from hf_compress.training.compatibility import check_arguments, check_compatibility
@@ -29,6 +28,7 @@ from hf_compress.training.own_loss import OwnLoss
 from hf_compress.training.prepare import prepare_model
 from hf_compress.training.progress import Progress
 from hf_compress.training.projected import TrainsProjections
+from hf_compress.training.pushing import PushesWhole
 from hf_compress.training.restore import restore_weights
 from hf_compress.training.sharded_run import RunsSharded
 from hf_compress.training.sidecar import go_on_from, write_sidecar
@@ -36,7 +36,7 @@ from hf_compress.training.sidecar import go_on_from, write_sidecar
 logger = logging.getLogger(__name__)
 
 
-class CompressionMixin(TrainsProjections, RunsSharded):
+class CompressionMixin(TrainsProjections, RunsSharded, PushesWhole):
     """Adds pruning, quantization-aware training and distillation to the Trainer class it is mixed into.
 
     Args:
@@ -83,7 +83,7 @@ class CompressionMixin(TrainsProjections, RunsSharded):
         self._clock, self.progress = TrainingClock(), Progress.of(self.compression, statistics_of_trainer(self))
         self._best_model = BestModelCallback(self.progress)
         of_techniques = [*self.progress.callbacks, self._best_model] if self.compression.edits_weights else []
-        for callback in (self._clock, *of_techniques, SidecarCallback()):
+        for callback in (self._clock, *of_techniques):
             self.add_callback(callback)
 
     def call_model_init(self, trial: Any = None) -> nn.Module:
@@ -164,7 +164,7 @@ class CompressionMixin(TrainsProjections, RunsSharded):
     # Checkpoints
 
     def _save(self, output_dir: str | None = None, state_dict: dict[str, Any] | None = None) -> None:
-        """Writes the sidecar next to the weights, so that rotation and resuming carry it (pushes: `SidecarCallback`)."""
+        """Writes the sidecar next to the weights, so that rotation, resuming and pushes carry it."""
         with left_out(self.args):  # hub_token
             super()._save(output_dir, state_dict)
         folder = Path(output_dir if output_dir is not None else self.args.output_dir)

@@ -1,8 +1,6 @@
 """What is on disk after each save."""
 
 import json
-from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import torch
@@ -130,32 +128,6 @@ def test_a_sidecar_names_a_teacher_and_not_where_it_lies(tmp_path):
     tiny_llama(1).save_pretrained(tmp_path / "other")
     with pytest.raises(CompressionError, match="./teacher.* and this run has .*./other"):
         llama_trainer(tmp_path / "run", taught_by(tmp_path / "other"), max_steps=4).train(resume_from_checkpoint=True)
-
-
-def test_pushes_during_training_carry_the_sidecar_of_their_step(tmp_path, monkeypatch):
-    """The Hub is replaced by a list of what would be uploaded from the output folder."""
-    import transformers.trainer as host
-
-    pushed = []
-
-    class Done:
-        def is_done(self):
-            return True
-
-        done = is_done
-
-    class Hub:
-        def upload_folder(self, folder_path, commit_message, **kwargs):
-            pushed.append((commit_message, json.loads((Path(folder_path) / "compression.json").read_text())["step"]))
-            return Done()
-
-        def create_repo(self, name, **kwargs):
-            return SimpleNamespace(repo_id=name)
-
-    monkeypatch.setattr(host, "hf_api", Hub)
-    trainer = llama_trainer(tmp_path, {"pruning": pruning()}, push_to_hub=True, hub_model_id="me/x", max_steps=6)
-    trainer.train()
-    assert pushed == [("Training in progress, step 3", 3), ("Training in progress, step 6", 6)]
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff\xfe", b"[" * 100_000])

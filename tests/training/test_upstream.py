@@ -10,6 +10,7 @@ from transformers import Trainer, TrainerCallback
 
 from hf_compress.training.mixin import CompressionMixin
 from hf_compress.training.projected import TrainsProjections
+from hf_compress.training.pushing import PushesWhole
 from tests.training.runs import llama_trainer
 
 SIGNATURES = {
@@ -26,6 +27,12 @@ SIGNATURES = {
     "log": ["self", "logs", "start_time"],
     "train": ["self", "resume_from_checkpoint", "trial", "ignore_keys_for_eval"],
     "get_batch_samples": ["self", "epoch_iterator", "num_batches", "device"],
+    "push_to_hub": ["self", "commit_message", "blocking", "token", "revision", "private", "kwargs"],
+    "_push_from_checkpoint": ["self", "checkpoint_folder"],
+    "create_model_card": [
+        *("self", "language", "license", "tags", "model_name", "finetuned_from", "tasks"),
+        *("dataset_tags", "dataset", "dataset_args"),
+    ],
 }
 
 
@@ -37,7 +44,7 @@ def test_overridden_method_has_the_signature_it_was_written_for(name):
 def test_the_table_names_every_override():
     overridden = {
         name
-        for cls in (CompressionMixin, TrainsProjections)
+        for cls in (CompressionMixin, TrainsProjections, PushesWhole)
         for name, value in vars(cls).items()
         if inspect.isfunction(value) and hasattr(Trainer, name)
     }

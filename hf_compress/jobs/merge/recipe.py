@@ -3,14 +3,16 @@
 import dataclasses
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
+from hf_compress._hub.publication import Publication
 from hf_compress._paths import expand
 from hf_compress._problems import Problem, RecipeError, problems_of
 from hf_compress._secrets import refuse_secrets
+from hf_compress.export.push import destination, published
 from hf_compress.inputs.place import place
 from hf_compress.merging.configuration import Member, Merge
 from hf_compress.merging.mergekit.read import Imported, import_mergekit
@@ -68,14 +70,16 @@ class MergeModels(Recipe, Merge, name="merge"):
         output_dir: the new folder.
         title: how the card calls the result; by default the folder's name.
         device: where to compute.
+        export: where the result is published.
     """
 
     output_dir: str
     title: str | None = None
     device: str = "cpu"
+    export: Publication = field(default_factory=Publication)
 
     checks = (fields_fit,)
-    opens = (place, computes, opened)
+    opens = (place, computes, destination, opened)
 
     def run(self, resume: bool = False, *, device: str | None = None, threads: int | None = None) -> Any:
         """Merge.
@@ -89,7 +93,8 @@ class MergeModels(Recipe, Merge, name="merge"):
 
         found = self.open()
         device = device or self.device
-        return merge(self, found["place"], device=device, threads=threads, title=self.title, opened=found["opened"])
+        done = merge(self, found["place"], device=device, threads=threads, title=self.title, opened=found["opened"])
+        return published(done, done.folder, self.export)
 
 
 def job_of(imported: Imported, out: Path) -> MergeModels:

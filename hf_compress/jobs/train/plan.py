@@ -10,6 +10,7 @@ from hf_compress._problems import Problem
 from hf_compress._sharding.contract import loading_whole
 from hf_compress.distillation.objective import check_kind as check_loss_kind
 from hf_compress.distillation.projections import check_projections
+from hf_compress.export.push import destination
 from hf_compress.inputs.tokenizers import tokenizer_of
 from hf_compress.jobs.train.checks import check_metrics, check_schedules
 from hf_compress.jobs.train.settings import TrainSettings, arguments_class
@@ -86,6 +87,8 @@ class Plan:
         found.problems[:0] = _trainer_problems(recipe, opened.skeleton)
         plan = cls(recipe=recipe, args=args, opened=opened, found=found)
         plan._check_metrics()
+        with found.collecting():
+            destination(recipe.export)
         if opened.skeleton is not None:
             plan._check_model(opened.skeleton)
         if opened.config is not None and recipe.distillation is not None:

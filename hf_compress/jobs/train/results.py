@@ -23,6 +23,7 @@ from hf_compress.evaluation.shares import describe_reach, measure_shares, sparsi
 from hf_compress.evaluation.thresholds import Thresholds
 from hf_compress.inputs.measured_rows import measured_rows
 from hf_compress.inputs.streams import is_stream
+from hf_compress.jobs.train.changes import without_publication
 from hf_compress.jobs.train.curves import curves, marks
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
@@ -110,7 +111,7 @@ def publish_folder(
         write_documents(
             report,
             part,
-            recipe=recipe.to_plain(full=True),
+            recipe=without_publication(recipe.to_plain(full=True)),
             base_model=_base_model(recipe),
             task=opened.task.name,
             methods=describe_methods(recipe.compression),

@@ -18,6 +18,7 @@ from hf_compress._sharding.contract import loading_whole
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report
 from hf_compress.export.formats.dense import write_dense
+from hf_compress.export.push import published
 from hf_compress.inputs.sections import FreshTokenizer
 from hf_compress.inputs.streams import reading_late
 from hf_compress.jobs.train.plan import Plan
@@ -64,8 +65,8 @@ class Result:
 
 
 @saying_once()
-def run_train(recipe: TrainSettings, resume: bool, only_export: bool = False) -> Result:
-    """Train dense (where asked), train compressed, export, measure, report.
+def run_train(recipe: TrainSettings, resume: bool, only_export: bool = False) -> Any:
+    """Train dense (where asked), train compressed, export, measure, report; publish, where the recipe says so.
 
     Args:
         recipe: the job.
@@ -74,6 +75,7 @@ def run_train(recipe: TrainSettings, resume: bool, only_export: bool = False) ->
 
     Raises:
         RecipeError: something is wrong with the recipe, its data, models or folder; nothing was written.
+        PushError: all is made, and was not published.
         DiskError: a full or failing disk.
         Terminated: SIGTERM arrived, and a checkpoint is written.
     """
@@ -90,8 +92,10 @@ def run_train(recipe: TrainSettings, resume: bool, only_export: bool = False) ->
             logger.info("%s is finished; nothing to do", folder.path)
             if _distributed.is_main():
                 folder.tidy()
-            return Result(folder=folder.compressed, report=read_report(folder.compressed))
-        return _run(recipe, folder)
+            result = Result(folder=folder.compressed, report=read_report(folder.compressed))
+        else:
+            result = _run(recipe, folder)
+    return published(result, result.folder, recipe.export)
 
 
 def _require_finished(folder: RunFolder) -> None:

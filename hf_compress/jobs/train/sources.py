@@ -10,6 +10,7 @@ from hf_compress._paths import expand
 from hf_compress._problems import RecipeError, check_all
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.evaluation.configuration import Evaluation
+from hf_compress.export.push import destination
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.jobs.train.checks import Training, check_metrics, check_whole_training
 from hf_compress.jobs.train.run_folder import check_run_place
@@ -72,4 +73,4 @@ def folder(training: Training) -> None:
         check_run_place(expand(place, "training.output_dir"))
 
 
-OPENS: tuple[Opener, ...] = (trainer, inputs, teachers, metrics, folder)
+OPENS: tuple[Opener, ...] = (trainer, inputs, teachers, metrics, folder, destination)
