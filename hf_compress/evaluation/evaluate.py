@@ -4,7 +4,7 @@ import copy
 import json
 import logging
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from hf_compress._registry import dump
 from hf_compress._sharding.contract import loading_whole
 from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.evaluation.agreement import SideBySide, side_by_side
+from hf_compress.evaluation.cost.measure import measure_cost
 from hf_compress.evaluation.evaluated import EvaluationReport
 from hf_compress.evaluation.evaluation_table import to_markdown
 from hf_compress.evaluation.harness import Benchmarked, benchmark
@@ -93,6 +94,10 @@ def run_evaluation(evaluation: ModelEvaluation, opened: dict[str, Any], out: Pat
         if source is not None
     ]
     report = _measure(evaluation, models, names)
+    if evaluation.cost is not None:
+        models.clear()
+        found = measure_cost(evaluation.model, evaluation.against, evaluation.task, evaluation.cost)
+        report = replace(report, cost=in_public(found.to_plain(), names))
     if out is not None:
         with written_beside(out) as part:
             write_evaluation(report, part)

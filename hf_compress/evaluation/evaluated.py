@@ -18,6 +18,7 @@ class EvaluationReport(Report):
             KL(baseline || model) in nats, the mean over rows of logits.
         bootstrap: how the intervals were drawn: resamples, level, seed.
         notes: sentences about what has no interval, and why.
+        cost: a `CostReport` as plain data; None where it was not asked for.
         recipe: what was asked for, in canonical form.
     """
 
@@ -26,6 +27,7 @@ class EvaluationReport(Report):
     closeness: dict[str, float] = field(default_factory=dict)
     bootstrap: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    cost: dict[str, Any] | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
