@@ -169,6 +169,38 @@ def push(
 
 
 @app.command()
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Folders of finished runs, or of their results.", metavar="RUN...")],
+    out: Annotated[Path | None, typer.Option("--out", help="Also write compare.md and compare.html, a new folder.")] = None,
+) -> None:
+    """Put runs side by side and mark those that no other beats in quality, size and latency."""
+    _quiet()
+    from hf_compress.evaluation.compare import compare_runs
+
+    comparison = compare_runs(runs)
+    if out is not None:
+        comparison.write(out)
+    typer.echo(comparison.to_markdown() + (f"\n{out}" if out is not None else ""), nl=out is not None)
+
+
+@app.command()
+def verify(
+    folder: Annotated[str, typer.Argument(help="A published folder, or a repository of the Hub.", metavar="FOLDER")],
+    data: Annotated[str | None, typer.Option("--data", help="The rows, if not where the card says.")] = None,
+    measure: Annotated[bool, typer.Option("--measure/--no-measure", help="Also run the model on the rows.")] = True,
+) -> None:
+    """Say which numbers of a card hold, measured again; exit code 1 where one does not."""
+    _quiet()
+    from hf_compress.jobs.verify.run import verify
+
+    with _interruptible("the same command starts again"):
+        found = verify(folder, data, measure)
+        _say(found)
+    if not found.holds:
+        raise typer.Exit(1)
+
+
+@app.command()
 def check(
     recipe: RecipeFile,
     overrides: Overrides = None,
