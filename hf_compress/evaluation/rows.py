@@ -134,8 +134,6 @@ class Report:
             CompressionError: a later version wrote it.
             TypeError, KeyError: it is no report.
         """
-        if not isinstance(data, dict):
-            raise TypeError("a report is a mapping")
         known = data.get("format", 1)
         if not isinstance(known, int) or known > FORMAT:
             raise CompressionError(

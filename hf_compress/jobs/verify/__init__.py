@@ -1,1 +1,0 @@
-"""Whether a published folder is what its card says."""
