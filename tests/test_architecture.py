@@ -33,7 +33,7 @@ FLOORS = (
     | {name: (3, name) for name in TECHNIQUES}
     | {name: (4, name) for name in HOSTS}
     | {"jobs": (5, "")}
-    | {"cli": (6, ""), "__main__": (6, "")}
+    | {"cli_session": (6, ""), "cli_results": (6, ""), "cli": (6, ""), "__main__": (6, "")}
 )
 """Folder or module -> its floor, and the room on it: two rooms of one floor do not import each other.
 

@@ -1,9 +1,9 @@
 """The report of finished models: their rows, and how sure the numbers are."""
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
-from hf_compress.evaluation.rows import Report
+from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.uncertainty import Uncertainty
 
 
@@ -18,6 +18,7 @@ class EvaluationReport(Report):
             KL(baseline || model) in nats, the mean over rows of logits.
         bootstrap: how the intervals were drawn: resamples, level, seed.
         notes: sentences about what has no interval, and why.
+        cost: a `CostReport` as plain data; None where it was not asked for.
         recipe: what was asked for, in canonical form.
     """
 
@@ -26,10 +27,17 @@ class EvaluationReport(Report):
     closeness: dict[str, float] = field(default_factory=dict)
     bootstrap: dict[str, Any] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    cost: dict[str, Any] | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_plain(cls, data: dict[str, Any]) -> Self:
+    def from_plain(cls, data: dict[str, Any]) -> "EvaluationReport":
         """Back from report.json."""
-        known = {key: Uncertainty.from_plain(one) for key, one in data.get("uncertainty", {}).items()}
-        return super().from_plain({**data, "uncertainty": known, "notes": tuple(data.get("notes", ()))})
+        made = {
+            **data,
+            "rows": tuple(Row(**row) for row in data["rows"]),
+            "reach": tuple(data.get("reach", ())),
+            "uncertainty": {key: Uncertainty.from_plain(one) for key, one in data.get("uncertainty", {}).items()},
+            "notes": tuple(data.get("notes", ())),
+        }
+        return cls(**made)

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 
 from hf_compress._units import format_bytes
+from hf_compress.evaluation.cost.report import CostReport, cost_tables
 from hf_compress.evaluation.evaluated import EvaluationReport
-from hf_compress.evaluation.verdict import judge
 
 
 def table(report: EvaluationReport) -> str:
@@ -71,11 +71,21 @@ def sentences(report: EvaluationReport) -> list[str]:
         )
     if any(one.sign_test is not None for one in report.uncertainty.values()):
         said.append("p: the exact two-sided sign test over the rows on which the two models differ.")
-    return [*said, *report.notes, *([f"Verdict: {judge(report)}."] if len(report.rows) > 1 else [])]
+    return [*said, *report.notes]
 
 
 def to_markdown(report: EvaluationReport) -> str:
     """The content of report.md."""
     setting = "\n".join(f"- {key}: {value}" for key, value in report.setting.items())
     said = "".join(f"\n{sentence}" for sentence in sentences(report))
-    return f"# {report.title}\n\n{table(report)}\n{said}\n\n## Setting\n\n{setting}\n"
+    costs = f"\n\n## Cost\n\n{cost_part(report)}" if report.cost is not None else ""
+    return f"# {report.title}\n\n{table(report)}\n{said}{costs}\n\n## Setting\n\n{setting}\n"
+
+
+def cost_part(report: EvaluationReport) -> str:
+    """Tables of what the models cost, and where it was measured; empty where it was not."""
+    if report.cost is None:
+        return ""
+    found = CostReport.from_plain(report.cost)
+    setting = "\n".join(f"- {key}: {value}" for key, value in found.setting.items())
+    return f"{cost_tables(found)}\n\n{setting}"

@@ -1,16 +1,18 @@
 """What a finished model is measured on, as a value, and how it is opened."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from hf_compress._errors import CompressionError
-from hf_compress._problems import Problem, RecipeError
+from hf_compress._problems import Problem, RecipeError, problems_of
 from hf_compress.evaluation.bootstrap import Bootstrap
 from hf_compress.evaluation.configuration import Evaluation
+from hf_compress.evaluation.cost.configuration import Cost
+from hf_compress.evaluation.cost.measure import check_cost
 from hf_compress.evaluation.harness import Harness, check_harness
 from hf_compress.evaluation.sliding_window import SlidingWindow, begin_of
-from hf_compress.evaluation.thresholds import Thresholds
 from hf_compress.inputs.data import Measured
 from hf_compress.inputs.models import num_positions
 from hf_compress.inputs.sections import Data
@@ -144,6 +146,26 @@ def fitting_metrics(measured: Opened, task: Task, metrics: Sequence[Metric]) -> 
     found.refuse()
 
 
+def costs(
+    cost: Cost | None, model: str, task: Task, measured: Opened, baseline: Opened | None, against: str | None = None
+) -> None:
+    """Runtimes that are there and take the models, and lengths that these read."""
+    if cost is not None:
+        skeletons = [opened.skeleton for opened in (baseline, measured) if opened is not None]
+        with _at("cost"):
+            check_cost(cost, skeletons, model, against, task)
+
+
+@contextlib.contextmanager
+def _at(key: str) -> Iterator[None]:
+    """A refusal becomes one of what lies below a key."""
+    try:
+        yield
+    except CompressionError as error:
+        problems = [replace(one, path=f"{key}.{one.path}".rstrip(".")) for one in problems_of(error)]
+        raise RecipeError(problems) from error
+
+
 @dataclass(frozen=True, kw_only=True)
 class ModelEvaluation(Checked):
     """A finished model, dense or compressed, and the rows that it is measured on.
@@ -160,7 +182,7 @@ class ModelEvaluation(Checked):
         batch_size: examples at once.
         window: also predict every token of whole documents (causal_lm): window_perplexity and bits_per_byte.
         harness: also benchmarks of the LM Evaluation Harness, for language models.
-        verdict: how much worse or larger than the baseline is tolerated.
+        cost: also what the models cost: bytes, MACs, memory, latency, in turns.
         bootstrap: how intervals are drawn.
         seed: of splits that are cut and of rows that are left out.
     """
@@ -174,7 +196,7 @@ class ModelEvaluation(Checked):
     batch_size: int = 16
     window: SlidingWindow | None = None
     harness: Harness | None = None
-    verdict: Thresholds = field(default_factory=Thresholds)
+    cost: Cost | None = None
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
     seed: int = 0
 
@@ -186,6 +208,7 @@ class ModelEvaluation(Checked):
         fitting_window,
         fitting_metrics,
         known_benchmarks,
+        costs,
     )
 
     @property

@@ -134,6 +134,8 @@ class Report:
             CompressionError: a later version wrote it.
             TypeError, KeyError: it is no report.
         """
+        if not isinstance(data, dict):
+            raise TypeError("a report is a mapping")
         known = data.get("format", 1)
         if not isinstance(known, int) or known > FORMAT:
             raise CompressionError(

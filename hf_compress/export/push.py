@@ -76,13 +76,19 @@ def publish(folder: str | Path, publication: Publication, hub: Hub) -> Pushed:
 
 
 def destination(export: Publication) -> None:
-    """The repository that a job's result goes to: there, or to be made, and the token's to write to. An opener of jobs."""
-    if export.repo_id is None or not _distributed.is_main():
-        return
-    try:
-        open_destination(export, Hub.of())
-    except CompressionError as error:
-        raise CompressionError(f"export.repo_id: {error}") from error
+    """The repository that a job's result goes to: there, or to be made, and the token's to write to. An opener of jobs.
+
+    One process asks, as the Hub answers few such questions, and what it refuses is refused in all.
+    """
+
+    def ask() -> None:
+        try:
+            open_destination(export, Hub.of())
+        except CompressionError as error:
+            raise CompressionError(f"export.repo_id: {error}") from error
+
+    if export.repo_id is not None:
+        _distributed.first_alone(ask)
 
 
 @dataclass(frozen=True, kw_only=True)

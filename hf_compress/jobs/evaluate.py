@@ -6,7 +6,7 @@ from typing import Any
 
 from hf_compress.evaluation.evaluate import run_evaluation
 from hf_compress.evaluation.evaluated import EvaluationReport
-from hf_compress.evaluation.evaluation_table import sentences, table
+from hf_compress.evaluation.evaluation_table import cost_part, sentences, table
 from hf_compress.evaluation.model_evaluation import ModelEvaluation
 from hf_compress.inputs.place import place
 from hf_compress.recipe.recipe import Recipe
@@ -26,7 +26,8 @@ class EvaluationResult:
 
     def summary(self) -> str:
         """What the command line says at the end."""
-        return "\n".join([table(self.report), "", *sentences(self.report), "", str(self.folder)])
+        costs = [cost_part(self.report), ""] if self.report.cost is not None else []
+        return "\n".join([table(self.report), "", *sentences(self.report), "", *costs, str(self.folder)])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,12 +10,14 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR, HubStrategy
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._modules.finite import check_finite
+from hf_compress._modules.plain_model import is_adapted
 from hf_compress._modules.types import cast_as_loaded
 from hf_compress._safetensors import weight_files
 from hf_compress._sharding.contract import is_sharded
 from hf_compress.checkpoints.load_back import load_back
 from hf_compress.quantization.qat import convert
 from hf_compress.quantization.storage_type import check_storage_type
+from hf_compress.training.adapted import adapters_back
 from hf_compress.training.whole_model import in_one_process
 
 logger = logging.getLogger(__name__)
@@ -108,6 +110,8 @@ def after_saving(trainer: Any, folder: Path) -> None:
                 "%s was written and not loaded back, because several processes are alive; load it before publishing it",
                 folder,
             )
+        elif is_adapted(trainer.model):
+            adapters_back(trainer.model, folder)
         elif hasattr(trainer.model, "save_pretrained"):
             try:
                 load_back(trainer.model, folder)

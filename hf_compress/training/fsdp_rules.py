@@ -1,5 +1,6 @@
 """What does not go with FSDP."""
 
+import collections
 from collections.abc import Callable
 from typing import Any
 
@@ -8,6 +9,7 @@ from accelerate.utils import DistributedType
 
 from hf_compress._modules.plain_model import is_adapted
 from hf_compress.calibration.statistic import statistics_of
+from hf_compress.tasks.heads import base_model
 from hf_compress.training.compression import Compression
 from hf_compress.training.rule import Rule
 from hf_compress.training.whole_model import is_rebuilt
@@ -29,6 +31,16 @@ def _looks_at_gradients(compression: Compression) -> bool:
 
 def _saves_buffers(model: Any) -> bool:
     return not {name for name, _ in model.named_buffers()}.isdisjoint(model.state_dict())
+
+
+def _unties(model: Any) -> bool:
+    """An adapter has put something of its own in the place of one of two tied weights."""
+    if not is_adapted(model):
+        return False
+    ends = (getattr(base_model(model), f"get_{which}_embeddings", lambda: None)() for which in ("input", "output"))
+    first, second = (getattr(end, "weight", None) for end in ends)
+    counts = collections.Counter(id(parameter) for _, parameter in model.named_parameters(remove_duplicate=False))
+    return first is not second and max(counts.values()) > 1
 
 
 def _sharding(condition: Callable[[Any], bool]) -> Callable[[Any, Compression], bool]:
@@ -78,6 +90,12 @@ FSDP_RULES: tuple[Rule, ...] = (
         ),
         message="FSDP 2 shards weights of one type together, and those that are trained have several; load the model with"
         " dtype=torch.float32",
+    ),
+    Rule(
+        name="anything + FSDP 2 + an adapter that takes tied weights apart",
+        applies=_sharding(lambda trainer: _unties(trainer.model)),
+        message="FSDP 2 shards tied weights together, and the adapter has a copy of its own in the place of one of them"
+        " (modules_to_save); leave it out, load the model with tie_word_embeddings=False, or train with DDP or ZeRO",
     ),
     Rule(
         name="anything + FSDP 2 + a model that its config does not make",

@@ -76,7 +76,7 @@ class PushesWhole(_Host):
         """The host's, with what was done to the model and how far it is."""
         tags = kwargs.pop("tags", None) or []
         names = sorted({strategy.name for strategy in self.compression.strategies()})
-        own = ["hf_compress", *names] if names else []
+        own = [*(getattr(self.model, "model_tags", None) or ()), *(["hf_compress", *names] if names else ())]
         kwargs["tags"] = list(dict.fromkeys([*([tags] if isinstance(tags, str) else tags), *own])) or None
         super().create_model_card(*args, **kwargs)
         card = Path(self.args.output_dir) / CARD

@@ -8,8 +8,11 @@ from typing import Any
 import torch
 from accelerate.utils import FullyShardedDataParallelPlugin, load_fsdp_model, load_fsdp_optimizer
 from accelerate.utils.constants import FSDP_MODEL_NAME, OPTIMIZER_NAME
+from transformers.integrations.fsdp import get_fsdp_ckpt_kwargs
 from transformers.trainer import SCHEDULER_NAME
 
+from hf_compress._errors import CompressionError
+from hf_compress._modules.plain_model import is_adapted
 from hf_compress._safetensors import weight_files
 
 FULL, SHARDED = "FULL_STATE_DICT", "SHARDED_STATE_DICT"
@@ -71,17 +74,39 @@ def read_as_written(plugin: Any, form: str) -> Iterator[None]:
 
 
 def load_weights_unsharded(trainer: Any, model: Any, checkpoint: Path, form: str) -> None:
-    """The weights of a sharded run, into a model that is whole in every process."""
+    """The weights of a sharded run, into a model that is whole in every process; of a PEFT model what is trained of it.
+
+    Raises:
+        CompressionError: there is no weight that this run trains.
+    """
     if form == SHARDED:
-        load_fsdp_model(_reader(form), trainer.accelerator, model, str(checkpoint))
-    else:  # accelerate lets one process read, for the others to be sent their shards
-        model.load_state_dict(torch.load(checkpoint / f"{FSDP_MODEL_NAME}.bin", map_location="cpu", weights_only=True))
+        load_fsdp_model(_reader(form), trainer.accelerator, model, str(checkpoint), **get_fsdp_ckpt_kwargs())
+        return
+    # accelerate lets one process read, for the others to be sent their shards
+    stored = torch.load(checkpoint / f"{FSDP_MODEL_NAME}.bin", map_location="cpu", weights_only=True)
+    model.load_state_dict(stored, strict=not is_adapted(model))
+    missing = [name for name, one in model.named_parameters() if one.requires_grad and name not in stored]
+    if missing and is_adapted(model):
+        raise CompressionError(f"{checkpoint} has no {missing[0]}, which this run trains; resume from a checkpoint of it")
 
 
 def load_optimizer_unsharded(trainer: Any, checkpoint: Path, form: str) -> None:
     """The optimizer's state of a sharded run, and where its learning rate is, in a run that does not shard."""
     load_fsdp_optimizer(_reader(form), trainer.accelerator, trainer.optimizer, trainer.model, str(checkpoint))
     trainer.lr_scheduler.load_state_dict(torch.load(checkpoint / SCHEDULER_NAME, weights_only=True))
+
+
+def load_rate(trainer: Any, checkpoint: Path) -> None:
+    """Where the learning rate is, for an optimizer that has nothing else to go on from."""
+    trainer.lr_scheduler.load_state_dict(torch.load(checkpoint / SCHEDULER_NAME, weights_only=True))
+    for group, rate in zip(trainer.optimizer.param_groups, trainer.lr_scheduler.get_last_lr(), strict=True):
+        group["lr"] = rate
+
+
+def is_stateless(optimizer: Any) -> bool:
+    """SGD without momentum keeps nothing, and torch 2.13 fails where it is to load nothing from one file."""
+    optimizer = getattr(optimizer, "optimizer", optimizer)  # accelerate's wrapper
+    return isinstance(optimizer, torch.optim.SGD) and not any(group["momentum"] for group in optimizer.param_groups)
 
 
 def _reader(form: str) -> FullyShardedDataParallelPlugin:

@@ -13,9 +13,12 @@ from hf_compress._sharding.contract import is_sharded
 from hf_compress.training.deepspeed import zero_stage
 from hf_compress.training.loading import ready_to_shard
 from hf_compress.training.sharded_checkpoint import (
+    FULL,
     form_of,
+    is_stateless,
     is_unsharded,
     load_optimizer_unsharded,
+    load_rate,
     load_weights_unsharded,
     read_as_written,
 )
@@ -75,6 +78,9 @@ class RunsSharded(_Host):
     def _load_optimizer_and_scheduler(self, checkpoint: str | None) -> None:
         """The same of the optimizer's state."""
         form = None if checkpoint is None else form_of(Path(checkpoint))
+        if checkpoint is not None and form == FULL and is_stateless(self.optimizer):
+            load_rate(self, Path(checkpoint))
+            return
         if checkpoint is not None and form is not None and not self.is_fsdp_enabled:
             load_optimizer_unsharded(self, Path(checkpoint), form)
             return

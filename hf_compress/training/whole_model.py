@@ -10,10 +10,10 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
-from hf_compress._forward.dry_run import skeleton
 from hf_compress._modules.names import model_name
 from hf_compress._sharding.contract import is_sharded
 from hf_compress.quantization.qat import prepare_like
+from hf_compress.training.adapted import tie_like, twin
 from hf_compress.training.averaging.tensors import unwrapped
 from hf_compress.training.deepspeed import deepspeed_config
 from hf_compress.training.gathered import gathered
@@ -21,9 +21,10 @@ from hf_compress.training.sidecar import write_sidecar
 
 
 def is_rebuilt(model: nn.Module) -> bool:
-    """Whether class and config of a model make it again, with the same tensors: otherwise none is put together."""
-    twin = skeleton(model)
-    return twin is not None and twin.state_dict().keys() == unwrapped(model).state_dict().keys()
+    """Whether class, config and adapters make a model again, with the same tensors: otherwise none is put together."""
+    inner = unwrapped(model)
+    again = twin(inner)
+    return again is not None and again.state_dict().keys() == inner.state_dict().keys()
 
 
 @torch.no_grad()
@@ -39,7 +40,7 @@ def whole_model(model: nn.Module, place: Path, keep: bool) -> nn.Module:
         CompressionError: its class and config do not make it again, or see `gathered`.
     """
     inner: Any = unwrapped(model)
-    found: Any = skeleton(inner)
+    found: Any = twin(inner)
     if found is None or not is_rebuilt(inner):
         raise CompressionError(
             f"{model_name(model)} is sharded, and its class and config alone do not make it again to put it together; save"
@@ -56,7 +57,7 @@ def whole_model(model: nn.Module, place: Path, keep: bool) -> nn.Module:
         if name not in tensors:  # what a class computes for itself
             holder, _, own = name.rpartition(".")
             setattr(found.get_submodule(holder), own, buffer.detach().cpu().clone())
-    found.tie_weights()
+    tie_like(found, inner)
     trained = {name: parameter.requires_grad for name, parameter in inner.named_parameters()}
     for name, parameter in found.named_parameters():
         parameter.requires_grad_(trained.get(name, True))

@@ -5,7 +5,7 @@ import pytest
 
 from hf_compress import CompressionError
 from hf_compress._hub.client import PushError
-from tests._hub.made import contents, folder, push
+from tests._hub.made import contents, folder, patient, push
 
 
 def commits(hub, name="me/model"):
@@ -139,3 +139,15 @@ def test_no_token_reaches_log_or_refusal(local_hub, tmp_path, caplog):
     with caplog.at_level(logging.DEBUG), pytest.raises(PushError) as failed:
         push(folder(tmp_path / "model"))
     assert TOKEN not in caplog.text + str(failed.value)
+
+
+def test_the_hub_of_the_tests_sees_a_config_without_its_weights_and_two_versions_at_once(local_hub, tmp_path):
+    one, two = folder(tmp_path / "one"), folder(tmp_path / "two", "two", shards=2)
+    api = patient().api
+    api.create_repo("me/model")
+    for place, names in ((one, ["config.json", "model.safetensors"]), (two, sorted(contents(two)))):
+        for name in names:  # as a program does that uploads file by file
+            api.upload_file(path_or_fileobj=place / name, path_in_repo=name, repo_id="me/model")
+    found = [sentence for _, sentence in local_hub.broken]
+    assert found[0] == "a config without ['model.safetensors']"
+    assert any(sentence.startswith("weights of two versions") for sentence in found[1:])

@@ -20,6 +20,7 @@ from hf_compress.quantization.fake_quantize import weight_qparams
 from hf_compress.quantization.quantizable import prepared
 from hf_compress.recipe.recipe import Recipe
 from tests.distillation.inside import States
+from tests.distributed import adapted_runs
 from tests.distributed.fsdp2 import allow_sharding_on_cpu, fsdp2, full_weights
 from tests.distributed.fsdp2_runs import COLUMNS, JOBS, run
 from tests.tiny import tiny_llama
@@ -193,6 +194,12 @@ def sharding_later(folder):
         raise AssertionError("a state of other weights was taken")
 
 
+def adapted(folder):
+    """Adapters are trained in shards; the form of checkpoints is no matter, nor is it to a run that does not shard."""
+    for form in ("SHARDED_STATE_DICT", "FULL_STATE_DICT"):
+        adapted_runs.adapted(folder / form, processes(), **fsdp2(form))
+
+
 def refusals(folder):
     """One sentence, the same in every process, and none waits."""
     said, rank = {}, torch.distributed.get_rank()
@@ -247,6 +254,7 @@ def refusals(folder):
     more = tiny_llama(seed=0)
     more.adapter = torch.nn.Linear(4, 4)
     note("more than its config", lambda: _other_jobs(folder, pruned, more))
+    said["an adapter that unties"] = adapted_runs.refused(folder, processes(), **fsdp2())
     (folder / f"said{rank}.json").write_text(json.dumps(said))
 
 
@@ -301,9 +309,11 @@ PARTS = {
     "settings": settings,
     "saving": saving,
     "sharding_later": sharding_later,
+    "adapted": adapted,
     "refusals": refusals,
     "recipe": recipe,
 }
+
 
 if __name__ == "__main__":
     torch.set_num_threads(1)

@@ -25,7 +25,7 @@ FORMS = ("SHARDED_STATE_DICT", "FULL_STATE_DICT")
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
     """What two processes left; started once, because an interpreter takes longer to load than a run to end."""
-    parts = "runs,settings,saving,sharding_later,refusals,recipe"
+    parts = "runs,settings,saving,sharding_later,adapted,refusals,recipe"
     return made_once(
         tmp_path_factory, "fsdp2", lambda folder: forked("tests/distributed/fsdp2_worker.py", str(folder), parts)
     )
@@ -175,6 +175,7 @@ SAID = {
     "projections": r"^losses with projections \(trained parts beside the model\) under FSDP",
     "0-dim": "^FSDP 2 shards no parameter without a dimension",
     "mixed types": "^FSDP 2 shards weights of one type together",
+    "an adapter that unties": "^FSDP 2 shards tied weights together, and the adapter has a copy of its own",
     "more than its config": "LlamaForCausalLM is more than they make; train with DDP$",
 }
 

@@ -16,6 +16,7 @@ from hf_compress import Calibration, CompressionTrainer, Cubic, Distillation, Mo
 from hf_compress._errors import Terminated
 from hf_compress.pruning.masks import Masks
 from hf_compress.training.preemption import Preemption
+from tests.distributed import adapted_runs
 from tests.pruning.test_statistics import Curious
 from tests.training.ragged import collator, examples, losses, named_gradients, student_and_teacher
 from tests.training.runs import llama_trainer, weights
@@ -145,4 +146,5 @@ if __name__ == "__main__":
     for run in (everything, calibrated, told):
         (folder / run.__name__).mkdir(exist_ok=True)
         run(folder / run.__name__)
+    adapted_runs.adapted(folder / "adapted", 2)
     _distributed.leave()  # gloo's threads must end before the interpreter does

@@ -14,7 +14,7 @@ from hf_compress._modules.parts import whole_matrix
 from hf_compress._sharding.contract import full_shape, sharding_of
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.training.averaging.tensors import full_state_dict
-from tests.distributed import deepspeed_on_cpu
+from tests.distributed import adapted_runs, deepspeed_on_cpu
 from tests.small import recipe, write_jsonl
 from tests.tiny import tiny_llama
 from tests.training.runs import arguments, assert_equal_bits, everything, llama_trainer, text_rows
@@ -203,4 +203,7 @@ if __name__ == "__main__":
         trainer.save_model(str(folder / f"trained-stage{stage}"))
         trainer.finalize()
         trainer.save_model(str(folder / f"result{stage}"))
+    for stage in (2, 3):
+        zero = NOT_GATHERED if stage == 3 else {}
+        adapted_runs.adapted(folder / f"adapted{stage}", 2, use_cpu=False, deepspeed=config(stage, zero=zero))
     job(folder)  # leaves the process group

@@ -79,6 +79,15 @@ def quantized():
 ZERO_2 = {"zero_optimization": {"stage": 2}}
 
 
+def unties():
+    """As with an adapter that saves the head whole: beside its copy the tied weight stays where it was."""
+    model = tiny_llama(seed=0, tie_word_embeddings=True)
+    model.peft_config = {}
+    head = torch.nn.Linear(32, 64, bias=False)
+    head.original_module, model.lm_head = model.lm_head, head
+    return model
+
+
 def deepspeed(config, optim="adamw_torch", model=None):
     """With DeepSpeed's plugin, as accelerate keeps it."""
     plugin = SimpleNamespace(hf_ds_config=HfDeepSpeedConfig(config))
@@ -96,6 +105,7 @@ CASES = {
     ),
     "anything + FSDP 2 + weights that are single numbers": lambda: sharded(extended("temperature", ())),
     "anything + FSDP 2 + weights of several types": lambda: sharded(extended("wide", (2,), torch.float64)),
+    "anything + FSDP 2 + an adapter that takes tied weights apart": lambda: sharded(unties()),
     "anything + FSDP 2 + a model that its config does not make": lambda: sharded(extended("more", (2,))),
     "pruning + DeepSpeed without ZeRO": lambda: deepspeed({}),
     "anything + ZeRO + an optimizer that looks at whole tensors": lambda: deepspeed(ZERO_2, optim="adafactor"),

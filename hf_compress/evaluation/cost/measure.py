@@ -1,7 +1,7 @@
 """A checkpoint's cost, alone or in turns with a baseline."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -65,14 +65,7 @@ def measure_cost(
             anything is timed.
     """
     cost = cost or Cost()
-    device = _device(cost)
-    subjects = [_subject(str(one), key, task) for key, one in (("against", against), ("model", model)) if one is not None]
-    if len({one.name for one in subjects}) < len(subjects):
-        subjects = [
-            _Subject(name=f"{key} {one.name}", folder=one.folder, source=one.source, head=one.head)
-            for key, one in zip(("baseline", "model"), subjects, strict=True)
-        ]
-    _check_runtimes(cost, subjects, device)
+    device, subjects = _subjects(model, against, task, cost)
     loaded = [
         Loaded(
             name=one.name,
@@ -113,6 +106,38 @@ def measure_cost(
             *remarks_of(timings, subjects[0].name),
         ),
     )
+
+
+def check_cost(
+    cost: Cost, skeletons: Sequence[Any], model: str | Path, against: str | Path | None = None, task: Task | None = None
+) -> None:
+    """Refuse what `measure_cost` would refuse, with models without memory.
+
+    Args:
+        cost: what is asked for.
+        skeletons: the models without memory, a baseline first.
+        model: see `measure_cost`.
+        against: see there.
+        task: see there.
+
+    Raises:
+        CompressionError: see there.
+    """
+    _, subjects = _subjects(model, against, task, cost)
+    _lengths([Loaded(name="", model=one, writes=subjects[0].head.writes) for one in skeletons], cost)
+
+
+def _subjects(
+    model: str | Path, against: str | Path | None, task: Task | None, cost: Cost
+) -> tuple[torch.device, list[_Subject]]:
+    """Where to measure, and what, the baseline first."""
+    device = _device(cost)
+    subjects = [_subject(str(one), key, task) for key, one in (("against", against), ("model", model)) if one is not None]
+    if len({one.name for one in subjects}) < len(subjects):
+        keys = ("baseline", "model")
+        subjects = [replace(one, name=f"{key} {one.name}") for key, one in zip(keys, subjects, strict=True)]
+    _check_runtimes(cost, subjects, device)
+    return device, subjects
 
 
 def _device(cost: Cost) -> torch.device:

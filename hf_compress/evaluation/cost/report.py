@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -85,6 +85,24 @@ class CostReport:
     def to_plain(self, full: bool = True) -> dict[str, Any]:
         """For report.json."""
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
+
+    @classmethod
+    def from_plain(cls, data: Mapping[str, Any]) -> "CostReport":
+        """Back from report.json."""
+        timings = [
+            {
+                **one,
+                "inputs": {key: tuple(shape) for key, shape in one["inputs"].items()},
+                "speedup": None if one["speedup"] is None else Speedup(**one["speedup"]),
+            }
+            for one in data["timings"]
+        ]
+        return cls(
+            models=tuple(ModelCost(**one) for one in data["models"]),
+            timings=tuple(Timing(**one) for one in timings),
+            setting=dict(data["setting"]),
+            remarks=tuple(data["remarks"]),
+        )
 
 
 def remarks_of(timings: Iterable[Timing], baseline: str) -> tuple[str, ...]:

@@ -47,7 +47,8 @@ def method_line(method: Mapping[str, Any]) -> str:
     """What a method is, by its kind and name, in a sentence where the manifest has one, and where it was published."""
     said = f": {method['summary']}" if method.get("summary") else ""
     source = f" ({method['reference']})" if method["reference"] else ""
-    return f"- {method['kind']} `{method['name']}`{said}{source}"
+    options = ", ".join(f"{key} {value}" for key, value in method.get("options", {}).items() if key != "name")
+    return f"- {method['kind']} `{method['name']}`{f' ({options})' if options else ''}{said}{source}"
 
 
 def place_name(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from hf_compress._folders import make_folder
 from hf_compress._paths import in_public, public_names
+from hf_compress._registry import dump
 from hf_compress.checkpoints.hashes import companion_hashes
 from hf_compress.checkpoints.licenses import license_of
 from hf_compress.checkpoints.manifest import Manifest
@@ -75,6 +76,7 @@ def describe_methods(compression: Compression) -> list[dict[str, Any]]:
         {
             "kind": item.kind,
             "name": item.name,
+            "options": options if isinstance(options := dump(item), dict) else {},
             "summary": (type(item).__doc__ or "").strip().partition("\n")[0],
             "reference": None if item.reference is None else str(item.reference),
         }

@@ -54,7 +54,10 @@ def test_when_and_how_come_from_the_manifest():
 def test_a_method_is_a_sentence_with_its_source():
     method = {"kind": "criterion", "name": "magnitude", "summary": "Small weights go.", "reference": "Han (2015)"}
     assert method_line(method) == "- criterion `magnitude`: Small weights go. (Han (2015))"
-    assert method_line({"kind": "scheme", "name": "W4A16", "reference": None}) == "- scheme `W4A16`"
+    scheme = {"kind": "scheme", "name": "W4A16", "reference": None}
+    assert method_line(scheme) == "- scheme `W4A16`"
+    options = {"options": {"name": "W4A16", "group_size": 64}}
+    assert method_line({**scheme, **options}) == "- scheme `W4A16` (group_size 64)"
 
 
 def test_what_is_local_is_a_name_and_the_recipe_says_so():

@@ -1,0 +1,62 @@
+"""What every command does around its work: how it is interrupted, what is logged, what is said at the end."""
+
+import contextlib
+import logging
+import signal
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from hf_compress import _distributed
+from hf_compress._errors import Terminated
+
+
+def check_recipe(recipe: Any, file: Path, processes: int | None = None) -> None:
+    """Name every mistake in a recipe, or say that there is none."""
+    from hf_compress._problems import RecipeError
+
+    scaling = None if processes is None else recipe.scaling(processes)
+    problems = [] if scaling else recipe.preflight()
+    if problems:
+        raise RecipeError(problems)
+    typer.echo(f"{file}: no mistakes found (job {recipe.name}, {recipe.fingerprint()})")
+    if scaling:
+        typer.echo(scaling)
+
+
+@contextlib.contextmanager
+def interruptible(way_out: str) -> Iterator[None]:
+    """Ctrl-C and SIGTERM end with one line and the usual exit codes, 128 + the number of the signal."""
+
+    def terminate(number: int, frame: Any) -> None:
+        raise Terminated
+
+    before = signal.signal(signal.SIGTERM, terminate)
+    try:
+        yield
+    except KeyboardInterrupt as error:
+        told = isinstance(error, Terminated)
+        if _distributed.is_main():
+            typer.echo(f"\nhf-compress: {'told to end' if told else 'interrupted'}; {way_out}", err=True)
+        raise typer.Exit(128 + (signal.SIGTERM if told else signal.SIGINT)) from None
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def say(result: Any) -> None:
+    """A job's last lines; they are the main process's to say."""
+    summary = result.summary()
+    if summary:
+        typer.echo(summary)
+
+
+def quiet() -> None:
+    """Logs on rank zero only; third parties speak up from warnings on."""
+    level = logging.INFO if _distributed.is_main() else logging.ERROR
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("hf_compress").setLevel(level)
+    if not _distributed.is_main():
+        logging.disable(logging.WARNING)

@@ -1,0 +1,1 @@
+"""Whether a published folder is what its card says."""

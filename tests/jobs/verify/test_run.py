@@ -1,0 +1,113 @@
+"""A published folder, measured again, unchanged and changed."""
+
+import importlib.util
+import json
+import random
+import shutil
+from pathlib import Path
+
+import pytest
+
+from hf_compress import CompressionError
+from hf_compress.checkpoints.hashes import companion_hashes
+from hf_compress.checkpoints.manifest import Manifest
+from hf_compress.evaluation.report import findings
+from hf_compress.evaluation.rows import Report
+from hf_compress.evaluation.tolerance import tolerances
+from hf_compress.export.card.render import render_card
+from hf_compress.jobs.verify.run import verify
+
+ROOT = Path(__file__).parents[3]
+spec = importlib.util.spec_from_file_location("verify_mutations", ROOT / "scripts" / "verify_mutations.py")
+script = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(script)
+
+
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    place = tmp_path_factory.mktemp("published")
+    data = script.write_rows(place / "rows")
+    return script.publish(place / "run", data), data
+
+
+@pytest.fixture
+def copied(published, tmp_path):
+    folder, data = published
+    return shutil.copytree(folder, tmp_path / "copy"), shutil.copytree(data, tmp_path / "rows")
+
+
+def wrong(folder, data, **options):
+    """What does not hold, by what it is about."""
+    return {check.what: check.says for check in verify(str(folder), str(data), **options).checks if check.holds is False}
+
+
+def test_an_unchanged_folder_holds_in_every_number(published, call):
+    folder, data = published
+    checks = {check.what: check for check in verify(str(folder), str(data)).checks}
+    assert {name for name, check in checks.items() if check.holds} == {
+        *("compression.json", "files", "README.md", "report.json", "size on disk", "quantized layers vs bf16"),
+        *("rows", "accuracy", "macro_f1", "nll", "num_examples", "sparsity"),
+    }
+    assert [name for name, check in checks.items() if check.holds is None] == ["dense, compressed without training"]
+    code, said, _ = call("verify", folder, "--data", data, "--no-measure")
+    assert code == 0 and "every claim that was checked holds" in said and "accuracy" not in said
+
+
+@pytest.mark.parametrize("kind", script.MUTATIONS)
+def test_a_change_is_found(kind, copied, call):
+    what = script.MUTATIONS[kind](*copied, random.Random(1))
+    assert script.found(*copied), what
+    code, said, _ = call("verify", copied[0], "--data", copied[1])
+    assert code == 1 and "DOES NOT HOLD" in said
+
+
+def test_numbers_that_agree_with_one_another_and_not_with_the_model_are_found(copied):
+    folder, data = copied
+    manifest = Manifest.read(folder)
+    facts = json.loads(json.dumps(manifest.facts))
+    facts["report"]["rows"][-1]["metrics"]["accuracy"] = 2.0
+    report = json.loads((folder / "report.json").read_text())
+    report["rows"][-1]["metrics"]["accuracy"] = 2.0
+    (folder / "report.json").write_text(json.dumps(report))
+    facts["tolerance"] = tolerances(facts["report"]["rows"][-1]["metrics"], facts["data"]["num_rows"])
+    for name in ("README.md", "compression.json"):
+        (folder / name).unlink()
+    facts["files"] = companion_hashes(folder)
+    Manifest(
+        **{key: getattr(manifest, key) for key in ("kind", "name", "recipe", "created", "versions")}, facts=facts
+    ).write(folder)
+    card = render_card(Manifest.read(folder), findings(Report.from_plain(facts["report"])))
+    (folder / "README.md").write_text(card)
+    assert wrong(folder, data, measure=False) == {}
+    assert list(wrong(folder, data)) == ["accuracy"]
+
+
+def test_what_owners_add_to_a_card_is_no_change(copied):
+    folder, data = copied
+    text = (folder / "README.md").read_text()
+    text = text.replace("---\nlibrary_name", "---\nlicense: mit\nlanguage: en\nlibrary_name", 1)
+    (folder / "README.md").write_text(text.replace("\n## Use\n", "\nMy own words.\n\n## Use\n"))
+    assert wrong(folder, data, measure=False) == {}
+
+
+def test_weights_that_nobody_named_and_files_that_are_gone_are_found(copied):
+    folder, data = copied
+    shutil.copy(folder / "model.safetensors", folder / "model-00001-of-00002.safetensors")
+    (folder / "tokenizer.json").unlink()
+    found = wrong(folder, data, measure=False)
+    assert found["model-00001-of-00002.safetensors"].startswith("weights that the manifest does not know")
+    assert found["tokenizer.json"] == "is not there"
+
+
+def test_rows_that_are_not_to_be_had_are_said_and_no_refusal(published, tmp_path):
+    folder, _ = published
+    found = {check.what: check for check in verify(str(folder), str(tmp_path / "none")).checks}
+    assert found["rows"].holds is None and "--data" in found["rows"].says
+
+
+def test_a_folder_of_another_program_is_refused_and_an_older_one_read(tmp_path):
+    with pytest.raises(CompressionError, match=r"holds no compression\.json"):
+        verify(str(tmp_path))
+    cards = ROOT / "model_cards" / "merge-minilm-banking77-soup"
+    found = {check.what: check.holds for check in verify(str(cards)).checks}
+    assert found == {"compression.json": True, "files": None, "README.md": True, "metrics": None}
