@@ -108,6 +108,7 @@ class ModelTeacher(Teacher, name="model"):
         Where the student's weights are in the first process alone, so are those that are loaded or copied here.
         """
         base = base_model(student)
+        waits = lacks_weights(student) and not _distributed.is_main()
         if self.model is None:
             if is_sharded(student):
                 raise CompressionError(
@@ -117,7 +118,7 @@ class ModelTeacher(Teacher, name="model"):
             model, meaning = frozen_copy(student), Correspondence()
         else:
             if isinstance(self.model, str):
-                model = _load(self.model, self.dtype, base, device)
+                model = _load(self.model, self.dtype, base, without_memory=waits)
             else:
                 model = self.model
                 if {id(weight) for weight in model.parameters()} & {id(weight) for weight in student.parameters()}:
@@ -132,7 +133,7 @@ class ModelTeacher(Teacher, name="model"):
                 tokenizers=(tokenizer, self._tokenizer() if tokenizer is not None else None),
             )
         model.requires_grad_(False)
-        model = model.eval() if device.type == "meta" else model.eval().to(device)
+        model = model.eval() if waits else model.eval().to(device)
         loaded = LoadedModelTeacher(model, meaning, type(base_model(model)) is type(base), needs)
         loaded.shard = self.shard
         loaded.copied = loaded.model if self.model is None else None
@@ -145,9 +146,9 @@ class ModelTeacher(Teacher, name="model"):
         return tokenizer_at(getattr(getattr(self.model, "config", None), "name_or_path", None), local_only=True)
 
 
-def _load(path: str, dtype: str, student: Any, device: torch.device) -> Any:
-    """The teacher with the student's kind of head, in its own architecture; without memory where `device` says so."""
-    place = {"device_map": "meta"} if device.type == "meta" else {}
+def _load(path: str, dtype: str, student: Any, without_memory: bool) -> Any:
+    """The teacher with the student's kind of head, in the teacher's own architecture."""
+    place = {"device_map": "meta"} if without_memory else {}
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)
         cls = type(student) if type(config) is type(student.config) else _auto_class(student, config)
