@@ -14,7 +14,7 @@ BUDGETS = {
     "checkpoints": 20,
     "contracts": 80,
     "distillation": 5,
-    "distributed": 110,
+    "distributed": 120,
     "docs": 15,
     "e2e": 20,
     "evaluation": 30,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from hf_compress import _distributed
 from hf_compress._disk import disk_errors, require_space
 from hf_compress._errors import CompressionError
-from hf_compress._folders import clear, held, refuse_link, remove
+from hf_compress._folders import held, refuse_link
 from hf_compress._sharding.contract import full_shape, local, reshard, whole
 from hf_compress.checkpoints.source import SAFETENSORS_NAMES, SafetensorsSource, TensorInfo
 from hf_compress.checkpoints.writer import Layout, ShardFile, lay_out
@@ -119,7 +119,7 @@ def _written(tensors: Mapping[str, Tensor], folder: Path) -> Iterator[_Files]:
     layout = lay_out(infos, _FILE_BYTES, {})
     refuse_link(folder)
     with held(folder, folder):
-        clear(folder)  # what a killed process left
+        _empty(folder)  # what a killed process left
         try:
             with disk_errors(folder, _AGAIN, every=True):
                 require_space(folder, sum(shard.num_bytes for shard in layout.shards))
@@ -130,4 +130,13 @@ def _written(tensors: Mapping[str, Tensor], folder: Path) -> Iterator[_Files]:
                 with contextlib.suppress(OSError):
                     files.close()
         finally:
-            remove(folder)
+            _empty(folder)
+            with contextlib.suppress(OSError):
+                folder.rmdir()
+
+
+def _empty(folder: Path) -> None:
+    """Remove what can be; a network file system keeps a mapped file, under another name, until nobody has it any more."""
+    for entry in folder.iterdir():
+        with contextlib.suppress(OSError):
+            entry.unlink()
