@@ -34,7 +34,7 @@ class PushesWhole(_Host):
     """The part of the mixin for `push_to_hub`.
 
     The host uploads its output folder, with xet in several commits; of a checkpoint it copies weights and configs there
-    first. Here every push is one commit of the model's own files, and states of the training stay.
+    first. Here every push is one commit of the same files, and states of the training stay.
     """
 
     push_in_progress: Any
@@ -68,7 +68,7 @@ class PushesWhole(_Host):
         folder = Path(self.args.output_dir)
 
         def push() -> Pushed:
-            return _push(self, _model_files(folder), str(commit_message), token, revision)
+            return _push(self, _of_output(folder), str(commit_message), token, revision)
 
         return push() if blocking else _in_background(push)
 
@@ -101,8 +101,9 @@ class PushesWhole(_Host):
             return
         self.callback_handler.on_push_begin(self.args, self.state, self.control)
         self.create_model_card(model_name=self.hub_model_id.split("/")[-1])
-        files = {**_model_files(checkpoint), CARD: Path(self.args.output_dir) / CARD}
-        kept = _kept(files, Path(self.args.output_dir))
+        output = Path(self.args.output_dir)
+        beside = {path: file for path, file in _of_output(output).items() if "/" in path}
+        kept = _kept({**beside, **_of_checkpoint(checkpoint), CARD: output / CARD}, output)
         jobs = [_in_background(lambda: _push_kept(self, kept, self._push_message()))]
         if strategy in (HubStrategy.CHECKPOINT, HubStrategy.ALL_CHECKPOINTS):
             jobs.append(self._push_state(checkpoint, strategy))
@@ -150,30 +151,42 @@ def _push(trainer: Any, files: dict[str, Path], message: str, token: str | None,
 def _push_kept(trainer: Any, kept: Path, message: str) -> Pushed:
     """A checkpoint may be rotated away while it is pushed, so what is pushed are links to its files."""
     try:
-        return _push(trainer, _model_files(kept), message, trainer.args.hub_token, None)
+        return _push(trainer, _of_output(kept), message, trainer.args.hub_token, None)
     finally:
         shutil.rmtree(kept, ignore_errors=True)
 
 
 def _kept(files: dict[str, Path], place: Path) -> Path:
-    """A folder of links to files; of copies, where the file system has none."""
+    """A folder of links to weights, which nobody changes, and of copies of the rest."""
     folder = Path(tempfile.mkdtemp(prefix=".push-", dir=place))
     for path, file in files.items():
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         try:
-            if path == CARD:  # is written anew for the next push
+            if file.suffix != ".safetensors":
                 raise OSError
             os.link(file, folder / path)
-        except OSError:
+        except OSError:  # or a file system without links
             shutil.copyfile(file, folder / path)
     return folder
 
 
-def _model_files(folder: Path) -> dict[str, Path]:
-    """Path in the repository -> file, of what belongs to the model: what else lies in an output folder is the user's."""
-    top = [file for file in folder.iterdir() if file.is_file() and not file.name.startswith((".", "_"))]
-    below = [file for name in _FOLDERS for file in (folder / name).rglob("*") if file.is_file()]
-    return {str(file.relative_to(folder).as_posix()): file for file in sorted([*top, *below]) if not is_state(file.name)}
+def _of_checkpoint(folder: Path) -> dict[str, Path]:
+    """Path in the repository -> file, of what belongs to the model."""
+    below = [file for name in _FOLDERS for file in (folder / name).rglob("*")]
+    return {path: file for path, file in _of_output(folder).items() if file.parent == folder or file in below}
+
+
+def _of_output(folder: Path) -> dict[str, Path]:
+    """The same of what the host would upload of its output folder, without the states of the training.
+
+    Below it lie averages of the weights, and the logs that the Hub shows.
+    """
+    found = {file.relative_to(folder).as_posix(): file for file in sorted(folder.rglob("*")) if file.is_file()}
+    return {path: file for path, file in found.items() if not any(_stays(part) for part in path.split("/"))}
+
+
+def _stays(name: str) -> bool:
+    return name.startswith((".", "_")) or is_state(name)
 
 
 def _in_background(action: Callable[[], Any]) -> "Future[Any]":

@@ -51,6 +51,8 @@ def test_the_finalized_model_takes_the_place_of_the_dense_checkpoint(local_hub, 
     trainer.processing_class = tiny_tokenizer()
     trainer.train()
     expected = logits(trainer.finalize(dtype="bfloat16"))
+    (tmp_path / "run" / "averaged" / "ema").mkdir(parents=True)  # as the callback leaves it
+    (tmp_path / "run" / "averaged" / "ema" / "model.safetensors").write_bytes(b"averages")
     done = trainer.push_to_hub()
     (_, dense), (title, files) = versions(local_hub)
     assert (title, done.commit) == ("End of training", local_hub.repos["me/x"].branches["main"])
@@ -58,6 +60,7 @@ def test_the_finalized_model_takes_the_place_of_the_dense_checkpoint(local_hub, 
         dense["config.json"]
     )
     assert "The weights are the compressed model's." in files["README.md"].decode() and "tokenizer.json" in files
+    assert files.pop("averaged/ema/model.safetensors") == b"averages"
     (tmp_path / "there").mkdir()
     for path, content in files.items():
         (tmp_path / "there" / path).write_bytes(content)
