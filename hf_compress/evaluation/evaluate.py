@@ -1,27 +1,25 @@
 """Measuring finished models: from folders or the Hub to a report."""
 
-import copy
+import dataclasses
 import json
 import logging
-from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import PreTrainedModel
 
-from hf_compress._errors import CompressionError, reason_of
+from hf_compress._errors import CompressionError
 from hf_compress._folders import written_beside
 from hf_compress._paths import in_public, public_names
 from hf_compress._provenance import describe_machine
 from hf_compress._registry import dump
-from hf_compress._sharding.contract import loading_whole
 from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.evaluation.agreement import SideBySide, side_by_side
 from hf_compress.evaluation.cost.measure import measure_cost
 from hf_compress.evaluation.evaluated import EvaluationReport
 from hf_compress.evaluation.evaluation_table import to_markdown
+from hf_compress.evaluation.finished import Finished, load_finished
 from hf_compress.evaluation.harness import Benchmarked, benchmark
 from hf_compress.evaluation.kept import Kept
 from hf_compress.evaluation.model_evaluation import ModelEvaluation
@@ -30,6 +28,7 @@ from hf_compress.evaluation.size import measure_size
 from hf_compress.evaluation.sliding_window import Slid, slide
 from hf_compress.evaluation.uncertainty import (
     Group,
+    Uncertainty,
     of_benchmarks,
     of_documents,
     of_likelihoods,
@@ -37,27 +36,11 @@ from hf_compress.evaluation.uncertainty import (
     together,
     uncertainties,
 )
+from hf_compress.evaluation.verdict import judge
+from hf_compress.inputs.measured_rows import measured_rows
 from hf_compress.tasks.metrics.directions import direction_of
-from hf_compress.tasks.opened import Opened
 
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finished:
-    """A model that is measured.
-
-    Attributes:
-        name: what the report calls it.
-        source: a folder or Hub id.
-        opened: its examples.
-        model: loaded, where it is measured.
-    """
-
-    name: str
-    source: str
-    opened: Opened
-    model: PreTrainedModel
 
 
 def evaluate_model(evaluation: ModelEvaluation, out: str | Path | None = None) -> EvaluationReport:
@@ -88,16 +71,16 @@ def run_evaluation(evaluation: ModelEvaluation, opened: dict[str, Any], out: Pat
             name=in_public(source, names),
             source=source,
             opened=opened[key],
-            model=load_finished(opened[key], source).to(device),  # type: ignore[arg-type]
+            model=load_finished(opened[key], source, field).to(device),  # type: ignore[arg-type]
         )
-        for key, source in (("baseline", evaluation.against), ("measured", evaluation.model))
+        for key, field, source in (("baseline", "against", evaluation.against), ("measured", "model", evaluation.model))
         if source is not None
     ]
     report = _measure(evaluation, models, names)
     if evaluation.cost is not None:
         models.clear()
         found = measure_cost(evaluation.model, evaluation.against, evaluation.task, evaluation.cost)
-        report = replace(report, cost=in_public(found.to_plain(), names))
+        report = dataclasses.replace(report, cost=in_public(found.to_plain(), names))
     if out is not None:
         with written_beside(out) as part:
             write_evaluation(report, part)
@@ -106,34 +89,10 @@ def run_evaluation(evaluation: ModelEvaluation, opened: dict[str, Any], out: Pat
 
 def write_evaluation(report: EvaluationReport, folder: Path) -> None:
     """report.json and report.md into `folder`."""
-    (folder / "report.json").write_text(json.dumps(report.to_plain(), indent=2) + "\n", encoding="utf-8")
+    verdict = judge(report)
+    data = {**report.to_plain(), "verdict": {"kind": verdict.kind, "reason": verdict.reason}}
+    (folder / "report.json").write_text(json.dumps(data, indent=2) + "\n", encoding="utf-8")
     (folder / "report.md").write_text(to_markdown(report), encoding="utf-8")
-
-
-def load_finished(opened: Opened, model: str) -> PreTrainedModel:
-    """A model as those who use it load it, told what its task tells every model.
-
-    Args:
-        opened: what goes with it.
-        model: the folder or Hub id.
-
-    Raises:
-        CompressionError: it does not load.
-    """
-    assert opened.config is not None and opened.base is not None
-    config = copy.deepcopy(opened.config)
-    config.dtype = opened.base.dtype  # the skeleton, which is in fp32, has left its own there
-    try:
-        with loading_whole():
-            loaded: PreTrainedModel = opened.task.model_class().from_pretrained(
-                resolve_folder(model, "model"), config=config, dtype="auto", trust_remote_code=False
-            )
-    except CompressionError:
-        raise
-    except Exception as error:  # files and formats each raise their own kind
-        raise CompressionError(f"model: {model} cannot be loaded: {reason_of(error)}") from error
-    opened.task.finish_model(loaded, opened.processor)
-    return loaded.eval()
 
 
 def _measure(evaluation: ModelEvaluation, models: list[Finished], names: dict[str, str]) -> EvaluationReport:
@@ -168,9 +127,11 @@ def _measure(evaluation: ModelEvaluation, models: list[Finished], names: dict[st
         title=models[-1].name,
         metric=task.metric,
         greater_is_better=task.greater_is_better,
-        rows=tuple(rows),
+        rows=tuple(_with_intervals(row, place, uncertainty) for place, row in enumerate(rows)),
         setting=in_public(_setting(evaluation, models[-1], rows[-1], directions, slid, benchmarked), names),
         also={key: greater for key, greater in evaluation.directions.items() if key != task.metric},
+        thresholds=evaluation.verdict,
+        measured=in_public(measured_rows(evaluation.data, models[-1].opened.raw["test"], task.columns()), names),
         directions=directions,
         uncertainty=uncertainty,
         closeness={} if seen is None else together(seen),
@@ -243,11 +204,16 @@ def _row(one: Finished, metrics: dict[str, float]) -> Row:
     return Row(name=one.name, metrics=metrics, file_bytes=size["file_bytes"], quantized_ratio=size["quantized_ratio"])
 
 
+def _with_intervals(row: Row, place: int, uncertainty: Mapping[str, Uncertainty]) -> Row:
+    known = {key: one.intervals[place] for key, one in uncertainty.items() if key in row.metrics}
+    return dataclasses.replace(row, intervals=known)
+
+
 def _without(directions: dict[str, bool], uncertainty: dict[str, Any], groups: list[Group]) -> list[str]:
     keys = [key for key in directions if key not in uncertainty]
     if not keys or not groups:
         return []
-    return [f"Without an interval: {', '.join(keys)}, which is no number of single rows."]
+    return [f"Without an interval: {', '.join(keys)}, which single rows do not add up to."]
 
 
 def _setting(

@@ -1,9 +1,9 @@
 """The report of finished models: their rows, and how sure the numbers are."""
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 
-from hf_compress.evaluation.rows import Report, Row
+from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.uncertainty import Uncertainty
 
 
@@ -31,13 +31,7 @@ class EvaluationReport(Report):
     recipe: dict[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def from_plain(cls, data: dict[str, Any]) -> "EvaluationReport":
+    def from_plain(cls, data: dict[str, Any]) -> Self:
         """Back from report.json."""
-        made = {
-            **data,
-            "rows": tuple(Row(**row) for row in data["rows"]),
-            "reach": tuple(data.get("reach", ())),
-            "uncertainty": {key: Uncertainty.from_plain(one) for key, one in data.get("uncertainty", {}).items()},
-            "notes": tuple(data.get("notes", ())),
-        }
-        return cls(**made)
+        known = {key: Uncertainty.from_plain(one) for key, one in data.get("uncertainty", {}).items()}
+        return super().from_plain({**data, "uncertainty": known, "notes": tuple(data.get("notes", ()))})

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hf_compress._units import format_bytes
 from hf_compress.evaluation.cost.report import CostReport, cost_tables
 from hf_compress.evaluation.evaluated import EvaluationReport
+from hf_compress.evaluation.verdict import judge
 
 
 def table(report: EvaluationReport) -> str:
@@ -71,7 +72,7 @@ def sentences(report: EvaluationReport) -> list[str]:
         )
     if any(one.sign_test is not None for one in report.uncertainty.values()):
         said.append("p: the exact two-sided sign test over the rows on which the two models differ.")
-    return [*said, *report.notes]
+    return [*said, *report.notes, *([f"Verdict: {judge(report)}."] if len(report.rows) > 1 else [])]
 
 
 def to_markdown(report: EvaluationReport) -> str:

@@ -13,6 +13,7 @@ from hf_compress.evaluation.cost.configuration import Cost
 from hf_compress.evaluation.cost.measure import check_cost
 from hf_compress.evaluation.harness import Harness, check_harness
 from hf_compress.evaluation.sliding_window import SlidingWindow, begin_of
+from hf_compress.evaluation.thresholds import Thresholds
 from hf_compress.inputs.data import Measured
 from hf_compress.inputs.models import num_positions
 from hf_compress.inputs.sections import Data
@@ -183,6 +184,7 @@ class ModelEvaluation(Checked):
         window: also predict every token of whole documents (causal_lm): window_perplexity and bits_per_byte.
         harness: also benchmarks of the LM Evaluation Harness, for language models.
         cost: also what the models cost: bytes, MACs, memory, latency, in turns.
+        verdict: how much worse or larger than the baseline is tolerated.
         bootstrap: how intervals are drawn.
         seed: of splits that are cut and of rows that are left out.
     """
@@ -197,6 +199,7 @@ class ModelEvaluation(Checked):
     window: SlidingWindow | None = None
     harness: Harness | None = None
     cost: Cost | None = None
+    verdict: Thresholds = field(default_factory=Thresholds)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
     seed: int = 0
 

@@ -1,5 +1,6 @@
 """What is known of every number of an evaluation beside itself: intervals, the difference of two models, a sign test."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -59,7 +60,7 @@ class Group:
 
     Attributes:
         unit: what a row is.
-        quantities: of each model, in the order of the report's rows.
+        quantities: of each model, in the order of the report's rows; empty where only `shared` is known.
         scores: name of a number -> of each model how good every row is.
         shared: of both models together: how close they are.
     """
@@ -72,7 +73,8 @@ class Group:
     @property
     def num_rows(self) -> int:
         """How many."""
-        return self.quantities[0][0].num_rows
+        either = self.shared or self.quantities[0][0]
+        return either.num_rows
 
 
 def of_predictions(metrics: Sequence[Metric], kept: Sequence[Kept]) -> list[Group]:
@@ -112,7 +114,7 @@ def of_likelihoods(seen: SideBySide, keys: Sequence[str], unit: str) -> list[Gro
     quantities = seen.likelihoods(keys)
     shared = seen.closeness()
     if not quantities:
-        return [] if shared is None else [Group(unit=unit, quantities=([shared],), shared=shared)]
+        return [] if shared is None else [Group(unit=unit, quantities=(), shared=shared)]
     each = tuple(share(loss, seen.items) for loss in seen.losses)
     scores = {key: each for key in (seen.loss, "perplexity") if key in keys}
     return [Group(unit=unit, quantities=tuple([one] for one in quantities), scores=scores, shared=shared)]
@@ -154,7 +156,7 @@ def uncertainties(
 
     Args:
         group: of two rows or more.
-        values: what was measured of each model, and last of both together.
+        values: what was measured of each model. What the rows do not add up to gets no interval.
         directions: whether more of it is better.
         bootstrap: how intervals are drawn.
     """
@@ -165,12 +167,14 @@ def uncertainties(
     if group.shared is not None:
         for key, numbers in drawn[-1].items():
             found[key] = Uncertainty(unit=group.unit, rows=group.num_rows, intervals=(bootstrap.interval(numbers),))
+    if not group.quantities:
+        return found
     size = len(group.quantities[0])
     models: list[dict[str, ndarray]] = [
         {key: numbers for one in drawn[at * size : (at + 1) * size] for key, numbers in one.items()}
         for at in range(len(group.quantities))
     ]
-    for key in [key for key in models[0] if key in values[0] and key in directions]:
+    for key in [key for key in _confirmed(group, values) if key in directions]:
         of_models = [model[key] for model in models]
         facts: dict[str, Any] = {}
         if len(models) == 2:
@@ -182,6 +186,19 @@ def uncertainties(
         intervals = tuple(bootstrap.interval(one) for one in of_models)
         found[key] = Uncertainty(unit=group.unit, rows=group.num_rows, intervals=intervals, **facts)
     return found
+
+
+def _confirmed(group: Group, values: Sequence[Mapping[str, float]]) -> list[str]:
+    """Numbers that the rows, each once, give as they were measured: a task may count in a way of its own."""
+    every = numpy.arange(group.num_rows)[None]
+    once = numpy.ones((1, group.num_rows))
+    keys: dict[str, bool] = {}
+    for quantities, measured in zip(group.quantities, values, strict=True):
+        for quantity in quantities:
+            for key, number in quantity.of(every, once).items():
+                same = key in measured and math.isclose(number[0], measured[key], rel_tol=1e-3, abs_tol=1e-6)
+                keys[key] = same and keys.get(key, True)
+    return [key for key, same in keys.items() if same]
 
 
 def together(seen: SideBySide) -> dict[str, float]:

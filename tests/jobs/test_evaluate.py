@@ -132,7 +132,7 @@ def test_two_models_are_compared_row_by_row(folder, call):
     assert (code, complaints) == (0, [])
     plain = json.loads((folder / "out" / "report.json").read_text())
     report = EvaluationReport.from_plain(plain)
-    assert [row.name for row in report.rows] == ["a", "b"] and report.to_plain() == plain
+    assert [row.name for row in report.rows] == ["a", "b"] and {**report.to_plain(), "verdict": plain["verdict"]} == plain
     rows = text_rows()
     first, second = (stock(folder / name, rows) for name in "ab")
     right = [row["label"] for row in rows]
@@ -148,6 +148,9 @@ def test_two_models_are_compared_row_by_row(folder, call):
     for key in report.directions:
         known = report.uncertainty[key]
         assert known.rows == len(rows) and known.difference_interval[0] <= known.difference <= known.difference_interval[1]
+    assert report.measured["num_rows"] == len(rows)
+    assert report.rows[1].intervals["accuracy"] == report.uncertainty["accuracy"].intervals[1]
+    assert f"Verdict: {plain['verdict']['kind']}: {plain['verdict']['reason']}" in out
     assert f"{better} / {worse}" in out and "95% intervals, the percentiles of 1,000 resamples of 60 predictions" in out
 
 

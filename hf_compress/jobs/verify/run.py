@@ -134,7 +134,7 @@ def _measured(folder: Path, recipe: Any) -> tuple[Any, dict[str, float]]:
     """The model as those who use it load it, and its metrics."""
     import torch
 
-    from hf_compress.evaluation.evaluate import load_finished
+    from hf_compress.evaluation.finished import load_finished
     from hf_compress.tasks.opened import open_inputs
 
     opened = open_inputs(str(folder), recipe.data, recipe.task, seed=recipe.seed, measured="test")

@@ -143,7 +143,7 @@ class Metric(Strategy, kind="metric", package="hf_compress.tasks.metrics.builtin
         Returns:
             (R,) for each of `gives`; for the sums over all rows what `score` says of them.
         """
-        raise TypeError(f"{type(self).__name__} defines no of_sums()")
+        raise TypeError(f"{type(self).__name__} has statistics(), and no of_sums() that reads their sums")
 
     def row_scores(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray | None":
         """How good each row is by itself, (N,), in the metric's direction; None where a row has no such number.
