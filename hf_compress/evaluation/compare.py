@@ -116,11 +116,31 @@ def read_report(folder: Path) -> Report:
     if file is None:
         raise CompressionError(f"{folder} holds no {_REPORT}; name the folder of a finished run, or of its result")
     try:
-        return Report.from_plain(json.loads(file.read_text(encoding="utf-8")))
+        data = json.loads(file.read_text(encoding="utf-8"))
+        latencies = _latencies(data.get("cost"))
+        known = {item.name for item in dataclasses.fields(Report)} | {"format", "verdict"}
+        # An evaluation's report says more.
+        given = {key: value for key, value in data.items() if key in known or "directions" not in data}
+        report = Report.from_plain(given)
+        rows = tuple(
+            dataclasses.replace(row, latency_ms=latencies[row.name]) if row.name in latencies else row
+            for row in report.rows
+        )
+        return dataclasses.replace(report, rows=rows)
     except CompressionError as error:
         raise CompressionError(f"{file}: {error}") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise CompressionError(f"{file} is no report of a run ({reason_of(error)}); make it anew") from error
+
+
+def _latencies(cost: Any) -> dict[str, float]:
+    """Model -> median milliseconds of one forward pass of the smallest batch that was timed, where an evaluation did so."""
+    found: dict[str, tuple[int, float]] = {}
+    for timing in (cost or {}).get("timings", ()):
+        smaller = timing["model"] not in found or timing["batch"] < found[timing["model"]][0]
+        if timing["what"] == "forward" and timing["runtime"] == "eager" and smaller:
+            found[timing["model"]] = (timing["batch"], 1000 * timing["median_s"])
+    return {name: milliseconds for name, (_, milliseconds) in found.items()}
 
 
 def pareto_front(report: Report) -> tuple[bool, ...]:

@@ -1,17 +1,22 @@
 """A written checkpoint as a row of the report."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from hf_compress.checkpoints.export_format import ExportFormat
+from hf_compress.evaluation.bootstrap import Bootstrap, Summed, resample
+from hf_compress.evaluation.kept import Kept
 from hf_compress.evaluation.rows import Row
 from hf_compress.evaluation.size import measure_size
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.opened import Opened
-from hf_compress.tasks.shown import Kept, Shown, shown_rows
+from hf_compress.tasks.shown import Shown, shown_rows
+
+ROWS = Bootstrap()
+"""How the intervals of a report's rows are drawn."""
 
 
 def measure_folder(
@@ -47,15 +52,35 @@ def measure_folder(
     model = form.load(task.model_class(), folder).to(device)
     examples, rows = opened.examples[split], opened.raw[split]
     kept = Kept()
-    asked = (*metrics, kept) if num_shown and task.predicts is not None else metrics
+    asked = metrics if task.predicts is None else (*metrics, kept)
     found = task.evaluate(model, examples, rows, opened.processor, batch_size, f"measuring {name}", asked)
     answers: list[Shown] = []
     if num_shown:
         own = task.written(model, examples, opened.processor, num_shown)
-        answers = shown_rows(task, rows, kept, opened.labels, num_shown) if own is None else own
+        said = (kept.predictions, kept.references, opened.labels, num_shown)
+        answers = shown_rows(task, rows, *said) if own is None else own
     if shown is not None:
         shown(answers)
-    return row_of(folder, name, form, found, answers=tuple(one.answer for one in answers), **facts)
+    facts |= {
+        "answers": tuple(one.answer for one in answers),
+        "intervals": _intervals(task.all_metrics(metrics), kept, found),
+    }
+    return row_of(folder, name, form, found, **facts)
+
+
+def _intervals(
+    metrics: Sequence[Metric], kept: Kept, found: Mapping[str, float], bootstrap: Bootstrap = ROWS
+) -> dict[str, tuple[float, float]]:
+    """Of the metrics that are sums over rows; others, whose every resample would be computed anew, have none here."""
+    if len(kept.predictions) < 2:
+        return {}
+    summed = [
+        Summed(statistics, metric.of_sums)
+        for metric in metrics
+        if (statistics := metric.statistics(kept.predictions, kept.references)) is not None
+    ]
+    drawn = resample(summed, bootstrap, "resampling rows") if summed else []
+    return {key: bootstrap.interval(numbers) for one in drawn for key, numbers in one.items() if key in found}
 
 
 def row_of(folder: Path, name: str, form: ExportFormat, metrics: dict[str, float], **facts: Any) -> Row:

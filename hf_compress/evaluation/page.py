@@ -6,7 +6,7 @@ from typing import Any
 
 from hf_compress._runtimes import RUNTIMES
 from hf_compress.evaluation.pictures import pictures
-from hf_compress.evaluation.report import columns
+from hf_compress.evaluation.report import INTERVALS, columns
 from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.verdict import judge
 
@@ -111,6 +111,7 @@ def _verdict(report: Report) -> str:
 def _notes(report: Report) -> str:
     sentences = [f"The last row: {sentence}." for sentence in report.reach]
     sentences += [f"To load the last row: {report.loading}."] if report.loading else []
+    sentences += [INTERVALS] if any(row.intervals for row in report.rows) else []
     sentences.append(" ".join(RUNTIMES.split()))
     return f'<p class="note">{" ".join(map(escape, sentences))}</p>'
 

@@ -7,6 +7,8 @@ from hf_compress._units import format_bytes
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.verdict import judge
 
+INTERVALS = "[low, high]: 95 % of 1,000 resamples of the measured rows lie there; of other data it says nothing."
+
 
 def table(report: Report) -> str:
     """A markdown table, columns aligned for reading in a terminal too."""
@@ -56,7 +58,8 @@ def _cell(text: str) -> str:
 
 def findings(report: Report) -> str:
     """The table and the verdict, for cards."""
-    return f"{table(report)}\n\n{verdict_line(report)}"
+    said = f"\n\n{INTERVALS}" if any(row.intervals for row in report.rows) else ""
+    return f"{table(report)}{said}\n\n{verdict_line(report)}"
 
 
 def verdict_line(report: Report) -> str:

@@ -4,8 +4,6 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from hf_compress.tasks.metrics.metric import Metric
-
 if TYPE_CHECKING:
     from datasets import Dataset
 
@@ -34,45 +32,32 @@ class Shown:
     answer: str
 
 
-class Kept(Metric):
-    """Measures nothing and keeps what is compared."""
-
-    takes = ()
-    greater_is_better = True
-
-    def __init__(self) -> None:
-        self.predictions: Sequence[Any] = ()
-        self.references: Sequence[Any] = ()
-
-    @property
-    def gives(self) -> tuple[str, ...]:
-        """Nothing."""
-        return ()
-
-    def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
-        """Nothing; of all rows."""
-        self.predictions, self.references = list(predictions), list(references)
-        return {}
-
-
 class _Reads(Protocol):
     def columns(self) -> "tuple[Column, ...]": ...
 
 
-def shown_rows(task: _Reads, rows: "Dataset", kept: Kept, labels: Sequence[str], count: int) -> list[Shown]:
+def shown_rows(
+    task: _Reads,
+    rows: "Dataset",
+    predictions: Sequence[Any],
+    references: Sequence[Any],
+    labels: Sequence[str],
+    count: int,
+) -> list[Shown]:
     """The first rows of an evaluation.
 
     Args:
         task: whose.
         rows: raw ones, all that were evaluated.
-        kept: was among the metrics of the evaluation.
+        predictions: of an evaluation.
+        references: what is right.
         labels: in the order of their ids; empty without.
         count: rows at most.
 
     Returns:
         Nothing where predictions cannot be told to which rows they belong, because some rows have none.
     """
-    if len(kept.predictions) != len(rows):
+    if len(predictions) != len(rows):
         return []
     return [
         Shown(
@@ -80,7 +65,7 @@ def shown_rows(task: _Reads, rows: "Dataset", kept: Kept, labels: Sequence[str],
             expected=shortened(_text(right, labels)),
             answer=shortened(_text(said, labels)),
         )
-        for row, (said, right) in enumerate(zip(kept.predictions[:count], kept.references[:count], strict=True))
+        for row, (said, right) in enumerate(zip(predictions[:count], references[:count], strict=True))
     ]
 
 

@@ -2,12 +2,13 @@
 
 import dataclasses
 import itertools
+import json
 import random
 
 import pytest
 
 from hf_compress import CompressionError
-from hf_compress.evaluation.compare import compare_runs, pareto_front
+from hf_compress.evaluation.compare import compare_runs, pareto_front, read_report
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.write import write
 from tests.evaluation.pages import Page
@@ -100,3 +101,13 @@ def test_no_report_and_a_broken_one_are_refused(tmp_path):
         (tmp_path / "report.json").write_text(text)
         with pytest.raises(CompressionError, match=r"report\.json"):
             compare_runs([run, tmp_path])
+
+
+def test_what_an_evaluation_timed_is_a_latency(tmp_path):
+    runs = written(tmp_path, report(rows=(DENSE,)))
+    timing = {"model": "dense", "runtime": "eager", "what": "forward", "batch": 8, "median_s": 0.5}
+    others = [{**timing, "batch": 1, "median_s": 0.002}, {**timing, "what": "next token", "batch": 1, "median_s": 9.0}]
+    file = runs[0] / "report.json"
+    data = {**json.loads(file.read_text()), "directions": {}, "cost": {"timings": [timing, *others]}, "notes": []}
+    file.write_text(json.dumps(data))
+    assert read_report(runs[0]).rows[0].latency_ms == pytest.approx(2.0)

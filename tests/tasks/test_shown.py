@@ -6,20 +6,18 @@ from datasets import Dataset
 
 from hf_compress.tasks.builtin.image_classification import ImageClassification
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification
-from hf_compress.tasks.shown import LONGEST, Kept, _text, continuations, input_text, shown_rows
+from hf_compress.tasks.shown import LONGEST, _text, continuations, input_text, shown_rows
 from tests.tiny import tiny_llama, tiny_tokenizer
 
 ROWS = Dataset.from_dict({"text": ["a cat", "b" * 999], "pair": ["on a mat", "c"], "label": [0, 1], "image": [None, None]})
 
 
 def test_rows_are_shown_with_the_names_of_their_labels():
-    kept, task = Kept(), SequenceClassification(text_pair="pair")
-    assert kept.compute([1, 1], [0, 1]) == {}
-    first, second = shown_rows(task, ROWS, kept, ["cold", "warm"], 5)
+    task = SequenceClassification(text_pair="pair")
+    first, second = shown_rows(task, ROWS, [1, 1], [0, 1], ["cold", "warm"], 5)
     assert (first.input, first.expected, first.answer) == ("a cat\non a mat", "cold", "warm")
     assert len(second.input) == LONGEST and second.input.endswith("...")
-    kept.compute([1], [0])
-    assert shown_rows(task, ROWS, kept, ["cold", "warm"], 5) == [], "a row without a prediction"
+    assert shown_rows(task, ROWS, [1], [0], ["cold", "warm"], 5) == [], "a row without a prediction"
     assert input_text(ImageClassification(), ROWS[0]) == "an image"
 
 
