@@ -122,7 +122,7 @@ def _measure(evaluation: ModelEvaluation, models: list[Finished], names: dict[st
             notes.append(f"Of one of {group.unit} alone there is no interval.")
             continue
         uncertainty |= uncertainties(group, found, directions, evaluation.bootstrap)
-    notes += _without(directions, uncertainty, groups)
+    notes += _without(directions, uncertainty, groups) + _standard_errors(benchmarked, uncertainty)
     return EvaluationReport(
         title=models[-1].name,
         metric=task.metric,
@@ -214,6 +214,15 @@ def _without(directions: dict[str, bool], uncertainty: dict[str, Any], groups: l
     if not keys or not groups:
         return []
     return [f"Without an interval: {', '.join(keys)}, which single rows do not add up to."]
+
+
+def _standard_errors(benchmarked: list[Benchmarked], uncertainty: Mapping[str, Uncertainty]) -> list[str]:
+    """What the harness says of its numbers that are no means of rows."""
+    keys = [key for key in (benchmarked[0].stderr if benchmarked else ()) if key not in uncertainty]
+    return [
+        f"{key}: by the harness the standard error is {' and '.join(f'{one.stderr[key]:.4g}' for one in benchmarked)}."
+        for key in keys
+    ]
 
 
 def _setting(

@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._kinds import CheckedKinds
+from hf_compress._problems import Problem, RecipeError
 from hf_compress._registry import Reference, unknown
 from hf_compress.evaluation.bootstrap import Summed
 from hf_compress.tasks.metrics.sums import means, values
@@ -104,17 +105,25 @@ def task_manager() -> Any:
 
 
 def check_harness(harness: Harness) -> None:
-    """Refuse a missing package, and names that it does not know.
+    """Refuse a missing package, names that it does not know, and tasks whose data cannot be had: it is fetched here.
 
     Raises:
-        CompressionError: see above.
+        CompressionError: with everything that is wrong.
     """
     require_harness()
-    known = task_manager().all_tasks
+    manager = task_manager()
+    known = manager.all_tasks
+    problems = []
     for place, name in enumerate(harness.tasks):
         if name not in known:
             near = unknown("task of the harness", name, known).partition(" (known: ")[0]
-            raise CompressionError(f"harness.tasks.{place}: {near}; `lm_eval ls tasks` lists them")
+            problems.append(Problem(path=f"harness.tasks.{place}", message=f"{near}; `lm_eval ls tasks` lists them"))
+    if problems:
+        raise RecipeError(problems)
+    try:
+        manager.load(list(harness.tasks))
+    except Exception as error:  # of anybody's tasks, and of the Hub's client
+        raise CompressionError(f"harness.tasks: {', '.join(harness.tasks)} cannot be had: {reason_of(error)}") from error
 
 
 def benchmark(model: Any, tokenizer: Any, harness: Harness, batch_size: int, resamples: int, seed: int = 0) -> Benchmarked:

@@ -29,6 +29,7 @@ doc_to_target: answer
 target_delimiter: " "
 metric_list:
   - {{metric: acc, aggregation: mean, higher_is_better: true}}
+  - {{metric: mcc, aggregation: matthews_corrcoef, higher_is_better: true}}
 """
 CHOICES = ("cat", "dog", "bird")
 QUESTIONS = [{"question": f"the {row['text'][:20].strip()} is a", "answer": n % 3} for n, row in enumerate(text_rows(12))]
@@ -71,13 +72,20 @@ def test_a_benchmark_lands_in_the_report_with_intervals_and_a_sign_test(tmp_path
     better = sum(new > old for old, new in zip(*expected, strict=True))
     worse = sum(new < old for old, new in zip(*expected, strict=True))
     assert (known.rows, known.sign_test.better, known.sign_test.worse) == (12, better, worse)
+    assert "pets:mcc" in report.directions and "pets:mcc" not in report.uncertainty
+    assert [note for note in report.notes if note.startswith("pets:mcc: by the harness the standard error is ")]
     assert report.directions["pets:acc"] is True and "pets (12 rows)" in report.setting["harness"]
     assert (
         json.loads((tmp_path / "out" / "report.json").read_text())["rows"][1]["metrics"]["pets:acc"]
         == sum(expected[1]) / 12
     )
-    with pytest.raises(RecipeError, match=r"harness.tasks.0: unknown task of the harness 'petz'; did you mean 'pets'\?"):
-        ModelEvaluation(model=str(tmp_path / "b"), **{**asked, "harness": Harness(tasks=("petz",))}).open()
+    (tmp_path / "questions.jsonl").unlink()
+    with pytest.raises(RecipeError, match="harness.tasks: pets cannot be had: "):
+        ModelEvaluation(model=str(tmp_path / "b"), **asked).open()
+    with pytest.raises(
+        RecipeError, match=r"harness.tasks.0: unknown task of the harness 'petz'; did you mean 'pets'\?.*\n.*tasks.1: "
+    ):
+        ModelEvaluation(model=str(tmp_path / "b"), **{**asked, "harness": Harness(tasks=("petz", "zoo"))}).open()
 
 
 @pytest.mark.skipif(INSTALLED, reason="lm_eval is installed")
