@@ -3,10 +3,12 @@
 torch is imported only where it is loaded already, because the command line asks who it is before anything else.
 """
 
+import hashlib
 import os
 import sys
+from datetime import timedelta
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from hf_compress._errors import CompressionError
 
@@ -14,6 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
+
+
+_GONE = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "Socket Timeout")
+"""What gloo says when a process that it waits for has ended."""
 
 
 def _group() -> ModuleType | None:
@@ -79,20 +85,9 @@ def together(action: "Callable[[], Any]") -> Any:
         What `action` returned here.
 
     Raises:
-        CompressionError: what `action` raised in the first process in which it did.
+        CompressionError: what `action` raised in the first process in which it did, which is named where others succeeded.
     """
-    result: Any = None
-    refusal: CompressionError | None = None
-    try:
-        result = action()
-    except CompressionError as error:
-        refusal = error
-    message = next((one for one in gather(None if refusal is None else str(refusal)) if one is not None), None)
-    if refusal is not None and message == str(refusal):
-        raise refusal
-    if message is not None:
-        raise CompressionError(message) from refusal
-    return result
+    return _alike(action, named=True)
 
 
 def first_alone(action: "Callable[[], Any]") -> None:
@@ -101,7 +96,67 @@ def first_alone(action: "Callable[[], Any]") -> None:
     Raises:
         CompressionError: what `action` raised there.
     """
-    together(lambda: action() if is_main() else None)
+    _alike(lambda: action() if is_main() else None, named=False)
+
+
+def _alike(action: "Callable[[], Any]", named: bool) -> Any:
+    result: Any = None
+    refusal: CompressionError | None = None
+    try:
+        result = action()
+    except CompressionError as error:
+        refusal = error
+    said = gather(None if refusal is None else str(refusal))
+    number, message = next(((number, one) for number, one in enumerate(said) if one is not None), (0, None))
+    if message is None:
+        return result
+    if named and None in said:
+        message = "\n".join(f"process {number}: {line}" for line in message.splitlines())
+    if refusal is None or message != str(refusal):
+        cause, refusal = refusal, CompressionError(message)
+        refusal.__cause__ = cause
+    refusal.in_all = len(said) == world_size()
+    raise refusal
+
+
+def refuse_in_all(message: str) -> NoReturn:
+    """Refuse something that every process refuses in the same words.
+
+    Raises:
+        CompressionError: always; one process says it.
+    """
+    error = CompressionError(message)
+    error.in_all = True
+    raise error
+
+
+def says(error: CompressionError) -> bool:
+    """Whether this process is the one to say why the run ends.
+
+    What all refuse the first one says. A process may be alone with a refusal too, and then nobody else says it; torchrun's
+    and accelerate's store of a launch tells who was first to have it. Without one each process speaks for itself.
+    """
+    if error.in_all or world_size() == 1 or os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return is_main() or not error.in_all
+    from torch.distributed import TCPStore  # type: ignore[attr-defined]
+
+    attempt, message = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"), str(error).encode()
+    try:
+        store = TCPStore(os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), timeout=timedelta(seconds=10))
+        return int(store.add(f"hf_compress/{attempt}/{hashlib.sha256(message).hexdigest()}", 1)) == 1
+    except (RuntimeError, KeyError, ValueError):  # the launcher has ended
+        return True
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether an error says that another process is gone."""
+    if _group() is None or world_size() == 1:
+        return False
+    from torch.distributed import DistBackendError, DistNetworkError
+
+    if isinstance(error, (DistBackendError, DistNetworkError)):
+        return True
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in _GONE)
 
 
 def leave() -> None:

@@ -11,9 +11,11 @@ class CompressionError(ValueError):
 
     Attributes:
         exit_code: of the command line.
+        in_all: every process of the run refuses it in these words.
     """
 
     exit_code = 2
+    in_all = False
 
 
 class Terminated(KeyboardInterrupt):

@@ -58,7 +58,8 @@ def run(
     from hf_compress.recipe.recipe import Recipe
 
     with interruptible("the same command with --resume goes on"), pointing_to_header(recipe):
-        say(Recipe.load(recipe, overrides or (), sources=True).run(resume))
+        loaded = _distributed.together(lambda: Recipe.load(recipe, overrides or (), sources=True))
+        say(loaded.run(resume))
 
 
 @app.command()
@@ -126,9 +127,16 @@ def main() -> None:
     try:
         app()
     except CompressionError as error:
-        if _distributed.is_main():
+        if _distributed.says(error):
             if isinstance(error, DiskError):
                 print(file=sys.stderr)  # a progress bar may stand there
             for line in str(error).splitlines():
                 print(f"hf-compress: {hide_secrets(line)}", file=sys.stderr)
         sys.exit(error.exit_code)
+    except Exception as error:
+        if not _distributed.lost_another(error):
+            raise
+        ended = CompressionError("another process of this run has ended, and no other goes on without it")
+        if _distributed.says(ended):
+            print(f"hf-compress: {ended}; what it said is above, or in its log", file=sys.stderr)
+        sys.exit(1)

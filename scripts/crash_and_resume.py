@@ -1,6 +1,6 @@
 r"""Kill trainings of two processes at random moments, resume them, and compare with an uninterrupted one, bit for bit.
 
-    python scripts/crash_and_resume.py --points 50
+    python scripts/crash_and_resume.py --points 50 --strategy fsdp2 fsdp2_full zero2 zero3
 
 A training with pruning, QAT and distillation writes a checkpoint every three steps. It is ended, started again from its
 last whole checkpoint, ended again, until it is done; then the next one begins. Three ends are drawn:
@@ -11,7 +11,9 @@ last whole checkpoint, ended again, until it is done; then the next one begins. 
   needs root; without, this end is left out, and said).
 
 Looked at after each: nobody runs on, the processes ended in time, the checkpoint that the next start takes is the one of
-the uninterrupted training byte for byte (weights and optimizer), and so are the weights at the end.
+the uninterrupted training byte for byte (every file but those that hold times and paths), and so are all at the end.
+
+All is done on CPUs over gloo; FSDP 2 and DeepSpeed with what the tests need for that.
 """
 
 import argparse
@@ -20,6 +22,7 @@ import contextlib
 import datetime
 import hashlib
 import os
+import pickle
 import random
 import shutil
 import signal
@@ -28,85 +31,38 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-STEPS, EVERY = 60, 3
-SECONDS = 120
-"""After which processes that have not ended are said to hang."""
+from _crash_training import EVERY, ROOT, STEPS, STRATEGIES
+
+SECONDS, TRAINING = 120, 1800
+"""After which processes that have not ended are said to hang: after a kill, and where they train to their end."""
 FULL = ("No space left", "iostream error", "inline_container")
 """What torch and the system say of a full disk."""
-COMPARED = ("model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state_0.pth", "rng_state_1.pth")
-
-
-def train(out: Path, beats: Path) -> None:
-    """One process of the training; writes its number at the start and every step's number into `beats`."""
-    import torch
-    from datasets import Dataset
-    from transformers import LlamaConfig, LlamaForCausalLM, TrainerCallback, TrainingArguments
-
-    from hf_compress import CompressionTrainer, Cubic, Distillation, ModelTeacher, Pruning, Quantization
-    from hf_compress.training.checkpoints import last_whole_checkpoint
-
-    class Beat(TrainerCallback):
-        def on_train_begin(self, args, state, control, **kwargs):
-            (beats / f"process-{args.process_index}").write_text(str(os.getpid()))
-            if args.process_index == 0:
-                (beats / "began").write_text(str(state.global_step))
-
-        def on_step_end(self, args, state, control, **kwargs):
-            if args.process_index == 0:
-                (beats / "step").write_text(str(state.global_step))
-
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=256,
-        hidden_size=128,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        bos_token_id=1,
-        eos_token_id=2,
-    )
-    tokens = torch.randint(3, 256, (512, 16)).tolist()
-    trainer = CompressionTrainer(
-        model=LlamaForCausalLM(config),
-        args=TrainingArguments(
-            output_dir=str(out),
-            max_steps=STEPS,
-            save_steps=EVERY,
-            per_device_train_batch_size=4,
-            use_cpu=True,
-            report_to="none",
-            disable_tqdm=True,
-            logging_steps=STEPS,
-        ),
-        train_dataset=Dataset.from_dict({"input_ids": tokens, "labels": tokens}),
-        callbacks=[Beat()],
-        pruning=Pruning(schedule=Cubic(final=0.5, begin="0%", end="50%", every=2)),
-        quantization=Quantization(scheme="W4A16", begin="50%"),
-        distillation=Distillation(teacher=ModelTeacher()),
-    )
-    # Not True, which refuses where the first checkpoint of all is the one that was being written.
-    whole = last_whole_checkpoint(out, trainer.args)
-    trainer.train(resume_from_checkpoint=None if whole is None else str(whole))
+OWN = ("trainer_state.json", "training_args.bin", "compression.json", "README.md")
+"""Files with times and paths of a run in them; all others of a checkpoint are compared."""
 
 
 class Run:
     """One start of both processes."""
 
-    def __init__(self, out: Path, beats: Path) -> None:
+    launcher = ("-m", "torch.distributed.run", "--nproc_per_node", "2")
+
+    def __init__(self, strategy: str, out: Path, beats: Path) -> None:
         shutil.rmtree(beats, ignore_errors=True)
         beats.mkdir(parents=True)
         self.out, self.beats = out, beats
         with socket.socket() as listener:
             listener.bind(("127.0.0.1", 0))
             port = listener.getsockname()[1]
-        launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", str(port)]
-        environment = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+        launch = [sys.executable, *self.launcher]
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, **place, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
         self.log = (beats / "log").open("w")
         self.process = subprocess.Popen(
-            [*launch, __file__, "--train", str(out), str(beats)],
+            [*launch, str(Path(__file__).with_name("_crash_training.py")), strategy, str(out), str(beats)],
             env=environment,
             stdout=self.log,
             stderr=self.log,
@@ -126,9 +82,9 @@ class Run:
         while not happened():
             if self.process.poll() is not None:
                 return False
-            if time.time() - began > SECONDS:
+            if time.time() - began > TRAINING:
                 self.kill_all()
-                sys.exit(f"nothing happened for {SECONDS} s; see {self.log.name}")
+                sys.exit(f"HANGS: nothing happened for {TRAINING} s; see {self.log.name}")
             time.sleep(0.002)
         return True
 
@@ -144,13 +100,13 @@ class Run:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(number, signal.SIGKILL)
 
-    def end(self) -> int:
+    def end(self, seconds: int = TRAINING) -> int:
         """The exit code, once everybody has ended."""
         try:
-            code = self.process.wait(SECONDS)
+            code = self.process.wait(seconds)
         except subprocess.TimeoutExpired:
             self.kill_all()
-            sys.exit(f"HANGS: a process has not ended {SECONDS} s after the crash; see {self.log.name}")
+            sys.exit(f"HANGS: a process has not ended after {seconds} s; see {self.log.name}")
         self.log.close()
         deadline = time.time() + 10
         for rank in (0, 1):
@@ -170,8 +126,40 @@ class Run:
             return False
 
 
+def files(checkpoint: Path) -> list[Path]:
+    return sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name not in OWN)
+
+
+def content(file: Path) -> bytes:
+    """Of a file; an index of shards without the path and the random name in it."""
+    if file.name not in (".metadata", "optimizer.bin"):
+        return file.read_bytes()
+    import torch
+    from torch.distributed.checkpoint.filesystem import FileSystemReader
+
+    try:
+        if file.name == "optimizer.bin":  # accelerate's full state of FSDP: once loaded, its tuples are lists
+            return repr(plain(torch.load(file, weights_only=True))).encode()
+        index = FileSystemReader(file.parent).read_metadata()
+    except (EOFError, RuntimeError, pickle.UnpicklingError):
+        return b"cut short"
+    index.storage_meta = None
+    return repr(index).encode()
+
+
+def plain(state: Any) -> Any:
+    """A state with the digests of tensors' bytes in their place, and lists for tuples."""
+    if isinstance(state, dict):
+        return {key: plain(value) for key, value in state.items()}
+    if isinstance(state, (list, tuple)):
+        return [plain(value) for value in state]
+    if hasattr(state, "numpy"):
+        return str(state.dtype), tuple(state.shape), hashlib.sha256(state.contiguous().numpy().tobytes()).hexdigest()
+    return state
+
+
 def digests(checkpoint: Path) -> dict[str, str]:
-    return {name: hashlib.sha256((checkpoint / name).read_bytes()).hexdigest() for name in COMPARED}
+    return {str(file.relative_to(checkpoint)): hashlib.sha256(content(file)).hexdigest() for file in files(checkpoint)}
 
 
 def checkpoints(out: Path) -> set[str]:
@@ -209,73 +197,97 @@ def crash(run: Run, kind: str, draw: random.Random) -> str | None:
             return None
         time.sleep(delay)
         run.kill_all()
-    code = run.end()
+    code = run.end(SECONDS)
     return kind if code != 0 else None
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--points", type=int, default=50)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--work", type=Path, default=Path("out/crash-and-resume"))
-    parser.add_argument("--train", nargs=2, type=Path, help=argparse.SUPPRESS)
-    options = parser.parse_args()
-    if options.train:
-        train(*options.train)
-        return
-    draw, work = random.Random(options.seed), options.work.resolve()
-    shutil.rmtree(work, ignore_errors=True)
-    straight, beats = work / "straight", work / "beats"
-    run = Run(straight, beats)
+@dataclass
+class Found:
+    """What the crashes of a strategy came to."""
+
+    done: collections.Counter[str] = field(default_factory=collections.Counter)
+    trainings: int = 0
+    taken: int = 0
+    torn: int = 0
+
+    def __str__(self) -> str:
+        ends = ", ".join(f"{kind} {count}" for kind, count in sorted(self.done.items()))
+        return (
+            f"{self.done.total()} crashes in {self.trainings} trainings ({ends}); {self.taken} checkpoints were taken to go"
+            f" on from; {self.torn} times a crash left one that was not whole"
+        )
+
+
+def straight(strategy: str, work: Path) -> dict[str, dict[str, str]]:
+    """Checkpoint -> digests of its files, of an uninterrupted training."""
+    run = Run(strategy, work / "straight", work / "beats")
     if run.end() != 0:
         sys.exit(f"the uninterrupted training failed; see {run.log.name}")
-    expected = {name: digests(straight / name) for name in checkpoints(straight)}
-    last = f"checkpoint-{STEPS}"
-    size = sum(file.stat().st_size for file in (straight / last).iterdir())
-    print(f"{len(expected)} checkpoints of {size // 1000:,} KB, one every {EVERY} steps", flush=True)
-    done: collections.Counter[str] = collections.Counter()
-    taken, trainings, discarded = 0, 0, 0
-    with small_disk(work / "disk", 2 * size * len(expected) // 10**6) as mounted:
+    return {name: digests(run.out / name) for name in checkpoints(run.out)}
+
+
+def interrupted(strategy: str, points: int, draw: random.Random, work: Path) -> Found:
+    """Crash trainings until there were `points` crashes; ends the script where something is not as it should be."""
+    expected, found = straight(strategy, work), Found()
+    size = sum(file.stat().st_size for file in files(work / "straight" / f"checkpoint-{STEPS}"))
+    print(f"{strategy}: {len(expected)} checkpoints of {size // 1000:,} KB, one every {EVERY} steps", flush=True)
+    disk = work / "disk"
+    with small_disk(disk, 2 * size * len(expected) // 10**6) as mounted:
         kinds = ["one killed", "all killed at a checkpoint", *(["disk full"] if mounted else [])]
         if not mounted:
             print("no file system could be mounted (that needs root): full disks are left out")
-        while done.total() < options.points:
-            out = work / "disk" / f"training-{trainings}"
+        while found.done.total() < points:
+            out = disk / f"training-{found.trainings}"
             while True:
                 # Above all points that are asked for, the training is only finished.
-                kind = draw.choice(kinds) if done.total() < options.points else None
-                ballast = work / "disk" / "ballast"
+                kind = draw.choice(kinds) if found.done.total() < points else None
+                ballast = disk / "ballast"
                 if kind == "disk full":
-                    room = shutil.disk_usage(work / "disk").free - draw.randrange(size)
+                    room = shutil.disk_usage(disk).free - draw.randrange(size)
                     ballast.write_bytes(bytes(max(room, 0)))
-                run = Run(out, beats)
+                run = Run(strategy, out, work / "beats")
                 happened = crash(run, kind, draw) if kind else None
                 code = run.end() if kind is None else run.process.returncode
                 ballast.unlink(missing_ok=True)
                 if happened is None and code != 0:
                     sys.exit(f"a training ended by itself; see {run.log.name}")
-                began = run.read("began")
-                if began:
-                    name, taken = f"checkpoint-{began}", taken + 1
+                if began := run.read("began"):
+                    name, found.taken = f"checkpoint-{began}", found.taken + 1
                     if digests(out / name) != expected[name]:
                         sys.exit(f"{out / name} was taken, and is not the uninterrupted training's")
                 if kind == "disk full" and happened and not any(one in Path(run.log.name).read_text() for one in FULL):
                     sys.exit(f"the disk was full, and the training ended of something else; see {run.log.name}")
                 if happened is None:
                     break
-                done[happened] += 1
-                discarded += sum(not all((out / one / name).exists() for name in COMPARED) for one in checkpoints(out))
-            wrong = [name for name in checkpoints(out) if digests(out / name) != expected[name]]
-            if wrong:
-                sys.exit(f"training {trainings} differs from the uninterrupted one at {wrong[0]}")
+                found.done[happened] += 1
+                found.torn += sum(digests(out / one) != expected[one] for one in checkpoints(out))
+            if wrong := [name for name in sorted(expected) if digests(out / name) != expected[name]]:
+                sys.exit(f"training {found.trainings} differs from the uninterrupted one at {wrong[0]}")
             shutil.rmtree(out)
-            trainings += 1
-            print(f"training {trainings}: all its checkpoints are equal; so far {dict(done)}", flush=True)
-    print(f"{datetime.date.today()} seed {options.seed}: {done.total()} crashes in {trainings} trainings: {dict(done)}")
+            found.trainings += 1
+            print(f"{strategy}: all checkpoints of training {found.trainings} are equal; so far {found}", flush=True)
+    return found
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--strategy", nargs="+", choices=STRATEGIES, default=["ddp"])
+    parser.add_argument("--points", type=int, default=50, help="crashes of each strategy")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--forked", action="store_true", help="load the libraries once for both, without torchrun")
+    parser.add_argument("--work", type=Path, default=Path("out/crash-and-resume"))
+    options = parser.parse_args()
+    if options.forked:
+        Run.launcher = (str(ROOT / "tests" / "distributed" / "forked.py"), "2")
+    work = options.work.resolve()
+    shutil.rmtree(work, ignore_errors=True)
+    for strategy in options.strategy:
+        found = interrupted(strategy, options.points, random.Random(options.seed), work / strategy)
+        print(f"{datetime.date.today()} {strategy}, seed {options.seed}: {found}", flush=True)
     print(
-        f"{taken} checkpoints were taken to go on from, each equal to the uninterrupted training's in {len(COMPARED)} files"
+        f"Each checkpoint that was taken, and all at the end, equal the uninterrupted training's but for {', '.join(OWN)}."
     )
-    print(f"{discarded} times a crash left a checkpoint that was not whole; none was taken. Nobody hung, nobody ran on.")
+    print("Nobody hung, nobody ran on.")
 
 
 if __name__ == "__main__":

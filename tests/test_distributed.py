@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch.distributed as dist
 
 from hf_compress import _distributed
+from hf_compress._errors import CompressionError
 
 
 def test_a_single_process_is_the_main_one(monkeypatch):
@@ -42,6 +44,31 @@ def test_without_a_group_nothing_waits_and_leaving_is_allowed():
     _distributed.barrier()
     _distributed.leave()
     assert not dist.is_initialized()
+
+
+def test_what_all_refuse_the_first_process_says_and_what_one_refuses_that_one(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+    own, of_all = CompressionError("no data here"), CompressionError("no data anywhere")
+    of_all.in_all = True
+    for rank, said in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        assert _distributed.says(of_all) is said and _distributed.says(own)
+
+
+def test_a_launchers_store_lets_one_process_say_what_several_refuse_by_themselves(monkeypatch):
+    launcher = dist.TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(launcher.port), "TORCHELASTIC_USE_AGENT_STORE": "True"}
+    for name, value in {**place, "WORLD_SIZE": "2", "RANK": "1"}.items():
+        monkeypatch.setenv(name, value)
+    assert _distributed.says(CompressionError("no data")) and _distributed.says(CompressionError("no model"))
+    assert not _distributed.says(CompressionError("no data"))
+
+
+def test_the_error_of_a_connection_whose_other_side_is_gone_is_known(monkeypatch):
+    monkeypatch.setattr(_distributed, "_group", lambda: SimpleNamespace(get_world_size=lambda: 2))
+    assert _distributed.lost_another(RuntimeError("[pair.cc:553] Connection closed by peer [127.0.0.1]:1"))
+    assert not _distributed.lost_another(RuntimeError("shapes differ"))
 
 
 def test_asking_who_we_are_does_not_load_torch():

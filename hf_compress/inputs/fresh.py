@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from hf_compress import _distributed
-from hf_compress._errors import reason_of
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress._problems import Problem, RecipeError
 from hf_compress._registry import unknown
 from hf_compress.inputs.sections import FreshModel, FreshTokenizer
@@ -72,14 +72,34 @@ def wrap_tokenizer(backend: Any) -> Any:
     )
 
 
-def train_on_main(fresh: FreshTokenizer, texts: Iterable[str]) -> Any:
-    """The same where several processes run: one trains, all get its tokenizer."""
+def train_on_main(fresh: FreshTokenizer, texts: Iterable[str] | None, refused: str = "") -> Any:
+    """The same where several processes run: one trains, all get its tokenizer. Every process must call it.
+
+    Args:
+        fresh: what is asked for.
+        texts: to train on; None in a process that could not open them.
+        refused: why it could not.
+
+    Returns:
+        The tokenizer; None where no process could open the texts.
+
+    Raises:
+        CompressionError: some could, and others not; or there is nothing in the texts.
+    """
+    reasons = _distributed.gather(refused if texts is None else None)
+    if texts is None and None not in reasons:
+        return None
+    for number, reason in enumerate(reasons):
+        if reason is not None:
+            raise CompressionError(f"process {number}: {reason}")
+    assert texts is not None
     if _distributed.world_size() == 1:
         return train_tokenizer(fresh, texts)
     from accelerate.utils import broadcast_object_list
     from tokenizers import Tokenizer
 
-    trained = train_tokenizer(fresh, texts) if _distributed.is_main() else None
-    text = [trained.backend_tokenizer.to_str() if trained is not None else None]
+    trained: list[Any] = []
+    _distributed.first_alone(lambda: trained.append(train_tokenizer(fresh, texts)))
+    text = [one.backend_tokenizer.to_str() for one in trained] or [None]
     broadcast_object_list(text, from_process=0)
-    return trained if trained is not None else wrap_tokenizer(Tokenizer.from_str(str(text[0])))
+    return trained[0] if trained else wrap_tokenizer(Tokenizer.from_str(str(text[0])))

@@ -193,10 +193,10 @@ def open_inputs(
             if isinstance(tokenizer, FreshTokenizer) and saved_tokenizer is not None:
                 opened.processor = load_tokenizer(str(saved_tokenizer))
             elif isinstance(tokenizer, FreshTokenizer):
-                if opened.raw:
-                    if data is not None and data.streaming:
-                        logger.warning("the tokenizer is trained on the first rows of the stream alone")
-                    opened.processor = train_on_main(tokenizer, task.texts(opened.raw["train"]))
+                if opened.raw and data is not None and data.streaming:
+                    logger.warning("the tokenizer is trained on the first rows of the stream alone")
+                texts = task.texts(opened.raw["train"]) if opened.raw else None
+                opened.processor = train_on_main(tokenizer, texts, "; ".join(map(str, found.problems)))
             elif tokenizer is None and opened.base is not None:
                 opened.processor = task.load_processor(model, opened.base, opened.raw)
             if opened.processor is not None and tokenizer is not None and opened.base is not None:

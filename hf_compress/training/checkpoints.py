@@ -9,9 +9,11 @@ from typing import Any
 from transformers import PreTrainedModel, TrainingArguments
 from transformers.trainer import OPTIMIZER_NAME
 
+from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress._folders import remove
 from hf_compress.training.deepspeed import zero_stage
-from hf_compress.training.sharded_checkpoint import form_of, is_unsharded, missing_part
+from hf_compress.training.sharded_checkpoint import cut_short, form_of, is_unsharded, missing_part
 from hf_compress.training.sidecar import read_facts
 
 logger = logging.getLogger(__name__)
@@ -22,6 +24,22 @@ SHORT_STREAM = (
     " the run goes on with other batches than an uninterrupted one"
 )
 """A warning for data without a length."""
+
+
+def clear_place(folder: Path, args: TrainingArguments) -> None:
+    """Remove what lies where a checkpoint is about to be written. Every process must call it.
+
+    A run that was killed may have left a part of a checkpoint there, and old and new files together could pass for a
+    whole one, should this run be killed too.
+
+    Args:
+        folder: the checkpoint's; there or not.
+        args: the run's.
+    """
+    if args.should_save and folder.is_dir():
+        (folder / STATE).unlink(missing_ok=True)  # first, as a removal can be interrupted as well
+        remove(folder)
+    _distributed.barrier()
 
 
 def last_whole_checkpoint(
@@ -76,8 +94,8 @@ def where_to_begin(resume: str | bool | None, trainer: Any) -> str | bool | None
     """
     begin = latest(trainer.args) if resume is True else resume
     if isinstance(begin, str):
-        _check_parts(Path(begin))
         check_state(begin, trainer)
+        _check_parts(Path(begin), trainer.args)
         note_inexact(begin, trainer.args)
     return begin
 
@@ -123,10 +141,10 @@ def _has_deepspeed(folder: Path) -> bool:
     return (folder / "latest").is_file()
 
 
-def _check_parts(checkpoint: Path) -> None:
-    missing = missing_part(checkpoint)  # none of a folder that is not there, which the Trainer refuses
-    if missing is not None:
-        raise CompressionError(f"{checkpoint} has no whole {missing}; name a checkpoint that was written to its end")
+def _check_parts(checkpoint: Path, args: TrainingArguments) -> None:
+    torn = _torn(checkpoint, _ranks((read_facts(checkpoint) or {}).get("processes"), args))
+    if torn is not None:  # never of a folder that is not there, which the Trainer refuses
+        raise CompressionError(f"{checkpoint} {torn}; name a checkpoint that was written to its end")
 
 
 def note_inexact(checkpoint: str | Path, args: TrainingArguments) -> None:
@@ -168,15 +186,11 @@ def _why_not(checkpoint: Path, args: TrainingArguments | None, needs_optimizer: 
         known = (read_facts(checkpoint) or {}).get("processes")
     except (OSError, ValueError):
         return "was not written to its end and is left out"
-    torn = missing_part(checkpoint)
-    if torn is not None:
-        return f"has no whole {torn}, so it was not written to its end and is left out"
     ranks = _ranks(known, args)
-    if _has_deepspeed(checkpoint):
-        missing = _missing_parts(checkpoint, ranks)
-        if missing:
-            return f"lacks process {missing[0]}'s part of DeepSpeed's state, so it is not whole and is left out"
-    elif form_of(checkpoint) is None and not (checkpoint / OPTIMIZER_NAME).is_file():
+    torn = _torn(checkpoint, ranks)
+    if torn is not None:
+        return f"{torn}, so it was not written to its end and is left out"
+    if form_of(checkpoint) is None and not _has_deepspeed(checkpoint) and not (checkpoint / OPTIMIZER_NAME).is_file():
         if not needs_optimizer:
             return None
         return "has no optimizer state (save_only_model), so going on from it would differ; it is left out"
@@ -188,10 +202,22 @@ def _why_not(checkpoint: Path, args: TrainingArguments | None, needs_optimizer: 
     return None
 
 
-def _missing_parts(checkpoint: Path, ranks: range) -> list[int]:
-    """The processes whose part of DeepSpeed's state is not there."""
-    folder = checkpoint / (checkpoint / "latest").read_text(encoding="utf-8").strip()
-    return [rank for rank in ranks if not any(folder.glob(f"*zero_pp_rank_{rank}_mp_rank_*_optim_states.pt"))]
+def _torn(checkpoint: Path, ranks: range) -> str | None:
+    """What of a checkpoint is not there or cut short, in words; None where nothing is."""
+    missing = missing_part(checkpoint) or cut_short(checkpoint)
+    if missing is not None:
+        return f"has no whole {missing}"
+    if _has_deepspeed(checkpoint):
+        folder = checkpoint / (checkpoint / "latest").read_text(encoding="utf-8").strip()
+        model = [file.name for file in folder.glob("*mp_rank_*_model_states.pt")]
+        in_parts = any("zero_pp_rank_" in name for name in model)  # under ZeRO-3 alone
+        for rank in ranks:
+            own = f"zero_pp_rank_{rank}_mp_rank_"
+            if not any(folder.glob(f"*{own}*_optim_states.pt")) or (in_parts and not any(own in name for name in model)):
+                return f"lacks process {rank}'s part of DeepSpeed's state"
+        if not model:
+            return "lacks the model in DeepSpeed's state"
+    return None
 
 
 def _ranks(known: int | None, args: TrainingArguments | None) -> range:

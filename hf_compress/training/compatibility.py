@@ -132,8 +132,16 @@ def check_arguments(args: Any) -> None:
     """Refuse what ends in an error of the host itself while it is made; `args` are its arguments, or None.
 
     Raises:
-        CompressionError: activations cannot be moved away from a device that is not there, or FSDP in one process.
+        CompressionError: activations cannot be moved away from a device that is not there, FSDP in one process, or
+            DeepSpeed's configuration says otherwise than they do.
     """
+    differences = getattr(getattr(args, "hf_deepspeed_config", None), "mismatches", None)
+    if differences:  # transformers says so when the training begins
+        said = ", ".join(one.removeprefix("- ds ").replace(" vs hf ", " there and ") for one in differences)
+        raise CompressionError(
+            f"DeepSpeed's configuration and the training's arguments differ: {said} here; write auto for it in DeepSpeed's"
+            " configuration"
+        )
     if getattr(args, "fsdp", None) and args.parallel_mode != ParallelMode.DISTRIBUTED:
         raise CompressionError(
             "fsdp is set and this is one process, which has nobody to share the weights with; start with accelerate launch"

@@ -1,11 +1,12 @@
 """What does not go with FSDP."""
 
 import collections
+import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from accelerate.utils import DistributedType
+from accelerate.utils import DistributedType, str_to_bool
 
 from hf_compress._modules.plain_model import is_adapted
 from hf_compress.calibration.statistic import statistics_of
@@ -18,6 +19,12 @@ from hf_compress.training.whole_model import is_rebuilt
 def fsdp_plugin(trainer: Any) -> Any:
     """The plugin that accelerate shards by; None where FSDP is not asked for."""
     return getattr(trainer.accelerator.state, "fsdp_plugin", None) if getattr(trainer, "is_fsdp_enabled", False) else None
+
+
+def _is_asked_for(trainer: Any) -> bool:
+    """Also where accelerate has no plugin for it any more, because there is nothing to shard over."""
+    launched = str_to_bool(os.environ.get("ACCELERATE_USE_FSDP", "false"))
+    return bool(getattr(trainer.args, "fsdp", None)) or bool(launched) or fsdp_plugin(trainer) is not None
 
 
 def _types_of_trained(model: Any) -> set[torch.dtype]:
@@ -63,7 +70,12 @@ FSDP_RULES: tuple[Rule, ...] = (
     ),
     Rule(
         name="anything + FSDP where nothing is sharded",
-        applies=_sharding(lambda trainer: trainer.accelerator.distributed_type != DistributedType.FSDP),
+        applies=lambda trainer, compression: (
+            bool(compression)
+            and trainer.args.world_size > 1
+            and _is_asked_for(trainer)
+            and trainer.accelerator.distributed_type != DistributedType.FSDP
+        ),
         message="FSDP is asked for, and accelerate shards over accelerators alone: here it would train with DDP in silence;"
         " start a process per GPU, or leave fsdp out",
     ),

@@ -1,6 +1,7 @@
-"""Checkpoints of sharded runs: in which form accelerate wrote one, whether it is whole, and reading it anywhere."""
+"""Checkpoints of sharded runs: in which form accelerate wrote one, whether its files are whole, and reading it anywhere."""
 
 import contextlib
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from transformers.trainer import SCHEDULER_NAME
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.plain_model import is_adapted
-from hf_compress._safetensors import weight_files
+from hf_compress._safetensors import read_entries, weight_files
 
 FULL, SHARDED = "FULL_STATE_DICT", "SHARDED_STATE_DICT"
 """accelerate's names: one file for everything, or a folder with a file per process (torch.distributed.checkpoint)."""
@@ -50,13 +51,36 @@ def missing_shard(folder: Path) -> str | None:
     index = folder / ".metadata"
     if not index.is_file():  # it is written last
         return f"{folder.name}/{index.name}"
+    try:
+        entries = FileSystemReader(folder).read_metadata().storage_data or {}
+    except Exception:  # what unpickling says of a file that is cut short
+        return f"{folder.name}/{index.name}"
     needed: dict[str, int] = {}
-    for entry in (FileSystemReader(folder).read_metadata().storage_data or {}).values():
+    for entry in entries.values():
         needed[entry.relative_path] = max(needed.get(entry.relative_path, 0), entry.offset + entry.length)
     for name, size in sorted(needed.items()):
         file = folder / name
         if not file.is_file() or file.stat().st_size < size:
             return f"{folder.name}/{name}"
+    return None
+
+
+def cut_short(checkpoint: Path) -> str | None:
+    """The first file of torch's or of safetensors that lacks its end; None where all have theirs, and without any."""
+    for file in sorted(checkpoint.rglob("*")):
+        if file.suffix not in (".pt", ".pth", ".bin") or not file.is_file():
+            continue
+        with file.open("rb") as stream:
+            begins = stream.read(2)
+        if not begins or (
+            begins == b"PK" and not zipfile.is_zipfile(file)
+        ):  # torch writes zip files, which end in an index
+            return str(file.relative_to(checkpoint))
+    try:
+        if weight_files(checkpoint):
+            read_entries(checkpoint)
+    except CompressionError:
+        return "weights in safetensors"
     return None
 
 

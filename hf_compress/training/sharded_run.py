@@ -7,9 +7,12 @@ from typing import Any
 import transformers
 from packaging.version import Version
 from torch import nn
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
+from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._sharding.contract import is_sharded
+from hf_compress.training.checkpoints import clear_place
 from hf_compress.training.deepspeed import zero_stage
 from hf_compress.training.loading import ready_to_shard
 from hf_compress.training.sharded_checkpoint import (
@@ -37,11 +40,17 @@ class RunsSharded(_Host):
         return self.is_fsdp_enabled or zero_stage(self) == 3
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
-        """The Trainer's; under FSDP 2 and ZeRO-3 the model is written whatever the form of checkpoints."""
+        """The Trainer's; under FSDP 2 and ZeRO-3 the model is written whatever the form of checkpoints.
+
+        A checkpoint begins with its model, so this is where the place of one is cleared.
+        """
+        folder = Path(output_dir if output_dir is not None else self.args.output_dir)
+        if _internal_call and folder.name.startswith(f"{PREFIX_CHECKPOINT_DIR}-") and folder != Path(self.args.output_dir):
+            clear_place(folder, self.args)
         if not self._cuts_weights:
             super().save_model(output_dir, _internal_call)
             return
-        save_sharded(self, Path(output_dir if output_dir is not None else self.args.output_dir))
+        save_sharded(self, folder)
         if self.args.push_to_hub and not _internal_call:
             self.push_to_hub(commit_message="Model save", revision=self.args.hub_revision)
 
@@ -62,6 +71,11 @@ class RunsSharded(_Host):
             )
         ready_to_shard(self)
         return super().evaluation_loop(*args, **kwargs)
+
+    def _save_rng_state(self, output_dir: str) -> None:
+        """The last file of every process but the first, which then says that the checkpoint is whole and removes others."""
+        super()._save_rng_state(output_dir)
+        _distributed.barrier()
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: nn.Module | None = None) -> None:
         """A checkpoint of a sharded run in the form in which it is there, also where this run is not sharded."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -128,6 +129,24 @@ def test_a_run_of_which_one_process_is_told_to_end_goes_on_to_the_same_weights(d
         ends = torch.load(folder / f"ends{rank}.pt", weights_only=True)
         for name in ("told", "late"):
             assert_equal_bits(ends["straight"], ends[name])
+
+
+HEARD = {
+    "no data in one": r"^process 1: data\.path: there is no file or folder",
+    "other data in one": r"^process 1 was started with data \(train\): \d+ rows .*, and process 0 with .*: \d+ rows",
+    "another recipe in one": r"^process 1 was started with evaluation\.batch_size: 3, and process 0 with .*: 2; start all",
+    "FSDP on CPUs": "^FSDP is asked for, and accelerate shards over accelerators alone",
+    "another checkpoint in one": "^process 1 was started with resume_from_checkpoint: .*, and process 0 with .*: None",
+}
+
+
+def test_what_one_process_refuses_all_refuse_in_the_same_words_before_anything_is_written(done):
+    first, second = (json.loads((done / "refusals" / f"heard{rank}.json").read_text()) for rank in (0, 1))
+    assert first == second and not first.pop("written") and first.keys() == HEARD.keys()
+    for name, pattern in HEARD.items():
+        said, in_all = first[name]
+        assert re.search(pattern, said), (name, said)
+        assert in_all is (name != "FSDP on CPUs")  # which each finds by itself
 
 
 RECIPE = """\

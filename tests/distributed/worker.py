@@ -6,20 +6,33 @@ import os
 import shutil
 import signal
 import sys
+import time
 from pathlib import Path
 
 import torch
 from datasets import Dataset
-from transformers import TrainerCallback, TrainingArguments
+from transformers import Trainer, TrainerCallback, TrainingArguments
 
-from hf_compress import Calibration, CompressionTrainer, Cubic, Distillation, ModelTeacher, Pruning, _distributed
+from hf_compress import (
+    Calibration,
+    CompressionError,
+    CompressionMixin,
+    CompressionTrainer,
+    Cubic,
+    Distillation,
+    ModelTeacher,
+    Pruning,
+    Recipe,
+    _distributed,
+)
 from hf_compress._errors import Terminated
 from hf_compress.pruning.masks import Masks
 from hf_compress.training.preemption import Preemption
 from tests.distributed import adapted_runs
 from tests.pruning.test_statistics import Curious
+from tests.small import recipe, write_jsonl
 from tests.training.ragged import collator, examples, losses, named_gradients, student_and_teacher
-from tests.training.runs import llama_trainer, weights
+from tests.training.runs import llama_trainer, pruning, weights
 
 
 class SaveGradients(TrainerCallback):
@@ -137,13 +150,72 @@ class First(TrainerCallback):
         self.step = state.global_step
 
 
+class SlowToSave(Trainer):
+    def _save_rng_state(self, output_dir):
+        if self.args.process_index == 1:
+            time.sleep(0.2)
+        super()._save_rng_state(output_dir)
+
+
+class LastOfAll(TrainerCallback):
+    """trainer_state.json says that a checkpoint is whole, and earlier ones may be gone then."""
+
+    def on_save(self, args, state, control, **kwargs):
+        assert (Path(args.output_dir) / f"checkpoint-{state.global_step}" / "rng_state_1.pth").exists()
+
+
+def saved_together(folder):
+    cls = type("Slow", (CompressionMixin, SlowToSave), {})
+    trainer = llama_trainer(
+        folder, {"pruning": pruning()}, cls=cls, callbacks=[LastOfAll()], max_steps=6, save_total_limit=1
+    )
+    trainer.train()
+
+
+def refusals(folder):
+    """What each process hears where one is alone with a mistake."""
+    rank, heard = torch.distributed.get_rank(), {}
+
+    def note(name, action):
+        try:
+            action()
+        except CompressionError as error:
+            heard[name] = [str(error), error.in_all]
+
+    def run(**changes):
+        Recipe.from_plain(recipe(folder, {"data.path": "~/train.jsonl", **changes})).run()
+
+    rows = [{"text": f"sentence {n} says that {n} times {n} is {n * n} and nothing else"} for n in range(200)]
+    homes = [folder / "zero", folder / "one"]
+    if rank == 0:
+        for home in homes:
+            home.mkdir()
+        write_jsonl(homes[0] / "train.jsonl", rows)
+    _distributed.barrier()
+    os.environ["HOME"] = str(homes[rank])
+    note("no data in one", run)
+    _distributed.barrier()
+    if rank == 1:
+        write_jsonl(homes[1] / "train.jsonl", rows[50:])
+    note("other data in one", run)
+    note("another recipe in one", lambda: run(**{"evaluation.batch_size": 2 + rank}))
+    llama_trainer(folder, {}, max_steps=1, save_steps=1).train()
+    begin = str(folder / "checkpoint-1") if rank else None
+    note("another checkpoint in one", lambda: llama_trainer(folder, {}).train(resume_from_checkpoint=begin))
+    note(
+        "FSDP on CPUs", lambda: llama_trainer(folder, fsdp=True, fsdp_config={"version": 2})
+    )  # accelerate keeps in mind that it was asked for
+    heard["written"] = (folder / "out").exists()
+    (folder / f"heard{rank}.json").write_text(json.dumps(heard))
+
+
 if __name__ == "__main__":
     torch.set_num_threads(1)
     gc.freeze()  # every training collects, and would walk through the libraries
     folder = Path(sys.argv[1])
     for name in sys.argv[2].split(","):
         gradients(name, folder)
-    for run in (everything, calibrated, told):
+    for run in (everything, calibrated, told, saved_together, refusals):
         (folder / run.__name__).mkdir(exist_ok=True)
         run(folder / run.__name__)
     adapted_runs.adapted(folder / "adapted", 2)

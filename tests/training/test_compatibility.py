@@ -9,7 +9,7 @@ from accelerate.utils import DistributedType
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 
 from hf_compress import CompressionError, CompressionTrainer, Distillation, ModelTeacher
-from hf_compress.training.compatibility import RULES, check_compatibility, check_projections
+from hf_compress.training.compatibility import RULES, check_arguments, check_compatibility, check_projections
 from hf_compress.training.compression import Compression
 from hf_compress.training.zero_rules import whole_tensor_optimizer
 from tests.pruning.test_statistics import Curious
@@ -45,11 +45,19 @@ def situation(model=None, own_loss=False, **changes):
     return trainer
 
 
-def sharded(model=None, kind=DistributedType.FSDP, **plugin):
+def sharded(model=None, **plugin):
     plugin = SimpleNamespace(**{"fsdp_version": 2, "cpu_ram_efficient_loading": False, **plugin})
     state = SimpleNamespace(fsdp_plugin=plugin)
-    accelerator = SimpleNamespace(state=state, distributed_type=kind, mixed_precision="no")
+    accelerator = SimpleNamespace(state=state, distributed_type=DistributedType.FSDP, mixed_precision="no")
     return situation(model, is_fsdp_enabled=True, accelerator=accelerator)
+
+
+def asked_for_fsdp_on_cpus():
+    """accelerate keeps no plugin then, and trains with DDP."""
+    accelerator = SimpleNamespace(state=SimpleNamespace(), distributed_type=DistributedType.MULTI_CPU)
+    trainer = situation(world_size=2, accelerator=accelerator)
+    trainer.args.fsdp = True
+    return trainer
 
 
 def extended(name, shape, dtype=torch.float32):
@@ -99,7 +107,7 @@ def deepspeed(config, optim="adamw_torch", model=None):
 CASES = {
     "a criterion that looks at gradients + FSDP": lambda: sharded(),
     "anything + FSDP 1": lambda: sharded(fsdp_version=1),
-    "anything + FSDP where nothing is sharded": lambda: sharded(kind=DistributedType.MULTI_CPU),
+    "anything + FSDP where nothing is sharded": asked_for_fsdp_on_cpus,
     "anything + FSDP with cpu_ram_efficient_loading + buffers that are saved": lambda: sharded(
         with_buffer(), cpu_ram_efficient_loading=True
     ),
@@ -226,3 +234,12 @@ def test_projections_are_refused_under_deepspeed():
     check_projections(deepspeed(ZERO_2), {})
     with pytest.raises(CompressionError, match="projections .* under DeepSpeed are not supported, .*take losses without"):
         check_projections(deepspeed(ZERO_2), {0: "one"})
+
+
+def test_another_batch_in_deepspeeds_configuration_is_refused_before_the_training():
+    differences = [
+        "- ds train_micro_batch_size_per_gpu=16 vs hf per_device_train_batch_size=2"
+    ]  # as transformers notes them
+    args = SimpleNamespace(hf_deepspeed_config=SimpleNamespace(mismatches=differences))
+    with pytest.raises(CompressionError, match="size_per_gpu=16 there and per_device_train_batch_size=2 here; write auto"):
+        check_arguments(args)

@@ -1,11 +1,18 @@
 """A checkpoint is whole when every process has written its part."""
 
 import json
+import shutil
+from types import SimpleNamespace
 
 import pytest
 
-from hf_compress.training.checkpoints import last_whole_checkpoint, note_inexact
-from tests.training.runs import arguments
+from hf_compress._errors import CompressionError
+from hf_compress.training.checkpoints import last_whole_checkpoint, note_inexact, where_to_begin
+from hf_compress.training.sharded_checkpoint import missing_shard
+from tests.training.runs import arguments, llama_trainer
+
+EMPTY = b"PK\x05\x06" + bytes(18)
+"""The shortest file that is one for torch and whole."""
 
 
 def write(folder, step, processes, ranks, optimizer=True):
@@ -15,9 +22,9 @@ def write(folder, step, processes, ranks, optimizer=True):
     if processes is not None:
         (place / "compression.json").write_text(json.dumps({"processes": processes}))
     if optimizer:
-        (place / "optimizer.pt").write_text("")
+        (place / "optimizer.pt").write_bytes(EMPTY)
     for rank in ranks:
-        (place / ("rng_state.pth" if rank is None else f"rng_state_{rank}.pth")).write_text("")
+        (place / ("rng_state.pth" if rank is None else f"rng_state_{rank}.pth")).write_bytes(EMPTY)
     return place
 
 
@@ -44,7 +51,7 @@ def test_a_plain_trainers_checkpoint_is_judged_by_the_processes_of_this_run(tmp_
     assert last_whole_checkpoint(tmp_path, args) == place
     monkeypatch.setattr(type(args), "world_size", 2)
     assert last_whole_checkpoint(tmp_path, args) is None
-    (place / "rng_state_1.pth").write_text("")
+    (place / "rng_state_1.pth").write_bytes(EMPTY)
     assert last_whole_checkpoint(tmp_path, args) == place
 
 
@@ -81,7 +88,45 @@ def test_deepspeeds_state_is_whole_when_every_process_has_written_its_part(tmp_p
     (place / "latest").write_text("global_step3\n")
     state = place / "global_step3"
     state.mkdir()
-    (state / "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt").write_text("")
+    (state / "bf16_zero_pp_rank_0_mp_rank_00_optim_states.pt").write_bytes(EMPTY)
     assert last_whole_checkpoint(tmp_path) is None and "lacks process 1's part of DeepSpeed's state" in caplog.text
-    (state / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt").write_text("")
+    (state / "bf16_zero_pp_rank_1_mp_rank_00_optim_states.pt").write_bytes(EMPTY)
+    assert last_whole_checkpoint(tmp_path) is None and "lacks the model in DeepSpeed's state" in caplog.text
+    (state / "mp_rank_00_model_states.pt").write_bytes(EMPTY)
     assert last_whole_checkpoint(tmp_path, needs_optimizer=True) == place
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.pt", "rng_state.pth"])
+@pytest.mark.parametrize("size", [0, 0.5])
+def test_a_file_that_lacks_its_end_is_found(name, size, trained, tmp_path, caplog):
+    shutil.copytree(trained / "checkpoint-1", tmp_path / "checkpoint-1")
+    assert last_whole_checkpoint(tmp_path) == tmp_path / "checkpoint-1"
+    file = tmp_path / "checkpoint-1" / name
+    file.write_bytes(file.read_bytes()[: int(size * file.stat().st_size)])
+    assert last_whole_checkpoint(tmp_path) is None
+    assert f"has no whole {'weights' if name.startswith('model') else name}" in caplog.text
+    with pytest.raises(CompressionError, match="has no whole .*; name a checkpoint that was written to its end"):
+        where_to_begin(str(tmp_path / "checkpoint-1"), SimpleNamespace(args=arguments(tmp_path)))
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "checkpoint-1").mkdir()
+    (folder / "checkpoint-1" / "trainer_state.json").write_text("torn")
+    (folder / "checkpoint-1" / "left_over.pt").write_bytes(EMPTY)
+    llama_trainer(folder, {}, max_steps=1, save_steps=1).train()
+    return folder
+
+
+def test_a_checkpoint_is_written_where_no_part_of_an_earlier_one_is_left(trained):
+    """Old and new files could pass for a whole one together, when the run is killed again."""
+    assert not (trained / "checkpoint-1" / "left_over.pt").exists()
+    assert last_whole_checkpoint(trained) == trained / "checkpoint-1"
+
+
+def test_an_index_of_shards_that_cannot_be_read_is_one_that_is_not_there(tmp_path):
+    folder = tmp_path / "optimizer_0"
+    folder.mkdir()
+    (folder / ".metadata").write_bytes(b"\x80\x04\x95")
+    assert missing_shard(folder) == "optimizer_0/.metadata"

@@ -1,5 +1,6 @@
 """The main job, stage by stage; each stage is skipped when its output is there."""
 
+import contextlib
 import json
 import logging
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ from hf_compress.jobs.train.rehearsal import rehearse
 from hf_compress.jobs.train.results import publish_folder, read_report
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
+from hf_compress.training.agreement import check_same, flat, rows_in_words
 from hf_compress.training.checkpoints import is_finished, last_whole_checkpoint
 from hf_compress.training.compression import NOTHING, Compression
 from hf_compress.training.loading import first_loads
@@ -79,15 +81,18 @@ def run_train(recipe: TrainSettings, resume: bool, only_export: bool = False) ->
         DiskError: a full or failing disk.
         Terminated: SIGTERM arrived, and a checkpoint is written.
     """
+    check_same(flat(recipe.to_plain(full=True)))
     folder = RunFolder(recipe)
     try:
-        folder.check(resume=True)
-    except CompressionError:
-        raise RecipeError(recipe.preflight()) from None  # the folder is wrong, and data and model may be too
-    with disk_errors(folder.path, _AGAIN), folder.held():
-        folder.check(resume)
+        _distributed.together(lambda: folder.check(resume=True))
+    except CompressionError as error:
+        _refuse_place(recipe, error)
+    with disk_errors(folder.path, _AGAIN), contextlib.ExitStack() as until_the_end:
+        _distributed.together(lambda: until_the_end.enter_context(folder.held()))
+        _distributed.together(lambda: folder.check(resume))
         if only_export:
             _require_finished(folder)
+        check_same({f"a finished result in {folder.compressed}": str(folder.compressed.exists())})
         if folder.compressed.exists():
             logger.info("%s is finished; nothing to do", folder.path)
             if _distributed.is_main():
@@ -96,6 +101,16 @@ def run_train(recipe: TrainSettings, resume: bool, only_export: bool = False) ->
         else:
             result = _run(recipe, folder)
     return published(result, result.folder, recipe.export)
+
+
+def _refuse_place(recipe: TrainSettings, error: CompressionError) -> None:
+    """The folder is wrong, and data and model may be too; perhaps it is so for another process alone."""
+
+    def refuse() -> None:
+        problems = recipe.preflight()
+        raise RecipeError(problems) if problems else error
+
+    _distributed.together(refuse)
 
 
 def _require_finished(folder: RunFolder) -> None:
@@ -116,22 +131,26 @@ def _require_finished(folder: RunFolder) -> None:
 
 def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
     saved = folder.tokenizer if folder.tokenizer.exists() else None
-    plan = Plan.make(recipe, saved_tokenizer=saved)
-    _distributed.barrier()  # every process has looked at the folder before one writes to it
-    if _distributed.is_main():
-        trained = last_whole_checkpoint(folder.path, plan.args, needs_optimizer=True)
-        if trained is None or not is_finished(trained):
-            with loading_whole():
-                rehearse(recipe, plan.opened, folder, plan.args.device)
-        folder.open()
-        if isinstance(recipe.tokenizer, FreshTokenizer) and saved is None:
-            _save_tokenizer(plan.opened.processor, folder.tokenizer)
-    _distributed.barrier()
+    # Every process has looked at the folder before one writes to it.
+    plan = _distributed.together(lambda: Plan.make(recipe, saved_tokenizer=saved))
+    check_same({f"data ({name})": rows_in_words(split) for name, split in plan.opened.examples.items()})
+
+    def begin() -> None:
+        with disk_errors(folder.path, _AGAIN):
+            trained = last_whole_checkpoint(folder.path, plan.args, needs_optimizer=True)
+            if trained is None or not is_finished(trained):
+                with loading_whole():
+                    rehearse(recipe, plan.opened, folder, plan.args.device)
+            folder.open()
+            if isinstance(recipe.tokenizer, FreshTokenizer) and saved is None:
+                _save_tokenizer(plan.opened.processor, folder.tokenizer)
+
+    _distributed.first_alone(begin)
     with reading_late(recipe.data):
         dense, dense_s = _dense_stage(plan, folder)
         trainer = _compression_stage(plan, folder, dense)
     plan.steps = trainer.state.max_steps  # as trained, perhaps by another number of processes
-    model = trainer.finalize(dtype=recipe.export.dtype)
+    model = _distributed.together(lambda: trainer.finalize(dtype=recipe.export.dtype))
     device = trainer.args.device
     if not _leave_process_group():
         return Result(folder=folder.compressed, report=None)
@@ -187,6 +206,7 @@ class _OwnSteps(TrainerCallback):
 def _train(trainer: Any, checkpoints: Path) -> None:
     """Train from the last whole checkpoint, or from the start; one of the last step is only loaded."""
     checkpoint = last_whole_checkpoint(checkpoints, trainer.args, needs_optimizer=True)
+    check_same({f"the last checkpoint in {checkpoints}": checkpoint.name if checkpoint else "none"})
     if checkpoint is not None and is_finished(checkpoint):
         logger.info("trained to its end: %s", checkpoint)
         restore_finished(trainer, checkpoint)
@@ -216,13 +236,15 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
     trainer = _trainer(plan, model, args)
     _train(trainer, folder.dense_training)
     model = in_one_process(trainer.model, folder.path)
-    if _distributed.is_main():
-        with written_beside(folder.dense) as part:
+
+    def write() -> None:
+        with disk_errors(folder.path, _AGAIN), written_beside(folder.dense) as part:
             write_dense(model, part, plan.opened.processor)
             trained = {"train_runtime": trainer.train_s(), "global_step": trainer.state.global_step}
             (part / _TRAINED).write_text(json.dumps(trained) + "\n", encoding="utf-8")
         remove(folder.dense_training)
-    _distributed.barrier()
+
+    _distributed.first_alone(write)
     return str(folder.dense), trainer.train_s()
 
 
