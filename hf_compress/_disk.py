@@ -60,6 +60,12 @@ def disk_errors(folder: Path, again: str = AGAIN, every: bool = False) -> Iterat
         if found is None:
             raise
         raise disk_error(folder, OSError(found, os.strerror(found) if found else ""), again) from error
+    except BaseException as error:  # what processes that write shards together raise is no Exception
+        reasons = getattr(error, "failures", {}).values()
+        full = next((one for one, _ in reasons if isinstance(one, OSError) and one.errno in DISK), None)
+        if full is None:
+            raise
+        raise disk_error(folder, full, again) from error
 
 
 def disk_error(path: Path, error: OSError, again: str = AGAIN) -> DiskError:

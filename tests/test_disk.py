@@ -1,8 +1,10 @@
 """A disk that is full or read-only is one sentence, whichever library meets it."""
 
 import errno
+from traceback import StackSummary
 
 import pytest
+from torch.distributed.checkpoint.api import CheckpointException
 
 from hf_compress import CompressionError
 from hf_compress._disk import DiskError, disk_errors
@@ -12,6 +14,7 @@ SAID = {
     "quota": OSError(errno.EDQUOT, "Disk quota exceeded"),
     "tokenizers": Exception("No space left on device (os error 28)"),
     "safetensors": ValueError("I/O error: No space left on device (os error 28)"),
+    "shards": CheckpointException("save", {1: (OSError(errno.ENOSPC, "No space left on device"), StackSummary())}),
 }
 UNCLEAR = (
     "unexpected pos 1278656 vs 1278544",
