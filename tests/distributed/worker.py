@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import torch
+from accelerate.utils import patch_environment
 from datasets import Dataset
 from transformers import Trainer, TrainerCallback, TrainingArguments
 
@@ -202,9 +203,8 @@ def refusals(folder):
     llama_trainer(folder, {}, max_steps=1, save_steps=1).train()
     begin = str(folder / "checkpoint-1") if rank else None
     note("another checkpoint in one", lambda: llama_trainer(folder, {}).train(resume_from_checkpoint=begin))
-    note(
-        "FSDP on CPUs", lambda: llama_trainer(folder, fsdp=True, fsdp_config={"version": 2})
-    )  # accelerate keeps in mind that it was asked for
+    with patch_environment(ACCELERATE_USE_FSDP="false"):  # where accelerate notes that it was asked for
+        note("FSDP on CPUs", lambda: llama_trainer(folder, fsdp=True, fsdp_config={"version": 2}))
     heard["written"] = (folder / "out").exists()
     (folder / f"heard{rank}.json").write_text(json.dumps(heard))
 
