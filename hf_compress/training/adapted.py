@@ -85,7 +85,7 @@ def adapters_back(model: Any, folder: Path) -> None:
         options: dict[str, Any] = {"low_cpu_mem_usage": True, "torch_device": "cpu"}
         try:
             with quiet():
-                loaded = PeftModel.from_pretrained(skeleton(own), place, **options)
+                loaded = PeftModel.from_pretrained(skeleton(own), place, trust_remote_code=False, **options)
                 read: dict[str, Tensor] = get_peft_model_state_dict(loaded, save_embedding_layers=False)
         except Exception as error:  # PEFT and each architecture refuse in their own ways
             raise CompressionError(f"{place}: PEFT does not load the adapter: {reason_of(error)}") from error
