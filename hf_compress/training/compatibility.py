@@ -132,8 +132,8 @@ def check_arguments(args: Any) -> None:
     """Refuse what ends in an error of the host itself while it is made; `args` are its arguments, or None.
 
     Raises:
-        CompressionError: activations cannot be moved away from a device that is not there, FSDP in one process, or
-            DeepSpeed's configuration says otherwise than they do.
+        CompressionError: activations cannot be moved away from a device that is not there, FSDP in one process, DeepSpeed's
+            configuration says otherwise than they do, or see `refuse_split_layers`.
     """
     differences = getattr(getattr(args, "hf_deepspeed_config", None), "mismatches", None)
     if differences:  # transformers says so when the training begins
@@ -147,11 +147,27 @@ def check_arguments(args: Any) -> None:
             "fsdp is set and this is one process, which has nobody to share the weights with; start with accelerate launch"
             " or torchrun, one process per GPU, or leave fsdp out"
         )
+    refuse_split_layers(getattr(args, "parallelism_config", None))
     if getattr(args, "activation_offloading", False) and getattr(args, "device", torch.device("cpu")).type == "cpu":
         raise CompressionError(
             "activation_offloading moves activations from an accelerator to the CPU's memory, and this run has no"
             " accelerator; set activation_offloading to false"
         )
+
+
+def refuse_split_layers(config: Any) -> None:
+    """Refuse to split layers or rows over processes, by accelerate's `ParallelismConfig` or what a launcher made of it.
+
+    Raises:
+        CompressionError: one of its sizes is above 1.
+    """
+    for name, kind in (("tp_size", "tensor"), ("cp_size", "context"), ("sp_size", "sequence")):
+        size = getattr(config, name, None) or 1
+        if size > 1:
+            raise CompressionError(
+                f"{name}={size}: compression under {kind} parallelism is not supported, because masks and losses are of"
+                f" whole layers and rows; set {name} to 1 and share the weights with FSDP 2 (dp_shard_size) or ZeRO"
+            )
 
 
 def check_projections(trainer: Any, projections: Collection[Any]) -> None:
@@ -183,6 +199,8 @@ def check_compatibility(trainer: Any, compression: Compression) -> None:
     Raises:
         CompressionError: the first rule that applies.
     """
+    if compression:
+        refuse_split_layers(getattr(trainer.accelerator, "parallelism_config", None))
     for rule in RULES:
         if rule.applies(trainer, compression):
             names = {"{host}": type(trainer).__name__, "{model}": type(trainer.model).__name__}

@@ -7,6 +7,8 @@ from accelerate.utils import DistributedType
 from torch.distributed.fsdp import CPUOffloadPolicy
 from torch.distributed.tensor import DTensor
 
+from hf_compress._modules.names import canonical_name
+
 
 def allow_sharding_on_cpu():
     """accelerate turns FSDP into DDP on CPUs, in silence; here processes shard, and pin no memory without a GPU."""
@@ -33,9 +35,7 @@ def fsdp2(state_dict_type="SHARDED_STATE_DICT", **settings):
 def full_weights(model):
     """Every parameter whole, under its name without wrappers, in every process."""
     return {
-        name.replace("_checkpoint_wrapped_module.", ""): (
-            parameter.full_tensor() if isinstance(parameter, DTensor) else parameter
-        )
+        canonical_name(name): (parameter.full_tensor() if isinstance(parameter, DTensor) else parameter)
         .detach()
         .cpu()
         .clone()

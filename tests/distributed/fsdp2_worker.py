@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import torch
+from accelerate import ParallelismConfig
 from accelerate.utils import patch_environment
 from safetensors.torch import load_file
 from torch.distributed.tensor import DTensor
@@ -90,10 +91,15 @@ def settings(folder):
         "evaluated first": {"eval_strategy": "steps", "eval_on_start": True},
         "offloaded": fsdp2(cpu_offload=True),
         "checkpointed": fsdp2(activation_checkpointing=True),
+        "checkpointed by transformers": {"gradient_checkpointing": True},
+        # Quantization begins at step 5: a graph that had kept it off would show here.
+        "compiled": {"torch_compile": True, "torch_compile_backend": "eager"},
+        "sizes of 1": {"parallelism_config": ParallelismConfig(dp_shard_size=processes(), tp_size=1, cp_size=1)},
     }
     for name, changes in same.items():
-        ended = full_weights(watched(FIRST, folder, **changes)[0].model)
-        assert ended.keys() == plain.keys(), name
+        trainer, watch = watched(FIRST, folder, **changes)
+        ended = full_weights(trainer.model)
+        assert ended.keys() == plain.keys() and watch.sparsity[-1] == 0.5, name
         assert all(torch.equal(ended[one], plain[one]) for one in plain), name
     for teacher in (ModelTeacher(model=tiny_llama(seed=0), shard="like_student"), ModelTeacher(shard="like_student")):
         taught = JOBS[FIRST]() | {"distillation": Distillation(teacher=teacher, losses=[(0.7, ForwardKL(temperature=2.0))])}
@@ -239,6 +245,8 @@ def refusals(folder):
     note("a teacher that does not fit", lambda: trainer_of(FIRST, folder, jobs=nobody, model=half, **ram))
     wide = ModelTeacher(model=tiny_llama(seed=1, hidden_size=48))
     projected = {"distillation": Distillation(teacher=wide, losses=[(0.5, States())])}
+    split = {"parallelism_config": ParallelismConfig(tp_size=processes())}
+    note("tensor parallelism", lambda: trainer_of(FIRST, folder, **split))
     note("projections", lambda: _other_jobs(folder, projected))
     scalar = tiny_llama(seed=0)
     scalar.register_parameter("temperature", torch.nn.Parameter(torch.ones(())))

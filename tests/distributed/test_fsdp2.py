@@ -172,6 +172,7 @@ SAID = {
     "NaN in one process": "up_proj.weight holds NaN or infinity",
     "cpu_ram_efficient_loading": "^cpu_ram_efficient_loading sends weights alone, and LlamaForCausalLM saves buffers too",
     "a teacher that does not fit": "^the teacher '.*nowhere' cannot be loaded as a model like LlamaForCausalLM",
+    "tensor parallelism": "^tp_size=2: compression under tensor parallelism is not supported",
     "projections": r"^losses with projections \(trained parts beside the model\) under FSDP",
     "0-dim": "^FSDP 2 shards no parameter without a dimension",
     "mixed types": "^FSDP 2 shards weights of one type together",

@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import ParallelismConfig
 from accelerate.utils import DistributedType
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 
@@ -14,7 +15,7 @@ from hf_compress.training.compression import Compression
 from hf_compress.training.zero_rules import whole_tensor_optimizer
 from tests.pruning.test_statistics import Curious
 from tests.tiny import tiny_llama
-from tests.training.runs import distillation, llama_trainer, pruning, quantization
+from tests.training.runs import assert_equal_bits, distillation, llama_trainer, pruning, quantization, weights
 
 
 class Weighted(SimpleNamespace):
@@ -39,6 +40,7 @@ def situation(model=None, own_loss=False, **changes):
         is_fsdp_enabled=False,
         is_deepspeed_enabled=False,
         compute_loss_func=None,
+        accelerator=SimpleNamespace(state=SimpleNamespace(), parallelism_config=None),
     )
     for name, value in changes.items():
         setattr(args if hasattr(args, name) else trainer, name, value)
@@ -243,3 +245,24 @@ def test_another_batch_in_deepspeeds_configuration_is_refused_before_the_trainin
     args = SimpleNamespace(hf_deepspeed_config=SimpleNamespace(mismatches=differences))
     with pytest.raises(CompressionError, match="size_per_gpu=16 there and per_device_train_batch_size=2 here; write auto"):
         check_arguments(args)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("tp_size", "tensor"), ("cp_size", "context"), ("sp_size", "sequence")])
+def test_layers_and_rows_are_not_split_over_processes(name, kind, tmp_path):
+    asked = ParallelismConfig(**{name: 2})
+    with pytest.raises(CompressionError, match=f"^{name}=2: compression under {kind} parallelism .*; set {name} to 1"):
+        llama_trainer(tmp_path, {"pruning": pruning()}, parallelism_config=asked)
+    by_launcher = situation(accelerator=SimpleNamespace(state=SimpleNamespace(), parallelism_config=asked))
+    with pytest.raises(CompressionError, match=f"^{name}=2"):
+        check_compatibility(by_launcher, Compression(pruning=pruning()))
+
+
+def test_sizes_of_1_train_the_same_curve(tmp_path):
+    """In shards too: tests/distributed/test_fsdp2.py."""
+    plain, sized = (
+        llama_trainer(tmp_path, parallelism_config=config, save_strategy="no", max_steps=8)
+        for config in (None, ParallelismConfig(tp_size=1, cp_size=1))
+    )
+    for trainer in (plain, sized):
+        trainer.train()
+    assert_equal_bits(weights(plain.model), weights(sized.model))
