@@ -34,21 +34,31 @@ def alone(tmp_path_factory):
     return trainer
 
 
-def read(folder, name):
-    return [torch.load(folder / f"{name}-{rank}.pt", weights_only=True) for rank in (0, 1)]
+def read(folder, name, processes=2):
+    return [torch.load(folder / f"{name}-{rank}.pt", weights_only=True) for rank in range(processes)]
+
+
+def compare_with_one_process(found, alone):
+    for other in found:
+        assert_equal_bits(found[0]["weights"], other["weights"])
+        assert_equal_bits(other["masks"], alone.progress.masks.keep)
+    start = weights(tiny_llama(seed=0))
+    for name, expected in weights(alone.model).items():
+        torch.testing.assert_close(found[0]["weights"][name], expected, rtol=0.0, atol=1e-5)
+        assert float((expected - start[name]).abs().max()) > 1e-4, "training moved it by more than is allowed here"
 
 
 @pytest.mark.parametrize("run", ["stage1", "stage2", "stage3", "cut"])
 def test_pruning_quantization_and_a_teacher_end_as_in_one_process(run, done, alone):
     """Also where the student is cut while it is loaded; all but that are resumed to the same bits in the worker."""
-    first, second = read(done, run)
-    assert_equal_bits(first["weights"], second["weights"])
-    assert_equal_bits(first["masks"], second["masks"])
-    assert_equal_bits(first["masks"], alone.progress.masks.keep)
-    start = weights(tiny_llama(seed=0))
-    for name, expected in weights(alone.model).items():
-        torch.testing.assert_close(first["weights"][name], expected, rtol=0.0, atol=1e-5)
-        assert float((expected - start[name]).abs().max()) > 1e-4, "training moved it by more than is allowed here"
+    compare_with_one_process(read(done, run), alone)
+
+
+@pytest.mark.slow
+def test_four_processes_train_to_the_weights_of_one(alone, tmp_path):
+    forked("tests/distributed/zero_worker.py", str(tmp_path), "four", processes=4)
+    for stage in (1, 2, 3):
+        compare_with_one_process(read(tmp_path, f"stage{stage}", processes=4), alone)
 
 
 @pytest.mark.parametrize("run", ["stage1", "stage2", "stage3", "cut"])

@@ -78,9 +78,10 @@ def keep(folder, name, trainer):
     return kept["weights"]
 
 
-def exact(folder, stage):
+def exact(folder, stage, **changes):
     """Pruning, quantization and a teacher: straight, and from the checkpoint in the middle."""
     place, settings = folder / f"stage{stage}", {"stage": stage, "deepspeed": config(stage, zero=IN_PARTS)}
+    settings |= changes
     trainer = trainer_of(place, **settings)
     trainer.train()
     found, straight = check_masters(trainer), keep(folder, f"stage{stage}-", trainer)
@@ -192,6 +193,11 @@ if __name__ == "__main__":
     deepspeed_on_cpu.start()
     gc.freeze()
     folder = Path(sys.argv[1])
+    if sys.argv[2:] == ["four"]:
+        for stage in (1, 2, 3):
+            exact(folder, stage, per_device_train_batch_size=1)
+        _distributed.leave()
+        sys.exit()
     exact(folder, 1)
     again = exact(folder, 2)
     in_parts = exact(folder, 3)
