@@ -55,10 +55,12 @@ def test_pruning_quantization_and_a_teacher_end_as_in_one_process(run, done, alo
 
 
 @pytest.mark.slow
-def test_four_processes_train_to_the_weights_of_one(alone, tmp_path):
-    forked("tests/distributed/zero_worker.py", str(tmp_path), "four", processes=4)
+@pytest.mark.parametrize(("what", "processes"), [("four", 4), ("compiled", 2)])
+def test_four_processes_and_compiled_ones_train_to_the_weights_of_one(what, processes, alone, tmp_path):
+    """Compiled with activation checkpointing; each resumed to the same bits in the worker."""
+    forked("tests/distributed/zero_worker.py", str(tmp_path), what, processes=processes)
     for stage in (1, 2, 3):
-        compare_with_one_process(read(tmp_path, f"stage{stage}", processes=4), alone)
+        compare_with_one_process(read(tmp_path, f"stage{stage}", processes), alone)
 
 
 @pytest.mark.parametrize("run", ["stage1", "stage2", "stage3", "cut"])

@@ -33,6 +33,11 @@ SETTINGS = {
 NOT_GATHERED = {"stage3_param_persistence_threshold": 0}
 """Small weights are not left whole either, and nothing is said of gathering them for a checkpoint."""
 IN_PARTS = {**NOT_GATHERED, "stage3_gather_16bit_weights_on_model_save": True}
+SLOW = {
+    "four": {"per_device_train_batch_size": 1},
+    "compiled": {"torch_compile": True, "torch_compile_backend": "aot_eager", "gradient_checkpointing": True},
+}
+"""Of trainings for themselves."""
 LOSSES = ((0.7, ForwardKL(temperature=2.0)),)
 """Those of `everything`."""
 
@@ -193,9 +198,9 @@ if __name__ == "__main__":
     deepspeed_on_cpu.start()
     gc.freeze()
     folder = Path(sys.argv[1])
-    if sys.argv[2:] == ["four"]:
+    if sys.argv[2:]:
         for stage in (1, 2, 3):
-            exact(folder, stage, per_device_train_batch_size=1)
+            exact(folder, stage, **SLOW[sys.argv[2]])
         _distributed.leave()
         sys.exit()
     exact(folder, 1)
