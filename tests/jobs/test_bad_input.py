@@ -188,7 +188,7 @@ RECIPE_MISTAKES = {
     ),
     "unknown export": (
         {"export": {"format": "gguf"}},
-        "export.format: unknown export format 'gguf' (known: auto, compressed-tensors, dense)",
+        "export.format: unknown export format 'gguf' (known: auto, compressed-tensors, dense, executorch, onnx, openvino)",
     ),
     "unknown stored type": ({"export": {"dtype": "int8"}}, "export.dtype: unknown value 'int8'"),
     "fresh model without dense": (
