@@ -31,7 +31,7 @@ def test_two_schemes_from_a_recipe(tmp_path):
     manifest = Manifest.read(result.folder)
     assert [method["name"] for method in manifest.fact("methods")] == ["W8A16", "W4A16"]
     card = (result.folder / "README.md").read_text()
-    assert card.index("- scheme `W8A16`:") < card.index("- scheme `W4A16`:") and reach in card
+    assert card.index("- scheme `W8A16`") < card.index("- scheme `W4A16`") and reach in card
     loaded = AutoModelForCausalLM.from_pretrained(result.folder)
     with torch.no_grad():
         assert torch.isfinite(loaded(input_ids=torch.tensor([[5, 6, 7]])).logits).all()
