@@ -86,15 +86,17 @@ def runs(folder):
 def settings(folder):
     """What must not change a bit, and what changes the arithmetic alone."""
     plain = full_weights(watched(FIRST, folder)[0].model)
+    evaluated = {"eval_strategy": "steps", "eval_steps": 2, "eval_on_start": True}
+    sizes_of_1 = ParallelismConfig(dp_shard_size=processes(), tp_size=1, cp_size=1)
     same = {
-        "evaluated": {"eval_strategy": "steps", "eval_steps": 2},
-        "evaluated first": {"eval_strategy": "steps", "eval_on_start": True},
-        "offloaded": fsdp2(cpu_offload=True),
-        "checkpointed": fsdp2(activation_checkpointing=True),
-        "checkpointed by transformers": {"gradient_checkpointing": True},
+        "evaluated, offloaded, checkpointed by transformers": {
+            **evaluated,
+            "gradient_checkpointing": True,
+            **fsdp2(cpu_offload=True),
+        },
+        "checkpointed, sizes of 1": {**fsdp2(activation_checkpointing=True), "parallelism_config": sizes_of_1},
         # Quantization begins at step 5: a graph that had kept it off would show here.
         "compiled": {"torch_compile": True, "torch_compile_backend": "eager"},
-        "sizes of 1": {"parallelism_config": ParallelismConfig(dp_shard_size=processes(), tp_size=1, cp_size=1)},
     }
     for name, changes in same.items():
         trainer, watch = watched(FIRST, folder, **changes)
