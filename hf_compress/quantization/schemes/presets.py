@@ -95,9 +95,11 @@ def _preset(name: str, summary: str) -> type[Preset]:
     return types.new_class(name, (Preset,), {"name": name}, lambda namespace: namespace.update(body))
 
 
-W4A16 = _preset("W4A16", "int4 weights, one scale per group of 128 along I; activations stay as they are.")
-W8A16 = _preset("W8A16", "int8 weights, one scale per group of 128 along I; activations stay as they are.")
-W4A8 = _preset("W4A8", "int4 weights, one scale per group of 128 along I; int8 activations, one dynamic scale per token.")
+W4A16 = _preset("W4A16", "int4 weights, one scale per group along I (of 128 by default); activations stay as they are.")
+W8A16 = _preset("W8A16", "int8 weights, one scale per group along I (of 128 by default); activations stay as they are.")
+W4A8 = _preset(
+    "W4A8", "int4 weights, one scale per group along I (of 128 by default); int8 activations, one dynamic scale per token."
+)
 W8A8 = _preset("W8A8", "int8 weights, one scale per output channel; int8 activations, one dynamic scale per token.")
 FP8_DYNAMIC = _preset(
     "FP8_DYNAMIC", "float8 (E4M3) weights, one scale per output; float8 activations, one dynamic scale per token."
