@@ -26,8 +26,7 @@ def sha256_of(file: Path, bar: "tqdm | None" = None) -> str:
 
 def weight_hashes(folder: Path) -> dict[str, str]:
     """File name -> SHA-256, of the weights that a result's folder is loaded from; of an adapter its own."""
-    adapter = folder / ADAPTER
-    return {file.name: sha256_of(file) for file in ([adapter] if adapter.is_file() else weight_files(folder))}
+    return {file.name: sha256_of(file) for file in _weights(folder)}
 
 
 def input_hashes(sources: "Mapping[str, Source]", threads: int) -> dict[str, dict[str, str]]:
@@ -51,8 +50,14 @@ def companion_hashes(folder: Path) -> dict[str, str]:
     Args:
         folder: of a checkpoint, before what is made of the hashes is written into it.
     """
-    weights = [folder / ADAPTER] if (folder / ADAPTER).is_file() else weight_files(folder)
+    weights = _weights(folder)
     files = {
         file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file() and file not in weights
     }
     return {name: sha256_of(files[name]) for name in sorted(files)}
+
+
+def _weights(folder: Path) -> list[Path]:
+    """An adapter's own, or those of a model."""
+    adapter = folder / ADAPTER
+    return [adapter] if adapter.is_file() else list(weight_files(folder))

@@ -31,7 +31,7 @@ from hf_compress import (
 )
 from hf_compress._errors import CompressionError
 from hf_compress._units import format_bytes
-from hf_compress.evaluation.cost.loading import load_finished
+from hf_compress.evaluation.cost.loading import load_to_run
 from hf_compress.evaluation.cost.report import format_s
 from hf_compress.evaluation.cost.rounds import Speedup
 from hf_compress.evaluation.cost.runtime import Runtime
@@ -45,7 +45,7 @@ def write_all(dense: Path, task: Task, folder: Path, group_size: int) -> dict[st
     import torch
 
     def fresh():
-        return load_finished(dense, task.head.auto_class, "float32", torch.device("cpu"))
+        return load_to_run(dense, task.head.auto_class, "float32", torch.device("cpu"))
 
     tokenizer, made = AutoTokenizer.from_pretrained(dense), {"dense": dense}
     for name, scheme in (("int8 (W8A8)", "W8A8"), ("int4 (W4A16)", W4A16(group_size=group_size))):

@@ -9,7 +9,7 @@ from hf_compress._quiet import quiet
 from hf_compress.inputs.pretrained import from_pretrained
 
 
-def load_finished(folder: Path, auto_class: str, dtype: str, device: torch.device) -> Any:
+def load_to_run(folder: Path, auto_class: str, dtype: str, device: torch.device) -> Any:
     """Plain transformers, in evaluation mode.
 
     Args:

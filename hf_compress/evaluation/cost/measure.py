@@ -15,7 +15,7 @@ from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.checkpoints.source import Source, open_source
 from hf_compress.evaluation.cost.batches import LENGTH, batch_of, takes_lengths
 from hf_compress.evaluation.cost.configuration import Cost
-from hf_compress.evaluation.cost.loading import load_finished
+from hf_compress.evaluation.cost.loading import load_to_run
 from hf_compress.evaluation.cost.macs import count_macs
 from hf_compress.evaluation.cost.memory import measure_memory
 from hf_compress.evaluation.cost.parameters import count_parameters
@@ -69,7 +69,7 @@ def measure_cost(
     loaded = [
         Loaded(
             name=one.name,
-            model=load_finished(one.folder, one.head.auto_class, cost.dtype, device),
+            model=load_to_run(one.folder, one.head.auto_class, cost.dtype, device),
             writes=one.head.writes,
         )
         for one in subjects

@@ -59,11 +59,11 @@ def _measured(folder: str, auto_class: str, dtype: str, device: str, batch_size:
     import torch
 
     from hf_compress.evaluation.cost.batches import batch_of
-    from hf_compress.evaluation.cost.loading import load_finished
+    from hf_compress.evaluation.cost.loading import load_to_run
 
     _load_code(folder, auto_class)
     before = resident_peak()
-    model = load_finished(Path(folder), auto_class, dtype, torch.device(device))
+    model = load_to_run(Path(folder), auto_class, dtype, torch.device(device))
     batch = batch_of(model, batch_size, length)
     with torch.no_grad():
         for _ in range(2):

@@ -47,7 +47,7 @@ class Runtime(Strategy, kind="runtime", package="hf_compress.evaluation.cost.run
         """Make it run a model.
 
         Args:
-            model: from `load_finished`; it has run once.
+            model: from `load_to_run`; it has run once.
             batch: one for it.
 
         Raises:

@@ -1,5 +1,6 @@
 """What metrics share that are functions of sums over rows."""
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -25,3 +26,8 @@ def values(rows: "Sequence[Sequence[float]] | ndarray") -> "ndarray":
 def means(sums: "ndarray", keys: Sequence[str]) -> "dict[str, ndarray]":
     """The means of what `values` summed, by key."""
     return {key: share(sums[:, 1 + place], sums[:, 0]) for place, key in enumerate(keys)}
+
+
+def exact_means(rows: Sequence[Sequence[float]], keys: Sequence[str]) -> dict[str, float]:
+    """The means of the K numbers of each row, by key, rounded once."""
+    return {key: math.fsum(column) / len(column) for key, column in zip(keys, zip(*rows, strict=True), strict=True)}

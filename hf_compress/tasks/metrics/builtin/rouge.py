@@ -1,6 +1,5 @@
 """Summaries, by the words that they share with right ones."""
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -8,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from hf_compress._registry import Reference
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
-from hf_compress.tasks.metrics.sums import means, values
+from hf_compress.tasks.metrics.sums import exact_means, means, values
 from hf_compress.tasks.metrics.texts import lists_of_references
 
 if TYPE_CHECKING:
@@ -46,10 +45,7 @@ class Rouge(Metric, name="rouge"):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """rouge1, rouge2, rougeL, rougeLsum."""
-        rows = self._rows(predictions, references)
-        return {
-            key: math.fsum(column) / len(column) for key, column in zip(self.gives, zip(*rows, strict=True), strict=True)
-        }
+        return exact_means(self._rows(predictions, references), self.gives)
 
     def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
         """Rows, and the four numbers of each."""

@@ -1,7 +1,6 @@
 """Answers out of a text, as SQuAD compares them."""
 
 import collections
-import math
 import re
 import string
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.predictions import Predictions
-from hf_compress.tasks.metrics.sums import means, values
+from hf_compress.tasks.metrics.sums import exact_means, means, values
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -45,10 +44,7 @@ class Squad(Metric, name="squad"):
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """f1 and exact_match."""
-        rows = self._rows(predictions, references)
-        return {
-            key: math.fsum(column) / len(column) for key, column in zip(self.gives, zip(*rows, strict=True), strict=True)
-        }
+        return exact_means(self._rows(predictions, references), self.gives)
 
     def statistics(self, predictions: Sequence[Any], references: Sequence[Any]) -> "ndarray":
         """Questions, and the two numbers of each."""
