@@ -14,6 +14,12 @@ from hf_compress.distillation.configuration import WeightedLoss as WeightedLoss
 from hf_compress.distillation.losses.forward_kl import ForwardKL as ForwardKL
 from hf_compress.distillation.losses.mse import MSE as MSE
 from hf_compress.distillation.teachers.model import ModelTeacher as ModelTeacher
+from hf_compress.ensembling.combiners.hard_vote import HardVote as HardVote
+from hf_compress.ensembling.combiners.maximum import Maximum as Maximum
+from hf_compress.ensembling.combiners.mean_logits import MeanLogits as MeanLogits
+from hf_compress.ensembling.combiners.mean_probabilities import MeanProbabilities as MeanProbabilities
+from hf_compress.ensembling.combiners.median import Median as Median
+from hf_compress.ensembling.combiners.product_of_experts import ProductOfExperts as ProductOfExperts
 from hf_compress.evaluation.bootstrap import Bootstrap as Bootstrap
 from hf_compress.evaluation.configuration import Evaluation as Evaluation
 from hf_compress.evaluation.cost.configuration import Cost as Cost

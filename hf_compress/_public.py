@@ -62,6 +62,7 @@ STRATEGIES = (
     "calibration.statistics",
     "distillation.losses",
     "distillation.teachers",
+    "ensembling.combiners",
     "evaluation.cost.runtimes",
     "export.formats",
     "jobs",

@@ -16,7 +16,7 @@ LONG: dict[str, str] = {}
 
 MATERIALS = ("checkpoints", "inputs", "tasks", "calibration")
 """In this order: each may import those before it."""
-TECHNIQUES = ("pruning", "quantization", "distillation", "merging")
+TECHNIQUES = ("pruning", "quantization", "distillation", "merging", "ensembling")
 HOSTS = ("training", "evaluation", "export")
 VALUES = {
     "calibration": ("statistic", "statistics"),
@@ -24,6 +24,7 @@ VALUES = {
     "quantization": ("scheme", "schemes", "fake_quantize", "quantizable", "modules"),
     "distillation": ("loss", "losses", "signal"),
     "merging": ("compat", "method", "methods", "operands", "mathematics"),
+    "ensembling": ("combiner", "combiners", "confidence", "confidences", "modelling"),
 }
 FLOORS = (
     dict.fromkeys(("_errors", "_registry", "_modules", "_forward", "_sharding", "_hub"), (0, ""))

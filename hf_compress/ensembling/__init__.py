@@ -1,0 +1,1 @@
+"""Ensembling: several models answer as one, in parallel, one after the other, or both."""
