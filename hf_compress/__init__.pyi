@@ -20,6 +20,9 @@ from hf_compress.ensembling.combiners.mean_logits import MeanLogits as MeanLogit
 from hf_compress.ensembling.combiners.mean_probabilities import MeanProbabilities as MeanProbabilities
 from hf_compress.ensembling.combiners.median import Median as Median
 from hf_compress.ensembling.combiners.product_of_experts import ProductOfExperts as ProductOfExperts
+from hf_compress.ensembling.confidences.entropy import Entropy as Entropy
+from hf_compress.ensembling.confidences.margin import Margin as Margin
+from hf_compress.ensembling.confidences.maximum_probability import MaximumProbability as MaximumProbability
 from hf_compress.evaluation.bootstrap import Bootstrap as Bootstrap
 from hf_compress.evaluation.configuration import Evaluation as Evaluation
 from hf_compress.evaluation.cost.configuration import Cost as Cost

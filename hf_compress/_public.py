@@ -63,6 +63,7 @@ STRATEGIES = (
     "distillation.losses",
     "distillation.teachers",
     "ensembling.combiners",
+    "ensembling.confidences",
     "evaluation.cost.runtimes",
     "export.formats",
     "jobs",
