@@ -125,6 +125,21 @@ def test_large_logits_stay_finite_and_so_do_their_gradients(cls):
 
 
 @pytest.mark.parametrize("cls", COMBINERS)
+def test_gradients_of_the_weights_are_finite_where_they_move_the_result_smoothly(cls):
+    weights = WEIGHTS.double().requires_grad_(True)
+    found = cls().combine(drawn(4, 7, 5).double(), weights)
+    if not found.requires_grad:  # the result moves in jumps
+        return
+    found[..., 0].sum().backward()
+    for member in range(4):
+        step = 1e-6 * (torch.arange(4) == member)
+        ahead, behind = (
+            cls().combine(drawn(4, 7, 5).double(), WEIGHTS.double() + way * step)[..., 0].sum() for way in (1, -1)
+        )
+        torch.testing.assert_close(weights.grad[member], (ahead - behind) / 2e-6, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("cls", COMBINERS)
 @pytest.mark.parametrize("member", range(4))
 @pytest.mark.parametrize("value", [math.nan, math.inf])
 def test_a_number_that_is_none_shows_in_its_row_and_in_no_other(cls, member, value):

@@ -40,5 +40,8 @@ class HardVote(Combiner, name="hard_vote"):
         shares = normalised(weights, each)
         classes = torch.arange(each.shape[-1], device=each.device)
         votes = (shares * (classes == each.argmax(-1, keepdim=True))).sum(0)
-        tie_break = log_probabilities(weighted_sum(each, shares))
-        return torch.logaddexp(votes.log() + math.log1p(-rest), tie_break + math.log(rest))
+        tie_break = log_probabilities(weighted_sum(each, shares)) + math.log(rest)
+        # Where nobody votes the logarithm is not taken, because its gradient there would be NaN.
+        tiny = torch.finfo(votes.dtype).tiny
+        voted = torch.logaddexp(votes.clamp_min(tiny).log() + math.log1p(-rest), tie_break)
+        return torch.where(votes > 0, voted, tie_break)
