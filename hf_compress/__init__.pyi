@@ -23,6 +23,13 @@ from hf_compress.ensembling.combiners.product_of_experts import ProductOfExperts
 from hf_compress.ensembling.confidences.entropy import Entropy as Entropy
 from hf_compress.ensembling.confidences.margin import Margin as Margin
 from hf_compress.ensembling.confidences.maximum_probability import MaximumProbability as MaximumProbability
+from hf_compress.ensembling.fitting.gating import Gate as Gate
+from hf_compress.ensembling.fitting.gating import fit_gate as fit_gate
+from hf_compress.ensembling.fitting.stacking import fit_stacking as fit_stacking
+from hf_compress.ensembling.fitting.temperature import fit_temperatures as fit_temperatures
+from hf_compress.ensembling.fitting.thresholds import choose_thresholds as choose_thresholds
+from hf_compress.ensembling.fitting.thresholds import quality_cost_curve as quality_cost_curve
+from hf_compress.ensembling.fitting.weights import fit_weights as fit_weights
 from hf_compress.evaluation.bootstrap import Bootstrap as Bootstrap
 from hf_compress.evaluation.configuration import Evaluation as Evaluation
 from hf_compress.evaluation.cost.configuration import Cost as Cost

@@ -1,0 +1,153 @@
+"""A small network that says, row by row, whom to listen to."""
+
+import copy
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from hf_compress._errors import CompressionError
+from hf_compress.ensembling.combiner import Combiner
+from hf_compress.ensembling.combiners.mean_probabilities import MeanProbabilities
+from hf_compress.ensembling.fitting.features import member_entropies, member_features
+from hf_compress.ensembling.fitting.weights import check_smooth
+from hf_compress.ensembling.labelled_rows import checked, mean_nll
+
+
+class Gate(nn.Module):
+    """Weights of the members for each row, softmax(A x + a), or softmax(A relu(B x + b) + a) with a hidden layer.
+
+    x are the members' log-probabilities and entropies, less their mean over the rows of training and divided by their
+    standard deviation (both are buffers). A new gate gives equal weights.
+
+    Args:
+        num_members: M.
+        num_classes: C.
+        hidden: width of the hidden layer; None = none.
+        generator: draws B.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(
+        self, num_members: int, num_classes: int, hidden: int | None = None, generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()
+        if hidden is not None and hidden < 1:
+            raise CompressionError(f"hidden={hidden} must be 1 or more, or None for no hidden layer")
+        width = num_members * (num_classes + 1)
+        self.register_buffer("mean", torch.zeros(width))
+        self.register_buffer("deviation", torch.ones(width))
+        # Drawn below from the generator, so that making one moves no global random state.
+        self.inner = None if hidden is None else torch.nn.utils.skip_init(nn.Linear, width, hidden)
+        self.outer = torch.nn.utils.skip_init(nn.Linear, hidden or width, num_members)
+        nn.init.zeros_(self.outer.weight)
+        nn.init.zeros_(self.outer.bias)
+        if self.inner is not None:
+            nn.init.kaiming_uniform_(self.inner.weight, nonlinearity="relu", generator=generator)
+            nn.init.zeros_(self.inner.bias)
+
+    def features(self, logits: Tensor) -> Tensor:
+        """(M, ..., C) -> (..., M * (C + 1)), as the rows have them."""
+        return torch.cat((member_features(logits), member_entropies(logits)), -1)
+
+    def forward(self, logits: Tensor) -> Tensor:
+        """(M, ..., C) -> (M, ...) weights that sum to 1 over the members, as `Combiner.combine` takes them."""
+        x = ((self.features(logits) - self.mean) / self.deviation).to(self.outer.weight.dtype)
+        if self.inner is not None:
+            x = torch.relu(self.inner(x))
+        return self.outer(x).softmax(-1).movedim(-1, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FittedGate:
+    """A gate, and what it is worth on the rows that were held out of its training; log-losses are mean nats per row.
+
+    Attributes:
+        gate: in evaluation mode, on the CPU, in fp32.
+        nll_held_out: with the gate.
+        nll_held_out_equal: with equal weights.
+        num_held_out: rows.
+        steps: optimizer steps after which the gate was best; 0 = it stayed at equal weights.
+    """
+
+    gate: Gate
+    nll_held_out: float
+    nll_held_out_equal: float
+    num_held_out: int
+    steps: int
+
+
+def fit_gate(
+    logits: Tensor,
+    labels: Tensor,
+    combiner: Combiner | None = None,
+    *,
+    hidden: int | None = None,
+    held_out: float = 0.2,
+    learning_rate: float = 0.01,
+    weight_decay: float = 0.01,
+    steps: int = 1000,
+    patience: int = 50,
+    seed: int = 0,
+) -> FittedGate:
+    """Train a gate on the mean of -log p[label], p = combiner(members, gate(members)), by AdamW on all rows at once.
+
+    It starts at equal weights and ends where rows that are held out are best, so on those it is never worse than they.
+
+    Args:
+        logits: (M, N, C), of rows that no member was trained on.
+        labels: (N,) classes.
+        combiner: None = `MeanProbabilities()`.
+        hidden: width of a hidden layer; None = none.
+        held_out: share of the rows that training does not see, in (0, 1).
+        learning_rate: of AdamW.
+        weight_decay: of AdamW.
+        steps: at most.
+        patience: steps without a better log-loss on the held-out rows after which it ends.
+        seed: of the rows that are held out and of the hidden layer.
+
+    Raises:
+        CompressionError: logits, labels or a number cannot be used, or the combiner's result moves in jumps as weights do.
+
+    Source: Jacobs, Jordan, Nowlan, Hinton 1991, with experts that are trained already.
+    """
+    logits, labels = checked(logits, labels)
+    num_rows = len(labels)
+    num_held_out = round(held_out * num_rows) if 0 < held_out < 1 else 0
+    if not 0 < num_held_out < num_rows:
+        raise CompressionError(
+            f"held_out={held_out!r} of {num_rows} rows leaves one side empty; give a share in (0, 1), or more rows"
+        )
+    if steps < 1 or patience < 1:
+        raise CompressionError(f"steps={steps} and patience={patience} must be 1 or more")
+    generator = torch.Generator().manual_seed(seed)
+    order = torch.randperm(num_rows, generator=generator)
+    seen, unseen = order[num_held_out:], order[:num_held_out]
+    gate = Gate(len(logits), logits.shape[-1], hidden, generator)
+    logits = logits.float()
+    x = gate.features(logits[:, seen])
+    gate.mean.copy_(x.mean(0))
+    gate.deviation.copy_(x.std(0, unbiased=False).clamp_min(1e-6))
+
+    def loss(rows: Tensor) -> Tensor:
+        return mean_nll(combined.combine(logits[:, rows], gate(logits[:, rows])), labels[rows])
+
+    combined = combiner or MeanProbabilities()
+    check_smooth(loss(seen), combined)
+    optimizer = torch.optim.AdamW(gate.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    equal = best = float(loss(unseen).detach())
+    kept, at = copy.deepcopy(gate.state_dict()), 0
+    for step in range(1, steps + 1):
+        optimizer.zero_grad()
+        loss(seen).backward()
+        optimizer.step()
+        with torch.no_grad():
+            now = float(loss(unseen))
+        if now < best:
+            best, kept, at = now, copy.deepcopy(gate.state_dict()), step
+        if step - at >= patience:
+            break
+    gate.load_state_dict(kept)
+    return FittedGate(gate=gate.eval(), nll_held_out=best, nll_held_out_equal=equal, num_held_out=num_held_out, steps=at)
