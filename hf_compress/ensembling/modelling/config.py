@@ -1,0 +1,90 @@
+"""What a saved ensemble says of itself: its members, what they are for, and how their answers become one."""
+
+from typing import Any
+
+from transformers import AutoConfig, PreTrainedConfig
+
+from hf_compress._errors import CompressionError
+
+NAN_RULES = ("refuse", "leave_out")
+
+
+class EnsembleConfig(PreTrainedConfig):
+    """Of any ensemble; each kind has a subclass with a `model_type` of its own.
+
+    Attributes:
+        members: one mapping each: `name`; `folder` below the ensemble's, or `model` and `revision` on the Hub; `config`, the
+            member's own.
+        auto_class: of the members' heads, e.g. "AutoModelForSequenceClassification".
+        combiner: how answers become one: {"name": ..., arguments}.
+        weights: of the members, not negative, in any unit; None: all count the same.
+        temperatures: each member's logits are divided by its own first; None: all 1.
+        input_groups: which processor prepares what a member reads: 0 is the ensemble's own, and inputs of others have the
+            number behind their name (`input_ids_1`).
+        on_nan: "refuse" an answer that is not a number, naming the member, or "leave_out" the member in that batch.
+    """
+
+    model_type = "ensemble"
+    members: list[dict[str, Any]] | None = None
+    auto_class: str | None = None
+    combiner: dict[str, Any] | None = None
+    weights: list[float] | None = None
+    temperatures: list[float] | None = None
+    input_groups: list[int] | None = None
+    on_nan: str = "refuse"
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        self.combiner = self.combiner or {"name": "mean_probabilities"}
+        if self.on_nan not in NAN_RULES:
+            raise CompressionError(f"on_nan={self.on_nan!r} is unknown (known: {', '.join(NAN_RULES)})")
+        if self.members is None:  # a config without arguments, which transformers makes to compare with
+            return
+        self.input_groups = self.input_groups or [0] * len(self.members)
+        for name in ("weights", "temperatures", "input_groups"):
+            values = getattr(self, name)
+            if values is not None and len(values) != len(self.members):
+                raise CompressionError(f"{name} has {len(values)} entries for {len(self.members)} members; give one each")
+        check_weights(self.weights, self.names)
+        for name, value in zip(self.names, self.temperatures or (), strict=False):
+            if not 0 < value < float("inf"):
+                raise CompressionError(f"the temperature of member {name!r} is {value}; it must be above 0")
+
+    @property
+    def names(self) -> list[str]:
+        """Of the members, in order."""
+        return [member["name"] for member in self.members or []]
+
+    def member_configs(self) -> list[PreTrainedConfig]:
+        """The members' own."""
+        return [config_of(dict(member["config"])) for member in self.members or []]
+
+
+def check_weights(weights: list[float] | None, names: list[str]) -> None:
+    """Refuse weights that no average can be taken with.
+
+    Raises:
+        CompressionError: one is negative or not a number, or all are 0.
+    """
+    if weights is None:
+        return
+    for name, value in zip(names, weights, strict=True):
+        if not 0 <= value < float("inf"):
+            raise CompressionError(f"the weight of member {name!r} is {value}; weights must be 0 or more")
+    if not any(weights):
+        raise CompressionError("the weights of all members are 0; give at least one of them a weight above 0")
+
+
+def config_of(plain: dict[str, Any]) -> PreTrainedConfig:
+    """A member's config from plain data; members may be ensembles themselves."""
+    model_type = plain.pop("model_type")
+    own = own_config(model_type)
+    return AutoConfig.for_model(model_type, **plain) if own is None else own.from_dict(plain)
+
+
+def own_config(model_type: str) -> type[EnsembleConfig] | None:
+    """The class for one of this file's kinds of ensemble; transformers may not know them."""
+    found = [EnsembleConfig]
+    for kind in found:
+        found += kind.__subclasses__()
+    return next((kind for kind in found if kind.model_type == model_type), None)

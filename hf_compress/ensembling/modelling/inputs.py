@@ -1,0 +1,53 @@
+"""What each member reads of the ensemble's inputs."""
+
+import inspect
+import re
+from typing import Any
+
+from torch import nn
+
+from hf_compress._errors import CompressionError
+
+_NUMBERED = re.compile(r"(?P<name>.+)_(?P<group>[1-9]\d*)$")
+
+
+def numbered(name: str, group: int) -> str:
+    """An input's name as the ensemble takes it; group 0 keeps its own."""
+    return f"{name}_{group}" if group else name
+
+
+def split_inputs(inputs: dict[str, Any], groups: set[int]) -> dict[int, dict[str, Any]]:
+    """Group -> its inputs by the names its members know.
+
+    Args:
+        inputs: by the ensemble's names, without those that are None.
+        groups: that the ensemble has.
+    """
+    split: dict[int, dict[str, Any]] = {group: {} for group in groups}
+    for key, value in inputs.items():
+        found = _NUMBERED.match(key)
+        if found and int(found["group"]) in groups:
+            split[int(found["group"])][found["name"]] = value
+        else:
+            split.setdefault(0, {})[key] = value
+    return split
+
+
+def readable(member: nn.Module, inputs: dict[str, Any]) -> dict[str, Any]:
+    """Those that a member's forward takes by name: members of other architectures know no token types, for example."""
+    parameters = inspect.signature(member.forward).parameters
+    return {key: value for key, value in inputs.items() if key in parameters}
+
+
+def refuse_missing(inputs: dict[int, dict[str, Any]], names: list[str], input_groups: list[int]) -> None:
+    """Refuse to ask a member that got nothing to read.
+
+    Raises:
+        CompressionError: naming it and who makes its inputs.
+    """
+    for name, group in zip(names, input_groups, strict=True):
+        if not inputs.get(group):
+            raise CompressionError(
+                f"member {name!r} got no inputs: its own end in _{group}, and the processor saved with the ensemble makes"
+                " them; a Trainer drops them unless TrainingArguments say remove_unused_columns=False"
+            )

@@ -1,0 +1,85 @@
+"""Language models in parallel: at each token their distributions become one, and the token is taken from it."""
+
+from typing import Any
+
+from torch import Tensor
+from transformers import DynamicCache, GenerationMixin
+from transformers.modeling_outputs import CausalLMOutputWithPast
+from transformers.utils.generic import can_return_tuple
+
+from hf_compress._errors import CompressionError
+from hf_compress.ensembling.modelling.cache import MembersCache
+from hf_compress.ensembling.modelling.parallel import ParallelEnsemble
+
+
+class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
+    """Members with one tokenizer, token by token; `generate` works in all its modes, with a cache for each member.
+
+    p(t | before) = combiner over m of p_m(t | before).
+    """
+
+    for_heads = ("AutoModelForCausalLM",)
+
+    def __init__(self, config: Any, members: Any = None) -> None:
+        super().__init__(config, members)
+        first = getattr(self.members[0], "generation_config", None)
+        if first is not None:
+            self.generation_config = type(first).from_dict(first.to_dict())
+
+    def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
+        """As `GenerationMixin.generate`, with a growing cache for each member.
+
+        Raises:
+            CompressionError: another kind of cache is asked for.
+        """
+        config = kwargs.get("generation_config") or self.generation_config
+        asked = kwargs.get("cache_implementation", config.cache_implementation)
+        if asked not in (None, "dynamic"):
+            raise CompressionError(
+                f"cache_implementation={asked!r}: an ensemble keeps one growing cache for each member; leave it out"
+            )
+        uses = kwargs.get("use_cache", config.use_cache)
+        if kwargs.get("past_key_values") is None and uses is not False:
+            kwargs["past_key_values"] = MembersCache([DynamicCache(config=member.config) for member in self.members])
+        return super().generate(inputs, **kwargs)  # type: ignore[no-untyped-call]
+
+    @can_return_tuple
+    def forward(  # type: ignore[override]
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        position_ids: Tensor | None = None,
+        past_key_values: Any = None,
+        labels: Tensor | None = None,
+        use_cache: bool | None = None,
+        logits_to_keep: int | Tensor = 0,
+        **others: Any,
+    ) -> CausalLMOutputWithPast:
+        """Combined log-probabilities of the next token at every place, and the caches of all members.
+
+        Args:
+            past_key_values: what an earlier call gave back; another cache only while it is empty.
+        """
+        caches = self._caches(past_key_values, bool(use_cache))
+        logits, new = [], []
+        inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids, **others}
+        for member, own, cache in zip(self.members, self.member_inputs(inputs), caches, strict=True):
+            output = member(**own, past_key_values=cache, use_cache=use_cache, logits_to_keep=logits_to_keep)
+            logits.append(output.logits)
+            new.append(output.past_key_values)
+        fused = self.fused(logits)
+        loss = None if labels is None else self._loss(fused, labels, attention_mask)
+        kept = MembersCache(new) if use_cache and all(cache is not None for cache in new) else None
+        return CausalLMOutputWithPast(loss=loss, logits=fused, past_key_values=kept)
+
+    def _caches(self, given: Any, use_cache: bool) -> list[Any]:
+        if isinstance(given, MembersCache):
+            return given.of_members
+        if given is not None and (type(given) is not DynamicCache or given.get_seq_length()):
+            raise CompressionError(
+                f"a {type(given).__name__} is for one model, and an ensemble keeps one for each member; give it the"
+                " past_key_values that it gave back, or none"
+            )
+        if not use_cache:
+            return [None] * len(self.members)
+        return [DynamicCache(config=member.config) for member in self.members]

@@ -1,0 +1,164 @@
+"""Several models on the same input: their answers become one by a combiner."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import (
+    CausalLMOutput,
+    MaskedLMOutput,
+    QuestionAnsweringModelOutput,
+    SequenceClassifierOutput,
+    TokenClassifierOutput,
+)
+from transformers.utils import ModelOutput
+from transformers.utils.generic import can_return_tuple
+
+from hf_compress._errors import CompressionError
+from hf_compress.ensembling.modelling.config import EnsembleConfig
+from hf_compress.ensembling.modelling.ensemble import Ensemble
+from hf_compress.ensembling.modelling.heads import BY_LABELS, LOSSES
+
+_OUTPUTS = {
+    "AutoModelForTokenClassification": TokenClassifierOutput,
+    "AutoModelForMaskedLM": MaskedLMOutput,
+    "AutoModelForCTC": CausalLMOutput,
+    "AutoModelForCausalLM": CausalLMOutput,
+}
+
+
+class ParallelConfig(EnsembleConfig):
+    """Of a `ParallelEnsemble`."""
+
+    model_type = "parallel_ensemble"
+
+
+class ParallelEnsemble(Ensemble):
+    """Asks every member and combines their answers; the logits of its output are the combined log-probabilities.
+
+    Where labels exclude each other (classes, tokens, positions), answers are combined as distributions over them. Several
+    labels at once are combined one by one, as yes or no, and given back as log-odds; numbers (regression) are averaged with
+    the weights, whatever the combiner.
+
+    Source: Hansen, Salamon (1990), Neural Network Ensembles, https://doi.org/10.1109/34.58871.
+    """
+
+    config_class = ParallelConfig
+
+    def __init__(self, config: EnsembleConfig, members: Any = None) -> None:
+        super().__init__(config, members)
+        self.loss_type = LOSSES.get(str(config.auto_class))
+
+    @can_return_tuple
+    def forward(
+        self,
+        input_ids: Tensor | None = None,
+        attention_mask: Tensor | None = None,
+        token_type_ids: Tensor | None = None,
+        pixel_values: Tensor | None = None,
+        input_values: Tensor | None = None,
+        input_features: Tensor | None = None,
+        labels: Tensor | None = None,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **others: Any,
+    ) -> ModelOutput:
+        """The combined answer, and the loss where labels are given.
+
+        Args:
+            others: inputs of further processors, e.g. `input_ids_1`.
+        """
+        inputs = {
+            "input_ids": input_ids,
+            "attention_mask": attention_mask,
+            "token_type_ids": token_type_ids,
+            "pixel_values": pixel_values,
+            "input_values": input_values,
+            "input_features": input_features,
+            **others,
+        }
+        outputs = [member(**own) for member, own in zip(self.members, self.member_inputs(inputs), strict=True)]
+        if self.config.auto_class == "AutoModelForQuestionAnswering":
+            return self._spans(outputs, start_positions, end_positions)
+        logits = self.fused([output.logits for output in outputs])
+        loss = None
+        if labels is not None:
+            loss = self._loss(logits, labels, attention_mask)
+        return _OUTPUTS.get(str(self.config.auto_class), SequenceClassifierOutput)(loss=loss, logits=logits)
+
+    def fused(self, logits: list[Tensor]) -> Tensor:
+        """One answer of the members', each (..., C); log-probabilities (..., C), log-odds or numbers.
+
+        Raises:
+            CompressionError: a member's answer is not a number, and the config does not leave such out.
+        """
+        rows = torch.stack(common_classes([self.ordered(own, k).float() for k, own in enumerate(logits)], self.config.names))
+        rows, weights = self.without_nan(rows)
+        kind = self.config.problem_type if self.config.auto_class in BY_LABELS else None
+        if kind == "regression" or (self.config.auto_class in BY_LABELS and self.config.num_labels == 1):
+            return average(rows, weights if weights is not None else self._weights(rows))
+        if kind == "multi_label_classification":
+            yes = self.combine(torch.stack([rows, torch.zeros_like(rows)], dim=-1), weights)
+            return yes[..., 0] - yes[..., 1]
+        return self.combine(rows, weights)
+
+    def without_nan(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Members' answers and, where one was left out, the weights of this batch (else None: the config's)."""
+        if not torch.isnan(rows).any():
+            return rows, None
+        broken = torch.isnan(rows).flatten(1).any(dim=1)
+        names = [name for name, wrong in zip(self.config.names, broken.tolist(), strict=True) if wrong]
+        if self.config.on_nan == "refuse" or bool(broken.all()):
+            raise CompressionError(
+                f"member {names[0]!r} answers NaN; mend it, take it out, or let on_nan: leave_out go on without it"
+            )
+        weights = self._weights(rows) * ~broken
+        if not weights.any():
+            raise CompressionError(f"member {names[0]!r} answers NaN, and all others have the weight 0")
+        return torch.where(broken.view(-1, *[1] * (rows.dim() - 1)), torch.zeros_like(rows), rows), weights
+
+    def _weights(self, rows: Tensor) -> Tensor:
+        """The config's weights, (M,)."""
+        given = self.config.weights
+        return torch.ones(len(rows), device=rows.device) if given is None else torch.tensor(given, device=rows.device)
+
+    def _loss(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+        if self.loss_type is None:
+            raise CompressionError(f"an ensemble for {self.config.auto_class} computes no loss; leave labels out")
+        size = {"vocab_size": logits.shape[-1]} if self.config.auto_class not in BY_LABELS else {}
+        if not size:
+            size = {"config": self.config}
+            if self.loss_type == "ForSequenceClassification":
+                size["pooled_logits"] = logits
+                return self.loss_function(labels=labels.to(logits.device), **size)  # type: ignore[no-any-return]
+        return self.loss_function(logits, labels.to(logits.device), **size)  # type: ignore[no-any-return]
+
+    def _spans(self, outputs: list[Any], start: Tensor | None, end: Tensor | None) -> ModelOutput:
+        """Where answers begin and end: each a distribution over the positions."""
+        starts = self.fused([output.start_logits for output in outputs])
+        ends = self.fused([output.end_logits for output in outputs])
+        loss = None
+        if start is not None and end is not None:
+            loss = self.loss_function(starts, ends, start.to(starts.device), end.to(ends.device))
+        return QuestionAnsweringModelOutput(loss=loss, start_logits=starts, end_logits=ends)
+
+
+def common_classes(logits: list[Tensor], names: list[str]) -> list[Tensor]:
+    """Logits cut to the classes that all have: vocabularies of one tokenizer are padded to different sizes.
+
+    Raises:
+        CompressionError: shapes differ in more than that.
+    """
+    for name, own in zip(names, logits, strict=True):
+        if own.shape[:-1] != logits[0].shape[:-1]:
+            raise CompressionError(
+                f"member {name!r} answers in the shape {tuple(own.shape)}, member {names[0]!r} in {tuple(logits[0].shape)}"
+            )
+    least = min(own.shape[-1] for own in logits)
+    return [own[..., :least] for own in logits]
+
+
+def average(rows: Tensor, weights: Tensor) -> Tensor:
+    """sum_m w_m x_m / sum_m w_m of (M, ...)."""
+    share = (weights / weights.sum()).view(-1, *[1] * (rows.dim() - 1))
+    return (share * rows).sum(dim=0)

@@ -1,0 +1,115 @@
+"""Where members are: folders, repositories of the Hub at a commit, subfolders of an ensemble, or memory."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import transformers
+from transformers import AutoConfig, PreTrainedConfig
+
+from hf_compress._errors import CompressionError
+from hf_compress.ensembling.modelling.config import EnsembleConfig, own_config
+from hf_compress.ensembling.modelling.heads import auto_class_of
+
+KINDS: list[Any] = []
+"""The classes of ensembles in this code, which transformers may not know."""
+Place = dict[str, Any]
+"""`model`, a folder or Hub id, with `revision`, `subfolder` and what else a download needs."""
+
+
+def place_of(member: Any) -> Place | None:
+    """Where a member is to be loaded from; None for a loaded model.
+
+    Raises:
+        CompressionError: a mapping without a model or with unknown keys.
+    """
+    if isinstance(member, str | os.PathLike):
+        return {"model": os.fspath(member)}
+    if not isinstance(member, Mapping):
+        return None
+    unknown = [key for key in member if key not in ("model", "revision", "subfolder")]
+    if unknown or "model" not in member:
+        raise CompressionError(
+            f"a member is given as {dict(member)!r}; write a folder, a Hub id or {{model: id, revision: commit}}"
+        )
+    return dict(member)
+
+
+def default_names(members: Sequence[Any], places: Sequence[Place | None]) -> list[str]:
+    """What folders, repositories or models are called; numbered where that says nothing or is there twice."""
+    names: list[str] = []
+    for number, (member, place) in enumerate(zip(members, places, strict=True)):
+        whole = str(place["model"]) if place else str(getattr(member.config, "name_or_path", "") or "")
+        name = Path(whole.rstrip("/")).name or f"member-{number}"
+        names.append(name if name not in names else f"{name}-{number}")
+    return names
+
+
+def load_member(name: str, place: Place, auto_class: str | None, **options: Any) -> Any:
+    """A member with its weights, or what `output_loading_info` adds to it.
+
+    Args:
+        name: for messages.
+        place: where it is.
+        auto_class: of its head; read from its config where it is None.
+        options: of `from_pretrained`.
+
+    Raises:
+        CompressionError: it is not there, or transformers cannot load it.
+    """
+    where = dict(place)
+    model = where.pop("model")
+    try:
+        config = config_at(model, where)
+        head = auto_class or head_of_config(config)
+        return loader(head, config).from_pretrained(model, config=config, **where, **options)
+    except CompressionError:
+        raise
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        shown = os.path.join(str(model), where.get("subfolder") or "").rstrip("/")
+        here = os.path.isabs(shown) or shown.startswith(".") or os.path.isdir(str(model))
+        said = "no such folder" if here and not os.path.isdir(shown) else " ".join(str(error).split())[:300]
+        raise CompressionError(f"member {name!r}: {shown} cannot be loaded: {said}") from error
+
+
+def config_at(model: Any, where: Place) -> PreTrainedConfig:
+    """A member's config; of an ensemble too, whether transformers knows its kind or not."""
+    plain, _ = PreTrainedConfig.get_config_dict(model, **where)
+    own = own_config(plain.get("model_type", ""))
+    if own is not None:
+        return own.from_pretrained(model, **where)
+    return AutoConfig.from_pretrained(model, **where)  # type: ignore[no-any-return]
+
+
+def loader(auto_class: str, config: PreTrainedConfig) -> Any:
+    """What loads a member: the Auto class of its head, or the class of an ensemble."""
+    for kind in KINDS:
+        if kind.config_class is type(config):
+            return kind.kind_for(auto_class)
+    return getattr(transformers, auto_class)
+
+
+def head_of_config(config: PreTrainedConfig) -> str:
+    """The Auto class of the model that was saved with this config.
+
+    Raises:
+        CompressionError: it does not say which class it was, or one that cannot be a member.
+    """
+    if isinstance(config, EnsembleConfig):
+        return str(config.auto_class)
+    architectures = getattr(config, "architectures", None) or []
+    if not architectures:
+        raise CompressionError("its config.json names no architecture; pass auto_class=")
+    return auto_class_of(architectures[0])
+
+
+def facts_of(name: str, model: Any, place: Place | None) -> dict[str, Any]:
+    """What an ensemble's config says of a member: its name and config, and where it is, if that is on the Hub."""
+    config = {key: value for key, value in model.config.to_dict().items() if not key.startswith("_")}
+    facts: dict[str, Any] = {"name": name, "config": config}
+    if place and not os.path.isdir(str(place["model"])):
+        commit = getattr(model.config, "_commit_hash", None) or place.get("revision")
+        facts |= {"model": str(place["model"]), "revision": commit}
+        facts |= {"subfolder": place["subfolder"]} if place.get("subfolder") else {}
+    return facts

@@ -1,0 +1,259 @@
+"""One processor for an ensemble whose members read different ones: it makes what each of them reads."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import transformers
+from transformers import BaseImageProcessor, BatchEncoding, BatchFeature, PreTrainedTokenizerFast, SequenceFeatureExtractor
+
+from hf_compress._errors import CompressionError
+from hf_compress.ensembling.modelling.inputs import numbered, split_inputs
+
+_LOADERS = {
+    "AutoModelForImageClassification": "AutoImageProcessor",
+    "AutoModelForAudioClassification": "AutoFeatureExtractor",
+    "AutoModelForSpeechSeq2Seq": "AutoProcessor",
+    "AutoModelForCTC": "AutoProcessor",
+}
+"""Auto class of the head -> that of the processor; a tokenizer's for all others."""
+
+
+def processor_loader(auto_class: str) -> str:
+    """The Auto class that loads what makes the inputs of models with this head."""
+    return _LOADERS.get(auto_class, "AutoTokenizer")
+
+
+def load_processor(place: dict[str, Any], auto_class: str, config: Any = None, joined: bool = False) -> Any:
+    """The processor that lies beside a model; None where none does.
+
+    Args:
+        place: of the model.
+        auto_class: of its head.
+        config: the model's, where transformers may not know its kind.
+        joined: it is one of this file's, which transformers may not know either.
+    """
+    where = {key: value for key, value in place.items() if value not in (None, "")}
+    model, loader = where.pop("model"), processor_loader(auto_class)
+    kind = JOINED[loader] if joined else getattr(transformers, loader)
+    if config is not None and not joined:
+        where["config"] = config
+    try:
+        return kind.from_pretrained(model, **where)
+    except (OSError, ValueError, KeyError, AttributeError):
+        return None
+
+
+def same_processor(one: Any, other: Any) -> bool:
+    """Whether two processors make the same inputs of everything."""
+    return _said(one) == _said(other)
+
+
+def _said(processor: Any) -> Any:
+    if processor is None:
+        return None
+    parts = [getattr(processor, name, None) for name in ("tokenizer", "feature_extractor", "image_processor")]
+    if any(part is not None for part in parts):
+        return [_said(part) for part in parts]
+    backend = getattr(processor, "backend_tokenizer", None)
+    if backend is not None:
+        facts = ("padding_side", "truncation_side", "model_max_length", "special_tokens_map", "model_input_names")
+        return [backend.to_str(), *[getattr(processor, fact) for fact in facts]]
+    plain = json.loads(processor.to_json_string()) if hasattr(processor, "to_json_string") else repr(processor)
+    return plain
+
+
+def group_processors(processors: Sequence[Any], names: Sequence[str]) -> tuple[list[Any], list[int]]:
+    """The different ones among them, and which of those each member has.
+
+    Raises:
+        CompressionError: some members have one and others none.
+    """
+    missing = [name for name, processor in zip(names, processors, strict=True) if processor is None]
+    if missing and len(missing) < len(names):
+        raise CompressionError(
+            f"member {missing[0]!r} has no tokenizer or processor beside it, and others have; save one with it or pass"
+            " processors="
+        )
+    different: list[Any] = []
+    groups = []
+    for processor in processors:
+        place = next((k for k, known in enumerate(different) if same_processor(known, processor)), len(different))
+        if place == len(different):
+            different.append(processor)
+        groups.append(place)
+    return different, groups
+
+
+def joined_processor(different: Sequence[Any]) -> Any:
+    """One that makes the inputs of all of them.
+
+    Raises:
+        CompressionError: they are of kinds that cannot be joined.
+    """
+    first = different[0]
+    if len(different) == 1:
+        return first
+    for kind, joined in ((PreTrainedTokenizerFast, EnsembleTokenizer), (BaseImageProcessor, EnsembleImageProcessor)):
+        if all(isinstance(one, kind) for one in different):
+            return joined.of(different)
+    if all(isinstance(one, SequenceFeatureExtractor) for one in different):
+        return EnsembleFeatureExtractor.of(different)
+    kinds = ", ".join(type(one).__name__ for one in different)
+    raise CompressionError(f"the members' processors are {kinds}; those of one ensemble must be of one kind")
+
+
+class EnsembleTokenizer(PreTrainedTokenizerFast):
+    """The first members' tokenizer, with those of the others: what they make has their number behind its name.
+
+    `tokenizer("text")` gives `input_ids` and `attention_mask` for members that read this one, `input_ids_1` and
+    `attention_mask_1` for those with the next, and so on. Decoding, special tokens and lengths are the first's.
+    """
+
+    # No __init__: transformers makes the backend of a class with its own anew from the vocabulary, and loses the rest.
+    others: Sequence[Any] = ()
+
+    @classmethod
+    def of(cls, tokenizers: Sequence[Any]) -> "EnsembleTokenizer":
+        """One of several tokenizers."""
+        first = tokenizers[0]
+        made = cls(
+            tokenizer_object=first.backend_tokenizer,
+            model_max_length=first.model_max_length,
+            padding_side=first.padding_side,
+            truncation_side=first.truncation_side,
+            model_input_names=list(first.model_input_names),
+            **first.special_tokens_map,
+        )
+        made.others = list(tokenizers[1:])
+        made.chat_template = first.chat_template
+        return made
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
+        """The tokenizer that `save_pretrained` wrote."""
+        made = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        subfolder = kwargs.pop("subfolder", "") or ""
+        for key in ("_from_auto", "trust_remote_code", "_commit_hash", "config"):
+            kwargs.pop(key, None)
+        made.others = [
+            transformers.AutoTokenizer.from_pretrained(
+                pretrained_model_name_or_path, subfolder=f"{subfolder}/processor-{k}".lstrip("/"), **kwargs
+            )
+            for k in range(1, int(made.init_kwargs["num_processors"]))
+        ]
+        return made
+
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> Any:
+        """Write it, and each of the others into a folder of its own."""
+        self.init_kwargs["num_processors"] = 1 + len(self.others)
+        files = super().save_pretrained(save_directory, *args, **kwargs)
+        for k, other in enumerate(self.others, start=1):
+            other.save_pretrained(f"{save_directory}/processor-{k}")
+        return files
+
+    def __call__(self, *args: Any, **kwargs: Any) -> BatchEncoding:
+        """What all tokenizers make of the same texts."""
+        made = super().__call__(*args, **kwargs)
+        for k, other in enumerate(self.others, start=1):
+            made.update({numbered(key, k): value for key, value in other(*args, **kwargs).items()})
+        return made
+
+    def pad(self, encoded_inputs: Any, *args: Any, **kwargs: Any) -> BatchEncoding:
+        """Each tokenizer pads what it made."""
+        rows = encoded_inputs if isinstance(encoded_inputs, list | tuple) else None
+        groups = set(range(1 + len(self.others)))
+        split = [split_inputs(dict(row), groups) for row in (rows if rows is not None else [encoded_inputs])]
+        made = None
+        for k, tokenizer in enumerate([super(), *self.others]):
+            own = [row[k] for row in split]
+            padded = tokenizer.pad(own if rows is not None else own[0], *args, **kwargs)
+            if made is None:
+                made = padded
+            else:
+                made.update({numbered(key, k): value for key, value in padded.items()})
+        return made  # type: ignore[return-value]
+
+
+class _Several:
+    """What image processors and feature extractors of several members share."""
+
+    processors: list[dict[str, Any]]
+
+    def _prepare(self, loader: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> BatchFeature:
+        if not hasattr(self, "_made"):
+            self._made = [_from_plain(loader, plain) for plain in self.processors]
+        made = BatchFeature()
+        for k, processor in enumerate(self._made):
+            made.update({numbered(key, k): value for key, value in processor(*inputs, **options).items()})
+        return made
+
+    def to_dict(self) -> dict[str, Any]:
+        """Without the processors themselves, which are there as plain data."""
+        return {key: value for key, value in super().to_dict().items() if key != "_made"}  # type: ignore[misc]
+
+
+class EnsembleImageProcessor(_Several, BaseImageProcessor):
+    """Image processors of several members: `pixel_values` for the first, `pixel_values_1` for the next, and so on."""
+
+    model_input_names = ["pixel_values"]
+
+    @classmethod
+    def of(cls, processors: Sequence[Any]) -> "EnsembleImageProcessor":
+        """One of several."""
+        return cls(processors=[_plain(one) for one in processors], size=getattr(processors[0], "size", None))
+
+    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:
+        """What all processors make of the same images."""
+        return self._prepare("AutoImageProcessor", (images, *args), kwargs)
+
+
+class EnsembleFeatureExtractor(_Several, SequenceFeatureExtractor):
+    """Feature extractors of several members: `input_values` for the first, `input_values_1` for the next, and so on."""
+
+    model_input_names = ["input_values"]
+
+    @classmethod
+    def of(cls, processors: Sequence[Any]) -> "EnsembleFeatureExtractor":
+        """One of several.
+
+        Raises:
+            CompressionError: they want other sampling rates; one recording cannot have two.
+        """
+        rates = sorted({one.sampling_rate for one in processors})
+        if len(rates) > 1:
+            raise CompressionError(f"the members read sound at {', '.join(map(str, rates))} Hz; they must have one rate")
+        first = processors[0]
+        return cls(
+            feature_size=first.feature_size,
+            sampling_rate=first.sampling_rate,
+            padding_value=first.padding_value,
+            processors=[_plain(one) for one in processors],
+        )
+
+    def __call__(self, raw_speech: Any, *args: Any, **kwargs: Any) -> BatchFeature:
+        """What all extractors make of the same recordings."""
+        return self._prepare("AutoFeatureExtractor", (raw_speech, *args), kwargs)
+
+
+JOINED = {
+    "AutoTokenizer": EnsembleTokenizer,
+    "AutoImageProcessor": EnsembleImageProcessor,
+    "AutoFeatureExtractor": EnsembleFeatureExtractor,
+}
+"""Auto class -> the class for several of its kind."""
+
+
+def _plain(processor: Any) -> dict[str, Any]:
+    plain: dict[str, Any] = json.loads(processor.to_json_string())
+    plain["class"] = type(processor).__name__
+    return plain
+
+
+def _from_plain(loader: str, plain: dict[str, Any]) -> Any:
+    """A processor of transformers from its data; only classes that transformers has are made."""
+    name = plain["class"]
+    found = getattr(transformers, name, None)
+    if not (isinstance(found, type) and hasattr(found, "from_dict")):
+        raise CompressionError(f"transformers has no {loader.removeprefix('Auto')} {name!r}")
+    return found.from_dict({key: value for key, value in plain.items() if key != "class"})

@@ -1,0 +1,66 @@
+"""Tiny members of every modality, in memory and in folders."""
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
+from transformers import (
+    PreTrainedTokenizerFast,
+    Wav2Vec2FeatureExtractor,
+    ViTImageProcessorPil,
+)
+
+from tests.tiny import tiny_bert, tiny_gpt2, tiny_hearer, tiny_llama, tiny_tokenizer, tiny_vit
+
+
+def lower_tokenizer():
+    """Another one: small letters only, in the reverse order of ids."""
+    characters = "zyxwvutsrqponmlkjihgfedcba ."
+    vocabulary = {word: index for index, word in enumerate(["[PAD]", "[UNK]", *characters])}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="[UNK]"))
+    backend.normalizer = normalizers.Lowercase()
+    backend.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]", unk_token="[UNK]")
+
+
+def named(model, labels):
+    model.config.id2label = dict(enumerate(labels))
+    model.config.label2id = {label: number for number, label in enumerate(labels)}
+    return model.eval()
+
+
+def sharper(model, factor=4.0):
+    """Fresh weights answer all alike; larger ones do not."""
+    for weight in model.parameters():
+        weight.data *= factor
+    return model
+
+
+def texts(tokenizers=(tiny_tokenizer, tiny_tokenizer), orders=("abc", "cab"), **changes):
+    """Two classifiers of text with their tokenizers."""
+    members = [named(sharper(tiny_bert(seed, **changes)), order) for seed, order in enumerate(orders)]
+    return members, [make() for make in tokenizers]
+
+
+def images(sizes=(8, 8)):
+    members = [named(sharper(tiny_vit(seed)), "abc") for seed in range(2)]
+    extractors = [ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.5 - k / 4] * 3) for k in range(len(sizes))]
+    return members, extractors if sizes[0] != sizes[1] else [extractors[0]] * 2
+
+
+def sounds(rates=(16000, 16000)):
+    members = [named(sharper(tiny_hearer(seed), 2.0), "abc") for seed in range(2)]
+    return members, [Wav2Vec2FeatureExtractor(sampling_rate=rate) for rate in rates]
+
+
+def writers():
+    members = [sharper(tiny_llama()).eval(), sharper(tiny_gpt2(1)).eval()]
+    return members, [tiny_tokenizer(), tiny_tokenizer()]
+
+
+def saved(members, processors, place):
+    """The members as folders."""
+    folders = []
+    for number, (member, processor) in enumerate(zip(members, processors, strict=True)):
+        folder = place / f"model-{number}"
+        member.save_pretrained(folder)
+        processor.save_pretrained(folder)
+        folders.append(str(folder))
+    return folders

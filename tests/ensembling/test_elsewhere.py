@@ -1,0 +1,90 @@
+"""Saved ensembles in processes of their own: pipelines by path alone, with this package and without it."""
+
+import inspect
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from hf_compress import ParallelEnsemble
+from tests.ensembling.folders import images, lower_tokenizer, sounds, texts, writers
+from tests.tiny import tiny_tokenizer
+
+SCRIPT = """
+import json, sys
+sys.modules["hf_compress"] = None
+print("ANSWERS" + json.dumps(ask(sys.argv[1], trust_remote_code=True)))
+"""
+
+
+def ask(place, **trust):
+    """What the pipelines answer, in a process that knows this package or in one that does not."""
+    import numpy as np
+    from PIL import Image
+    from transformers import pipeline
+
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 255, (12, 10, 3), dtype=np.uint8))
+    wave = rng.normal(size=400).astype(np.float32)
+    return {
+        name: pipeline(task, f"{place}/{name}", **trust)(inputs, **options)
+        for name, task, inputs, options in (
+            ("text", "text-classification", ["ab c", "hello."], {"top_k": None}),
+            ("texts", "text-classification", ["ab c", "Hello."], {"top_k": None, "batch_size": 2}),
+            ("image", "image-classification", picture, {}),
+            ("images", "image-classification", picture, {}),
+            ("sound", "audio-classification", wave, {}),
+            ("writer", "text-generation", "ab c", {"max_new_tokens": 8, "do_sample": False, "return_full_text": False}),
+        )
+    }
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    place = tmp_path_factory.mktemp("ensembles")
+    for name, (members, processors) in {
+        "text": texts(),
+        "texts": texts((tiny_tokenizer, lower_tokenizer)),
+        "image": images(),
+        "images": images((8, 9)),
+        "sound": sounds(),
+        "writer": writers(),
+    }.items():
+        ParallelEnsemble.from_members(members, processors=processors, weights=[1, 2]).save_pretrained(place / name)
+    return place
+
+
+@pytest.fixture(scope="module")
+def answers(place):
+    code = inspect.getsource(ask) + SCRIPT
+    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code, place], capture_output=True, text=True, cwd=place)
+    assert run.returncode == 0, run.stderr[-2000:]
+    return {"with": ask(place), "without": json.loads(run.stdout.partition("ANSWERS")[2])}
+
+
+def test_without_the_package_the_answers_are_the_same(answers):
+    assert answers["with"] == answers["without"]
+
+
+def test_pipelines_answer_as_the_members_by_hand(answers):
+    """Sorted by score, as pipelines do."""
+    members, processors = texts((tiny_tokenizer, lower_tokenizer))
+    for written, found in zip(["ab c", "Hello."], answers["with"]["texts"], strict=True):
+        rows = [
+            dict(zip(order, member(**processor(written, return_tensors="pt")).logits.softmax(-1)[0].tolist(), strict=True))
+            for member, processor, order in zip(members, processors, ("abc", "cab"), strict=True)
+        ]
+        for answer in found:
+            assert answer["score"] == pytest.approx((rows[0][answer["label"]] + 2 * rows[1][answer["label"]]) / 3, abs=1e-5)
+    members, processors = sounds()
+    wave = np.random.default_rng(0)
+    wave.integers(0, 255, (12, 10, 3), dtype=np.uint8)
+    values = torch.tensor(processors[0](wave.normal(size=400).astype(np.float32), sampling_rate=16000)["input_values"][0])
+    shares = [member(values[None]).logits.softmax(-1)[0] for member in members]
+    expected = ((shares[0] + 2 * shares[1]) / 3).tolist()
+    for answer in answers["with"]["sound"]:
+        assert answer["score"] == pytest.approx(expected["abc".index(answer["label"])], abs=1e-4)
+    assert answers["with"]["writer"][0]["generated_text"]
