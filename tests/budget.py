@@ -17,7 +17,7 @@ BUDGETS = {
     "distributed": 120,
     "docs": 15,
     "e2e": 20,
-    "ensembling": 5,
+    "ensembling": 30,
     "evaluation": 30,
     "export": 30,
     "fuzz": 8,

@@ -46,8 +46,13 @@ class Combiner(Strategy, kind="combiner", package="hf_compress.ensembling.combin
         raise TypeError(f"{type(self).__name__} defines no combine()")
 
 
-def check_weights(weights: Sequence[float] | None, num_members: int) -> None:
+def check_weights(weights: Sequence[float] | None, num_members: int, names: Sequence[str] = ()) -> None:
     """Refuse weights that mean nothing, before any model is loaded.
+
+    Args:
+        weights: None for equal ones.
+        num_members: that there should be one for each of.
+        names: of the members, where they are known.
 
     Raises:
         CompressionError: there is not one per member, one is negative or not finite, or all are 0.
@@ -58,7 +63,8 @@ def check_weights(weights: Sequence[float] | None, num_members: int) -> None:
         raise CompressionError(f"{len(weights)} weights for {num_members} members; give one weight per member, or none")
     for place, weight in enumerate(weights):
         if not (math.isfinite(weight) and weight >= 0):
-            raise CompressionError(f"weight {place} is {weight}; weights are finite numbers, 0 or more, of any sum")
+            whose = f"the weight of member {names[place]!r}" if names else f"weight {place}"
+            raise CompressionError(f"{whose} is {weight}; weights are finite numbers, 0 or more, of any sum")
     if not any(weights):
         raise CompressionError("all weights are 0; give at least one member a weight above 0")
 

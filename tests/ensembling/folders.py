@@ -3,8 +3,8 @@
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers
 from transformers import (
     PreTrainedTokenizerFast,
-    Wav2Vec2FeatureExtractor,
     ViTImageProcessorPil,
+    Wav2Vec2FeatureExtractor,
 )
 
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_hearer, tiny_llama, tiny_tokenizer, tiny_vit
@@ -41,7 +41,9 @@ def texts(tokenizers=(tiny_tokenizer, tiny_tokenizer), orders=("abc", "cab"), **
 
 def images(sizes=(8, 8)):
     members = [named(sharper(tiny_vit(seed)), "abc") for seed in range(2)]
-    extractors = [ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.5 - k / 4] * 3) for k in range(len(sizes))]
+    extractors = [
+        ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[0.5 - k / 4] * 3) for k in range(len(sizes))
+    ]
     return members, extractors if sizes[0] != sizes[1] else [extractors[0]] * 2
 
 

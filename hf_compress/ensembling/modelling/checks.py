@@ -30,8 +30,8 @@ def check_heads(models: list[Any], heads: list[str], names: list[str]) -> None:
     for name, head in zip(names, heads, strict=True):
         if head != heads[0]:
             raise CompressionError(
-                f"member {name!r} is loaded by {head}, member {names[0]!r} by {heads[0]}; members of an ensemble have the same"
-                " kind of head"
+                f"member {name!r} is loaded by {head}, member {names[0]!r} by {heads[0]}; members of an ensemble have"
+                " the same kind of head"
             )
     for name, model in zip(names, models, strict=True):
         kinds = [problem_of(models[0].config), problem_of(model.config)]
@@ -48,8 +48,8 @@ def check_groups(groups: list[int], auto_class: str, names: list[str]) -> None:
     other = next((name for name, group in zip(names, groups, strict=True) if group), None)
     if other is not None and auto_class in BY_POSITION:
         raise CompressionError(
-            f"member {other!r} has another tokenizer than member {names[0]!r}, and {auto_class} answers token by token; take"
-            " members with one tokenizer"
+            f"member {other!r} has another tokenizer than member {names[0]!r}, and {auto_class} answers token by token;"
+            " take members with one tokenizer"
         )
 
 

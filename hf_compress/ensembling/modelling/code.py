@@ -32,7 +32,9 @@ def code_text() -> str:
             ):
                 dropped |= set(span)
         bodies.append("\n".join(line for number, line in enumerate(lines, start=1) if number not in dropped).strip())
-    head = f'"""An ensemble of models, loaded without the package that wrote it: {PACKAGE}, Apache-2.0."""\n\n# ruff: noqa\n\n'
+    head = (
+        f'"""An ensemble of models, loaded without the package that wrote it: {PACKAGE}, Apache-2.0."""\n\n# ruff: noqa\n\n'
+    )
     return head + "\n".join(_joined(imports)) + "\n\n\n" + "\n\n\n".join(body for body in bodies if body) + "\n"
 
 
@@ -70,11 +72,15 @@ def _is_ours(node: ast.Import | ast.ImportFrom) -> bool:
 
 def _joined(imports: list[str]) -> list[str]:
     """Imports of several files, each name once, sorted."""
-    plain, named = set(), {}
+    plain: set[str] = set()
+    named: dict[str, set[str]] = {}
     for line in imports:
         node = ast.parse(line).body[0]
         if isinstance(node, ast.Import):
             plain.add(line)
         elif isinstance(node, ast.ImportFrom):
-            named.setdefault(node.module, set()).update(ast.unparse(alias) for alias in node.names)
-    return [*sorted(plain), *[f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(named.items())]]
+            named.setdefault(node.module or "", set()).update(ast.unparse(alias) for alias in node.names)
+    return [
+        *sorted(plain),
+        *[f"from {module} import {', '.join(sorted(names))}" for module, names in sorted(named.items())],
+    ]

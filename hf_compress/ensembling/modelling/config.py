@@ -5,6 +5,7 @@ from typing import Any
 from transformers import AutoConfig, PreTrainedConfig
 
 from hf_compress._errors import CompressionError
+from hf_compress.ensembling.combiner import check_weights
 
 NAN_RULES = ("refuse", "leave_out")
 
@@ -13,8 +14,8 @@ class EnsembleConfig(PreTrainedConfig):
     """Of any ensemble; each kind has a subclass with a `model_type` of its own.
 
     Attributes:
-        members: one mapping each: `name`; `folder` below the ensemble's, or `model` and `revision` on the Hub; `config`, the
-            member's own.
+        members: one mapping each: `name`; `folder` below the ensemble's, or `model` and `revision` on the Hub; and
+            `config`, the member's own.
         auto_class: of the members' heads, e.g. "AutoModelForSequenceClassification".
         combiner: how answers become one: {"name": ..., arguments}.
         weights: of the members, not negative, in any unit; None: all count the same.
@@ -41,11 +42,11 @@ class EnsembleConfig(PreTrainedConfig):
         if self.members is None:  # a config without arguments, which transformers makes to compare with
             return
         self.input_groups = self.input_groups or [0] * len(self.members)
-        for name in ("weights", "temperatures", "input_groups"):
+        for name in ("temperatures", "input_groups"):
             values = getattr(self, name)
             if values is not None and len(values) != len(self.members):
                 raise CompressionError(f"{name} has {len(values)} entries for {len(self.members)} members; give one each")
-        check_weights(self.weights, self.names)
+        check_weights(self.weights, len(self.members), self.names)
         for name, value in zip(self.names, self.temperatures or (), strict=False):
             if not 0 < value < float("inf"):
                 raise CompressionError(f"the temperature of member {name!r} is {value}; it must be above 0")
@@ -58,21 +59,6 @@ class EnsembleConfig(PreTrainedConfig):
     def member_configs(self) -> list[PreTrainedConfig]:
         """The members' own."""
         return [config_of(dict(member["config"])) for member in self.members or []]
-
-
-def check_weights(weights: list[float] | None, names: list[str]) -> None:
-    """Refuse weights that no average can be taken with.
-
-    Raises:
-        CompressionError: one is negative or not a number, or all are 0.
-    """
-    if weights is None:
-        return
-    for name, value in zip(names, weights, strict=True):
-        if not 0 <= value < float("inf"):
-            raise CompressionError(f"the weight of member {name!r} is {value}; weights must be 0 or more")
-    if not any(weights):
-        raise CompressionError("the weights of all members are 0; give at least one of them a weight above 0")
 
 
 def config_of(plain: dict[str, Any]) -> PreTrainedConfig:

@@ -66,7 +66,7 @@ class Ensemble(PreTrainedModel):
             members = [_fresh(config, one) for one in config.member_configs()]
         self.members = nn.ModuleList(members)
         configs = [member.config for member in self.members]
-        by_labels = config.auto_class in BY_LABELS and config.num_labels > 1
+        by_labels = config.auto_class in BY_LABELS and len(config.id2label or ()) > 1
         self._orders = label_orders(configs, config.names) if by_labels else [None] * len(configs)
 
     def add_own_parts(self) -> None:
@@ -178,29 +178,31 @@ class Ensemble(PreTrainedModel):
     def load_own_parts(self, place: dict[str, Any]) -> None:
         """Read the weights that are no member's."""
 
-    def save_pretrained(self, save_directory: Any, **kwargs: Any) -> None:
+    def save_pretrained(self, save_directory: Any, *args: Any, **kwargs: Any) -> None:
         """Write config, members, processor and the code that loads them elsewhere.
 
         Args:
             save_directory: a folder.
-            kwargs: of `PreTrainedModel.save_pretrained`: is_main_process, state_dict, max_shard_size, push_to_hub (with
+            *args: of `PreTrainedModel.save_pretrained`, by their place.
+            **kwargs: of `PreTrainedModel.save_pretrained`: is_main_process, state_dict, max_shard_size, push_to_hub (with
                 repo_id and what `push_to_hub` takes). `references=True` writes no weights of members that came from the Hub
                 at a known commit, but where they are.
 
         Raises:
             CompressionError: `references=True`, and a member has no commit on the Hub.
         """
-        save_ensemble(self, save_directory, **kwargs)
+        save_ensemble(self, save_directory, *args, **kwargs)
 
-    def push_to_hub(self, repo_id: str, **kwargs: Any) -> Any:
+    def push_to_hub(self, repo_id: str, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """Save it and bring it to the Hub in one commit.
 
         Args:
             repo_id: the repository, made where there is none.
-            kwargs: commit_message, commit_description, private, token, revision, create_pr, and those of
+            *args: none.
+            **kwargs: commit_message, commit_description, private, token, revision, create_pr, and those of
                 `save_pretrained`.
         """
-        return upload(self, repo_id, **kwargs)
+        return upload(self, repo_id, *args, **kwargs)
 
     def member_inputs(self, inputs: Mapping[str, Any]) -> list[dict[str, Any]]:
         """What each member reads of what the ensemble was given, on the member's device."""
@@ -209,11 +211,16 @@ class Ensemble(PreTrainedModel):
         refuse_missing(split, self.config.names, groups)
         return [
             {
-                key: value.to(member.device) if isinstance(value, Tensor) else value
+                key: value.to(self.device_of(member)) if isinstance(value, Tensor) else value
                 for key, value in readable(member, split[group]).items()
             }
             for member, group in zip(self.members, groups, strict=True)
         ]
+
+    @staticmethod
+    def device_of(member: Any) -> torch.device:
+        """Where a member's weights are."""
+        return member.device  # type: ignore[no-any-return]
 
     def ordered(self, logits: Tensor, member: int) -> Tensor:
         """A member's logits (..., C) in the ensemble's order of labels, on the ensemble's device."""

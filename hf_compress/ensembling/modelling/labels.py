@@ -25,8 +25,8 @@ def label_orders(configs: list[Any], names: list[str]) -> list[list[int] | None]
             raise CompressionError(f"member {name!r} has a label twice: {_shown(own)}; each label needs a name of its own")
         if sorted(own) != sorted(first):
             raise CompressionError(
-                f"member {name!r} has the labels {_shown(own)}, member {names[0]!r} has {_shown(first)}; members of an ensemble"
-                " must have the same labels, by name"
+                f"member {name!r} has the labels {_shown(own)}, member {names[0]!r} has {_shown(first)}; members of an"
+                " ensemble must have the same labels, by name"
             )
         orders.append(None if own == first else [own.index(label) for label in first])
     return orders

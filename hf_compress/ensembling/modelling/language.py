@@ -26,13 +26,13 @@ class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
         if first is not None:
             self.generation_config = type(first).from_dict(first.to_dict())
 
-    def generate(self, inputs: Tensor | None = None, **kwargs: Any) -> Any:
+    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
         """As `GenerationMixin.generate`, with a growing cache for each member.
 
         Raises:
             CompressionError: another kind of cache is asked for.
         """
-        config = kwargs.get("generation_config") or self.generation_config
+        config = kwargs.get("generation_config") or (args[0] if args else None) or self.generation_config
         asked = kwargs.get("cache_implementation", config.cache_implementation)
         if asked not in (None, "dynamic"):
             raise CompressionError(
@@ -40,10 +40,10 @@ class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
             )
         uses = kwargs.get("use_cache", config.use_cache)
         if kwargs.get("past_key_values") is None and uses is not False:
-            kwargs["past_key_values"] = MembersCache([DynamicCache(config=member.config) for member in self.members])
-        return super().generate(inputs, **kwargs)  # type: ignore[no-untyped-call]
+            kwargs["past_key_values"] = MembersCache(self._new_caches())
+        return super().generate(inputs, *args, **kwargs)  # type: ignore[misc]
 
-    @can_return_tuple
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(  # type: ignore[override]
         self,
         input_ids: Tensor | None = None,
@@ -58,7 +58,17 @@ class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
         """Combined log-probabilities of the next token at every place, and the caches of all members.
 
         Args:
+            input_ids: (B, T) tokens.
+            attention_mask: (B, past + T), 0 where a row is padding.
+            position_ids: (B, T), for members that take them.
             past_key_values: what an earlier call gave back; another cache only while it is empty.
+            labels: (B, T), -100 where nothing counts.
+            use_cache: give back the caches.
+            logits_to_keep: the last places that logits are wanted for; 0 for all.
+            **others: what further processors made.
+
+        Raises:
+            CompressionError: a cache of one model that has seen tokens.
         """
         caches = self._caches(past_key_values, bool(use_cache))
         logits, new = [], []
@@ -82,4 +92,7 @@ class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
             )
         if not use_cache:
             return [None] * len(self.members)
-        return [DynamicCache(config=member.config) for member in self.members]
+        return self._new_caches()
+
+    def _new_caches(self) -> list[Any]:
+        return [DynamicCache(config=config) for config in (member.config for member in self.members)]  # type: ignore[arg-type]

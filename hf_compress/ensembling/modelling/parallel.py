@@ -11,8 +11,7 @@ from transformers.modeling_outputs import (
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from transformers.utils import ModelOutput
-from transformers.utils.generic import can_return_tuple
+from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from hf_compress._errors import CompressionError
 from hf_compress.ensembling.modelling.config import EnsembleConfig
@@ -47,9 +46,9 @@ class ParallelEnsemble(Ensemble):
 
     def __init__(self, config: EnsembleConfig, members: Any = None) -> None:
         super().__init__(config, members)
-        self.loss_type = LOSSES.get(str(config.auto_class))
+        self.loss_type: Any = LOSSES.get(str(config.auto_class))
 
-    @can_return_tuple
+    @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(
         self,
         input_ids: Tensor | None = None,
@@ -66,7 +65,19 @@ class ParallelEnsemble(Ensemble):
         """The combined answer, and the loss where labels are given.
 
         Args:
-            others: inputs of further processors, e.g. `input_ids_1`.
+            input_ids: of text, as members read it; members get those of the inputs that they know.
+            attention_mask: of text or sound.
+            token_type_ids: of text.
+            pixel_values: of images.
+            input_values: of sound, as samples.
+            input_features: of sound, as spectrograms.
+            labels: by the ensemble's ids.
+            start_positions: where answers begin.
+            end_positions: where they end.
+            **others: inputs of further processors, e.g. `input_ids_1`.
+
+        Raises:
+            CompressionError: a member got no inputs, or answers NaN and is not to be left out.
         """
         inputs = {
             "input_ids": input_ids,
@@ -92,7 +103,9 @@ class ParallelEnsemble(Ensemble):
         Raises:
             CompressionError: a member's answer is not a number, and the config does not leave such out.
         """
-        rows = torch.stack(common_classes([self.ordered(own, k).float() for k, own in enumerate(logits)], self.config.names))
+        rows = torch.stack(
+            common_classes([self.ordered(own, k).float() for k, own in enumerate(logits)], self.config.names)
+        )
         rows, weights = self.without_nan(rows)
         kind = self.config.problem_type if self.config.auto_class in BY_LABELS else None
         if kind == "regression" or (self.config.auto_class in BY_LABELS and self.config.num_labels == 1):
@@ -125,13 +138,11 @@ class ParallelEnsemble(Ensemble):
     def _loss(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
         if self.loss_type is None:
             raise CompressionError(f"an ensemble for {self.config.auto_class} computes no loss; leave labels out")
-        size = {"vocab_size": logits.shape[-1]} if self.config.auto_class not in BY_LABELS else {}
-        if not size:
-            size = {"config": self.config}
-            if self.loss_type == "ForSequenceClassification":
-                size["pooled_logits"] = logits
-                return self.loss_function(labels=labels.to(logits.device), **size)  # type: ignore[no-any-return]
-        return self.loss_function(logits, labels.to(logits.device), **size)  # type: ignore[no-any-return]
+        labels = labels.to(logits.device)
+        if self.config.auto_class not in BY_LABELS:
+            return self.loss_function(logits, labels, vocab_size=logits.shape[-1])  # type: ignore[no-any-return]
+        pooled = {"pooled_logits": logits} if self.loss_type == "ForSequenceClassification" else {"logits": logits}
+        return self.loss_function(labels=labels, config=self.config, **pooled)  # type: ignore[no-any-return]
 
     def _spans(self, outputs: list[Any], start: Tensor | None, end: Tensor | None) -> ModelOutput:
         """Where answers begin and end: each a distribution over the positions."""

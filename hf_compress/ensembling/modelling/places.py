@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 from transformers import AutoConfig, PreTrainedConfig
 
-from hf_compress._errors import CompressionError
+from hf_compress._errors import CompressionError, reason_of
 from hf_compress.ensembling.modelling.config import EnsembleConfig, own_config
 from hf_compress.ensembling.modelling.heads import auto_class_of
 
@@ -67,9 +67,9 @@ def load_member(name: str, place: Place, auto_class: str | None, **options: Any)
     except CompressionError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        shown = os.path.join(str(model), where.get("subfolder") or "").rstrip("/")
-        here = os.path.isabs(shown) or shown.startswith(".") or os.path.isdir(str(model))
-        said = "no such folder" if here and not os.path.isdir(shown) else " ".join(str(error).split())[:300]
+        shown = Path(str(model)) / (where.get("subfolder") or "")
+        here = shown.is_absolute() or str(model).startswith(".") or Path(str(model)).is_dir()
+        said = "no such folder" if here and not shown.is_dir() else reason_of(error)
         raise CompressionError(f"member {name!r}: {shown} cannot be loaded: {said}") from error
 
 
@@ -108,7 +108,7 @@ def facts_of(name: str, model: Any, place: Place | None) -> dict[str, Any]:
     """What an ensemble's config says of a member: its name and config, and where it is, if that is on the Hub."""
     config = {key: value for key, value in model.config.to_dict().items() if not key.startswith("_")}
     facts: dict[str, Any] = {"name": name, "config": config}
-    if place and not os.path.isdir(str(place["model"])):
+    if place and not Path(str(place["model"])).is_dir():
         commit = getattr(model.config, "_commit_hash", None) or place.get("revision")
         facts |= {"model": str(place["model"]), "revision": commit}
         facts |= {"subfolder": place["subfolder"]} if place.get("subfolder") else {}

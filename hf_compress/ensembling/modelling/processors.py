@@ -35,7 +35,7 @@ def load_processor(place: dict[str, Any], auto_class: str, config: Any = None, j
     """
     where = {key: value for key, value in place.items() if value not in (None, "")}
     model, loader = where.pop("model"), processor_loader(auto_class)
-    kind = JOINED[loader] if joined else getattr(transformers, loader)
+    kind: Any = JOINED[loader] if joined else getattr(transformers, loader)
     if config is not None and not joined:
         where["config"] = config
     try:
@@ -59,8 +59,7 @@ def _said(processor: Any) -> Any:
     if backend is not None:
         facts = ("padding_side", "truncation_side", "model_max_length", "special_tokens_map", "model_input_names")
         return [backend.to_str(), *[getattr(processor, fact) for fact in facts]]
-    plain = json.loads(processor.to_json_string()) if hasattr(processor, "to_json_string") else repr(processor)
-    return plain
+    return json.loads(processor.to_json_string()) if hasattr(processor, "to_json_string") else repr(processor)
 
 
 def group_processors(processors: Sequence[Any], names: Sequence[str]) -> tuple[list[Any], list[int]]:
@@ -201,9 +200,9 @@ class EnsembleImageProcessor(_Several, BaseImageProcessor):
     @classmethod
     def of(cls, processors: Sequence[Any]) -> "EnsembleImageProcessor":
         """One of several."""
-        return cls(processors=[_plain(one) for one in processors], size=getattr(processors[0], "size", None))
+        return cls(processors=[_plain(one) for one in processors], size=getattr(processors[0], "size", None))  # type: ignore[call-arg]
 
-    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:
+    def __call__(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:  # type: ignore[override]
         """What all processors make of the same images."""
         return self._prepare("AutoImageProcessor", (images, *args), kwargs)
 

@@ -3,11 +3,11 @@
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any
 
 from huggingface_hub import CommitOperationAdd, HfApi
-from huggingface_hub.utils import SoftTemporaryDirectory
 
 from hf_compress._errors import CompressionError
 from hf_compress.ensembling.modelling.code import CODE_FILE, code_text
@@ -19,10 +19,10 @@ _COMMIT = ("commit_message", "commit_description", "revision", "create_pr")
 def save_ensemble(
     ensemble: Any,
     save_directory: str | os.PathLike[str],
-    *,
     is_main_process: bool = True,
     state_dict: dict[str, Any] | None = None,
     push_to_hub: bool = False,
+    *,
     references: bool = False,
     max_shard_size: int | str = "50GB",
     **kwargs: Any,
@@ -61,7 +61,7 @@ def upload(
     """Save an ensemble into a folder of its own and bring all of it to the Hub in one commit; the commit's facts."""
     commit = {key: kwargs.pop(key) for key in _COMMIT if key in kwargs}
     api = HfApi(token=token)
-    with SoftTemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place:
         save_ensemble(ensemble, place, **kwargs)
         files = sorted(path for path in Path(place).rglob("*") if path.is_file())
         operations = [
@@ -74,8 +74,8 @@ def upload(
 def _reference(known: dict[str, Any]) -> dict[str, Any]:
     if not known.get("model") or not known.get("revision"):
         raise CompressionError(
-            f"member {known['name']!r} did not come from the Hub at a known commit, so no reference finds it again; save its"
-            " weights with the ensemble (references=False)"
+            f"member {known['name']!r} did not come from the Hub at a known commit, so no reference finds it again; save"
+            " its weights with the ensemble (references=False)"
         )
     return known
 

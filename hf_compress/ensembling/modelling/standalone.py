@@ -16,6 +16,11 @@ class CompressionError(ValueError):
     """A setting or file cannot be used as it is; the message says why and what to do."""
 
 
+def reason_of(error: BaseException) -> str:
+    """What another library says about its refusal, in one line."""
+    return " ".join(f"{error}".split())[:300] or type(error).__name__
+
+
 class _Named:
     """Strategies by name."""
 

@@ -48,7 +48,12 @@ def test_files_come_after_those_that_they_need():
         if isinstance(node, ast.Import | ast.ImportFrom):
             known |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
         if isinstance(node, ast.ClassDef):
-            used = {one.id for base in (*node.bases, *node.decorator_list) for one in ast.walk(base) if isinstance(one, ast.Name)}
+            used = {
+                one.id
+                for base in (*node.bases, *node.decorator_list)
+                for one in ast.walk(base)
+                if isinstance(one, ast.Name)
+            }
             assert used <= known, (node.name, used - known)
         if isinstance(node, ast.ClassDef | ast.FunctionDef):
             known.add(node.name)

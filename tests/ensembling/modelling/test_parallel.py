@@ -79,7 +79,9 @@ def test_beginnings_and_ends_of_answers_are_combined_as_positions():
     torch.testing.assert_close(output.loss, -(start[:, 0].log() + end[:, 1].log()).mean() / 2)
 
 
-@pytest.mark.parametrize(("make", "name", "shape"), [(images, "pixel_values", (2, 3, 8, 8)), (sounds, "input_values", (2, 400))])
+@pytest.mark.parametrize(
+    ("make", "name", "shape"), [(images, "pixel_values", (2, 3, 8, 8)), (sounds, "input_values", (2, 400))]
+)
 def test_images_and_sound(make, name, shape):
     members, processors = make()
     made = ParallelEnsemble.from_members(members, processors=processors)
@@ -124,10 +126,11 @@ def test_an_ensemble_can_be_a_member():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"weights": [1.0]}, "weights has 1 entries for 2 members"),
+        ({"weights": [1.0]}, "1 weights for 2 members"),
         ({"weights": [1, -1]}, "weight of member 'y' is -1"),
-        ({"weights": [0, 0]}, "weights of all members are 0"),
+        ({"weights": [0, 0]}, "all weights are 0"),
         ({"weights": [1, float("nan")]}, "weight of member 'y' is nan"),
+        ({"temperatures": [1]}, "temperatures has 1 entries for 2 members"),
         ({"temperatures": [1, 0]}, "temperature of member 'y' is 0"),
         ({"combiner": "mean_probabilites"}, "did you mean 'mean_probabilities'"),
         ({"combiner": {"nam": "median"}}, "has no name"),

@@ -8,8 +8,8 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_compress import CompressionError, ParallelEnsemble, Quantization, quantize, save_compressed
-from hf_compress.quantization.schemes.presets import W8A16
 from hf_compress.ensembling.models import EnsembleConfig
+from hf_compress.quantization.schemes.presets import W8A16
 from tests.ensembling.folders import lower_tokenizer, saved, texts
 from tests.tiny import tiny_tokenizer
 
@@ -85,7 +85,9 @@ def test_ensembles_of_ensembles(folders, tmp_path):
 
 def test_a_state_dict_is_split_among_the_members(folders, tmp_path):
     made = ParallelEnsemble.from_members(folders)
-    state = {key: value + 1 if key.startswith("members.1.classifier") else value for key, value in made.state_dict().items()}
+    state = {
+        key: value + 1 if key.startswith("members.1.classifier") else value for key, value in made.state_dict().items()
+    }
     made.save_pretrained(tmp_path / "out", state_dict=state)
     again = ParallelEnsemble.from_pretrained(tmp_path / "out").state_dict()
     assert state.keys() == again.keys() and all(torch.equal(state[key], again[key]) for key in state)
