@@ -19,12 +19,16 @@ def check_card(files: Files, there: Destination) -> None:
     if "README.md" not in files.contents:
         return
     content = files.contents["README.md"]
-    text = content.decode() if isinstance(content, bytes) else content.read_text(encoding="utf-8")
     try:
+        text = content.decode() if isinstance(content, bytes) else content.read_text(encoding="utf-8")
         card = ModelCard(text, ignore_metadata_errors=False)
         there.hub.ask(card.validate, "model")
     except json.JSONDecodeError as error:
         raise CompressionError(f"the Hub ({there.hub.api.endpoint}): {said(error)}; nothing was uploaded") from error
+    except UnicodeDecodeError as error:
+        raise CompressionError(
+            "README.md is not UTF-8 text, which the Hub asks for; save it so, and push again. Nothing was uploaded"
+        ) from error
     except ValueError as error:
         reason = _card_errors(error)
         raise CompressionError(

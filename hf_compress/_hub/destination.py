@@ -100,8 +100,8 @@ def open_destination(publication: Publication, hub: Hub) -> Destination:
         hub: to ask.
 
     Raises:
-        CompressionError: no token, no network, somebody else's repository, one that is public and was to be private, or a
-            tag that names another commit.
+        CompressionError: no token, no network, somebody else's repository or collection, one that is public and was to be
+            private.
     """
     account = _account(hub)
     name = str(publication.repo_id)
@@ -109,6 +109,7 @@ def open_destination(publication: Publication, hub: Hub) -> Destination:
         name = f"{account['name']}/{name}"
         check_name(name)
     found = Destination(hub=hub, publication=dataclasses.replace(publication, repo_id=name))
+    _check_collection(hub, publication.collection or "", account)
     known = _repository(hub, name, account)
     _check_owner(name, account, found.publication, exists=known is not None)
     if known is None:
@@ -144,6 +145,10 @@ def _account(hub: Hub) -> dict[str, Any]:
         raise CompressionError(
             "there is no token for the Hub; set HF_TOKEN in the environment, or log in with `hf auth login`"
         ) from error
+    except UnicodeEncodeError as error:  # which says where the letter stands, and not what to do
+        raise CompressionError(
+            f"the token that HF_TOKEN or `hf auth login` gave holds letters that no token has; copy it anew from {_TOKENS}"
+        ) from error
     except Exception as error:  # the client raises many kinds; each means: not known
         if status_of(error) in (401, 403):
             raise CompressionError(
@@ -172,12 +177,33 @@ def _repository(hub: Hub, name: str, account: Mapping[str, Any]) -> Any:
 def _check_owner(name: str, account: Mapping[str, Any], publication: Publication, exists: bool) -> None:
     """Refuse an owner for whom this account cannot write, as far as the account says so."""
     owner = name.partition("/")[0]
-    roles = {one["name"].lower(): one.get("roleInOrg") for one in account.get("orgs", ())}
     if publication.create_pr:
         if not exists:
             raise CompressionError(f"create_pr asks to change {name}, and there is no such repository; leave create_pr out")
-    elif owner.lower() != account["name"].lower() and roles.get(owner.lower(), "read") == "read":
+    elif not _writes_for(owner, account):
         raise _foreign(name, account)
+
+
+def _writes_for(owner: str, account: Mapping[str, Any]) -> bool:
+    roles = {one["name"].lower(): one.get("roleInOrg") for one in account.get("orgs", ())}
+    return owner.lower() == account["name"].lower() or roles.get(owner.lower(), "read") != "read"
+
+
+def _check_collection(hub: Hub, collection: str, account: Mapping[str, Any]) -> None:
+    """Refuse the slug of a collection that is not there or not the account's; a title makes one."""
+    if "/" not in collection:
+        return
+    try:
+        if _writes_for(collection.partition("/")[0], account):
+            hub.ask(hub.api.get_collection, collection)
+            return
+    except Exception as error:
+        if status_of(error) not in (400, 401, 403, 404):
+            raise _unreachable(hub, error) from error
+    raise CompressionError(
+        f"collection={collection!r} is not the slug of a collection of yours; copy it from the collection's address, or"
+        " write a title, which makes one"
+    )
 
 
 def _check_rights(hub: Hub, name: str, account: Mapping[str, Any]) -> None:

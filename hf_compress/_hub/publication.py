@@ -43,7 +43,15 @@ class Publication(metaclass=CheckedKinds):
         for key in ("revision", "tag"):
             value = getattr(self, key)
             if value is not None and not _REFERENCE.fullmatch(value):
-                raise CompressionError(f"{key}={value!r} is not the name of a {'branch' if key == 'revision' else 'tag'}")
+                raise CompressionError(
+                    f"{key}={value!r} is not the name of a {'branch' if key == 'revision' else 'tag'}; write letters,"
+                    " digits, '-', '_', '.' and '/', beginning with one of the first two"
+                )
+        if self.branch.startswith("refs/") or re.fullmatch(r"[0-9a-f]{40}", self.branch):
+            raise CompressionError(
+                f"revision={self.branch!r} names no branch, and a push goes to one; write its name alone, or open a pull"
+                " request with create_pr"
+            )
         if self.create_pr and self.branch != MAIN:
             raise CompressionError(
                 f"create_pr asks to change {MAIN}, and revision={self.revision!r}; leave one of them out"

@@ -16,6 +16,7 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress._forward.probe import unpadded_inputs
 from hf_compress._modules.modes import evaluating_without_gradients
 from hf_compress._quiet import quiet
+from hf_compress.checkpoints.weight_files import PROGRAMS
 
 BACKENDS: dict[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -24,8 +25,6 @@ BACKENDS: dict[str, tuple[str, ...]] = {
 }
 """Backend of `transformers.exporters` -> the packages that it and its runtime need."""
 EXTRA = "hf-compress[export]"
-MANIFEST = "export.json"
-"""What transformers calls the list of the programs in a folder."""
 TOLERANCE = 1e-4
 """Of the largest output: runtimes add up products in fp32 in another order; measured are 1e-7 to 1e-5."""
 
@@ -143,10 +142,10 @@ def backend_of(folder: Path) -> str:
         CompressionError: it was not, or by another.
     """
     try:
-        backend = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["export_format"]
+        backend = json.loads((folder / PROGRAMS).read_text(encoding="utf-8"))["export_format"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise CompressionError(
-            f"{folder} holds no exported program: {MANIFEST} cannot be read ({reason_of(error)}); name a folder"
+            f"{folder} holds no exported program: {PROGRAMS} cannot be read ({reason_of(error)}); name a folder"
             " that was exported"
         ) from error
     if backend not in BACKENDS:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hf_compress._digests import digest_of
 from hf_compress._progress import progress
 from hf_compress._safetensors import weight_files
+from hf_compress.checkpoints.weight_files import program_files
 
 if TYPE_CHECKING:
     from tqdm import tqdm
@@ -25,7 +26,7 @@ def sha256_of(file: Path, bar: "tqdm | None" = None) -> str:
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
-    """File name -> SHA-256, of the weights that a result's folder is loaded from; of an adapter its own."""
+    """File name -> SHA-256, of what a result's folder is loaded from: weights, an exported program, an adapter's own."""
     return {file.name: sha256_of(file) for file in _weights(folder)}
 
 
@@ -58,6 +59,6 @@ def companion_hashes(folder: Path) -> dict[str, str]:
 
 
 def _weights(folder: Path) -> list[Path]:
-    """An adapter's own, or those of a model."""
+    """An adapter's own, or those of a model or an exported program."""
     adapter = folder / ADAPTER
-    return [adapter] if adapter.is_file() else list(weight_files(folder))
+    return [adapter] if adapter.is_file() else weight_files(folder) or program_files(folder)

@@ -22,6 +22,8 @@ def folder_of(name: str, key: str) -> Path | None:
     Raises:
         CompressionError: it is a file, or a path where no folder is.
     """
+    if not name:
+        raise CompressionError(f"{key}: is empty; name a folder, or a Hub id")
     path = expand(name, key)
     if path.is_dir():
         return path

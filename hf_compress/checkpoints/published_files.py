@@ -6,6 +6,7 @@ from pathlib import Path
 from hf_compress._safetensors import INDEX
 from hf_compress.checkpoints.hashes import ADAPTER
 from hf_compress.checkpoints.manifest import MANIFEST
+from hf_compress.checkpoints.weight_files import PROGRAMS
 
 CARD = "README.md"
 RESULTS = ".eval_results"
@@ -20,6 +21,7 @@ _LEFT_BEHIND = ("runs", "__pycache__", "*.part", "*.lock", "*.tmp")
 _OURS = (
     *("model.safetensors", "model-*-of-*.safetensors", INDEX, ADAPTER, "config.json", "generation_config.json"),
     *(ADAPTER_CONFIG, MANIFEST, "report.json", "report.md", "report.png", "report.html", "recipe.yaml"),
+    *("model.onnx", "model.onnx.data", "openvino_model.xml", "openvino_model.bin", "model.pte", PROGRAMS),
 )
 """Files that go when a later version has none of the name: a loader would take them for its own."""
 
@@ -38,16 +40,17 @@ def files_of(folder: Path) -> tuple[dict[str, Path], list[str]]:
     """What of a folder goes to the Hub.
 
     Returns:
-        Path in the repository -> file; and the paths of what stays, hidden files apart.
+        Path in the repository -> file; and the paths of what stays, hidden files apart: states of a training, and links
+        that lead to no file (what lies behind a link to a folder is no part of this one).
     """
     files: dict[str, Path] = {}
     left: list[str] = []
     for file in sorted(folder.rglob("*")):
         parts = file.relative_to(folder).parts
         hidden = any(part.startswith(".") for part in parts[1:]) or (parts[0].startswith(".") and parts[0] != RESULTS)
-        if hidden or not file.is_file():
+        if hidden or (not file.is_file() and not file.is_symlink()):
             continue
-        if any(is_state(part) or _any(part, _LEFT_BEHIND) for part in parts):
+        if not file.is_file() or any(is_state(part) or _any(part, _LEFT_BEHIND) for part in parts):
             left.append("/".join(parts))
         else:
             files["/".join(parts)] = file

@@ -13,8 +13,9 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._model_size import check_counts
-from hf_compress._safetensors import Entry, indexed_files, open_safetensors, read_entries, weight_files
+from hf_compress._safetensors import Entry, open_safetensors, read_entries, weight_files
 from hf_compress.checkpoints.special_floats import decode_floats
+from hf_compress.checkpoints.weight_files import bin_files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -107,7 +108,7 @@ class BinSource(Source):
 
     def __init__(self, folder: Path, label: str) -> None:
         self.label, self.place, self.config = label, str(folder), _read_config(folder)
-        self._files = _bin_files(folder)
+        self._files = bin_files(folder)
         self._tensors: dict[str, Tensor] = {}
         for file in self._files:
             self._tensors.update(load_bin(file))
@@ -139,23 +140,16 @@ def open_source(folder: Path, label: str) -> Source:
         raise CompressionError(f"{label}: there is no folder {folder}; name a folder written by save_pretrained")
     if weight_files(folder):
         return SafetensorsSource(folder, label)
-    if _bin_files(folder):
+    if bin_files(folder):
         return BinSource(folder, label)
     if (folder / "adapter_config.json").is_file():
         raise CompressionError(
-            f"{label}: {folder} holds an adapter and no model; name its base as `model` and this folder as `adapter`"
+            f"{label}: {folder} holds an adapter and no model; merge it into its base, naming that as `model` and this"
+            " folder as `adapter`"
         )
     raise CompressionError(
         f"{label}: {folder} holds no .safetensors file and no pytorch_model.bin; save the model with save_pretrained first"
     )
-
-
-def _bin_files(folder: Path) -> list[Path]:
-    """The .bin files of the checkpoint, by the same rule as `weight_files`."""
-    if (folder / "pytorch_model.bin").is_file():
-        return [folder / "pytorch_model.bin"]
-    index = folder / "pytorch_model.bin.index.json"
-    return indexed_files(index) if index.is_file() else sorted(folder.glob("pytorch_model*.bin"))
 
 
 def _info(name: str, entry: Entry) -> TensorInfo:

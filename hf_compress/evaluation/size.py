@@ -1,11 +1,12 @@
 """What a checkpoint weighs, read from its safetensors headers."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_compress._safetensors import Entry, open_safetensors, read_entries, weight_files
+from hf_compress._safetensors import Entry, open_safetensors, read_entries
+from hf_compress.checkpoints.weight_files import stored_files
 
 _MARKERS = ("weight_packed", "weight_scale")
 _PARTS = ("weight", "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_global_scale")
@@ -15,8 +16,9 @@ def measure_size(folder: str | Path, files: Sequence[Path] | None = None) -> dic
     """Bytes on disk, and what the quantized layers among them would weigh in bf16.
 
     Args:
-        folder: a checkpoint folder with safetensors files.
-        files: the files that hold the weights, for formats that use others; quantized layers are not told apart in those.
+        folder: a checkpoint folder.
+        files: the files that hold the weights, by default `stored_files`; quantized layers are told apart in safetensors
+            alone.
 
     Returns:
         file_bytes: all weight files, headers included. quantized_bytes: everything stored for the weights of quantized
@@ -24,7 +26,7 @@ def measure_size(folder: str | Path, files: Sequence[Path] | None = None) -> dic
         many layers. quantized_ratio: the quotient of the two, None without quantized layers.
     """
     path = Path(folder)
-    files = weight_files(path) if files is None else files
+    files = stored_files(path) if files is None else files
     entries = read_entries(path) if all(file.suffix == ".safetensors" for file in files) else {}
     layers = sorted({name.rsplit(".", 1)[0] for name in entries if name.rsplit(".", 1)[-1] in _MARKERS})
     stored, dense = 0, 0
@@ -40,7 +42,7 @@ def measure_size(folder: str | Path, files: Sequence[Path] | None = None) -> dic
     }
 
 
-def packed_shape(layer: str, entries: dict[str, Entry]) -> tuple[int, ...]:
+def packed_shape(layer: str, entries: Mapping[str, Entry]) -> tuple[int, ...]:
     """(O, I) of a quantized layer: of its weight, or as `weight_shape` says where it is packed."""
     if f"{layer}.weight" in entries:
         return entries[f"{layer}.weight"].shape

@@ -10,12 +10,13 @@ from typing import Any
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._paths import local_folder, public_names
-from hf_compress._safetensors import weight_files
+from hf_compress._safetensors import open_safetensors, read_entries, weight_files
 from hf_compress._secrets import hide_secrets
 from hf_compress.checkpoints.hashes import ADAPTER, weight_hashes
 from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.checkpoints.manifest import CHECKPOINT, MANIFEST, WEIGHTS, Manifest
 from hf_compress.checkpoints.published_files import ADAPTER_CONFIG, CARD, files_of
+from hf_compress.checkpoints.weight_files import program_files
 
 logger = logging.getLogger(__name__)
 
@@ -94,9 +95,13 @@ def _check_model(folder: Path) -> None:
     if not folder.is_dir():
         raise CompressionError(f"there is no folder {folder}; name the one that holds the model")
     if (folder / ADAPTER_CONFIG).is_file() and (folder / ADAPTER).is_file():
+        open_safetensors(folder / ADAPTER)
         _check_base(folder)
         return
     if (folder / "config.json").is_file() and weight_files(folder):
+        read_entries(folder)
+        return
+    if (folder / "config.json").is_file() and program_files(folder):
         return
     below = folder / "compressed"
     if (below / "config.json").is_file():

@@ -151,3 +151,11 @@ def test_the_hub_of_the_tests_sees_a_config_without_its_weights_and_two_versions
     found = [sentence for _, sentence in local_hub.broken]
     assert found[0] == "a config without ['model.safetensors']"
     assert any(sentence.startswith("weights of two versions") for sentence in found[1:])
+
+
+def test_a_card_in_another_encoding_is_refused_before_anything_is_uploaded(local_hub, tmp_path):
+    place = folder(tmp_path / "model")
+    (place / "README.md").write_bytes("# Modèle\n".encode("latin-1"))
+    with pytest.raises(CompressionError, match="README.md is not UTF-8 text, .*; save it so"):
+        push(place)
+    assert local_hub.repos == {}

@@ -39,6 +39,13 @@ REFUSED = {
         {"repo_id": "me/secret"},
         "not the token's to write to, which writes for other;",
     ),
+    "a token with letters that none has": ("sécret-and-long", {}, "holds letters that no token has; copy it anew"),
+    "somebody else's collection": (
+        TOKEN,
+        {"collection": "other/best-" + "0" * 24},
+        "is not the slug of a collection of yours; copy it .*, or write a title",
+    ),
+    "a collection that is not there": (TOKEN, {"collection": "me/best-" + "0" * 24}, "is not the slug of a collection"),
     "a request to nothing": (TOKEN, {"create_pr": True}, "there is no such repository"),
     "public and to be private": (
         TOKEN,

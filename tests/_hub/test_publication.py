@@ -13,6 +13,8 @@ def test_a_name_that_the_hub_refuses_is_refused(name):
 REFUSED = {
     "revision without a repository": ({"repo_id": None, "revision": "v2"}, "revision says how .* and repo_id not where"),
     "a branch that git refuses": ({"revision": "a..b"}, "revision='a..b' is not the name of a branch"),
+    "a request's branch": ({"revision": "refs/pr/1"}, "names no branch, .* open a pull request with create_pr"),
+    "a commit": ({"revision": "a" * 40}, "names no branch, and a push goes to one"),
     "a tag that git refuses": ({"tag": "-v1"}, "tag='-v1' is not the name of a tag"),
     "a request to a branch": ({"create_pr": True, "revision": "dev"}, "leave one of them out"),
     "a tag on a request": ({"create_pr": True, "tag": "v1"}, "tag what was merged"),

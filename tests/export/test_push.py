@@ -127,6 +127,10 @@ def rewritten(name, old, new):
     return change
 
 
+def cut_off(file):
+    file.write_bytes(file.read_bytes()[:-1])
+
+
 REFUSED = {
     "weights that changed": (
         changed_weights,
@@ -135,6 +139,10 @@ REFUSED = {
     "no weights": (
         lambda folder: (folder / "model.safetensors").unlink(),
         r"holds no model: config.json and \*.safetensors",
+    ),
+    "weights that are cut off, without a manifest": (
+        lambda folder: (cut_off(folder / "model.safetensors"), (folder / "compression.json").unlink()),
+        "model.safetensors is truncated: .*write or download it again",
     ),
     "no config": (lambda folder: (folder / "config.json").unlink(), "holds no model"),
     "a path in the card": (
@@ -185,6 +193,36 @@ def test_what_belongs_to_a_training_or_to_nobody_stays_here(one_merge, local_hub
         (folder / name).write_text("x")
     pushed(folder)
     assert set(local_hub.files("me/model")) == {".gitattributes", "notes.txt", *(file.name for file in one_merge.iterdir())}
+
+
+def test_a_link_that_leads_to_no_file_is_left_out_and_said(one_merge, local_hub, tmp_path, caplog):
+    caplog.set_level("INFO")
+    folder = shutil.copytree(one_merge, tmp_path / "merged")
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "pictures" / "one.txt").write_text("x")
+    (folder / "pictures").symlink_to(tmp_path / "pictures")
+    (folder / "notes.txt").symlink_to(tmp_path / "pictures" / "one.txt")
+    (folder / "gone.txt").symlink_to(tmp_path / "nowhere")
+    pushed(folder)
+    assert "left out of the push: gone.txt, pictures" in caplog.text
+    assert local_hub.files("me/model")["notes.txt"] == b"x"
+
+
+def test_an_exported_program_is_published_with_the_hashes_of_its_files(local_hub, tmp_path):
+    folder = tmp_path / "program"
+    folder.mkdir()
+    for name, content in {"config.json": "{}", "export.json": "{}", "model.onnx": "graph", "model.onnx.data": "w"}.items():
+        (folder / name).write_text(content)
+    Manifest(kind="train", name="program", recipe={}, facts={"report": {}}).write(folder)
+    assert set(Manifest.read(folder).facts["weights"]) == {"model.onnx", "model.onnx.data"}
+    pushed(folder)
+    assert local_hub.files("me/model").keys() == {".gitattributes", *(file.name for file in folder.iterdir())}
+    (folder / "model.onnx.data").write_text("v")
+    with pytest.raises(CompressionError, match="and the weights disagree: model.onnx.data has changed since"):
+        pushed(folder)
+    tiny_llama().save_pretrained(tmp_path / "dense")
+    pushed(tmp_path / "dense")
+    assert not {"model.onnx", "model.onnx.data", "export.json"} & local_hub.files("me/model").keys()
 
 
 def test_the_folder_of_a_run_points_to_its_result(tmp_path):

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+from hf_compress.checkpoints.weight_files import PROGRAM_FILES
 from hf_compress.export.exported_format import ExportedFormat, needs
 
 
@@ -11,5 +12,5 @@ class OpenVinoFormat(ExportedFormat, name="openvino"):
     """A graph in `openvino_model.xml` and its weights in `openvino_model.bin`."""
 
     backend: ClassVar[str] = "openvino"
-    files: ClassVar[tuple[str, ...]] = ("openvino_*.xml", "openvino_*.bin")
+    files: ClassVar[tuple[str, ...]] = PROGRAM_FILES["openvino"]
     needs: ClassVar[str] = needs("openvino")
