@@ -34,7 +34,9 @@ def evaluate(
     from hf_compress.recipe.recipe import Recipe
     from hf_compress.recipe.yaml_text import apply_overrides
 
-    out = f"{Path(model).name}-evaluation" if out is None else out
+    name = Path(model).name
+    name = Path(model).resolve().name if name in ("", "..") else name  # of "." and ".."
+    out = f"{name}-evaluation" if out is None else out
     asked = {"job": "evaluate", "model": model, "task": task, "data": {"path": data}, "output_dir": out}
     asked |= {} if against is None else {"against": against}
     apply_overrides(asked, overrides or ())

@@ -129,7 +129,7 @@ def read_report(folder: Path) -> Report:
         return dataclasses.replace(report, rows=rows)
     except CompressionError as error:
         raise CompressionError(f"{file}: {error}") from error
-    except (OSError, ValueError, TypeError, KeyError, AttributeError) as error:
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CompressionError(f"{file} is no report of a run ({reason_of(error)}); make it anew") from error
 
 

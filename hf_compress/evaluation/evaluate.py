@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import logging
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -27,8 +28,8 @@ from hf_compress.evaluation.rows import Row
 from hf_compress.evaluation.size import measure_size
 from hf_compress.evaluation.sliding_window import Slid, slide
 from hf_compress.evaluation.uncertainty import (
-    Group,
     Uncertainty,
+    confirmed,
     of_benchmarks,
     of_documents,
     of_likelihoods,
@@ -117,12 +118,15 @@ def _measure(evaluation: ModelEvaluation, models: list[Finished], names: dict[st
     groups += [] if seen is None else of_likelihoods(seen, keys, task.unit)
     groups += of_documents(slid) + of_benchmarks(benchmarked)
     uncertainty: dict[str, Any] = {}
+    single: set[str] = set()
     for group in groups:
         if group.num_rows < 2:
-            notes.append(f"Of one of {group.unit} alone there is no interval.")
+            notes.append(f"One row makes no interval ({group.unit}).")
+            single |= {key for key in directions if key in confirmed(group, found)}
             continue
         uncertainty |= uncertainties(group, found, directions, evaluation.bootstrap)
-    notes += _without(directions, uncertainty, groups) + _standard_errors(benchmarked, uncertainty)
+    left = [key for key in directions if key not in uncertainty and key not in single]
+    notes += _without(left, found) + _standard_errors(benchmarked, uncertainty)
     return EvaluationReport(
         title=models[-1].name,
         metric=task.metric,
@@ -209,11 +213,12 @@ def _with_intervals(row: Row, place: int, uncertainty: Mapping[str, Uncertainty]
     return dataclasses.replace(row, intervals=known)
 
 
-def _without(directions: dict[str, bool], uncertainty: dict[str, Any], groups: list[Group]) -> list[str]:
-    keys = [key for key in directions if key not in uncertainty]
-    if not keys or not groups:
-        return []
-    return [f"Without an interval: {', '.join(keys)}, which single rows do not add up to."]
+def _without(keys: list[str], found: list[dict[str, float]]) -> list[str]:
+    """Why numbers have no interval."""
+    undefined = [key for key in keys if any(math.isnan(metrics[key]) for metrics in found)]
+    summed = [key for key in keys if key not in undefined]
+    said = [f"Without an interval: {', '.join(undefined)}, which is NaN for a model."] if undefined else []
+    return said + ([f"Without an interval: {', '.join(summed)}, which single rows do not add up to."] if summed else [])
 
 
 def _standard_errors(benchmarked: list[Benchmarked], uncertainty: Mapping[str, Uncertainty]) -> list[str]:

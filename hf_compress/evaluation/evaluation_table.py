@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from hf_compress._units import format_bytes
 from hf_compress.evaluation.cost.report import CostReport, cost_tables
 from hf_compress.evaluation.evaluated import EvaluationReport
+from hf_compress.evaluation.report import cell
 from hf_compress.evaluation.verdict import judge
 
 
@@ -35,14 +36,17 @@ def _with(value: float, interval: tuple[float, float] | None, sign: str = "") ->
 
 
 def number(value: float, sign: str = "") -> str:
-    """As tables of reports write it."""
+    """As tables of reports write it; a small one is not 0."""
+    if 0 < abs(value) < 0.001:
+        return f"{value:{sign}.2e}"
     return f"{value:{sign}.4g}" if abs(value) >= 1 else f"{value:{sign}.4f}"
 
 
 def aligned(lines: Sequence[Sequence[str]]) -> str:
     """A markdown table whose first line is its header."""
+    lines = [[cell(text) for text in line] for line in lines]
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    cells = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    cells = [" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
     rule = " | ".join("-" * width for width in widths)
     return "\n".join(f"| {line} |" for line in [cells[0], rule, *cells[1:]])
 

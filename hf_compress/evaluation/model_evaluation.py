@@ -14,7 +14,7 @@ from hf_compress.evaluation.cost.measure import check_cost
 from hf_compress.evaluation.harness import Harness, check_harness
 from hf_compress.evaluation.sliding_window import SlidingWindow, begin_of
 from hf_compress.evaluation.thresholds import Thresholds
-from hf_compress.inputs.data import Measured
+from hf_compress.inputs.data import Measured, check_seed
 from hf_compress.inputs.models import num_positions
 from hf_compress.inputs.sections import Data
 from hf_compress.inputs.tokenizers import tokenizer_of
@@ -29,6 +29,11 @@ def some_metrics(task: Task, metrics: Sequence[Metric], batch_size: int) -> list
     """Metrics that fit the task, none of them twice, and a batch with examples."""
     Evaluation(metrics=tuple(metrics), batch_size=batch_size)
     return [replace(one, path=f"metrics.{one.path}".rstrip(".")) for one in task.check_metrics(metrics)]
+
+
+def some_seed(seed: int) -> None:
+    """A seed that every generator takes."""
+    check_seed(seed)
 
 
 def rows_that_end(data: Data) -> None:
@@ -203,7 +208,7 @@ class ModelEvaluation(Checked):
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
     seed: int = 0
 
-    checks: ClassVar[tuple[Check, ...]] = (some_metrics, rows_that_end, documents, benchmarks)
+    checks: ClassVar[tuple[Check, ...]] = (some_metrics, some_seed, rows_that_end, documents, benchmarks)
     opens: ClassVar[tuple[Opener, ...]] = (
         measured,
         baseline,

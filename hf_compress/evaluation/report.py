@@ -44,15 +44,16 @@ def columns(report: Report) -> dict[str, list[str]]:
 
 def markdown_table(columns: Mapping[str, Sequence[str]]) -> str:
     """Columns of text as a markdown table; a bar in a cell stays one."""
-    header = [_cell(title) for title in columns]
-    cells = [[_cell(cell) for cell in line] for line in zip(*columns.values(), strict=True)]
+    header = [cell(title) for title in columns]
+    cells = [[cell(text) for text in line] for line in zip(*columns.values(), strict=True)]
     widths = [max(len(line[column]) for line in [header, *cells]) for column in range(len(header))]
-    lines = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in [header, *cells]]
+    lines = [" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in [header, *cells]]
     rule = " | ".join("-" * width for width in widths)
     return "\n".join(f"| {line} |" for line in [lines[0], rule, *lines[1:]])
 
 
-def _cell(text: str) -> str:
+def cell(text: str) -> str:
+    """A text in a markdown table: one line, and a bar ends nothing."""
     return text.replace("|", "\\|").replace("\n", " ")
 
 

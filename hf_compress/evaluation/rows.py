@@ -2,9 +2,10 @@
 
 import json
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from hf_compress._errors import CompressionError
+from hf_compress._kinds import fits, shown
 from hf_compress.evaluation.thresholds import Thresholds
 
 FORMAT = 2
@@ -148,7 +149,26 @@ class Report:
         fields["history"] = tuple(data.get("history", ()))
         fields["layers"] = tuple(Layer(**layer) for layer in data.get("layers", ()))
         fields["examples"] = tuple(Example(**example) for example in data.get("examples", ()))
-        return cls(**fields)
+        made = cls(**fields)
+        made._refuse_kinds()
+        return made
+
+    def _refuse_kinds(self) -> None:
+        """Refuse what somebody has written into a file by hand and no table can show.
+
+        Raises:
+            TypeError, KeyError: naming it.
+        """
+        if not self.rows:
+            raise TypeError("it has no row")
+        for row in self.rows:
+            row.metrics[self.metric]
+            for name, annotation in get_type_hints(Row).items():
+                if not fits(annotation, getattr(row, name)):
+                    raise TypeError(f"{name} of a row is {shown(getattr(row, name))}")
+        for name in ("title", "metric", "greater_is_better", "setting", "measured"):
+            if not fits(get_type_hints(Report)[name], getattr(self, name)):
+                raise TypeError(f"{name} is {shown(getattr(self, name))}")
 
 
 def _row(data: dict[str, Any]) -> Row:

@@ -165,7 +165,8 @@ def uncertainties(
     drawn = resample([*flat, *shared], bootstrap, f"resampling {group.unit}")
     found = {}
     if group.shared is not None:
-        for key, numbers in drawn[-1].items():
+        for key in [key for key, numbers in drawn[-1].items() if not numpy.isnan(numbers).all()]:
+            numbers = drawn[-1][key]
             found[key] = Uncertainty(unit=group.unit, rows=group.num_rows, intervals=(bootstrap.interval(numbers),))
     if not group.quantities:
         return found
@@ -174,7 +175,7 @@ def uncertainties(
         {key: numbers for one in drawn[at * size : (at + 1) * size] for key, numbers in one.items()}
         for at in range(len(group.quantities))
     ]
-    for key in [key for key in _confirmed(group, values) if key in directions]:
+    for key in [key for key in confirmed(group, values) if key in directions]:
         of_models = [model[key] for model in models]
         facts: dict[str, Any] = {}
         if len(models) == 2:
@@ -188,7 +189,7 @@ def uncertainties(
     return found
 
 
-def _confirmed(group: Group, values: Sequence[Mapping[str, float]]) -> list[str]:
+def confirmed(group: Group, values: Sequence[Mapping[str, float]]) -> list[str]:
     """Numbers that the rows, each once, give as they were measured: a task may count in a way of its own."""
     every = numpy.arange(group.num_rows)[None]
     once = numpy.ones((1, group.num_rows))

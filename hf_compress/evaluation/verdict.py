@@ -34,7 +34,8 @@ class Verdict:
 def judge(report: Report) -> Verdict:
     """The verdict on a report's last row, against its first.
 
-    The first of these rules that holds decides: anomalous, where the metric of either is no finite number, or the result's
+    The first of these rules that holds decides: anomalous, where the metric of either is no finite number, another number
+    of either is NaN (as the loss is where logits are, whose likeliest class is still one), or the result's metric
     is no better than chance (`report.chance`); infeasible, where size or sparsity miss their targets; none, without a dense
     row; anomalous, where it is better than dense by more than `gain`; regression, where it is worse by more than `loss`;
     else accept. Better and worse are shares of the dense metric: |ours - dense| / |dense|.
@@ -50,6 +51,9 @@ def _decided(report: Report, ours: Row, dense: Row | None) -> tuple[Kind, str]:
     for row in (ours, dense):
         if row is not None and not math.isfinite(row.metrics[report.metric]):
             return "anomalous", f"{name} of {row.name!r} is {row.metrics[report.metric]}"
+        undefined = [] if row is None else [key for key, number in row.metrics.items() if math.isnan(number)]
+        if row is not None and undefined:
+            return "anomalous", f"{undefined[0].replace('_', ' ')} of {row.name!r} is nan"
     if report.chance is not None and not _better(report, value, report.chance):
         return "anomalous", f"{name} {value:.4g} is no better than chance ({report.chance:.4g})"
     if limits.sparsity is not None and ours.sparsity is not None and ours.sparsity < limits.sparsity - _ROUNDING:

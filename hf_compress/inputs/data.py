@@ -15,6 +15,16 @@ Measured = Literal["test", "validation", "train", "all"]
 """Which rows a finished model is measured on: a split as a training has it, or every row of the data."""
 
 
+def check_seed(seed: int) -> None:
+    """Refuse what not every generator takes.
+
+    Raises:
+        CompressionError: naming the range.
+    """
+    if not 0 <= seed < 2**32:
+        raise CompressionError(f"seed={seed} must lie between 0 and 2**32 - 1")
+
+
 def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
     """The raw splits `train`, `validation` and `test`; of a stream the first rows of `train`.
 
@@ -23,6 +33,7 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
     Raises:
         CompressionError: the source is missing, empty, unreadable or of an unknown format.
     """
+    check_seed(seed)
     splits = open_source(data)
     if data.streaming:
         return read_heads(data, splits, seed)
@@ -53,6 +64,7 @@ def load_measured(data: Data, measured: Measured, seed: int) -> dict[str, "Datas
     Raises:
         CompressionError: see `load_splits`.
     """
+    check_seed(seed)
     if measured != "all":
         splits = load_splits(data, seed)
         return {"train": splits["train"], "test": splits[measured]}

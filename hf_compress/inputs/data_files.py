@@ -31,8 +31,13 @@ def ending_of(file: str | Path) -> str | None:
     return ending if ending in _BUILDERS and not (packed and ending == ".parquet") else None
 
 
-def read_files(files: Sequence[Path], streaming: bool = False) -> Any:
+def read_files(files: Sequence[Path], streaming: bool = False, split: str = "train") -> Any:
     """The rows of data files, one behind the other: a Dataset, or an IterableDataset for a stream.
+
+    Args:
+        files: of one kind.
+        streaming: as a stream.
+        split: what the rows say that they are.
 
     Raises:
         CompressionError: they are of several kinds, empty or broken.
@@ -46,7 +51,7 @@ def read_files(files: Sequence[Path], streaming: bool = False) -> Any:
             raise CompressionError(f"data.path: the file {file} is empty; it needs rows")
     names = [escaped(file) for file in files]
     what = ", ".join(map(str, files))
-    return build_splits(builder, {"train": names}, what, streaming=streaming, **options)["train"]
+    return build_splits(builder, {split: names}, what, streaming=streaming, **options)[split]
 
 
 def escaped(path: Path) -> str:

@@ -112,7 +112,10 @@ def label_names(
     if not names:
         raise CompressionError(f"task.{key}: column {column!r} has no labels; every list in it is empty")
     if len(names) < 2:
-        raise CompressionError(f"task.{key}: column {column!r} has one label only ({names[0]}); two or more are needed")
+        raise CompressionError(
+            f"task.{key}: column {column!r} has one label only ({names[0]}); two or more are needed: add rows, or write"
+            " all names as task.classes"
+        )
     return names
 
 
@@ -229,7 +232,8 @@ def order_labels(labels: list[str], base: Any, model: str, auto_class: Any, trai
     if len(own) != len(labels):
         raise CompressionError(
             f"model: {model} classifies {len(own)} labels ({_listed(own)}) and the data has {len(labels)}"
-            f" ({_listed(labels)}); name data with the model's labels, or a model without a classifier"
+            f" ({_listed(labels)}); name data with the model's labels (all as task.classes, where some do not occur),"
+            " or a model without a classifier"
         )
     if unnamed_labels(len(own)) in (labels, own):
         return own if labels == unnamed_labels(len(own)) else labels

@@ -44,7 +44,9 @@ def load_local(path: Path, wanted: Mapping[str, str], streaming: bool = False) -
     names = {file: _own_name(file, path) for file in files}
     chosen = assign(names.values(), wanted, str(path)) or {"train": list(names.values())}
     say_unread(str(path), [file.name for file in files if not any(names[file] in own for own in chosen.values())])
-    return {split: read_files([file for file in files if names[file] in own], streaming) for split, own in chosen.items()}
+    return {
+        split: read_files([file for file in files if names[file] in own], streaming, split) for split, own in chosen.items()
+    }
 
 
 def _data_files(folder: Path) -> list[Path]:

@@ -97,7 +97,14 @@ def test_no_report_and_a_broken_one_are_refused(tmp_path):
         compare_runs([run])
     with pytest.raises(CompressionError, match=r"holds no report\.json"):
         compare_runs([run, tmp_path])
-    for text in ("[]", "{", '{"rows": []}', '{"format": 99}', '{"rows": [1]}'):
+    whole = report().to_plain()
+    edited = [{**whole, key: value} for key, value in (("rows", []), ("metric", "f1"), ("metric", 1), ("setting", "x"))]
+    edited += [
+        {**whole, "rows": [{**whole["rows"][0], key: value}]}
+        for key, value in (("metrics", {"accuracy": None}), ("file_bytes", "1"), ("name", 3), ("latency_ms", "fast"))
+    ]
+    damaged = ("[]", "{", '{"rows": []}', '{"format": 99}', '{"rows": [1]}', "[" * 100_000)
+    for text in (*damaged, *map(json.dumps, edited)):
         (tmp_path / "report.json").write_text(text)
         with pytest.raises(CompressionError, match=r"report\.json"):
             compare_runs([run, tmp_path])

@@ -33,6 +33,17 @@ CASES = {
     "from nothing": (report(0.0, 0.1, greater=True), "anomalous", "m 0.1, dense 0: inf % better"),
     "no number": (report(10.0, math.nan), "anomalous", "m of 'ours' is nan"),
     "no dense number": (report(math.inf, 10.0), "anomalous", "m of 'dense' is inf"),
+    "a loss that is none": (
+        dataclasses.replace(
+            report(0.5, 0.5, greater=True),
+            rows=(
+                Row(name="dense", metrics={"m": 0.5, "nll": 0.1}, file_bytes=9),
+                Row(name="ours", metrics={"m": 0.5, "nll": math.nan}, file_bytes=9),
+            ),
+        ),
+        "anomalous",
+        "nll of 'ours' is nan",
+    ),
     "chance": (report(0.5, 0.5, greater=True, chance=0.5), "anomalous", "m 0.5 is no better than chance (0.5)"),
     "better than chance": (report(500.0, 510.0, chance=512.0), "accept", "m 510, dense 500: 2.00 % worse"),
     "not sparse enough": (

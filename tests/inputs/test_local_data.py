@@ -71,3 +71,11 @@ def test_a_saved_folder_that_is_broken_is_refused(tmp_path):
     (tmp_path / "saved" / "state.json").write_text("{")
     with pytest.raises(CompressionError, match="written by save_to_disk, cannot be read"):
         load_local(tmp_path / "saved", {})
+
+
+def test_rows_of_a_file_say_of_which_split_they_are(tmp_path):
+    for name in ("train", "dev", "test"):
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "a"}\n')
+    assert {name: str(rows.split) for name, rows in load_local(tmp_path, {}).items()} == {
+        name: name for name in ("train", "validation", "test")
+    }

@@ -1,6 +1,7 @@
 """Finished models, measured by recipe and by command line."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -91,6 +92,14 @@ def test_every_mistake_is_said_in_one_go_and_nothing_is_written(folder, call):
     (folder / "empty").mkdir()
     write_jsonl(folder / "three.jsonl", [{**row, "name": f"kind {n % 3}"} for n, row in enumerate(text_rows())])
     write_jsonl(folder / "none.jsonl", [])
+    for name in ("cut", "program"):
+        shutil.copytree(folder / "a", folder / name)
+    weights = folder / "cut" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-9])
+    (folder / "program" / "model.safetensors").unlink()
+    for name in ("program/export.json", "program/model.onnx", "adapter/adapter_config.json"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text("{}")
     before = tree(folder)
     wrong = {
         "empty": ["model: empty cannot be loaded"],
@@ -111,6 +120,11 @@ def test_every_mistake_is_said_in_one_go_and_nothing_is_written(folder, call):
         ("metrics=[bleu]",): "metrics.0: bleu compares texts, and this task predicts classes",
         ("metrics=[f1, f1]",): "metrics: 'f1' is given twice",
         ("batch_size=0",): "batch_size=0 must be 1 or more",
+        ("seed=-1",): "seed=-1 must lie between 0 and 2**32 - 1",
+        ("model=adapter",): "model: adapter cannot be loaded: it holds an adapter and no model; merge it into its base",
+        ("model=cut",): "model: cut cannot be loaded: cut/model.safetensors is truncated",
+        ("model=program",): "model: program cannot be loaded: it holds an exported program and no weights",
+        ("model=''",): "model: is empty; name a folder, or a Hub id",
         ("data.streaming=true",): "data.streaming: a model is measured on counted rows",
     }.items():
         sets = [part for change in changes for part in ("--set", change)]
@@ -119,6 +133,37 @@ def test_every_mistake_is_said_in_one_go_and_nothing_is_written(folder, call):
     code, out, _ = call("evaluate", "a", *OPTIONS, "--check")
     assert code == 0 and "no mistakes found (job evaluate" in out
     assert tree(folder) == before
+
+
+def test_a_model_in_bin_files_is_a_baseline_too_and_any_name_stands_in_the_table(folder, call):
+    shutil.copytree(folder / "a", folder / "x|y")
+    torch.save(BertForSequenceClassification.from_pretrained(folder / "a").state_dict(), folder / "a" / "pytorch_model.bin")
+    (folder / "a" / "model.safetensors").unlink()
+    code, out, complaints = call("evaluate", "x|y", "--against", "a", *OPTIONS, "--set", "split=all", "--out", "out")
+    assert (code, complaints) == (0, [])
+    rows = json.loads((folder / "out" / "report.json").read_text())["rows"]
+    assert rows[0]["file_bytes"] == (folder / "a" / "pytorch_model.bin").stat().st_size
+    assert r"| x\|y " in out and len({line.count("|") - line.count(r"\|") for line in out.splitlines()[:6]}) == 1
+
+
+def test_one_row_is_measured_and_says_why_it_has_no_interval(folder, call, monkeypatch):
+    write_jsonl(folder / "one.jsonl", text_rows()[:1])
+    classes = "task={name: sequence_classification, label: name, length: 16, classes: [cold, warm]}"
+    sets = [part for key in ("data.path=../one.jsonl", classes, "split=all") for part in ("--set", key)]
+    monkeypatch.chdir(folder / "a")
+    code, out, complaints = call("evaluate", ".", *OPTIONS, *sets)
+    assert (code, complaints) == (0, [])
+    assert "One row makes no interval (predictions).\n" in out and "Without an interval" not in out
+    assert (folder / "a" / "a-evaluation" / "report.md").is_file()  # named by the folder that "." is
+
+
+def test_a_model_of_no_numbers_is_anomalous_and_said_so(folder, call):
+    model = BertForSequenceClassification.from_pretrained(folder / "b")
+    model.classifier.weight.data.fill_(float("nan"))
+    model.save_pretrained(folder / "b")
+    code, out, _ = call("evaluate", "b", "--against", "a", *OPTIONS, "--set", "split=all", "--out", "out")
+    assert code == 0 and "Verdict: anomalous: nll of 'b' is nan" in out
+    assert "Without an interval: nll, which is NaN for a model." in out
 
 
 def test_a_head_that_learned_another_task_is_refused(folder):

@@ -1,6 +1,6 @@
 """A checkpoint's cost, alone or in turns with a baseline."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ import torch
 from hf_compress._errors import CompressionError
 from hf_compress._provenance import describe_machine
 from hf_compress._runtimes import describe_storage
-from hf_compress._safetensors import read_entries
+from hf_compress._safetensors import Entry, read_entries
 from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.checkpoints.source import Source, open_source
 from hf_compress.evaluation.cost.batches import LENGTH, batch_of, takes_lengths
@@ -39,6 +39,7 @@ class _Subject:
     name: str
     folder: Path
     source: Source
+    entries: Mapping[str, Entry]
     head: Head
 
     @property
@@ -82,7 +83,7 @@ def measure_cost(
     models = tuple(
         ModelCost(
             name=subject.name,
-            storage=measure_storage(subject.folder, subject.source, read_entries(subject.folder)),
+            storage=measure_storage(subject.folder, subject.source, subject.entries),
             parameters=count_parameters(one.model),
             macs=_macs(one.model, cost.batch, lengths),
             memory=_memory(subject, cost, device, lengths),
@@ -154,7 +155,14 @@ def _subject(name: str, key: str, task: Task | None) -> _Subject:
     if head is None:
         raise CompressionError(f"{key}: {name} does not say what its head {classes[0]!r} is for; name the task")
     shown = Path(name).name or folder.resolve().name
-    return _Subject(name=shown, folder=folder, source=source, head=head)
+    return _Subject(name=shown, folder=folder, source=source, entries=_entries(folder, key), head=head)
+
+
+def _entries(folder: Path, key: str) -> Mapping[str, Entry]:
+    try:
+        return read_entries(folder)
+    except CompressionError as error:  # .bin files have no headers to tell kinds of tensors by
+        raise CompressionError(f"{key}: {error}") from error
 
 
 def _check_runtimes(cost: Cost, subjects: Sequence[_Subject], device: torch.device) -> None:

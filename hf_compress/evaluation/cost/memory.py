@@ -1,6 +1,7 @@
 """The memory that loading a checkpoint and running it takes, of a process of its own."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -36,9 +37,11 @@ def measure_memory(
     if device == "cpu" and resident_peak() is None:
         return {"peak_bytes": None, "before_bytes": None, "how": "not measured: this system does not tell VmHWM"}
     arguments = json.dumps([str(folder), auto_class, dtype, device, batch_size, length])
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", __name__, arguments], capture_output=True, text=True, check=False
-    )
+    # Safe (-P): modules of the working directory, which may be the checkpoint's own folder, are not imported.
+    command = [sys.executable, "-P", "-W", "ignore", "-m", __name__, arguments]
+    paths = [os.environ.get("PYTHONPATH", ""), str(Path(__file__).parents[3])]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     if done.returncode:
         last = (done.stderr.strip().splitlines() or [f"it ended with {done.returncode}"])[-1]
         raise CompressionError(

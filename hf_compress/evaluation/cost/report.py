@@ -8,6 +8,7 @@ from typing import Any
 
 from hf_compress._units import format_bytes
 from hf_compress.evaluation.cost.rounds import Speedup
+from hf_compress.evaluation.report import cell
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,7 +169,8 @@ def format_s(seconds: float) -> str:
 
 
 def _markdown(lines: Sequence[Sequence[str]]) -> str:
+    lines = [[cell(text) for text in line] for line in lines]
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
-    rows = [" | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) for line in lines]
+    rows = [" | ".join(text.ljust(width) for text, width in zip(line, widths, strict=True)) for line in lines]
     rule = " | ".join("-" * width for width in widths)
     return "\n".join(f"| {row} |" for row in (rows[0], rule, *rows[1:]))

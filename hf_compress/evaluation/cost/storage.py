@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ BESIDE = {
 PACKED = "weight_packed"
 
 
-def measure_storage(folder: Path, source: Source, entries: dict[str, Entry]) -> dict[str, Any]:
+def measure_storage(folder: Path, source: Source, entries: Mapping[str, Entry]) -> dict[str, Any]:
     """What the weight files hold, by kind.
 
     Args:
@@ -60,7 +61,7 @@ def measure_storage(folder: Path, source: Source, entries: dict[str, Entry]) -> 
     }
 
 
-def _kind(name: str, layer: str, entry: Entry, entries: dict[str, Entry], embeddings: frozenset[str]) -> str:
+def _kind(name: str, layer: str, entry: Entry, entries: Mapping[str, Entry], embeddings: frozenset[str]) -> str:
     if f"{layer}.weight_scale" in entries and name == f"{layer}.weight":
         return "rounded weights"
     if name in embeddings:

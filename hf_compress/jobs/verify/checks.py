@@ -65,7 +65,9 @@ def check_files(folder: Path, manifest: Manifest) -> Iterator[Check]:
     wrong = []
     for name, digest in known.items():
         file = folder / name
-        if not file.is_file():
+        if Path(name).is_absolute() or ".." in Path(name).parts:
+            wrong.append(Check(what=name, holds=False, says="is not looked at: it would lie elsewhere"))
+        elif not file.is_file():
             wrong.append(Check(what=name, holds=False, says="is not there"))
         elif sha256_of(file) != digest:
             wrong.append(Check(what=name, holds=False, says=f"its SHA-256 is not {digest[:16]}..."))

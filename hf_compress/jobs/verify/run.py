@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError, reason_of
+from hf_compress._safetensors import weight_files
 from hf_compress.checkpoints.location import folder_of
-from hf_compress.checkpoints.manifest import MANIFEST, Manifest
+from hf_compress.checkpoints.manifest import CHECKPOINT, MANIFEST, Manifest
+from hf_compress.checkpoints.weight_files import program_files
 from hf_compress.inputs.row_hash import row_hash
+from hf_compress.inputs.sources import open_source
 from hf_compress.jobs.verify.checks import Check, check_card, check_files, check_manifest, check_report, check_size
 from hf_compress.tasks.opened import open_data
 
@@ -50,10 +53,14 @@ def verify(name: str, data: str | None = None, measure: bool = True) -> Verifica
         measure: run the model. Without, and where something was found to be changed, metrics are not measured.
 
     Raises:
-        CompressionError: there is no such folder, or it was not written by hf_compress.
+        CompressionError: there is no such folder, it was not written by hf_compress, or there is no such data.
     """
     folder = _fetched(name)
     manifest = Manifest.read(folder)
+    if manifest.kind == CHECKPOINT:
+        raise CompressionError(f"FOLDER: {name} is a checkpoint of a training, which claims nothing; name the run's result")
+    if data is not None:
+        _refuse_absent(manifest, data)
     checks = [
         check
         for look in (check_manifest, check_files, check_card, check_report, check_size)
@@ -110,14 +117,28 @@ def _check_measured(folder: Path, manifest: Manifest, data: str | None, measure:
     digest = row_hash(found, recipe.task.columns())
     held = digest == rows["sha256"] and len(found) == rows["num_rows"]
     yield Check(what="rows", holds=held, says=f"{len(found)} with SHA-256 {digest[:16]}...")
-    if not measure or not held:
-        why = "not measured" if held else "on other rows they say nothing"
+    program = bool(program_files(folder)) and not weight_files(folder)
+    if not measure or not held or program:
+        why = "on other rows they say nothing" if not held else "not measured"
+        why += ", because an exported program is not run here" if held and program else ""
         yield Check(what="metrics", holds=None, says=why)
         return
     model, metrics = _measured(folder, recipe)
     row = report["rows"][-1]
     yield from _compare(manifest, row, metrics)
     yield from _check_sparsity(model, recipe, row)
+
+
+def _refuse_absent(manifest: Manifest, data: str) -> None:
+    """Refuse rows that were named and are not to be had; they would only count as not checked."""
+    try:
+        source = _recipe(manifest, data).data
+    except (CompressionError, LookupError, TypeError, ValueError, AttributeError):
+        return  # a recipe that is damaged, or measures nothing, is said among the claims
+    try:
+        open_source(source)
+    except CompressionError as error:
+        raise CompressionError(str(error).replace("data.path: ", "--data: ", 1)) from error
 
 
 def _recipe(manifest: Manifest, data: str | None) -> Any:
@@ -171,7 +192,12 @@ def _compare(manifest: Manifest, row: dict[str, Any], found: dict[str, float]) -
     tolerances = manifest.facts.get("tolerance") or {}
     for metric, value in row["metrics"].items():
         tolerance = tolerances.get(metric, 0.0)
-        now = found.get(metric, math.nan)
-        held = now == value or abs(now - value) <= tolerance
+        if metric not in found:
+            yield Check(what=metric, holds=False, says=f"the recipe does not measure it, and the card says {value:.6g}")
+            continue
+        now = found[metric]
+        # Of what is no finite number the tolerance is none either.
+        same = now == value or (math.isnan(now) and math.isnan(value))
+        held = same or (math.isfinite(value) and abs(now - value) <= tolerance)
         says = f"{now:.6g}, the card {value:.6g}, tolerance {tolerance:.3g}"
         yield Check(what=metric, holds=held, says=says)

@@ -3,6 +3,7 @@
 import json
 
 import pytest
+import torch
 
 from hf_compress import save_dense
 from tests.tiny import tiny_bert
@@ -32,8 +33,18 @@ def test_the_command_prints_tables_and_writes_the_numbers(folder, tmp_path, call
         (("--device", "tpu"), "'tpu'"),
         (("--against", "./nowhere"), "against: there is no folder './nowhere'"),
         (("--json", "no/such/folder.json"), "is in no folder; name a new file"),
+        (("--json", "x" * 300), "cannot be written (File name too long); name another place"),
+        (("--json", "."), "exists; name a new file"),
     ],
 )
 def test_a_mistake_is_one_sentence(folder, call, options, says):
     code, _, complaints = call("cost", folder, *options)
     assert code == 2 and len(complaints) == 1 and says in complaints[0]
+
+
+def test_files_whose_kinds_of_tensors_nobody_can_tell_are_refused_before_anything_is_timed(folder, tmp_path, call):
+    model = tiny_bert()
+    torch.save(model.state_dict(), tmp_path / "bert" / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
+    code, _, complaints = call("cost", folder)
+    assert code == 2 and "holds no .safetensors file; save the model with save_pretrained first" in complaints[0]

@@ -10,7 +10,9 @@ from tests.tiny import tiny_llama
 
 
 @pytest.mark.skipif(memory.resident_peak() is None, reason="needs Linux, which tells VmHWM")
-def test_a_process_of_its_own_tells_what_loading_and_running_add(tmp_path):
+def test_a_process_of_its_own_tells_what_loading_and_running_add(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "compressed_tensors.py").write_text("raise RuntimeError('run from beside the checkpoint')\n")
     model = tiny_llama(vocab_size=150_000)
     model.save_pretrained(tmp_path)
     found = memory.measure_memory(tmp_path, "AutoModelForCausalLM", "auto", "cpu", 1, 4)

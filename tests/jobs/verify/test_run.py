@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import math
 import random
 import shutil
 from pathlib import Path
@@ -15,7 +16,7 @@ from hf_compress.evaluation.report import findings
 from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.tolerance import tolerances
 from hf_compress.export.card.render import render_card
-from hf_compress.jobs.verify.run import verify
+from hf_compress.jobs.verify.run import _compare, verify
 
 ROOT = Path(__file__).parents[3]
 spec = importlib.util.spec_from_file_location("verify_mutations", ROOT / "scripts" / "verify_mutations.py")
@@ -99,10 +100,44 @@ def test_weights_that_nobody_named_and_files_that_are_gone_are_found(copied):
     assert found["tokenizer.json"] == "is not there"
 
 
-def test_rows_that_are_not_to_be_had_are_said_and_no_refusal(published, tmp_path):
+def test_rows_that_are_not_to_be_had_are_said_and_no_refusal(published, tmp_path, monkeypatch):
     folder, _ = published
-    found = {check.what: check for check in verify(str(folder), str(tmp_path / "none")).checks}
+    monkeypatch.chdir(tmp_path)
+    found = {check.what: check for check in verify(str(folder)).checks}
     assert found["rows"].holds is None and "--data" in found["rows"].says
+
+
+def test_rows_that_the_user_names_and_that_are_not_there_are_refused(published, tmp_path, call):
+    code, out, (complaint,) = call("verify", published[0], "--data", tmp_path / "typo.jsonl")
+    assert (code, out) == (2, "") and complaint == f"--data: there is no file or folder {tmp_path / 'typo.jsonl'}"
+
+
+def test_a_checkpoint_claims_nothing(tmp_path):
+    Manifest(kind="checkpoint", recipe={}).write(tmp_path)
+    with pytest.raises(CompressionError, match="is a checkpoint of a training, which claims nothing"):
+        verify(str(tmp_path))
+
+
+def test_a_file_that_would_lie_elsewhere_is_not_read(copied):
+    folder, data = copied
+    (folder.parent / "outside").write_text("x")
+    manifest = json.loads((folder / "compression.json").read_text())
+    manifest["files"] |= {"../outside": "0", str(folder.parent / "outside"): "0"}
+    (folder / "compression.json").write_text(json.dumps(manifest, indent=2) + "\n")
+    found = wrong(folder, data, measure=False)
+    for name in ("../outside", str(folder.parent / "outside")):
+        assert found[name] == "is not looked at: it would lie elsewhere"
+
+
+def test_numbers_that_are_none_hold_only_as_what_they_are():
+    manifest = Manifest(kind="train", recipe={}, facts={"tolerance": {"a": math.inf, "b": math.nan, "c": 0.1}})
+    said = {"a": math.inf, "b": math.nan, "c": 1.0}
+    for found, holds in (
+        ({"a": 5.0, "b": 5.0, "c": 1.2}, [False, False, False]),
+        ({"a": math.inf, "b": math.nan, "c": 1.05}, [True, True, True]),
+        ({"a": math.nan, "b": math.inf}, [False, False, False]),
+    ):
+        assert [check.holds for check in _compare(manifest, {"metrics": said}, found)] == holds
 
 
 def test_a_folder_of_another_program_is_refused_and_an_older_one_read(tmp_path):
