@@ -30,6 +30,7 @@ from hf_compress.ensembling.fitting.temperature import fit_temperatures as fit_t
 from hf_compress.ensembling.fitting.thresholds import choose_thresholds as choose_thresholds
 from hf_compress.ensembling.fitting.thresholds import quality_cost_curve as quality_cost_curve
 from hf_compress.ensembling.fitting.weights import fit_weights as fit_weights
+from hf_compress.ensembling.fitting.weights import mixture_weights as mixture_weights
 from hf_compress.ensembling.models import EnsembleConfig as EnsembleConfig
 from hf_compress.ensembling.models import ParallelEnsemble as ParallelEnsemble
 from hf_compress.evaluation.bootstrap import Bootstrap as Bootstrap

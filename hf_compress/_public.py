@@ -20,7 +20,7 @@ LISTED = {
     "ensembling.fitting.stacking": ("fit_stacking",),
     "ensembling.fitting.temperature": ("fit_temperatures",),
     "ensembling.fitting.thresholds": ("choose_thresholds", "quality_cost_curve"),
-    "ensembling.fitting.weights": ("fit_weights",),
+    "ensembling.fitting.weights": ("fit_weights", "mixture_weights"),
     "ensembling.models": ("EnsembleConfig", "ParallelEnsemble"),
     "evaluation.bootstrap": ("Bootstrap",),
     "evaluation.configuration": ("Evaluation",),

@@ -89,12 +89,10 @@ def error_correlation(logits: Tensor, labels: Tensor) -> Tensor:
     """
     check_members(logits)
     check_labels(labels, *logits.shape[1:])
-    wrong = (logits.argmax(-1) != labels).double()
-    varies = wrong.amin(-1) != wrong.amax(-1)
+    wrong = (logits.argmax(-1) != labels.to(logits.device)).double()
     centred = wrong - wrong.mean(-1, keepdim=True)
     unit = centred / centred.norm(dim=-1, keepdim=True)
-    both = varies.unsqueeze(0) & varies.unsqueeze(1)
-    return (unit @ unit.T).clamp(-1, 1).masked_fill(~both, torch.nan)
+    return (unit @ unit.T).clamp(-1, 1)
 
 
 def _checked(log_probabilities: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -152,6 +152,23 @@ def test_a_number_that_is_none_shows_in_its_row_and_in_no_other(cls, member, val
     torch.testing.assert_close(cls().combine(logits, WEIGHTS)[others], expected[others], rtol=0, atol=0)
 
 
+class Combined(torch.nn.Module):
+    def __init__(self, combiner):
+        super().__init__()
+        self.combiner = combiner
+        self.register_buffer("weights", WEIGHTS)
+
+    def forward(self, logits):
+        return self.combiner.combine(logits, self.weights)
+
+
+@pytest.mark.parametrize("cls", COMBINERS)
+def test_it_is_exported_as_one_graph_for_any_number_of_rows(cls):
+    rows = {"logits": {1: torch.export.Dim("rows")}}
+    program = torch.export.export(Combined(cls()), (drawn(4, 7, 5),), dynamic_shapes=rows).module()
+    torch.testing.assert_close(program(drawn(4, 3, 5)), cls().combine(drawn(4, 3, 5), WEIGHTS))
+
+
 @pytest.mark.parametrize("cls", COMBINERS)
 def test_weights_that_mean_nothing_show_as_nan(cls):
     for weights in ([1.0, -1.0, 1.0, 1.0], [0.0, 0.0, 0.0, 0.0], [1.0, math.nan, 1.0, 1.0]):

@@ -55,6 +55,7 @@ def test_one_class_with_everything_is_one_and_all_alike_the_least(cls):
     sure = torch.tensor([0.0, -math.inf, -math.inf])
     alike = torch.zeros(3).log_softmax(-1)
     least = cls().score(alike)
+    assert cls().score(torch.tensor([1e-6, -40.0, -40.0])) == 1  # rounding left more than everything
     assert cls().score(sure) == 1 and cls().score(torch.zeros(1)) == 1
     assert 0 <= least <= cls().score(drawn(1000, 3)).amin() + 1e-6
 

@@ -71,8 +71,6 @@ def _temperature(logits: Tensor, labels: Tensor, lowest: float, highest: float) 
     """(N, C), (N,) -> T."""
     from scipy.optimize import brentq
 
-    # A number that is the same for all classes of a row falls out of the slope, and large ones would cost digits.
-    logits = logits - logits.amax(-1, keepdim=True)
     target = float(at_labels(logits, labels).mean())
 
     def slope(log_temperature: float) -> float:

@@ -14,8 +14,6 @@ ROUNDING = 1e-6
 """By how much of its size a mean may miss a limit: what a mean in single precision rounds away."""
 NUM_STARTS = 64
 """Places from which the search for more than two stages begins."""
-NUM_FOLLOWED = 8
-"""The best of them after one round, which are followed to their end."""
 MAX_ROUNDS = 50
 """Rounds of coordinate steps; each round makes it better, or it was the last."""
 
@@ -61,8 +59,8 @@ def choose_thresholds(
     """The cheapest thresholds of at least this quality, or the best ones of at most this cost.
 
     Exact for two stages. For more it is a search: steps along one threshold at a time, each to the exact best place while
-    the others stay, from each stage alone and from a grid of starts. What it finds is never worse than a single stage that
-    answers all rows and keeps the limit.
+    the others stay, one round from each stage alone and from a grid of starts, and on from the best of these. What it finds
+    is never worse than a single stage that answers all rows and keeps the limit.
 
     On the rows that chose them thresholds do a little better than on others; measure on others.
 
@@ -77,10 +75,7 @@ def choose_thresholds(
         CompressionError: both limits or none, nothing that was found keeps it, or arguments that cannot be used.
     """
     stages = stages_of(confidences, quality, costs)
-    aims = _aims(least_quality, most_cost)
-    begun = [stages.run(_ascend(stages, start, aims, 1)) for start in _starts(stages)]
-    followed = _best_of(begun, aims, NUM_FOLLOWED)
-    (best,) = _best_of([stages.run(_ascend(stages, one.thresholds, aims, MAX_ROUNDS)) for one in followed], aims, 1)
+    best = _search(stages, _aims(least_quality, most_cost))
     if least_quality is not None and best.quality < least_quality - _slack(least_quality):
         raise CompressionError(
             f"no thresholds reach the quality {least_quality:g}; the best that were found have {best.quality:g} at a cost"
@@ -104,16 +99,17 @@ def _aims(least_quality: float | None, most_cost: float | None) -> Aims:
     raise CompressionError("give least_quality or most_cost, and not both; the other is made as good as it can be")
 
 
-def _best_of(results: Sequence[CascadeResult], aims: Aims, count: int) -> list[CascadeResult]:
-    """The best, best first; the first of equals."""
-    quality = torch.tensor([result.quality for result in results], dtype=torch.float64)
-    cost = torch.tensor([result.cost for result in results], dtype=torch.float64)
-    keys = [tuple(-value for value in one) for one in zip(*(aim.tolist() for aim in aims(quality, cost)), strict=True)]
-    return [results[place] for place in sorted(range(len(results)), key=keys.__getitem__)[:count]]
-
-
 def _slack(limit: float) -> float:
     return ROUNDING * abs(limit)
+
+
+def _search(stages: Stages, aims: Aims) -> CascadeResult:
+    """One round from every start, and from the best of them on until nothing moves."""
+    begun = [stages.run(_ascend(stages, start, aims, 1)) for start in _starts(stages)]
+    quality = torch.tensor([result.quality for result in begun], dtype=torch.float64)
+    cost = torch.tensor([result.cost for result in begun], dtype=torch.float64)
+    followed = begun[_first_best(aims(quality, cost))]
+    return stages.run(_ascend(stages, followed.thresholds, aims, MAX_ROUNDS))
 
 
 def _starts(stages: Stages) -> Iterator[list[float]]:

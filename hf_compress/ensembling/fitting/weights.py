@@ -60,10 +60,10 @@ def fit_weights(
     """
     combiner = combiner or MeanProbabilities()
     logits, labels = checked(logits, labels)
-    gap = None
+    logits, gap = logits.double(), None
     if isinstance(combiner, MeanProbabilities):
-        likelihoods = torch.stack([at_labels(log_probabilities(own.double()), labels) for own in logits])
-        weights, gap = mixture_weights(likelihoods, tolerance, max_iterations)
+        likelihoods = at_labels(log_probabilities(logits), labels)
+        weights, gap = mixture_weights(likelihoods, tolerance=tolerance, max_iterations=max_iterations)
     else:
         weights = _descend(logits, labels, combiner, tolerance, max_iterations)
     weights = _no_worse(weights, logits, labels, combiner)
@@ -71,28 +71,47 @@ def fit_weights(
         weights=tuple(weights.tolist()),
         nll=_nll(logits, labels, combiner, weights),
         nll_equal=_nll(logits, labels, combiner, None),
-        nll_members=tuple(float(mean_nll(log_probabilities(own.double()), labels)) for own in logits),
+        nll_members=tuple(mean_nll(log_probabilities(logits), labels).tolist()),
         gap=gap,
     )
 
 
-def mixture_weights(log_likelihoods: Tensor, tolerance: float, max_iterations: int) -> tuple[Tensor, float]:
+def mixture_weights(
+    log_likelihoods: Tensor, *, tolerance: float = 1e-6, max_iterations: int = 10_000
+) -> tuple[Tensor, float]:
     """The weights w that maximise mean_n log sum_m w_m p_mn, by expectation and maximisation.
 
     w_m <- w_m g_m with g_m = mean_n p_mn / sum_k w_k p_kn, from equal weights; no step makes it worse. As the problem is
-    convex, the maximum is at most log max_m g_m above what w has, which is where it stops.
+    convex, the maximum is at most log max_m g_m above what w has, which is where it stops. It is what `fit_weights` does
+    for `mean_probabilities`, and needs no more of a language model than what each token that came had as a log-probability.
 
     Args:
-        log_likelihoods: (M, N), log p_mn. A number added to all members of a row changes nothing.
-        tolerance: nats.
+        log_likelihoods: (M, N), log p_mn of what came. A number added to all members of a row changes nothing; -inf where
+            it was impossible for a member, but not for all.
+        tolerance: nats per row.
         max_iterations: a warning says if they did not suffice.
 
     Returns:
         (M,) in fp64 and the bound in nats.
 
+    Raises:
+        CompressionError: another shape, no members or rows, NaN, or a row that is impossible for all members.
+
     Source: Cover 1984, where p_mn are returns of shares and w is a portfolio.
     """
-    likelihoods = (log_likelihoods.double() - log_likelihoods.double().amax(0)).exp()
+    if log_likelihoods.ndim != 2 or not log_likelihoods.numel():
+        raise CompressionError(
+            f"log-likelihoods of shape {tuple(log_likelihoods.shape)} given; expected are (members, rows), none empty"
+        )
+    log_likelihoods = log_likelihoods.detach().cpu().double()
+    for member, own in enumerate(log_likelihoods):
+        if own.isnan().any() or own.isposinf().any():
+            raise CompressionError(f"member {member} has a log-likelihood that is NaN or infinite; look at its model")
+    largest = log_likelihoods.amax(0)
+    if largest.isneginf().any():
+        row = int(largest.isneginf().nonzero()[0])
+        raise CompressionError(f"row {row} is impossible for all members, whatever their weights; leave it out")
+    likelihoods = (log_likelihoods - largest).exp()
     weights = likelihoods.new_full((len(likelihoods),), 1 / len(likelihoods))
     for _ in range(max_iterations):
         gains = (likelihoods / (weights @ likelihoods)).mean(1)
@@ -107,7 +126,6 @@ def mixture_weights(log_likelihoods: Tensor, tolerance: float, max_iterations: i
 
 def _descend(logits: Tensor, labels: Tensor, combiner: Combiner, tolerance: float, max_iterations: int) -> Tensor:
     """(M,) in fp64, by L-BFGS on s with w = softmax(s)."""
-    logits = logits.double()
     scores = logits.new_zeros(len(logits)).requires_grad_(True)
     optimizer = torch.optim.LBFGS(
         [scores],
@@ -152,4 +170,4 @@ def _no_worse(weights: Tensor, logits: Tensor, labels: Tensor, combiner: Combine
 
 
 def _nll(logits: Tensor, labels: Tensor, combiner: Combiner, weights: Tensor | None) -> float:
-    return float(mean_nll(combiner.combine(logits.double(), weights), labels))
+    return float(mean_nll(combiner.combine(logits, weights), labels))

@@ -57,6 +57,16 @@ def test_it_ends_where_the_held_out_rows_are_best():
     assert found.nll_held_out == pytest.approx(held_out.item(), rel=1e-5)
 
 
+def test_features_are_standardised_by_the_rows_of_training():
+    logits, labels = specialists()
+    gate = fit_gate(logits, labels, steps=1, seed=3).gate
+    seen = torch.randperm(300, generator=torch.Generator().manual_seed(3))[60:]
+    x = (gate.features(logits[:, seen]) - gate.mean) / gate.deviation
+    assert x.shape == (240, 10)
+    torch.testing.assert_close(x.mean(0), torch.zeros(10), rtol=0, atol=1e-5)
+    torch.testing.assert_close(x.std(0, unbiased=False), torch.ones(10))
+
+
 def test_a_seed_gives_the_same_gate_and_moves_no_global_random_state():
     logits, labels = specialists()
     before = torch.random.get_rng_state()

@@ -80,9 +80,10 @@ def test_a_threshold_lies_between_the_rows_that_it_parts():
     assert found.thresholds == (pytest.approx(0.6),)
 
 
-def test_neighbours_in_single_precision_are_parted_too():
-    low = torch.tensor(0.7)
-    high = torch.nextafter(low, torch.tensor(1.0))
+@pytest.mark.parametrize("odd", [False, True])
+def test_neighbours_in_single_precision_are_parted_too(odd):
+    low = torch.tensor(0.7) if not odd else torch.nextafter(torch.tensor(0.7), torch.tensor(1.0))
+    high = torch.nextafter(low, torch.tensor(1.0))  # half way between them rounds to the one or to the other
     confidences = torch.stack((high, low)).unsqueeze(0)
     found = choose_thresholds(confidences, torch.tensor([[1, 0], [1, 1]]), [1, 1], least_quality=1.0)
     assert (confidences >= found.thresholds[0]).tolist() == [[True, False]]

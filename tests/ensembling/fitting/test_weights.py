@@ -70,16 +70,35 @@ def test_no_step_of_expectation_and_maximisation_makes_it_worse(caplog):
     likelihoods = at_labels(logits.double().log_softmax(-1), labels)
     losses = []
     for steps in range(1, 12):
-        weights, _ = mixture_weights(likelihoods, 0.0, steps)
+        weights, _ = mixture_weights(likelihoods, tolerance=0.0, max_iterations=steps)
         losses.append(-float((weights.log().unsqueeze(1) + likelihoods).logsumexp(0).mean()))
     assert losses == sorted(losses, reverse=True) and losses[0] > losses[-1] + 1e-3
     assert "11 iterations leave the weights at most" in caplog.text
 
 
-def test_rows_that_are_impossible_for_all_members_do_not_break_it():
-    likelihoods = torch.tensor([[-5000.0, -1.0], [-5001.0, -2.0]])
-    weights, _ = mixture_weights(likelihoods, 1e-9, 10_000)
+def test_rows_that_are_next_to_impossible_for_all_members_count_like_others():
+    weights, _ = mixture_weights(torch.tensor([[-5000.0, -1.0], [-5001.0, -2.0]]), tolerance=1e-9)
     torch.testing.assert_close(weights, torch.tensor([1.0, 0.0], dtype=torch.float64), rtol=0, atol=1e-6)
+
+
+def test_members_that_are_each_right_where_the_other_is_impossible_share_by_the_rows():
+    weights, gap = mixture_weights(torch.tensor([[0.0, 0.0, -torch.inf], [-torch.inf, -torch.inf, 0.0]]))
+    torch.testing.assert_close(weights, torch.tensor([2.0, 1.0], dtype=torch.float64) / 3)
+    assert gap <= 1e-6
+
+
+@pytest.mark.parametrize(
+    ("likelihoods", "sentence"),
+    [
+        (torch.zeros(3), r"shape \(3,\) given; expected are \(members, rows\)"),
+        (torch.zeros(2, 0), r"shape \(2, 0\) given"),
+        (torch.tensor([[0.0, 0.0], [torch.nan, 0.0]]), "member 1 has a log-likelihood that is NaN"),
+        (torch.tensor([[0.0, -torch.inf], [0.0, -torch.inf]]), "row 1 is impossible for all members"),
+    ],
+)
+def test_likelihoods_that_cannot_be_used_are_refused(likelihoods, sentence):
+    with pytest.raises(CompressionError, match=sentence):
+        mixture_weights(likelihoods)
 
 
 @pytest.mark.parametrize("combiner", [ProductOfExperts(), Maximum(), HardVote()], ids=lambda combiner: combiner.name)
