@@ -130,6 +130,32 @@ def refuse_in_all(message: str) -> NoReturn:
     raise error
 
 
+def refuse_several(what: str) -> None:
+    """Refuse work that one process does, where a launcher has started several.
+
+    Raises:
+        CompressionError: it has.
+    """
+    if world_size() > 1:
+        raise CompressionError(
+            f"{what} is the work of one process, and {world_size()} were started; start it by itself, without torchrun or"
+            " accelerate launch"
+        )
+
+
+def refuse_group(what: str) -> None:
+    """The same where a process group is alive; behind its end one process may go on.
+
+    Raises:
+        CompressionError: it is.
+    """
+    if membership()[1] > 1:
+        raise CompressionError(
+            f"{what} is the work of one process, and {membership()[1]} stand in a process group; call it in one of them"
+            " behind torch.distributed.destroy_process_group()"
+        )
+
+
 def says(error: CompressionError) -> bool:
     """Whether this process is the one to say why the run ends.
 

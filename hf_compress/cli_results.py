@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from hf_compress import _distributed
 from hf_compress.cli_session import check_recipe, interruptible, quiet, say
 
 results = typer.Typer()
@@ -29,7 +30,7 @@ def evaluate(
     ] = None,
     only_check: Annotated[bool, typer.Option("--check", help="Name every mistake at once and write nothing.")] = False,
 ) -> None:
-    """Measure a finished model by its task, alone or against a baseline: a table, report.json and report.md."""
+    """Measure a finished model by its task, alone or against a baseline: a table, and report.json, .md, .png and .html."""
     quiet()
     from hf_compress.recipe.recipe import Recipe
     from hf_compress.recipe.yaml_text import apply_overrides
@@ -101,6 +102,7 @@ def verify(
 ) -> None:
     """Say which numbers of a card hold, measured again; exit code 1 where one does not."""
     quiet()
+    _distributed.refuse_several("verify")
     from hf_compress.jobs.verify.run import verify
 
     with interruptible("the same command starts again"):

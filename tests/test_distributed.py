@@ -46,6 +46,17 @@ def test_without_a_group_nothing_waits_and_leaving_is_allowed():
     assert not dist.is_initialized()
 
 
+def test_the_work_of_one_process_is_refused_in_several(monkeypatch, tmp_path):
+    _distributed.refuse_several("measuring")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(CompressionError, match="measuring is the work of one process, and 4 were started; start it by it"):
+        _distributed.refuse_several("measuring")
+    _distributed.refuse_group("measuring")  # behind the end of a group the first may go on
+    monkeypatch.setattr(_distributed, "membership", lambda: (0, 2))
+    with pytest.raises(CompressionError, match="and 2 stand in a process group; call it in one of them behind"):
+        _distributed.refuse_group("measuring")
+
+
 def test_what_all_refuse_the_first_process_says_and_what_one_refuses_that_one(monkeypatch):
     monkeypatch.setenv("WORLD_SIZE", "2")
     monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)

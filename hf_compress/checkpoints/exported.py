@@ -156,6 +156,20 @@ def backend_of(folder: Path) -> str:
     return str(backend)
 
 
+def refuse_program(folder: Path, key: str) -> None:
+    """Refuse a program that nothing here runs, before it is loaded.
+
+    Raises:
+        CompressionError: at `key`; see `load_exported`.
+    """
+    try:
+        missing = missing_packages(backend_of(folder))
+    except CompressionError as error:
+        raise CompressionError(f"{key}: {error}") from error
+    if missing:
+        raise CompressionError(f"{key}: {missing}")
+
+
 def runner_options(backend: str, precision: str | None) -> dict[str, Any]:
     """What an `ExportedModel` is loaded with: as many threads as torch has, so that both stand on the same ground.
 

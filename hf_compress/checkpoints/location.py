@@ -5,6 +5,7 @@ from pathlib import Path
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._paths import expand
 from hf_compress.checkpoints.companion_names import download_patterns
+from hf_compress.checkpoints.weight_files import holds_program, program_patterns
 
 
 def is_hub_id(name: str) -> bool:
@@ -37,7 +38,7 @@ def folder_of(name: str, key: str) -> Path | None:
 
 
 def resolve_folder(model: str, label: str) -> Path:
-    """A local folder as it is; a Hub id as a snapshot of its weights, configs and tokenizer files.
+    """A local folder as it is; a Hub id as a snapshot of its weights or programs, configs and tokenizer files.
 
     Raises:
         CompressionError: there is neither.
@@ -48,7 +49,11 @@ def resolve_folder(model: str, label: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        return Path(snapshot_download(model, allow_patterns=download_patterns()))
+        fetched = Path(snapshot_download(model, allow_patterns=download_patterns()))
+        if holds_program(fetched):  # of the same commit, which is the folder's name
+            wanted = [*download_patterns(), *program_patterns()]
+            fetched = Path(snapshot_download(model, revision=fetched.name, allow_patterns=wanted))
+        return fetched
     except Exception as error:  # the Hub client raises many kinds; each means: cannot be had
         reason = reason_of(error, 200)
         raise CompressionError(

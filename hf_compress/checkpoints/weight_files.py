@@ -21,6 +21,16 @@ def program_files(folder: Path) -> list[Path]:
     return sorted(file for patterns in PROGRAM_FILES.values() for pattern in patterns for file in folder.glob(pattern))
 
 
+def holds_program(folder: Path) -> bool:
+    """Whether what lies there is loaded by another runtime: a list of programs, and no weights beside them."""
+    return (folder / PROGRAMS).is_file() and not weight_files(folder)
+
+
+def program_patterns() -> list[str]:
+    """What programs on the Hub are fetched by."""
+    return [pattern for patterns in PROGRAM_FILES.values() for pattern in patterns]
+
+
 def bin_files(folder: Path) -> list[Path]:
     """The .bin files of a checkpoint, by the same rule as `weight_files`.
 

@@ -16,6 +16,7 @@ from hf_compress.distillation.answers import logits_of
 from hf_compress.distillation.losses.forward_kl import ForwardKL
 from hf_compress.distillation.signal import Rows
 from hf_compress.evaluation.bootstrap import Summed
+from hf_compress.evaluation.likelihoods import PERPLEXITY, likelihoods
 from hf_compress.inputs.batches import model_inputs
 from hf_compress.tasks.heads import base_model
 from hf_compress.tasks.metrics.sums import share
@@ -51,14 +52,8 @@ class SideBySide:
         Args:
             keys: what the task measures.
         """
-        wanted = [key for key in (self.loss, "perplexity") if key in keys]
-
-        def of_sums(sums: ndarray) -> dict[str, ndarray]:
-            mean = share(sums[:, 0], sums[:, 1])
-            known = {self.loss: mean, "perplexity": numpy.exp(numpy.minimum(mean, 700.0))}
-            return {key: known[key] for key in wanted}
-
-        return [Summed(numpy.stack([loss, self.items], axis=1), of_sums) for loss in self.losses if wanted]
+        wanted = [key for key in (self.loss, PERPLEXITY) if key in keys]
+        return [likelihoods(loss, self.items, wanted, self.loss) for loss in self.losses if wanted]
 
     def closeness(self) -> Summed | None:
         """The share of decisions that are alike, and the mean divergence of a row; None where there is neither."""

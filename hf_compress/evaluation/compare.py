@@ -11,6 +11,7 @@ from typing import Any
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import written_beside
+from hf_compress.evaluation.cost.report import CostReport
 from hf_compress.evaluation.page import html_table, page, picture_figures
 from hf_compress.evaluation.report import columns, markdown_table
 from hf_compress.evaluation.rows import Report, Row
@@ -102,6 +103,7 @@ def compare_runs(runs: Sequence[str | Path]) -> Comparison:
         examples=(),
         layers=(),
         marks={},
+        notes=(),
     )
     return Comparison(report=report, front=pareto_front(report))
 
@@ -117,7 +119,8 @@ def read_report(folder: Path) -> Report:
         raise CompressionError(f"{folder} holds no {_REPORT}; name the folder of a finished run, or of its result")
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-        latencies = _latencies(data.get("cost"))
+        cost = data.get("cost")
+        latencies = {} if cost is None else CostReport.from_plain(cost).latencies()
         known = {item.name for item in dataclasses.fields(Report)} | {"format", "verdict"}
         # An evaluation's report says more.
         given = {key: value for key, value in data.items() if key in known or "directions" not in data}
@@ -131,16 +134,6 @@ def read_report(folder: Path) -> Report:
         raise CompressionError(f"{file}: {error}") from error
     except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise CompressionError(f"{file} is no report of a run ({reason_of(error)}); make it anew") from error
-
-
-def _latencies(cost: Any) -> dict[str, float]:
-    """Model -> median milliseconds of one forward pass of the smallest batch that was timed, where an evaluation did so."""
-    found: dict[str, tuple[int, float]] = {}
-    for timing in (cost or {}).get("timings", ()):
-        smaller = timing["model"] not in found or timing["batch"] < found[timing["model"]][0]
-        if timing["what"] == "forward" and timing["runtime"] == "eager" and smaller:
-            found[timing["model"]] = (timing["batch"], 1000 * timing["median_s"])
-    return {name: milliseconds for name, (_, milliseconds) in found.items()}
 
 
 def pareto_front(report: Report) -> tuple[bool, ...]:

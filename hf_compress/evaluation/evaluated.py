@@ -17,7 +17,6 @@ class EvaluationReport(Report):
         closeness: of two models: agreement, the share of decisions that both make alike, and kl_divergence,
             KL(baseline || model) in nats, the mean over rows of logits.
         bootstrap: how the intervals were drawn: resamples, level, seed.
-        notes: sentences about what has no interval, and why.
         cost: a `CostReport` as plain data; None where it was not asked for.
         recipe: what was asked for, in canonical form.
     """
@@ -26,7 +25,6 @@ class EvaluationReport(Report):
     uncertainty: dict[str, Uncertainty] = field(default_factory=dict)
     closeness: dict[str, float] = field(default_factory=dict)
     bootstrap: dict[str, Any] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
     cost: dict[str, Any] | None = None
     recipe: dict[str, Any] = field(default_factory=dict)
 
@@ -34,4 +32,4 @@ class EvaluationReport(Report):
     def from_plain(cls, data: dict[str, Any]) -> Self:
         """Back from report.json."""
         known = {key: Uncertainty.from_plain(one) for key, one in data.get("uncertainty", {}).items()}
-        return super().from_plain({**data, "uncertainty": known, "notes": tuple(data.get("notes", ()))})
+        return super().from_plain({**data, "uncertainty": known})

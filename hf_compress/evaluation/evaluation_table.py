@@ -10,24 +10,46 @@ from hf_compress.evaluation.verdict import judge
 
 
 def table(report: EvaluationReport) -> str:
-    """A markdown table with a line for each metric, aligned for reading in a terminal too; the one to compare by first."""
-    compared = len(report.rows) > 1
-    lines = [["metric", "better", *[row.name for row in report.rows]]]
-    if compared:
-        lines[0] += ["difference", "rows better / worse", "p"]
-    for key in [report.metric, *[key for key in report.directions if key != report.metric]]:
-        known = report.uncertainty.get(key)
-        intervals = [None] * len(report.rows) if known is None else known.intervals
-        cells = [_with(row.metrics[key], interval) for row, interval in zip(report.rows, intervals, strict=True)]
-        if compared:
-            between = None if known is None else known.difference_interval
-            cells.append(_with(report.rows[1].metrics[key] - report.rows[0].metrics[key], between, "+"))
-            test = None if known is None else known.sign_test
-            cells += ["-", "-"] if test is None else [f"{test.better} / {test.worse}", f"{test.p_value:.2g}"]
-        lines.append([key, "higher" if report.directions[key] else "lower", *cells])
-    sizes = [format_bytes(row.file_bytes) for row in report.rows]
-    lines.append(["size on disk", "lower", *sizes, *(["-", "-", "-"] if compared else [])])
-    return aligned(lines)
+    """`metric_lines` as markdown, aligned for reading in a terminal too."""
+    return aligned(metric_lines(report))
+
+
+def metric_lines(report: EvaluationReport) -> list[list[str]]:
+    """A line for each metric behind a header; the one to compare by first, sizes last."""
+    header = ["metric", "better", *[row.name for row in report.rows]]
+    keys = [report.metric, *[key for key in report.directions if key != report.metric]]
+    lines = [_metric_line(report, key) for key in keys]
+    sizes = ["size on disk", "lower", *[format_bytes(row.file_bytes) for row in report.rows]]
+    if len(report.rows) > 1:
+        corrected = _corrected(report)
+        header += ["difference", "rows better / worse", "p", *(["p (Holm)"] if corrected else [])]
+        lines = [[*line, *_compared(report, key, corrected)] for key, line in zip(keys, lines, strict=True)]
+        sizes += ["-"] * (len(header) - len(sizes))
+    return [header, *lines, sizes]
+
+
+def _metric_line(report: EvaluationReport, key: str) -> list[str]:
+    known = report.uncertainty.get(key)
+    intervals = [None] * len(report.rows) if known is None else known.intervals
+    cells = [_with(row.metrics[key], interval) for row, interval in zip(report.rows, intervals, strict=True)]
+    return [key, "higher" if report.directions[key] else "lower", *cells]
+
+
+def _compared(report: EvaluationReport, key: str, corrected: bool) -> list[str]:
+    """The difference of two models, and the sign test of their rows."""
+    known = report.uncertainty.get(key)
+    between = None if known is None else known.difference_interval
+    cells = [_with(report.rows[1].metrics[key] - report.rows[0].metrics[key], between, "+")]
+    test = None if known is None else known.sign_test
+    if test is None:
+        return [*cells, "-", "-", *(["-"] if corrected else [])]
+    cells += [f"{test.better} / {test.worse}", f"{test.p_value:.2g}"]
+    return [*cells, *([f"{test.holm_p_value:.2g}" if test.holm_p_value is not None else "-"] if corrected else [])]
+
+
+def _corrected(report: EvaluationReport) -> bool:
+    tests = [one.sign_test for one in report.uncertainty.values()]
+    return any(test is not None and test.holm_p_value is not None for test in tests)
 
 
 def _with(value: float, interval: tuple[float, float] | None, sign: str = "") -> str:
@@ -72,19 +94,27 @@ def sentences(report: EvaluationReport) -> list[str]:
         paired = ", the same for both models" if len(report.rows) > 1 else ""
         said.append(
             f"In brackets: {drawn['level']:.0%} intervals, the percentiles of {drawn['resamples']:,} resamples of {rows}"
-            f"{paired} (seed {drawn['seed']})."
+            f"{paired} (seed {drawn['seed']}). Each holds by itself: of many, {1 - drawn['level']:.0%} do not."
         )
     if any(one.sign_test is not None for one in report.uncertainty.values()):
         said.append("p: the exact two-sided sign test over the rows on which the two models differ.")
-    return [*said, *report.notes, *([f"Verdict: {judge(report)}."] if len(report.rows) > 1 else [])]
+    if _corrected(report):
+        said.append("p (Holm): the same, corrected for all tests of this report.")
+    return [*said, *report.notes]
 
 
 def to_markdown(report: EvaluationReport) -> str:
     """The content of report.md."""
     setting = "\n".join(f"- {key}: {value}" for key, value in report.setting.items())
-    said = "".join(f"\n{sentence}" for sentence in sentences(report))
+    said = "".join(f"\n{sentence}" for sentence in [*sentences(report), *verdict_lines(report)])
     costs = f"\n\n## Cost\n\n{cost_part(report)}" if report.cost is not None else ""
-    return f"# {report.title}\n\n{table(report)}\n{said}{costs}\n\n## Setting\n\n{setting}\n"
+    picture = f"![{report.metric} against size](report.png)"
+    return f"# {report.title}\n\n{table(report)}\n{said}\n\n{picture}{costs}\n\n## Setting\n\n{setting}\n"
+
+
+def verdict_lines(report: EvaluationReport) -> list[str]:
+    """The verdict on the model beside its baseline; nothing without one."""
+    return [f"Verdict: {judge(report)}."] if len(report.rows) > 1 else []
 
 
 def cost_part(report: EvaluationReport) -> str:

@@ -2,12 +2,16 @@
 
 import copy
 from dataclasses import dataclass
+from typing import Any
 
 from transformers import PreTrainedModel
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._sharding.contract import loading_whole
+from hf_compress.checkpoints.export_format import ExportFormat
+from hf_compress.checkpoints.exported import backend_of
 from hf_compress.checkpoints.location import resolve_folder
+from hf_compress.checkpoints.weight_files import holds_program
 from hf_compress.tasks.opened import Opened
 
 
@@ -29,7 +33,7 @@ class Finished:
 
 
 def load_finished(opened: Opened, model: str, field: str = "model") -> PreTrainedModel:
-    """A model as those who use it load it, told what its task tells every model.
+    """A model as those who use it load it, told what its task tells every model; a program in its own runtime.
 
     Args:
         opened: what goes with it.
@@ -43,13 +47,18 @@ def load_finished(opened: Opened, model: str, field: str = "model") -> PreTraine
     config = copy.deepcopy(opened.config)
     config.dtype = opened.base.dtype  # the skeleton, which is in fp32, has left its own there
     try:
-        with loading_whole():
-            loaded: PreTrainedModel = opened.task.model_class().from_pretrained(
-                resolve_folder(model, field), config=config, dtype="auto", trust_remote_code=False
-            )
+        folder = resolve_folder(model, field)
+        loaded: Any
+        if holds_program(folder):
+            loaded = ExportFormat.create(backend_of(folder)).load(opened.task.model_class(), folder)
+        else:
+            with loading_whole():
+                loaded = opened.task.model_class().from_pretrained(
+                    folder, config=config, dtype="auto", trust_remote_code=False
+                )
     except CompressionError:
         raise
     except Exception as error:  # files and formats each raise their own kind
         raise CompressionError(f"{field}: {model} cannot be loaded: {reason_of(error)}") from error
     opened.task.finish_model(loaded, opened.processor)
-    return loaded.eval()
+    return loaded.eval()  # type: ignore[no-any-return]

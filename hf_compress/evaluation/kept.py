@@ -11,8 +11,8 @@ class Kept(Metric):
     """A metric that gives no number: it keeps what it is asked about, so every task hands over its rows as it counts them.
 
     Attributes:
-        predictions: N, in the order of the rows.
-        references: N.
+        predictions: N, in the order of the rows; of a task without predictions the nll of each.
+        references: N; how many tokens that is of.
     """
 
     name: ClassVar[str] = "kept"

@@ -15,7 +15,7 @@ def measure_layers(folder: Path, sparsity: Mapping[str, float]) -> tuple[Layer, 
 
     Args:
         folder: a checkpoint in safetensors; of other formats nothing is known.
-        sparsity: module name -> share of exact zeros before rounding, of those that were pruned.
+        sparsity: module name -> share of exact zeros, of those in which it is known.
     """
     if not any(folder.glob("*.safetensors")):
         return ()

@@ -36,6 +36,11 @@ def some_seed(seed: int) -> None:
     check_seed(seed)
 
 
+def shown_examples(examples: int) -> None:
+    """None, or some."""
+    Evaluation(examples=examples)
+
+
 def rows_that_end(data: Data) -> None:
     """What is measured is a number of rows."""
     if data.streaming:
@@ -191,6 +196,7 @@ class ModelEvaluation(Checked):
         cost: also what the models cost: bytes, MACs, memory, latency, in turns.
         verdict: how much worse or larger than the baseline is tolerated.
         bootstrap: how intervals are drawn.
+        examples: how many of the measured inputs the report shows, with what each model answers; 0 shows none.
         seed: of splits that are cut and of rows that are left out.
     """
 
@@ -206,9 +212,10 @@ class ModelEvaluation(Checked):
     cost: Cost | None = None
     verdict: Thresholds = field(default_factory=Thresholds)
     bootstrap: Bootstrap = field(default_factory=Bootstrap)
+    examples: int = 5
     seed: int = 0
 
-    checks: ClassVar[tuple[Check, ...]] = (some_metrics, some_seed, rows_that_end, documents, benchmarks)
+    checks: ClassVar[tuple[Check, ...]] = (some_metrics, some_seed, shown_examples, rows_that_end, documents, benchmarks)
     opens: ClassVar[tuple[Opener, ...]] = (
         measured,
         baseline,

@@ -30,7 +30,8 @@ table { border-collapse: collapse; width: 100%; font-size: .9rem; overflow-wrap:
 td:first-child { overflow-wrap: anywhere; }
 th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--dim); font-weight: 600; } td { font-variant-numeric: tabular-nums; white-space: nowrap; }
-td:first-child { font-weight: 600; white-space: normal; }
+td:first-child { font-weight: 600; white-space: normal; min-width: 10rem; }
+table + table { margin-top: 1.2rem; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 1rem;
   align-items: start; }
 figure { margin: 0; padding: .6rem; border: 1px solid var(--line); border-radius: 6px; min-width: 0; }
@@ -44,7 +45,7 @@ dt { color: var(--dim); } dd { margin: 0; min-width: 0; }
 footer, .note { color: var(--dim); font-size: .85rem; }
 @media (max-width: 700px) {
   .rows thead { display: none; } .rows tr { display: block; border-bottom: 2px solid var(--line); padding: .4rem 0; }
-  .rows td { display: flex; white-space: normal; justify-content: space-between; gap: 1rem; border: 0;
+  .rows td { display: flex; min-width: 0; white-space: normal; justify-content: space-between; gap: 1rem; border: 0;
     padding: .15rem 0; text-align: right; }
   .rows td::before { content: attr(data-name); color: var(--dim); font-weight: 400; text-align: left; }
   dl { display: block; } dd { margin-bottom: .4rem; }
@@ -56,13 +57,13 @@ def to_html(report: Report) -> str:
     """The content of report.html; every text in it is escaped."""
     parts = [
         f"<h1>{escape(report.title)}</h1>",
-        _verdict(report),
+        verdict_box(report),
         html_table(columns(report)),
-        _notes(report),
+        note(_sentences(report)),
         *picture_figures(report),
-        *_examples(report),
+        *examples_shown(report),
         "<h2>Setting</h2>",
-        _definitions(report.setting),
+        definitions(report.setting),
     ]
     return page(report.title, parts)
 
@@ -84,23 +85,31 @@ def page(title: str, parts: Iterable[str]) -> str:
 
 
 def html_table(columns: Mapping[str, Sequence[str]]) -> str:
-    """A table that becomes a list of rows where the window is narrow.
+    """`html_lines` of columns.
 
     Args:
         columns: title -> a cell for every row, as text.
     """
-    head = "".join(f"<th>{escape(title)}</th>" for title in columns)
-    names = [escape(title) for title in columns]
-    lines = [
-        "<tr>"
-        + "".join(f'<td data-name="{name}">{escape(cell)}</td>' for name, cell in zip(names, cells, strict=True))
-        + "</tr>"
-        for cells in zip(*columns.values(), strict=True)
+    return html_lines([list(columns), *zip(*columns.values(), strict=True)])
+
+
+def html_lines(lines: Sequence[Sequence[str]]) -> str:
+    """A table that becomes a list of rows where the window is narrow.
+
+    Args:
+        lines: cells as text; the first line is the header, in which a title may stand twice.
+    """
+    names, *rows = [[escape(cell) for cell in line] for line in lines]
+    head = "".join(f"<th>{name}</th>" for name in names)
+    body = [
+        "<tr>" + "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in zip(names, row, strict=True)) + "</tr>"
+        for row in rows
     ]
-    return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{"".join(lines)}</tbody></table>'
+    return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
 
 
-def _verdict(report: Report) -> str:
+def verdict_box(report: Report) -> str:
+    """The verdict, with what it went by."""
     verdict = judge(report)
     return (
         f'<div class="verdict {verdict.kind}"><b>{verdict.kind}</b> {escape(verdict.reason)}'
@@ -108,12 +117,17 @@ def _verdict(report: Report) -> str:
     )
 
 
-def _notes(report: Report) -> str:
+def note(sentences: Iterable[str]) -> str:
+    """What stands below a table, in small; nothing where there is nothing to say."""
+    said = " ".join(map(escape, sentences))
+    return f'<p class="note">{said}</p>' if said else ""
+
+
+def _sentences(report: Report) -> list[str]:
     sentences = [f"The last row: {sentence}." for sentence in report.reach]
     sentences += [f"To load the last row: {report.loading}."] if report.loading else []
     sentences += [INTERVALS] if any(row.intervals for row in report.rows) else []
-    sentences.append(" ".join(RUNTIMES.split()))
-    return f'<p class="note">{" ".join(map(escape, sentences))}</p>'
+    return [*sentences, *report.notes, " ".join(RUNTIMES.split())]
 
 
 def picture_figures(report: Report) -> list[str]:
@@ -124,7 +138,8 @@ def picture_figures(report: Report) -> list[str]:
     return [f'<h2>Pictures</h2>\n<div class="pictures">{"".join(figures)}</div>'] if figures else []
 
 
-def _examples(report: Report) -> list[str]:
+def examples_shown(report: Report) -> list[str]:
+    """A few inputs with what every row answers, under a heading."""
     if not report.examples:
         return []
     shown = []
@@ -133,10 +148,16 @@ def _examples(report: Report) -> list[str]:
         lines += [(row.name, row.answers[place]) for row in report.rows if place < len(row.answers)]
         said = "".join(f"<p><span>{escape(name)}</span>{escape(text)}</p>" for name, text in lines)
         shown.append(f'<div class="example">{said}</div>')
-    return [f'<h2>Examples</h2>\n<p class="note">The first {len(shown)} of what was measured.</p>', *shown]
+    silent = [row.name for row in report.rows if not row.answers]
+    notes = [
+        f"The first {len(shown)} of what was measured.",
+        *([f"Without answers: {', '.join(silent)}."] if silent else []),
+    ]
+    return [f"<h2>Examples</h2>\n{note(notes)}", *shown]
 
 
-def _definitions(values: Mapping[str, Any]) -> str:
+def definitions(values: Mapping[str, Any]) -> str:
+    """Names, and what stands for each."""
     return (
         "<dl>"
         + "".join(f"<dt>{escape(str(key))}</dt><dd>{escape(str(value))}</dd>" for key, value in values.items())

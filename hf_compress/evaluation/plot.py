@@ -41,7 +41,7 @@ def draw_quality(axes: Any, report: Report, against: Literal["size", "latency"] 
 
     Args:
         axes: of matplotlib.
-        report: the rows.
+        report: the rows; a line through a point is the interval of its value.
         against: what quality costs.
     """
     from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -50,6 +50,10 @@ def draw_quality(axes: Any, report: Report, against: Literal["size", "latency"] 
     values = [row.metrics[report.metric] for row in report.rows]
     shown = [min(value, _HIGHEST) for value in values]
     for index, (row, cost, value) in enumerate(zip(report.rows, costs, shown, strict=True)):
+        if report.metric in row.intervals:
+            axes.plot(
+                [cost, cost], [min(end, _HIGHEST) for end in row.intervals[report.metric]], color=f"C{index}", alpha=0.5
+            )
         axes.scatter(cost, value, s=90, color=f"C{index}", zorder=3, label=plain(row.name))
         axes.annotate(f"{row.metrics[report.metric]:.4g}", (cost, value), textcoords="offset points", xytext=(9, 5))
     axes.set_xscale("log")

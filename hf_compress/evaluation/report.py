@@ -59,8 +59,9 @@ def cell(text: str) -> str:
 
 def findings(report: Report) -> str:
     """The table and the verdict, for cards."""
-    said = f"\n\n{INTERVALS}" if any(row.intervals for row in report.rows) else ""
-    return f"{table(report)}{said}\n\n{verdict_line(report)}"
+    intervals = [INTERVALS] if any(row.intervals for row in report.rows) else []
+    said = " ".join([*intervals, *report.notes])
+    return "\n\n".join(filter(None, (table(report), said, verdict_line(report))))
 
 
 def verdict_line(report: Report) -> str:

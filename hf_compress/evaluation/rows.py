@@ -55,7 +55,8 @@ class Layer:
         name: on disk.
         num_weights: its entries.
         bits: 8 x bytes on disk, with scales and shapes, / entries.
-        sparsity: share of exact zeros before rounding, None where it was not pruned.
+        sparsity: share of exact zeros before rounding, None where it was not pruned; of a finished model that was measured
+            as it computes.
     """
 
     name: str
@@ -97,6 +98,7 @@ class Report:
         marks: what begins or ends at which step.
         layers: of the last row.
         examples: a few of the inputs.
+        notes: sentences about what the numbers are, or lack.
     """
 
     title: str
@@ -114,6 +116,7 @@ class Report:
     marks: dict[str, int] = field(default_factory=dict)
     layers: tuple[Layer, ...] = ()
     examples: tuple[Example, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def to_plain(self, full: bool = True) -> dict[str, Any]:
         """The fields, and the number of their format.
@@ -149,6 +152,7 @@ class Report:
         fields["history"] = tuple(data.get("history", ()))
         fields["layers"] = tuple(Layer(**layer) for layer in data.get("layers", ()))
         fields["examples"] = tuple(Example(**example) for example in data.get("examples", ()))
+        fields["notes"] = tuple(data.get("notes", ()))
         made = cls(**fields)
         made._refuse_kinds()
         return made

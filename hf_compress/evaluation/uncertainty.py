@@ -1,5 +1,6 @@
 """What is known of every number of an evaluation beside itself: intervals, the difference of two models, a sign test."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from hf_compress.evaluation.agreement import SideBySide
 from hf_compress.evaluation.bootstrap import Bootstrap, Quantity, quantity_of, resample
 from hf_compress.evaluation.harness import Benchmarked, same_rows
 from hf_compress.evaluation.kept import Kept
-from hf_compress.evaluation.sign_test import SignTest, sign_test
+from hf_compress.evaluation.sign_test import SignTest, holm, sign_test
 from hf_compress.evaluation.sliding_window import Slid
 from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.metrics.sums import share
@@ -187,6 +188,30 @@ def uncertainties(
         intervals = tuple(bootstrap.interval(one) for one in of_models)
         found[key] = Uncertainty(unit=group.unit, rows=group.num_rows, intervals=intervals, **facts)
     return found
+
+
+def corrected(found: Mapping[str, Uncertainty], groups: Sequence[Group]) -> dict[str, Uncertainty]:
+    """The same with sign tests that may be read side by side.
+
+    Numbers of the same scores (a loss and its perplexity) are one test.
+
+    Args:
+        found: of all groups.
+        groups: of which.
+    """
+    tests: dict[int, list[tuple[str, SignTest]]] = {}
+    for group in groups:
+        for key, scores in group.scores.items():
+            test = found[key].sign_test if key in found else None
+            if test is not None:
+                tests.setdefault(id(scores), []).append((key, test))
+    if len(tests) < 2:
+        return dict(found)
+    changed = {}
+    for same, p_value in zip(tests.values(), holm([one[0][1].p_value for one in tests.values()]), strict=True):
+        for key, test in same:
+            changed[key] = dataclasses.replace(found[key], sign_test=dataclasses.replace(test, holm_p_value=p_value))
+    return {**found, **changed}
 
 
 def confirmed(group: Group, values: Sequence[Mapping[str, float]]) -> list[str]:

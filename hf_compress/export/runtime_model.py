@@ -42,6 +42,10 @@ class RuntimeModel(nn.Module):
         """In which it was exported."""
         return self.place.dtype
 
+    def can_generate(self) -> bool:
+        """A graph is one forward pass."""
+        return False
+
     def generate(self, *_: Any, **__: Any) -> Any:
         """Refused.
 

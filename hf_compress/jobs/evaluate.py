@@ -4,9 +4,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from hf_compress import _distributed
 from hf_compress.evaluation.evaluate import run_evaluation
 from hf_compress.evaluation.evaluated import EvaluationReport
-from hf_compress.evaluation.evaluation_table import cost_part, sentences, table
+from hf_compress.evaluation.evaluation_table import cost_part, sentences, table, verdict_lines
 from hf_compress.evaluation.model_evaluation import ModelEvaluation
 from hf_compress.inputs.place import place
 from hf_compress.recipe.recipe import Recipe
@@ -18,7 +19,7 @@ class EvaluationResult:
 
     Attributes:
         report: the numbers.
-        folder: with report.json and report.md.
+        folder: with report.json, report.md, report.png and report.html.
     """
 
     report: EvaluationReport
@@ -27,7 +28,13 @@ class EvaluationResult:
     def summary(self) -> str:
         """What the command line says at the end."""
         costs = [cost_part(self.report), ""] if self.report.cost is not None else []
-        return "\n".join([table(self.report), "", *sentences(self.report), "", *costs, str(self.folder)])
+        said = [*sentences(self.report), *verdict_lines(self.report)]
+        return "\n".join([table(self.report), "", *said, "", *costs, str(self.folder)])
+
+
+def _alone() -> None:
+    """Nothing of it is shared out, and several processes would write into one folder."""
+    _distributed.refuse_several("evaluate")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,11 +42,12 @@ class Evaluate(Recipe, ModelEvaluation, name="evaluate"):
     """A `ModelEvaluation` with a place to write to.
 
     Attributes:
-        output_dir: the new folder, which gets report.json and report.md.
+        output_dir: the new folder, which gets report.json, report.md, report.png and report.html.
     """
 
     output_dir: str
 
+    checks = (_alone,)
     opens = (place,)
 
     def run(self, resume: bool = False) -> Any:

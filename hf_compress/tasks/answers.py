@@ -42,6 +42,18 @@ class BestSpans:
         self._longest, self._unanswerable, self.metrics = longest, unanswerable, metrics
         self._logits: list[Any] = []
 
+    def beside(self, metric: Metric) -> "BestSpans":
+        """The same, which also asks another metric."""
+        return BestSpans(
+            self._examples,
+            self._rows,
+            context=self._context,
+            answers=self._answers,
+            longest=self._longest,
+            unanswerable=self._unanswerable,
+            metrics=[*self.metrics, metric],
+        )
+
     def __call__(self, prediction: Any, compute_result: bool = True) -> dict[str, float]:
         """What the Trainer calls.
 

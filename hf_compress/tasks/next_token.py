@@ -56,7 +56,8 @@ class NextToken(TokenTask):
         """Perplexity and nll."""
         from hf_compress.tasks.metrics.perplexity import perplexity
 
-        return perplexity(model, self.batches(examples, processor, batch_size), description)
+        batches = self.batches(examples, processor, batch_size)
+        return perplexity(model, batches, description, metrics=metrics)
 
     def written(self, model: Any, examples: "Dataset", processor: Any, count: int) -> list[Shown] | None:
         """By greedy decoding."""

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._problems import Problem, RecipeError, check_all, problems_of
+from hf_compress.checkpoints.exported import refuse_program
+from hf_compress.checkpoints.location import resolve_folder
+from hf_compress.checkpoints.weight_files import holds_program
 from hf_compress.inputs.data import Measured, load_measured, load_splits
 from hf_compress.inputs.file_names import with_files
 from hf_compress.inputs.fresh import check_keys, train_on_main
@@ -112,6 +115,7 @@ class Opened:
         tokenizer: str | FreshTokenizer | None,
         trained_anew: bool,
         untrained: str,
+        finished: bool = False,
     ) -> None:
         """Make the config, and see whether model, task and processor fit together; see `open_inputs`."""
         model, task = self.model, self.task
@@ -133,6 +137,9 @@ class Opened:
         if isinstance(model, str):
             with found.collecting():
                 refuse_other_head(model, base, task, self.config, trained_anew)
+                if finished and holds_program(resolve_folder(model, "model")):
+                    refuse_program(resolve_folder(model, "model"), "model")
+                    return  # a graph has no names to compare
                 missing = new_weights(task.model_class(), model, "model", self.config)
                 if missing and not trained_anew:
                     raise CompressionError(
@@ -204,7 +211,7 @@ def open_inputs(
             if opened.processor is not None:
                 task.finish_processor(opened.processor, fresh=isinstance(tokenizer, FreshTokenizer))
         if opened.base is not None:
-            opened.fit(found, opened.base, tokenizer, trained_anew, untrained)
+            opened.fit(found, opened.base, tokenizer, trained_anew, untrained, finished=measured is not None)
         if len(found.problems) == before:
             opened.facts = task.describe(opened.raw, opened.processor)
             with found.collecting():

@@ -91,7 +91,8 @@ def _joined(value: Any) -> str:
 
 
 def _text(value: Any, labels: Sequence[str]) -> str:
-    """A prediction, or what is right, of any kind that metrics compare."""
+    """A prediction, or what is right, of any kind that metrics compare; numbers may be numpy's."""
+    value = value.tolist() if hasattr(value, "tolist") else value
     if isinstance(value, dict):  # spans
         return value["prediction_text"] if "prediction_text" in value else _any_of(value["answers"]["text"])
     if isinstance(value, list):

@@ -254,7 +254,8 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
             processor: from `load_processor`.
             batch_size: examples at once.
             description: the progress bar's label.
-            metrics: beside its own.
+            metrics: beside its own. Of a task without predictions they keep rows and give no number: they are asked about
+                the nll of every row, and about the number of its tokens.
         """
         arguments = {
             **self.training_defaults,

@@ -33,6 +33,10 @@ class Written:
         self._tokenizer, self.metrics = tokenizer, metrics
         self._texts: list[str] = []
 
+    def beside(self, metric: Metric) -> "Written":
+        """The same, which also asks another metric."""
+        return Written(self._examples, self._references, self._tokenizer, [*self.metrics, metric])
+
     def __call__(self, prediction: Any, compute_result: bool = True) -> dict[str, float]:
         """What the Trainer calls.
 

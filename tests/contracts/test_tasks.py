@@ -258,6 +258,8 @@ def test_its_folder_is_measured_again_as_its_report_says(finished):
     report = evaluate_model(ModelEvaluation(model=same, against=same, task=task, data=made.data, seed=made.seed))
     assert report.rows[0] == report.rows[1] and report.rows[0].file_bytes == ours.file_bytes
     assert report.rows[0].metrics == pytest.approx(ours.metrics, rel=1e-6)  # sums of tokens in another order
+    assert ours.intervals[task.metric] == pytest.approx(report.rows[0].intervals[task.metric], rel=1e-5)
+    assert result.report.notes == ()
     expected = {"agreement": 1.0, "kl_divergence": pytest.approx(0.0, abs=1e-6)}
     assert report.closeness == ({} if task.logit_rows == "regression" else expected)
     for key in report.directions.keys() - {"loss"}:  # a mean of batches' means

@@ -112,9 +112,11 @@ def test_no_report_and_a_broken_one_are_refused(tmp_path):
 
 def test_what_an_evaluation_timed_is_a_latency(tmp_path):
     runs = written(tmp_path, report(rows=(DENSE,)))
-    timing = {"model": "dense", "runtime": "eager", "what": "forward", "batch": 8, "median_s": 0.5}
-    others = [{**timing, "batch": 1, "median_s": 0.002}, {**timing, "what": "next token", "batch": 1, "median_s": 9.0}]
+    passed = {"model": "dense", "runtime": "eager", "what": "forward", "batch": 1, "inputs": {"input_ids": [1, 8]}}
+    timing = {**passed, "first_s": None, "median_s": 0.002, "p95_s": 0.003, "per_s": 500.0, "speedup": None}
+    others = [{**timing, "batch": 8, "median_s": 0.5}, {**timing, "what": "next token", "median_s": 9.0}]
+    cost = {"models": [], "timings": [timing, *others], "setting": {}, "remarks": []}
     file = runs[0] / "report.json"
-    data = {**json.loads(file.read_text()), "directions": {}, "cost": {"timings": [timing, *others]}, "notes": []}
+    data = {**json.loads(file.read_text()), "directions": {}, "cost": cost, "notes": ["a note"]}
     file.write_text(json.dumps(data))
     assert read_report(runs[0]).rows[0].latency_ms == pytest.approx(2.0)

@@ -2,15 +2,20 @@
 
 import math
 
+import numpy
 import pytest
 import torch
 from transformers import LlamaConfig, LlamaForSequenceClassification
 
-from hf_compress.evaluation.measure import measure_folder
+from hf_compress.evaluation.kept import Kept
+from hf_compress.evaluation.measure import intervals_of, measure_folder, without_intervals
+from hf_compress.evaluation.rows import Row
 from hf_compress.export.formats.dense import DenseFormat
 from hf_compress.inputs.sections import Data
 from hf_compress.tasks.builtin.causal_lm import CausalLM
 from hf_compress.tasks.builtin.sequence_classification import SequenceClassification
+from hf_compress.tasks.metrics.builtin.spearmanr import SpearmanR
+from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.opened import open_inputs
 from tests.small import LLAMA, text_rows, write_jsonl, write_model
 from tests.tiny import tiny_llama, tiny_tokenizer
@@ -29,6 +34,45 @@ def test_a_row_has_the_tasks_metrics_of_a_split_and_the_size_on_disk(tmp_path):
     assert row.file_bytes == (folder / "model.safetensors").stat().st_size
     other = measure_folder(opened, folder, "ours", DenseFormat(), split="train", **common)
     assert other.metrics["num_tokens"] > row.metrics["num_tokens"]
+
+
+def test_perplexity_has_the_interval_of_resampled_blocks(tmp_path):
+    folder = write_model(tmp_path / "model")
+    data = Data(path=str(write_jsonl(tmp_path / "train.jsonl", text_rows())))
+    opened = open_inputs(str(folder), data, CausalLM(length=16))
+    row = measure_folder(opened, folder, "ours", DenseFormat(), batch_size=4, device=torch.device("cpu"))
+    model = tiny_llama().eval()
+    with torch.no_grad():  # the head's own loss is the mean over the block
+        ids = [torch.tensor([block]) for block in opened.examples["test"].with_format(None)["input_ids"]]
+        nll = numpy.array([15 * model(input_ids=one, labels=one).loss.item() for one in ids])
+    drawn = numpy.random.default_rng(0).integers(len(nll), size=(1000, len(nll)))
+    means = nll[drawn].sum(1) / (15 * len(nll))
+    assert len(nll) > 10 and set(row.intervals) == {"perplexity", "nll"}
+    assert row.intervals["nll"] == pytest.approx(tuple(numpy.quantile(means, [0.025, 0.975])), rel=1e-5)
+    assert row.intervals["perplexity"] == pytest.approx(tuple(numpy.quantile(numpy.exp(means), [0.025, 0.975])), rel=1e-5)
+
+
+def test_what_is_computed_anew_of_every_resample_has_an_interval_where_that_is_quick():
+    kept, generator = Kept(), numpy.random.default_rng(0)
+    right = generator.normal(size=30)
+    kept.compute((right + generator.normal(size=30)).tolist(), right.tolist())
+
+    class Slow(SpearmanR):
+        name = "slow"
+        quick = False
+
+    found = {"spearmanr": SpearmanR().compute(kept.predictions, kept.references)["spearmanr"]}
+    known = intervals_of(kept, found, [SpearmanR()])
+    assert set(known) == {"spearmanr"} and known["spearmanr"][0] < found["spearmanr"] < known["spearmanr"][1]
+    assert intervals_of(kept, {"slow": found["spearmanr"]}, [Slow()]) == {}
+    assert Metric.available()["hub"].quick is False
+
+
+def test_a_report_says_which_of_its_numbers_have_no_interval():
+    with_one = Row(name="a", metrics={}, file_bytes=1, intervals={"f1": (0.0, 1.0)})
+    without = Row(name="b", metrics={}, file_bytes=1)
+    assert without_intervals(("f1",), [with_one]) == () and without_intervals((), [without]) == ()
+    assert without_intervals(("loss", "f1"), [with_one, without])[0].startswith("No interval: loss, f1; it takes two rows")
 
 
 def test_metrics_of_rows_have_intervals_and_answers(tmp_path):

@@ -5,7 +5,7 @@ import pytest
 
 from hf_compress.evaluation.bootstrap import Bootstrap, Summed
 from hf_compress.evaluation.kept import Kept
-from hf_compress.evaluation.uncertainty import Group, Uncertainty, of_predictions, uncertainties
+from hf_compress.evaluation.uncertainty import Group, Uncertainty, corrected, of_predictions, uncertainties
 from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
 from hf_compress.tasks.metrics.builtin.pearsonr import PearsonR
 
@@ -45,3 +45,25 @@ def test_a_metric_of_which_a_row_has_no_part_has_no_sign_test():
     values = [PearsonR().compute(one.predictions, one.references) for one in (kept([1.0, 2.0, 4.0], [1.0, 2.0, 3.0]),) * 2]
     values[1] = PearsonR().compute([3.0, 2.0, 2.5], [1.0, 2.0, 3.0])
     assert uncertainties(group, values, {"pearsonr": True}, Bootstrap())["pearsonr"].sign_test is None
+
+
+def test_numbers_of_the_same_scores_are_one_test_among_those_that_are_corrected():
+    rows = numpy.arange(8.0)
+    losses = (rows, rows - 1)  # 8 better: p = 2 / 2**8
+    hits = (numpy.zeros(8), numpy.array([1.0] * 6 + [0.0] * 2))  # 6 better: p = 2 / 2**6
+
+    def group(keys, scores):
+        quantities = tuple([Summed(one[:, None], lambda sums: dict.fromkeys(keys, sums[:, 0] / 8))] for one in scores)
+        return Group(unit="rows", quantities=quantities, scores=dict.fromkeys(keys, scores))
+
+    groups = [group(("nll", "perplexity"), losses), group(("accuracy",), hits)]
+    directions = {"nll": False, "perplexity": False, "accuracy": True}
+    found = {}
+    for one, scores in zip(groups, (losses, hits), strict=True):
+        values = [dict.fromkeys(one.scores, float(model.mean())) for model in scores]
+        found |= uncertainties(one, values, directions, Bootstrap())
+    tests = {key: one.sign_test for key, one in corrected(found, groups).items()}
+    assert tests["nll"] == tests["perplexity"]
+    assert (tests["nll"].holm_p_value, tests["accuracy"].holm_p_value) == (2 * 2 / 2**8, 2 / 2**6)
+    alone = corrected({key: found[key] for key in ("nll", "perplexity")}, groups[:1])
+    assert alone["nll"].sign_test.holm_p_value is None

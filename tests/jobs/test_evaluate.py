@@ -5,6 +5,7 @@ import shutil
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from scipy.stats import binomtest
 from sklearn.metrics import accuracy_score, f1_score
 from transformers import (
@@ -22,6 +23,7 @@ from hf_compress.evaluation.sliding_window import SlidingWindow, slide
 from hf_compress.inputs.data import load_splits
 from hf_compress.inputs.sections import Data
 from tests.command_line import tree
+from tests.evaluation.pages import Page
 from tests.small import text_rows, write_jsonl
 from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
 
@@ -70,7 +72,18 @@ def test_a_classifier_is_measured_as_scikit_learn_measures_it(folder, call):
     assert row["metrics"]["macro_f1"] == pytest.approx(f1_score(right, predicted, average="macro"))
     assert row["file_bytes"] == (folder / "a" / "model.safetensors").stat().st_size
     assert (report["metric"], report["directions"]["nll"], report["recipe"]["split"]) == ("accuracy", False, "all")
-    assert (folder / "a-evaluation" / "report.md").read_text().startswith("# a\n\n| metric")
+    text = (folder / "a-evaluation" / "report.md").read_text()
+    assert text.startswith("# a\n\n| metric") and "![accuracy against size](report.png)" in text
+    assert tree(folder / "a-evaluation") == ["report.html", "report.json", "report.md", "report.png"]
+    page = Page((folder / "a-evaluation" / "report.html").read_text())
+    assert page.fetched == [] and page.tags.count("svg") == 2  # quality against size, layers
+    shown = [one["input"] for one in report["examples"]]
+    assert shown == [row["text"] for row in rows[:5]] and shown[0] in page.said
+    assert row["answers"] == [("cold", "warm")[label] for label in predicted[:5]]
+    weights = load_file(folder / "a" / "model.safetensors")
+    zeros = {layer["name"]: layer["sparsity"] for layer in report["layers"]}
+    for name in ("bert.embeddings.word_embeddings", "classifier"):
+        assert zeros[name] == pytest.approx((weights[f"{name}.weight"] == 0).float().mean().item())
     code, _, complaints = call("evaluate", "a", *OPTIONS)
     assert code == 2 and "output_dir: " in complaints[0] and "a-evaluation" in complaints[0]
 
@@ -123,8 +136,9 @@ def test_every_mistake_is_said_in_one_go_and_nothing_is_written(folder, call):
         ("seed=-1",): "seed=-1 must lie between 0 and 2**32 - 1",
         ("model=adapter",): "model: adapter cannot be loaded: it holds an adapter and no model; merge it into its base",
         ("model=cut",): "model: cut cannot be loaded: cut/model.safetensors is truncated",
-        ("model=program",): "model: program cannot be loaded: it holds an exported program and no weights",
+        ("model=program",): "model: program holds no exported program: export.json cannot be read",
         ("model=''",): "model: is empty; name a folder, or a Hub id",
+        ("examples=-1",): "examples=-1 must be 0 or more",
         ("data.streaming=true",): "data.streaming: a model is measured on counted rows",
     }.items():
         sets = [part for change in changes for part in ("--set", change)]
@@ -197,6 +211,28 @@ def test_two_models_are_compared_row_by_row(folder, call):
     assert report.rows[1].intervals["accuracy"] == report.uncertainty["accuracy"].intervals[1]
     assert f"Verdict: {plain['verdict']['kind']}: {plain['verdict']['reason']}" in out
     assert f"{better} / {worse}" in out and "95% intervals, the percentiles of 1,000 resamples of 60 predictions" in out
+
+
+def test_costs_stand_beside_the_quality_and_nothing_is_shown_where_nobody_wants_it(folder, call):
+    cost = "cost={batch: [2, 1], length: [8], rounds: 6, warmup: 1, memory: false}"
+    code, out, _ = call("evaluate", "b", "--against", "a", *OPTIONS, "--set", cost, "--set", "examples=0", "--out", "out")
+    plain = json.loads((folder / "out" / "report.json").read_text())
+    assert code == 0 and "each interval of speed holds by itself in 95 of 100 cases: of 2 comparisons" in out
+    medians = {(one["model"], one["batch"]): 1000 * one["median_s"] for one in plain["cost"]["timings"]}
+    assert [row["latency_ms"] for row in plain["rows"]] == [medians["a", 1], medians["b", 1]]
+    page = Page((folder / "out" / "report.html").read_text())
+    assert page.tags.count("svg") == 3 and page.tags.count("table") == 3 and "Quality against latency" in page.said
+    assert plain["examples"] == [] and "Examples" not in page.said
+
+
+def test_several_processes_are_refused_by_one_sentence(folder, call, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    before = tree(folder)
+    for command in (("evaluate", "a", *OPTIONS), ("cost", "a"), ("verify", "a")):
+        code, out, complaints = call(*command)
+        assert (code, out) == (2, "") and len(complaints) == 1
+        assert complaints[0].startswith(f"{command[0]} is the work of one process, and 2 were started; start it by itself")
+    assert tree(folder) == before
 
 
 def test_a_baseline_that_cannot_be_compared_is_refused(folder, call):

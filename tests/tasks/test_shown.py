@@ -1,5 +1,6 @@
 """Examples for reports: what was read, what is right, what was said."""
 
+import numpy
 import pytest
 import torch
 from datasets import Dataset
@@ -33,6 +34,9 @@ def test_rows_are_shown_with_the_names_of_their_labels():
         ({"id": "0", "answers": {"text": [], "answer_start": []}}, "no answer"),
         ("a text", "a text"),
         (7, "7"),
+        (numpy.int64(1), "b"),
+        (numpy.float32(0.5), "0.5"),
+        (numpy.array([1, 0, 1]), "a, c"),
     ],
 )
 def test_every_kind_of_prediction_is_a_text(value, said):

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from hf_compress import _distributed
 from hf_compress._disk import disk_errors
 from hf_compress._errors import CompressionError
 from hf_compress._problems import Problem, RecipeError
@@ -28,8 +29,9 @@ def run_cost(model: str, against: str | None, task: str | None, given: dict[str,
         The tables, and where it was measured.
 
     Raises:
-        CompressionError: see `measure_cost`; or the file exists, or its folder does not.
+        CompressionError: see `measure_cost`; several processes were started; or the file exists, or its folder does not.
     """
+    _distributed.refuse_several("cost")  # the others would take the processor from the one that measures
     problems: list[Problem] = []
     cost = build(Cost, given, "", problems)
     if problems:

@@ -2,13 +2,17 @@
 
 import dataclasses
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from hf_compress._units import format_bytes
 from hf_compress.evaluation.cost.rounds import Speedup
 from hf_compress.evaluation.report import cell
+
+BY_ITSELF = (
+    "each interval of speed holds by itself in 95 of 100 cases: of {number} comparisons one may be wrong, and more of more"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,6 +91,12 @@ class CostReport:
         """For report.json."""
         return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]
 
+    def latencies(self) -> dict[str, float]:
+        """Model -> median milliseconds of one forward pass in eager, of the smallest batch and the first length."""
+        passes = [one for one in self.timings if (one.what, one.runtime) == ("forward", "eager")]
+        smallest = min((one.batch for one in passes), default=0)
+        return {one.model: 1000 * one.median_s for one in reversed(passes) if one.batch == smallest}
+
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> "CostReport":
         """Back from report.json."""
@@ -106,28 +116,38 @@ class CostReport:
         )
 
 
-def remarks_of(timings: Iterable[Timing], baseline: str) -> tuple[str, ...]:
-    """Where the rounds do not show that compression made something faster: a sentence for each model and runtime."""
+def remarks_of(timings: Sequence[Timing], baseline: str) -> tuple[str, ...]:
+    """Where the rounds do not show that compression made something faster: a sentence for each model and runtime; and
+    what an interval says where there are several.
+    """
     slow: dict[tuple[str, str], list[str]] = {}
     for one in timings:
         fast = one.speedup
         if fast is not None and not fast.faster:
             text = f"{one.what} {one.shape} ({fast.median:.2f}x, {fast.low:.2f} to {fast.high:.2f})"
             slow.setdefault((one.model, one.runtime), []).append(text)
-    return tuple(
+    said = [
         f"not faster: {model} is not shown to be faster than {baseline} in {runtime}: {', '.join(found)}"
         for (model, runtime), found in slow.items()
-    )
+    ]
+    compared = sum(one.speedup is not None for one in timings)
+    return (*said, *([BY_ITSELF.format(number=compared)] if compared > 1 else []))
 
 
 def cost_tables(report: CostReport) -> str:
     """Markdown: one table of sizes, one of times, the remarks."""
-    sizes = [["model", "on disk", "bits per weight", "parameters", "not zero", "MACs", "peak memory"]]
+    remarks = "".join(f"\n- {remark}" for remark in report.remarks)
+    return f"{_markdown(size_lines(report))}\n\n{_markdown(time_lines(report))}\n{remarks}".rstrip()
+
+
+def size_lines(report: CostReport) -> list[list[str]]:
+    """A line for every model, behind a header."""
+    lines = [["model", "on disk", "bits per weight", "parameters", "not zero", "MACs", "peak memory"]]
     for model in report.models:
         macs = next(iter(model.macs.items()), None)
         memory = model.memory
         bits = model.storage["bits_per_weight"]
-        sizes.append(
+        lines.append(
             [
                 model.name,
                 format_bytes(model.storage["file_bytes"]),
@@ -138,10 +158,15 @@ def cost_tables(report: CostReport) -> str:
                 "-" if memory is None or memory["peak_bytes"] is None else _memory(memory),
             ]
         )
-    times = [["model", "runtime", "what", "inputs", "median", "p95", "per second", "speed"]]
+    return lines
+
+
+def time_lines(report: CostReport) -> list[list[str]]:
+    """A line for everything that was timed, behind a header."""
+    lines = [["model", "runtime", "what", "inputs", "median", "p95", "per second", "speed"]]
     for one in report.timings:
         fast = one.speedup
-        times.append(
+        lines.append(
             [
                 one.model,
                 one.runtime,
@@ -153,8 +178,7 @@ def cost_tables(report: CostReport) -> str:
                 "-" if fast is None else f"{fast.median:.2f}x ({fast.low:.2f} to {fast.high:.2f})",
             ]
         )
-    remarks = "".join(f"\n- {remark}" for remark in report.remarks)
-    return f"{_markdown(sizes)}\n\n{_markdown(times)}\n{remarks}".rstrip()
+    return lines
 
 
 def _memory(memory: dict[str, Any]) -> str:

@@ -41,11 +41,6 @@ def time_rounds(
     return seconds
 
 
-def median_of(seconds: Sequence[float]) -> float:
-    """The middle one, or the mean of the two in the middle."""
-    return statistics.median(seconds)
-
-
 def p95_of(seconds: Sequence[float]) -> float:
     """The smallest of them that 95 % of them do not exceed (nearest rank)."""
     return sorted(seconds)[math.ceil(0.95 * len(seconds)) - 1]

@@ -1,5 +1,6 @@
 """Models in turns, over runtimes, batches and lengths."""
 
+import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from hf_compress.evaluation.cost.batches import batch_of
 from hf_compress.evaluation.cost.configuration import Cost
 from hf_compress.evaluation.cost.decoding import prompt_of, time_tokens
 from hf_compress.evaluation.cost.report import Timing
-from hf_compress.evaluation.cost.rounds import median_of, p95_of, speedup, time_rounds
+from hf_compress.evaluation.cost.rounds import p95_of, speedup, time_rounds
 from hf_compress.evaluation.cost.runtime import Prepared, Runtime
 
 
@@ -134,9 +135,9 @@ def _timings(
             batch=rows,
             inputs={key: tuple(value.shape) for key, value in batches[name].items()},
             first_s=first[name] if first else None,
-            median_s=median_of(given),
+            median_s=statistics.median(given),
             p95_s=p95_of(given),
-            per_s=rows / median_of(given),
+            per_s=rows / statistics.median(given),
             speedup=None if name == baseline else speedup(given, seconds[baseline]),
         )
 

@@ -12,12 +12,16 @@ from transformers import PreTrainedModel, Seq2SeqTrainer, Seq2SeqTrainingArgumen
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.checkpoints.export_format import ExportFormat
-from hf_compress.evaluation.measure import row_of
+from hf_compress.evaluation.kept import Kept
+from hf_compress.evaluation.measure import intervals_of, row_of
 from hf_compress.evaluation.rows import Row
+from hf_compress.tasks.answers import BestSpans
+from hf_compress.tasks.metrics.counted import Counted
 from hf_compress.tasks.metrics.directions import direction_of
 from hf_compress.tasks.metrics.perplexity import Likelihood, perplexity
 from hf_compress.tasks.plain_trainer import own_metrics, plain_trainer, unpack_before_generation
 from hf_compress.tasks.task_loss import task_kind
+from hf_compress.tasks.written import Written
 
 logger = logging.getLogger(__name__)
 
@@ -39,6 +43,8 @@ _EVALUATION = (
     "generation_num_beams",
 )
 """The arguments that an evaluation reads; those of training would write, log and push."""
+_ROW_BY_ROW = (BestSpans, Counted, Written)
+"""What this library computes metrics with in a Trainer: it knows the rows."""
 
 
 class Measure:
@@ -64,12 +70,16 @@ class Measure:
         """The row of one checkpoint, loaded as its format is."""
         model = form.load(self.cls, folder)
         logger.info("measuring %s", name)
-        metrics = self._metrics(model)
+        metrics, intervals = self._metrics(model)
         self._choose(metrics)
-        return row_of(folder, name, form, metrics, **facts)
+        return row_of(folder, name, form, metrics, intervals=intervals, **facts)
 
-    def _metrics(self, model: PreTrainedModel) -> dict[str, float]:
+    def _metrics(self, model: PreTrainedModel) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+        """What is measured, and how sure what the library's own metrics and likelihoods say is."""
         trainer = self.trainer
+        compared, tokens = Kept(), Kept()
+        asked = trainer.compute_metrics
+        row_by_row = type(asked) in _ROW_BY_ROW
         generates = isinstance(trainer, Seq2SeqTrainer)
         kind = Seq2SeqTrainingArguments if generates else TrainingArguments
         known = {field.name for field in dataclasses.fields(kind)}
@@ -81,25 +91,28 @@ class Measure:
             values,
             trainer.data_collator,
             generates=generates,
-            compute_metrics=trainer.compute_metrics,
+            compute_metrics=asked.beside(compared) if row_by_row else asked,
             processing_class=trainer.processing_class,
             preprocess_logits_for_metrics=trainer.preprocess_logits_for_metrics,
         ) as plain:
             unpack_before_generation(plain, self.examples)
             if not self.shifted:
                 measured, exact = plain.evaluate(self.examples), {}
-            elif trainer.compute_metrics is None:
-                measured, exact = {}, self._perplexity(plain)
+            elif asked is None:
+                measured, exact = {}, self._perplexity(plain, tokens)
             else:
                 likelihood = Likelihood()
                 plain.preprocess_logits_for_metrics = _Listening(likelihood, trainer.preprocess_logits_for_metrics)
                 measured = plain.evaluate(self.examples)
                 # An evaluation that generates has made no logits of the labels.
-                exact = likelihood.metrics() if likelihood.num_tokens else self._perplexity(plain)
-        return {**exact, **own_metrics(measured)}
+                exact = likelihood.metrics() if likelihood.num_tokens else self._perplexity(plain, tokens)
+                likelihood.tell([tokens] if likelihood.num_tokens else [])
+        found = {**exact, **own_metrics(measured)}
+        of_rows = intervals_of(compared, found, asked.metrics) if row_by_row else {}
+        return found, {**intervals_of(tokens, found, None), **of_rows}
 
-    def _perplexity(self, plain: Any) -> dict[str, float]:
-        return perplexity(plain.model, plain.get_eval_dataloader(self.examples), "perplexity")
+    def _perplexity(self, plain: Any, tokens: Kept) -> dict[str, float]:
+        return perplexity(plain.model, plain.get_eval_dataloader(self.examples), "perplexity", metrics=[tokens])
 
     def _choose(self, metrics: dict[str, float]) -> None:
         """The metric to compare by, and its direction, once it is known what there is."""

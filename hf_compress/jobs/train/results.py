@@ -17,7 +17,7 @@ from hf_compress._runtimes import describe_storage
 from hf_compress.calibration.examples import calibration_batches
 from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.evaluation.layers import measure_layers
-from hf_compress.evaluation.measure import measure_folder
+from hf_compress.evaluation.measure import measure_folder, without_intervals
 from hf_compress.evaluation.rows import Example, Report
 from hf_compress.evaluation.shares import describe_reach, measure_shares, sparsity_of_layers
 from hf_compress.evaluation.thresholds import Thresholds
@@ -91,6 +91,7 @@ def publish_folder(
     with written_beside(folder.compressed) as part:
         form.write(model, part, opened.processor, place=folder.compressed)
         rows.append(measure(part, "ours", form, train_s=train_s, **measure_shares(model, recipe.pruning)))
+        also = {key: greater for key, greater in evaluation.directions.items() if key != opened.task.metric}
         report = Report(
             title=recipe.display_name,
             metric=opened.task.metric,
@@ -98,7 +99,7 @@ def publish_folder(
             rows=tuple(rows),
             setting=_setting(recipe, opened, steps, device),
             reach=describe_reach(model, recipe.pruning),
-            also={key: greater for key, greater in evaluation.directions.items() if key != opened.task.metric},
+            also=also,
             loading=loading_advice(model),
             thresholds=_thresholds(recipe),
             chance=opened.task.chance(opened.raw["test"], opened.config),
@@ -107,6 +108,7 @@ def publish_folder(
             marks=marks(recipe.compression, history),
             layers=measure_layers(part, sparsity_of_layers(model, recipe.pruning)),
             examples=tuple(Example(input=one.input, expected=one.expected) for one in examples),
+            notes=without_intervals((opened.task.metric, *also), rows),
         )
         write_documents(
             report,

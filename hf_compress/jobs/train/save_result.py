@@ -20,6 +20,7 @@ from hf_compress._registry import dump
 from hf_compress._runtimes import describe_storage
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.layers import measure_layers
+from hf_compress.evaluation.measure import without_intervals
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.shares import describe_reach, measure_shares, sparsity_of_layers
 from hf_compress.evaluation.thresholds import Thresholds
@@ -148,6 +149,7 @@ def save_result(
             history=curves(trainer.state.log_history),
             marks=marks(trainer.compression, trainer.state.log_history),
             layers=measure_layers(part, sparsity_of_layers(model, trainer.compression.pruning)),
+            notes=without_intervals((measure.metric,), rows),
         )
         write_documents(
             report,

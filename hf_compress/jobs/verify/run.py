@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError, reason_of
-from hf_compress._safetensors import weight_files
 from hf_compress.checkpoints.location import folder_of
 from hf_compress.checkpoints.manifest import CHECKPOINT, MANIFEST, Manifest
-from hf_compress.checkpoints.weight_files import program_files
 from hf_compress.inputs.row_hash import row_hash
 from hf_compress.inputs.sources import open_source
 from hf_compress.jobs.verify.checks import Check, check_card, check_files, check_manifest, check_report, check_size
@@ -117,10 +115,8 @@ def _check_measured(folder: Path, manifest: Manifest, data: str | None, measure:
     digest = row_hash(found, recipe.task.columns())
     held = digest == rows["sha256"] and len(found) == rows["num_rows"]
     yield Check(what="rows", holds=held, says=f"{len(found)} with SHA-256 {digest[:16]}...")
-    program = bool(program_files(folder)) and not weight_files(folder)
-    if not measure or not held or program:
-        why = "on other rows they say nothing" if not held else "not measured"
-        why += ", because an exported program is not run here" if held and program else ""
+    if not measure or not held:
+        why = "not measured" if held else "on other rows they say nothing"
         yield Check(what="metrics", holds=None, says=why)
         return
     model, metrics = _measured(folder, recipe)

@@ -116,4 +116,5 @@ class MaskedLM(TextTask, name="masked_lm"):
         metrics: Sequence[Metric] = (),
     ) -> dict[str, float]:
         """Perplexity and nll of the hidden tokens."""
-        return perplexity(model, self.batches(examples, processor, batch_size), description, shifted=False)
+        batches = self.batches(examples, processor, batch_size)
+        return perplexity(model, batches, description, shifted=False, metrics=metrics)

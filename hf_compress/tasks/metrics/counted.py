@@ -29,6 +29,10 @@ class Counted:
         self.predictions: list[Any] = []
         self.references: list[Any] = []
 
+    def beside(self, metric: Metric) -> "Counted":
+        """The same, which also asks another metric."""
+        return Counted([*self.metrics, metric], self.decode)
+
     def __call__(self, prediction: Any, compute_result: bool = True) -> dict[str, float]:
         """What the Trainer calls.
 

@@ -40,11 +40,14 @@ class Metric(Strategy, kind="metric", package="hf_compress.tasks.metrics.builtin
         takes: the kinds of predictions that it compares.
         greater_is_better: the direction of all it gives.
         packages: modules that it imports and that hf_compress does not depend on.
+        quick: a thousand sets of rows are a matter of seconds. One that has no `statistics` and is not quick gets an
+            interval where an evaluation is asked for, and none in the report of a training.
     """
 
     takes: ClassVar[tuple[Predictions, ...]]
     greater_is_better: ClassVar[bool]
     packages: ClassVar[tuple[str, ...]] = ()
+    quick: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         missing = [package for package in self.packages if importlib.util.find_spec(package) is None]

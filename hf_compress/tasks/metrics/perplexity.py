@@ -1,7 +1,7 @@
 """Perplexity of a language model, and the likelihood of other models' tokens."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,7 @@ from torch.nn import functional
 from hf_compress._errors import CompressionError
 from hf_compress._progress import progress
 from hf_compress.inputs.batches import model_inputs
+from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.row_kind import IGNORED
 
 
@@ -22,10 +23,12 @@ class Likelihood:
     Attributes:
         total: in nats.
         num_tokens: predicted so far.
+        rows: for each sequence its part of both.
     """
 
     def __init__(self, shifted: bool = True) -> None:
         self.total, self.num_tokens, self.shifted = 0.0, 0, shifted
+        self.rows: list[tuple[float, int]] = []
 
     @torch.no_grad()
     def add(self, logits: Tensor, labels: Tensor) -> None:
@@ -39,9 +42,18 @@ class Likelihood:
         if self.shifted:
             logits, labels = logits[:, :-1], labels[:, 1:]
         # Per sequence, so that the fp32 copy is (T, V) and not (B, T, V).
-        for row, target in zip(logits, labels, strict=True):
-            self.total += functional.cross_entropy(row.float(), target, reduction="sum").item()
-        self.num_tokens += int((labels != IGNORED).sum())
+        counts = (labels != IGNORED).sum(-1).tolist()
+        for row, target, count in zip(logits, labels, counts, strict=True):
+            nll = functional.cross_entropy(row.float(), target, reduction="sum").item()
+            self.total += nll
+            self.rows.append((nll, count))
+        self.num_tokens += sum(counts)
+
+    def tell(self, metrics: Sequence[Metric]) -> None:
+        """Ask metrics about the sequences that have a token: of each its nll, and how many tokens that is of."""
+        rows = [row for row in self.rows if row[1]]
+        for metric in metrics:
+            metric.compute([nll for nll, _ in rows], [count for _, count in rows])
 
     def metrics(self) -> dict[str, float]:
         """perplexity; nll in nats per token; num_tokens.
@@ -57,7 +69,11 @@ class Likelihood:
 
 @torch.no_grad()
 def perplexity(
-    model: nn.Module, batches: Iterable[Mapping[str, Tensor]], description: str = "perplexity", shifted: bool = True
+    model: nn.Module,
+    batches: Iterable[Mapping[str, Tensor]],
+    description: str = "perplexity",
+    shifted: bool = True,
+    metrics: Sequence[Metric] = (),
 ) -> dict[str, float]:
     """The exponential of the mean negative log-likelihood per predicted token.
 
@@ -66,6 +82,7 @@ def perplexity(
         batches: each with input_ids (B, T) and labels (B, T), -100 = not counted.
         description: the progress bar's label.
         shifted: position t predicts label t + 1, as in causal models; False: label t, as in masked ones.
+        metrics: that keep rows and give no number; see `Likelihood.tell`.
 
     Returns:
         See `Likelihood.metrics`.
@@ -82,7 +99,9 @@ def perplexity(
                 " pass a collator that makes it"
             )
         likelihood.add(model(**model_inputs(batch, model)).logits, batch["labels"])
-    return likelihood.metrics()
+    found = likelihood.metrics()
+    likelihood.tell(metrics)
+    return found
 
 
 @torch.no_grad()

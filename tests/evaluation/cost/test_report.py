@@ -27,7 +27,21 @@ def test_only_what_every_plausible_value_calls_faster_is_not_named():
     assert remarks_of(timings, "dense") == (
         "not faster: small is not shown to be faster than dense in eager: next token 2 x 8 (1.20x, 0.99 to 1.50),"
         " first token 2 x 8 (1.20x, 1.00 to 1.50)",
+        "each interval of speed holds by itself in 95 of 100 cases: of 3 comparisons one may be wrong, and more of more",
     )
+    assert remarks_of([DENSE, compressed(1.01)], "dense") == ()
+
+
+def test_a_latency_is_that_of_one_pass_in_eager_of_the_smallest_batch():
+    fast = {"batch": 1, "median_s": 0.002}
+    timings = [
+        DENSE,
+        compressed(1.1, **fast),
+        compressed(1.1, **fast | {"median_s": 0.009}),  # of a greater length
+        *(compressed(1.1, batch=1, median_s=9.0, **one) for one in ({"what": "next token"}, {"runtime": "compile"})),
+    ]
+    report = CostReport(models=(), timings=tuple(timings), setting={}, remarks=())
+    assert report.latencies() == {"small": 2.0}
 
 
 def test_the_tables_say_what_was_measured_and_the_data_is_plain():

@@ -32,6 +32,9 @@ from hf_compress.evaluation.report import findings
 from hf_compress.export.card.render import render_card
 from hf_compress.export.formats.dense import DenseFormat
 from hf_compress.jobs.train.measure import Measure
+from hf_compress.tasks.metrics.builtin.accuracy import Accuracy
+from hf_compress.tasks.metrics.classification import decode_classes
+from hf_compress.tasks.metrics.counted import Counted
 from tests.tiny import tiny_bert, tiny_llama, tiny_t5, tiny_tokenizer
 from tests.training.runs import arguments, llama_trainer, pruning, text_rows
 
@@ -157,12 +160,37 @@ def test_a_classifier_is_measured_by_the_trainers_own_metrics(tmp_path):
     trainer.train()
     report = save_result(trainer, tmp_path / "result", baseline=tiny_bert())
     assert report.metric == "accuracy" and report.greater_is_better
+    note = "No interval: accuracy; it takes two rows or more, and a number that is known to be made of what each row adds."
+    assert report.notes == (note,)
+    for name in ("README.md", "report.md", "report.html"):
+        assert note in (tmp_path / "result" / name).read_text()
     model = type(trainer.model).from_pretrained(tmp_path / "result").eval()
     with torch.no_grad():
         answers = [int(model(input_ids=torch.tensor([row["input_ids"]])).logits.argmax()) for row in rows]
     expected = sum(answer == row["labels"] for answer, row in zip(answers, rows, strict=True)) / len(rows)
     assert report.rows[-1].metrics["accuracy"] == pytest.approx(expected)
     assert (tmp_path / "result" / "tokenizer.json").exists()
+
+
+def test_the_librarys_own_metrics_have_intervals_in_a_trainer_too(tmp_path):
+    rows = [{"input_ids": [3 + n % 9, 4, 5], "labels": n % 3} for n in range(12)]
+    known = Counted([Accuracy()], decode_classes)
+    trainer = CompressionTrainer(
+        model=tiny_bert(),
+        args=arguments(tmp_path / "checkpoints", save_strategy="no"),
+        eval_dataset=Dataset.from_list(rows),
+        compute_metrics=known,
+        pruning=pruning(),
+    )
+    trainer.model.save_pretrained(tmp_path / "model")
+    row = Measure(trainer, trainer.model, trainer.eval_dataset, None).row(tmp_path / "model", "x", DenseFormat())
+    with torch.no_grad():
+        logits = torch.cat([trainer.model.eval()(input_ids=torch.tensor([one["input_ids"]])).logits for one in rows])
+    right = (logits.argmax(-1) == torch.tensor([one["labels"] for one in rows])).double().numpy()
+    shares = right[numpy.random.default_rng(0).integers(12, size=(1000, 12))].mean(1)
+    assert row.metrics["accuracy"] == pytest.approx(right.mean()) and 0 < right.mean() < 1
+    assert row.intervals == {"accuracy": pytest.approx(tuple(numpy.quantile(shares, [0.025, 0.975])))}
+    assert [metric.name for metric in known.metrics] == ["accuracy"], "the trainer's own is as it was"
 
 
 @pytest.mark.parametrize("own", ["metrics", "metrics of reduced logits", "perplexity alone"])
@@ -195,6 +223,8 @@ def test_a_causal_model_is_run_once_over_the_examples_whatever_is_measured(own, 
     monkeypatch.undo()
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "model")
     assert row.metrics["perplexity"] == pytest.approx(by_hand(model, rows), rel=1e-6)
+    low, high = row.intervals["perplexity"]
+    assert low < row.metrics["perplexity"] < high and set(row.intervals) == {"perplexity", "nll"}
     assert row.metrics["num_tokens"] == 5 * 11 and ("accuracy" in row.metrics) == own.startswith("metrics")
 
 

@@ -91,6 +91,27 @@ def test_what_owners_add_to_a_card_is_no_change(copied):
     assert wrong(folder, data, measure=False) == {}
 
 
+def test_what_was_pushed_is_verified_and_measured_by_its_name(published, local_hub, call, tmp_path, monkeypatch):
+    folder, data = published
+    monkeypatch.chdir(tmp_path)
+    assert call("push", folder, "me/model")[0] == 0
+    code, said, complaints = call("verify", "me/model", "--data", data)
+    assert (code, complaints) == (0, []) and "me/model: every claim that was checked holds (1 not checked)" in said
+    task = "task={name: sequence_classification, length: 32}"
+    code, _, complaints = call("evaluate", "me/model", "--task", "x", "--data", data, "--set", task, "--set", "seed=42")
+    assert (code, complaints) == (0, [])
+    measured = json.loads((tmp_path / "model-evaluation" / "report.json").read_text())
+    (row,) = measured["rows"]
+    ours = Manifest.read(folder).fact("report")["rows"][-1]
+    assert row["name"] == "me/model" and row["metrics"] == pytest.approx(ours["metrics"])
+    assert (row["file_bytes"], row["quantized_ratio"]) == (ours["file_bytes"], ours["quantized_ratio"])
+    assert row["intervals"]["accuracy"] == ours["intervals"]["accuracy"]
+    card = local_hub.files("me/model")["README.md"].decode()
+    local_hub.commit("me/model", {"README.md": card.replace("Test accuracy: 0", "Test accuracy: 1").encode()})
+    code, said, _ = call("verify", "me/model", "--no-measure")
+    assert code == 1 and "DOES NOT HOLD README.md: does not say" in said
+
+
 def test_weights_that_nobody_named_and_files_that_are_gone_are_found(copied):
     folder, data = copied
     shutil.copy(folder / "model.safetensors", folder / "model-00001-of-00002.safetensors")

@@ -8,7 +8,8 @@ import torch
 from torch import nn
 
 from hf_compress._errors import CompressionError
-from hf_compress.tasks.metrics.perplexity import perplexity
+from hf_compress.evaluation.kept import Kept
+from hf_compress.tasks.metrics.perplexity import Likelihood, perplexity
 from tests.tiny import VOCAB, tiny_llama
 
 
@@ -96,3 +97,16 @@ def test_a_split_that_predicts_nothing_is_refused(batches):
 def test_batches_without_labels_are_refused_by_what_they_have():
     with pytest.raises(CompressionError, match=r"no labels \(input_ids\); give the examples a column 'labels'"):
         perplexity(nn.Linear(2, 2), [{"input_ids": torch.ones(1, 2, dtype=torch.long)}])
+
+
+def test_metrics_are_told_of_every_sequence_that_has_a_token():
+    logits = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    labels = torch.tensor([[0, 1, 2, 3], [1, -100, -100, -100], [2, 4, -100, -100]])  # the second predicts nothing
+    likelihood, kept = Likelihood(), Kept()
+    likelihood.add(logits[:2], labels[:2])
+    likelihood.add(logits[2:], labels[2:])
+    likelihood.tell([kept])
+    log = logits.double().log_softmax(-1)
+    first = -sum(log[0, place, labels[0, place + 1]].item() for place in range(3))
+    assert kept.predictions == pytest.approx([first, -log[2, 0, 4].item()], rel=1e-6) and kept.references == [3, 1]
+    assert likelihood.total == pytest.approx(sum(kept.predictions)) and likelihood.num_tokens == 4

@@ -15,6 +15,7 @@ class SpearmanR(Metric, name="spearmanr"):
 
     takes: ClassVar[tuple[Predictions, ...]] = ("numbers",)
     greater_is_better: ClassVar[bool] = True
+    quick: ClassVar[bool] = True
 
     def score(self, predictions: Sequence[Any], references: Sequence[Any]) -> dict[str, float]:
         """Spearmanr."""
