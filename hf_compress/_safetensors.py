@@ -22,6 +22,8 @@ _ITEM_BYTES = {
 }
 
 
+OWN_OF_ENSEMBLE = "ensemble.safetensors"
+"""What an ensemble calls the weights that are no member's."""
 _LONGEST_NAME = 1000
 _LARGEST_HEADER = 100_000_000
 """safetensors' own limit."""
@@ -48,17 +50,35 @@ def weight_files(folder: Path) -> list[Path]:
     """The safetensors files of the checkpoint in `folder`, sorted: those that transformers would load.
 
     That is model.safetensors, else what the index names, else, for other names, all files but those of an adapter: what
-    else lies in the folder (another library's copy of the weights, an adapter) is no part of the checkpoint.
+    else lies in the folder (another library's copy of the weights, an adapter) is no part of the checkpoint. An ensemble's
+    are those of its members, and what is no member's.
 
     Raises:
         CompressionError: the index cannot be read, or names a file that is not there.
     """
     folder = Path(folder)
+    members = member_folders(folder)
+    if members:
+        own = [folder / OWN_OF_ENSEMBLE] if (folder / OWN_OF_ENSEMBLE).is_file() else []
+        return [*own, *[file for member in members for file in weight_files(member)]]
     if (folder / SINGLE).is_file():
         return [folder / SINGLE]
     if (folder / INDEX).is_file():
         return indexed_files(folder / INDEX)
     return sorted(file for file in folder.glob("*.safetensors") if not file.name.startswith("adapter_"))
+
+
+def member_folders(folder: Path) -> list[Path]:
+    """Where the members of the ensemble in `folder` lie, in order; [] for any other checkpoint."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return []
+    members = config.get("members") if isinstance(config, dict) else None
+    if not isinstance(members, list):
+        return []
+    names = [member.get("folder") for member in members if isinstance(member, dict)]
+    return [folder / name for name in names if isinstance(name, str) and Path(name).name == name]
 
 
 def indexed_files(index: Path) -> list[Path]:

@@ -100,7 +100,12 @@ class Fault:
 def incomplete(tree: dict[str, bytes]) -> str | None:
     """What a branch lacks to be one version of one model: its weights, and those that its manifest was written with."""
     weights = {path: content for path, content in tree.items() if path.endswith(".safetensors")}
-    if "config.json" in tree:
+    members = json.loads(tree.get("config.json", b"{}")).get("members")
+    if members is not None:
+        named = {f"{member['folder']}/model.safetensors" for member in members if "folder" in member}
+        if named != set(weights):
+            return f"an ensemble of {sorted(named)} with {sorted(weights)}"
+    elif "config.json" in tree:
         index = json.loads(tree.get("model.safetensors.index.json", b"{}"))
         named = set(index.get("weight_map", {}).values()) or {"model.safetensors"}
         if not named <= set(weights):

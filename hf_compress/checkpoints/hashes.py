@@ -26,8 +26,11 @@ def sha256_of(file: Path, bar: "tqdm | None" = None) -> str:
 
 
 def weight_hashes(folder: Path) -> dict[str, str]:
-    """File name -> SHA-256, of what a result's folder is loaded from: weights, an exported program, an adapter's own."""
-    return {file.name: sha256_of(file) for file in _weights(folder)}
+    """File name -> SHA-256, of what a result's folder is loaded from: weights, an exported program, an adapter's own.
+
+    Those of an ensemble's members have the member's folder before their name.
+    """
+    return {file.relative_to(folder).as_posix(): sha256_of(file) for file in _weights(folder)}
 
 
 def input_hashes(sources: "Mapping[str, Source]", threads: int) -> dict[str, dict[str, str]]:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._model_size import check_counts
-from hf_compress._safetensors import Entry, open_safetensors, read_entries, weight_files
+from hf_compress._safetensors import Entry, member_folders, open_safetensors, read_entries, weight_files
 from hf_compress.checkpoints.special_floats import decode_floats
 from hf_compress.checkpoints.weight_files import bin_files
 
@@ -138,6 +138,10 @@ def open_source(folder: Path, label: str) -> Source:
     """
     if not folder.is_dir():
         raise CompressionError(f"{label}: there is no folder {folder}; name a folder written by save_pretrained")
+    if member_folders(folder):
+        raise CompressionError(
+            f"{label}: {folder} holds an ensemble, which is several models; name one of its members' folders"
+        )
     if weight_files(folder):
         return SafetensorsSource(folder, label)
     if bin_files(folder):

@@ -10,7 +10,7 @@ from typing import Any
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._paths import local_folder, public_names
-from hf_compress._safetensors import open_safetensors, read_entries, weight_files
+from hf_compress._safetensors import member_folders, open_safetensors, read_entries, weight_files
 from hf_compress._secrets import hide_secrets
 from hf_compress.checkpoints.hashes import ADAPTER, weight_hashes
 from hf_compress.checkpoints.location import is_hub_id
@@ -97,6 +97,13 @@ def _check_model(folder: Path) -> None:
     if (folder / ADAPTER_CONFIG).is_file() and (folder / ADAPTER).is_file():
         open_safetensors(folder / ADAPTER)
         _check_base(folder)
+        return
+    members = member_folders(folder)
+    for member in members:
+        if not weight_files(member):
+            raise CompressionError(f"{member}: this member of the ensemble has no weights; write the folder again")
+        read_entries(member)
+    if members:
         return
     if (folder / "config.json").is_file() and weight_files(folder):
         read_entries(folder)

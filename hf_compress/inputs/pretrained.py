@@ -21,6 +21,8 @@ def from_pretrained(auto_class: Any, name: str, key: str, **arguments: Any) -> A
     Raises:
         CompressionError: there is nothing by that name, or it does not load.
     """
+    import hf_compress.ensembling.modelling.models  # noqa: F401 (transformers knows ensembles from then on)
+
     folder = folder_of(name, key)
     try:
         return auto_class.from_pretrained(name if folder is None else str(folder), trust_remote_code=False, **arguments)

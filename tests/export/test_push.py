@@ -14,7 +14,19 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 import hf_compress
-from hf_compress import CompressionError, Linear, Member, Merge, Pruning, extract_lora, merge, prune, push, quantize
+from hf_compress import (
+    CompressionError,
+    Linear,
+    Member,
+    Merge,
+    ParallelEnsemble,
+    Pruning,
+    extract_lora,
+    merge,
+    prune,
+    push,
+    quantize,
+)
 from hf_compress._hub.client import Hub, PushError
 from hf_compress._hub.publication import Publication
 from hf_compress.checkpoints.manifest import Manifest
@@ -32,8 +44,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 for name in sys.argv[2:]:
-    model = AutoModelForCausalLM.from_pretrained(name)
+    model = AutoModelForCausalLM.from_pretrained(name, trust_remote_code=name == "me/pair")
     torch.save(model(torch.arange(8)[None]).logits, f"{sys.argv[1]}/{name.split('/')[1]}.pt")
+assert "hf_compress" not in sys.modules
 assert AutoTokenizer.from_pretrained("me/merged")("cat").input_ids
 """
 
@@ -51,7 +64,7 @@ def merged(folder):
 
 
 def published(folder):
-    """Name on the Hub -> what was pushed there: a pruned model, a packed one, a merge, an adapter."""
+    """Name on the Hub -> what was pushed there: a pruned model, a packed one, a merge, an ensemble, an adapter."""
     model = tiny_llama()
     prune(model, Pruning(schedule=Constant(final=0.5)))
     folders = {"me/pruned": save_dense(model, folder / "pruned", tiny_tokenizer())}
@@ -61,6 +74,12 @@ def published(folder):
     folders["me/merged"] = merged(folder)
     for name, place in folders.items():
         push(place, name, private=True)
+    pair = ParallelEnsemble.from_members(
+        [folder / "pruned", folder / "tuned-1"], weights=[2, 1], processors=[tiny_tokenizer()] * 2
+    )
+    pair.save_pretrained(folder / "pair")
+    folders["me/pair"] = folder / "pair"
+    push(folders["me/pair"], "me/pair")
     with torch.no_grad():
         model.model.layers[0].self_attn.q_proj.weight += 0.1
     model.save_pretrained(folder / "tuned")

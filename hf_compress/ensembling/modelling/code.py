@@ -9,7 +9,7 @@ PACKAGE = "hf_compress"
 _ENSEMBLING = Path(__file__).parents[1]
 _REPLACED = ("Combiner", "Confidence")
 """Classes that the beginning of the file brings in a form that needs no registry of the package."""
-_NOT_IN_IT = ("__init__", "code", "standalone")
+_NOT_IN_IT = ("__init__", "code", "models", "standalone")
 
 
 @functools.cache

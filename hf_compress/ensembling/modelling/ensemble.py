@@ -14,7 +14,7 @@ from hf_compress.ensembling.modelling.config import EnsembleConfig
 from hf_compress.ensembling.modelling.heads import BY_LABELS, head_of
 from hf_compress.ensembling.modelling.inputs import readable, refuse_missing, split_inputs
 from hf_compress.ensembling.modelling.labels import label_orders
-from hf_compress.ensembling.modelling.places import KINDS, default_names, facts_of, load_member, loader, place_of
+from hf_compress.ensembling.modelling.places import KINDS, default_names, facts_of, load_member, loader, pinned, place_of
 from hf_compress.ensembling.modelling.processors import group_processors, joined_processor, load_processor
 from hf_compress.ensembling.modelling.saving import save_ensemble, upload
 
@@ -98,7 +98,7 @@ class Ensemble(PreTrainedModel):
         Raises:
             CompressionError: members do not go together, or one cannot be loaded; nothing was computed.
         """
-        places = [place_of(member) for member in members]
+        places = [None if place is None else pinned(place) for place in map(place_of, members)]
         named = [str(name) for name in names] if names is not None else default_names(members, places)
         check_names(named, len(members))
         loaded = [

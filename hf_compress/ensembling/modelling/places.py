@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import transformers
+from huggingface_hub import HfApi
+from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from transformers import AutoConfig, PreTrainedConfig
 
 from hf_compress._errors import CompressionError, reason_of
@@ -34,6 +36,17 @@ def place_of(member: Any) -> Place | None:
             f"a member is given as {dict(member)!r}; write a folder, a Hub id or {{model: id, revision: commit}}"
         )
     return dict(member)
+
+
+def pinned(place: Place) -> Place:
+    """A place on the Hub at the commit that it stands at; as it is where the Hub cannot be asked, or for a folder."""
+    if Path(str(place["model"])).is_dir():
+        return place
+    try:
+        commit = HfApi().model_info(str(place["model"]), revision=place.get("revision")).sha
+    except (OSError, ValueError, HfHubHTTPError, OfflineModeIsEnabled):
+        return place
+    return {**place, "revision": commit or place.get("revision")}
 
 
 def default_names(members: Sequence[Any], places: Sequence[Place | None]) -> list[str]:
@@ -109,7 +122,6 @@ def facts_of(name: str, model: Any, place: Place | None) -> dict[str, Any]:
     config = {key: value for key, value in model.config.to_dict().items() if not key.startswith("_")}
     facts: dict[str, Any] = {"name": name, "config": config}
     if place and not Path(str(place["model"])).is_dir():
-        commit = getattr(model.config, "_commit_hash", None) or place.get("revision")
-        facts |= {"model": str(place["model"]), "revision": commit}
+        facts |= {"model": str(place["model"]), "revision": place.get("revision")}
         facts |= {"subfolder": place["subfolder"]} if place.get("subfolder") else {}
     return facts

@@ -5,8 +5,8 @@ import collections
 
 from hf_compress.ensembling.combiner import Combiner
 from hf_compress.ensembling.modelling.code import code_text
+from hf_compress.ensembling.modelling.models import ParallelEnsemble
 from hf_compress.ensembling.modelling.places import KINDS
-from hf_compress.ensembling.models import ParallelEnsemble
 
 TREE = ast.parse(code_text())
 

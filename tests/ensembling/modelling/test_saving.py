@@ -8,7 +8,7 @@ import torch
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_compress import CompressionError, ParallelEnsemble, Quantization, quantize, save_compressed
-from hf_compress.ensembling.models import EnsembleConfig
+from hf_compress.ensembling.modelling.models import EnsembleConfig
 from hf_compress.quantization.schemes.presets import W8A16
 from tests.ensembling.folders import lower_tokenizer, saved, texts
 from tests.tiny import tiny_tokenizer
