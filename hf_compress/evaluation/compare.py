@@ -13,13 +13,14 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import written_beside
 from hf_compress.evaluation.cost.report import CostReport
 from hf_compress.evaluation.page import html_table, page, picture_figures
-from hf_compress.evaluation.report import columns, markdown_table
+from hf_compress.evaluation.report import INTERVALS, columns, markdown_table
 from hf_compress.evaluation.rows import Report, Row
 
 _REPORT = "report.json"
 _PLACES = (_REPORT, f"compressed/{_REPORT}")
 """Below a run's folder, or in that of its result."""
 _FRONT = "on the Pareto front"
+APART = "Each holds by itself, and no run is tested against another: the best of several is also the luckiest."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +62,9 @@ class Comparison:
     def _note(self) -> str:
         timed = all(row.latency_ms is not None for row in self.report.rows)
         against = "bytes on disk and latency" if timed else "bytes on disk"
-        return f"The Pareto front: no other row has a better {self.report.metric.replace('_', ' ')} at no more {against}."
+        intervals = f" {INTERVALS} {APART}" if any(row.intervals for row in self.report.rows) else ""
+        metric = self.report.metric.replace("_", " ")
+        return f"The Pareto front: no other row has a better {metric} at no more {against}.{intervals}"
 
 
 def compare_runs(runs: Sequence[str | Path]) -> Comparison:

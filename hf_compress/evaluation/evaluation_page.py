@@ -32,11 +32,5 @@ def _costs(report: EvaluationReport) -> list[str]:
     if report.cost is None:
         return []
     found = CostReport.from_plain(report.cost)
-    said = [f"{remark[:1].upper()}{remark[1:]}." for remark in found.remarks]
-    return [
-        "<h2>Cost</h2>",
-        html_lines(size_lines(found)),
-        html_lines(time_lines(found)),
-        note(said),
-        definitions(found.setting),
-    ]
+    tables = (html_lines(size_lines(found)), html_lines(time_lines(found)))
+    return ["<h2>Cost</h2>", *tables, *[note([f"{remark}."]) for remark in found.remarks], definitions(found.setting)]

@@ -8,7 +8,8 @@ import random
 import pytest
 
 from hf_compress import CompressionError
-from hf_compress.evaluation.compare import compare_runs, pareto_front, read_report
+from hf_compress.evaluation.compare import APART, compare_runs, pareto_front, read_report
+from hf_compress.evaluation.report import INTERVALS
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.write import write
 from tests.evaluation.pages import Page
@@ -66,6 +67,14 @@ def test_runs_stand_side_by_side_with_the_front_marked(tmp_path):
     assert page.fetched == [] and page.tags.count("tr") == 6
     with pytest.raises(CompressionError, match="exists"):
         found.write(tmp_path / "out")
+
+
+def test_what_intervals_say_of_several_runs_is_said_where_there_are_some(tmp_path):
+    sure = dataclasses.replace(report().rows[1], intervals={"accuracy": (0.7, 0.9)})
+    runs = written(tmp_path, report(), report(title="two", value=0.7), report(title="three", rows=(DENSE, sure)))
+    assert APART not in compare_runs(runs[:2]).to_markdown()
+    text = compare_runs(runs).to_markdown()
+    assert "0.8000 [0.7000, 0.9000]" in text and f"{INTERVALS} {APART}" in text
 
 
 OTHERS = {

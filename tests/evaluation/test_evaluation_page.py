@@ -81,7 +81,7 @@ def test_it_says_every_number_with_what_is_known_of_it():
     for part in ("0.9000 [0.8000, 0.9500]", "+0.0000 [-0.1000, +0.1000]", "3 / 1", "0.62", "p (Holm) accuracy", "0.75"):
         assert part in said
     assert "Each holds by itself: of many, 5% do not." in said and "corrected for all tests" in said
-    assert "1.25x (0.50 to 2.00)" in said and "Not plain." in said and ZEROS in said and "accept" in said
+    assert "1.25x (0.50 to 2.00)" in said and "not plain." in said and ZEROS in said and "accept" in said
 
 
 def test_one_model_alone_has_neither_verdict_nor_costs_that_nobody_asked_for():

@@ -15,7 +15,7 @@ from transformers import (
     BertForTokenClassification,
 )
 
-from hf_compress import CausalLM, SequenceClassification, evaluate_model
+from hf_compress import CausalLM, CompressionError, SequenceClassification, evaluate_model
 from hf_compress._problems import RecipeError
 from hf_compress.evaluation.evaluated import EvaluationReport
 from hf_compress.evaluation.model_evaluation import ModelEvaluation
@@ -233,6 +233,11 @@ def test_several_processes_are_refused_by_one_sentence(folder, call, monkeypatch
         assert (code, out) == (2, "") and len(complaints) == 1
         assert complaints[0].startswith(f"{command[0]} is the work of one process, and 2 were started; start it by itself")
     assert tree(folder) == before
+    monkeypatch.delenv("WORLD_SIZE")
+    monkeypatch.setattr("hf_compress._distributed.membership", lambda: (0, 2))
+    asked = ModelEvaluation(model="a", task=SequenceClassification(label="name"), data=Data(path="rows.jsonl"))
+    with pytest.raises(CompressionError, match="evaluate_model is the work of one process, and 2 stand in a process group"):
+        evaluate_model(asked)
 
 
 def test_a_baseline_that_cannot_be_compared_is_refused(folder, call):
