@@ -10,8 +10,11 @@ from hf_compress._errors import CompressionError
 from hf_compress.ensembling.combiner import Combiner
 from hf_compress.ensembling.combiners.mean_probabilities import MeanProbabilities
 from hf_compress.ensembling.fitting.features import member_entropies, member_features
-from hf_compress.ensembling.fitting.weights import check_smooth
+from hf_compress.ensembling.fitting.weights import fit_weights
 from hf_compress.ensembling.labelled_rows import checked, mean_nll
+
+LEAST = 1e-3
+"""A member's weight at the beginning, at least: of one that begins with 0 nothing would be learned."""
 
 
 class Gate(nn.Module):
@@ -67,14 +70,14 @@ class FittedGate:
     Attributes:
         gate: in evaluation mode, on the CPU, in fp32.
         nll_held_out: with the gate.
-        nll_held_out_equal: with equal weights.
+        nll_held_out_fixed: with the weights that the gate began with, the same for all rows.
         num_held_out: rows.
-        steps: optimizer steps after which the gate was best; 0 = it stayed at equal weights.
+        steps: optimizer steps after which the gate was best; 0 = it stayed at the weights that it began with.
     """
 
     gate: Gate
     nll_held_out: float
-    nll_held_out_equal: float
+    nll_held_out_fixed: float
     num_held_out: int
     steps: int
 
@@ -94,7 +97,8 @@ def fit_gate(
 ) -> FittedGate:
     """Train a gate on the mean of -log p[label], p = combiner(members, gate(members)), by AdamW on all rows at once.
 
-    It starts at equal weights and ends where rows that are held out are best, so on those it is never worse than they.
+    It begins with the weights that `fit_weights` finds for the rows that it is trained on, at least `LEAST` each, and ends
+    where rows that are held out are best: so on those it is never worse than weights that are the same for all rows.
 
     Args:
         logits: (M, N, C), of rows that no member was trained on.
@@ -122,6 +126,7 @@ def fit_gate(
         )
     if steps < 1 or patience < 1:
         raise CompressionError(f"steps={steps} and patience={patience} must be 1 or more")
+    combined = combiner or MeanProbabilities()
     generator = torch.Generator().manual_seed(seed)
     order = torch.randperm(num_rows, generator=generator)
     seen, unseen = order[num_held_out:], order[:num_held_out]
@@ -134,10 +139,11 @@ def fit_gate(
     def loss(rows: Tensor) -> Tensor:
         return mean_nll(combined.combine(logits[:, rows], gate(logits[:, rows])), labels[rows])
 
-    combined = combiner or MeanProbabilities()
-    check_smooth(loss(seen), combined)
+    fixed = torch.tensor(fit_weights(logits[:, seen], labels[seen], combined).weights)
+    with torch.no_grad():
+        gate.outer.bias.copy_(fixed.clamp_min(LEAST).log())
     optimizer = torch.optim.AdamW(gate.parameters(), lr=learning_rate, weight_decay=weight_decay)
-    equal = best = float(loss(unseen).detach())
+    begun = best = float(loss(unseen).detach())
     kept, at = copy.deepcopy(gate.state_dict()), 0
     for step in range(1, steps + 1):
         optimizer.zero_grad()
@@ -150,4 +156,4 @@ def fit_gate(
         if step - at >= patience:
             break
     gate.load_state_dict(kept)
-    return FittedGate(gate=gate.eval(), nll_held_out=best, nll_held_out_equal=equal, num_held_out=num_held_out, steps=at)
+    return FittedGate(gate=gate.eval(), nll_held_out=best, nll_held_out_fixed=begun, num_held_out=num_held_out, steps=at)

@@ -14,6 +14,9 @@ from hf_compress.ensembling.labelled_rows import at_labels, checked, mean_nll
 
 logger = logging.getLogger(__name__)
 
+IDLE = 1e-4
+"""Weights below are those of members of no use, where leaving them out costs no more than the tolerance."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class FittedWeights:
@@ -45,8 +48,8 @@ def fit_weights(
     """The weights that minimise the mean of -log p[label], p = combiner(members, weights).
 
     For `mean_probabilities` the problem is convex and solved to within `tolerance`. For others L-BFGS goes down from equal
-    weights (with weights = softmax of what it moves), and the result is at least as good as equal weights and as any
-    member alone.
+    weights (with weights = softmax of what it moves), and to within `tolerance` the result is as good as equal weights and
+    as any member alone. Weights below `IDLE` become 0 where that costs no more: such members need not be asked.
 
     Args:
         logits: (M, N, C), of rows that no member was trained on.
@@ -66,13 +69,15 @@ def fit_weights(
         weights, gap = mixture_weights(likelihoods, tolerance=tolerance, max_iterations=max_iterations)
     else:
         weights = _descend(logits, labels, combiner, tolerance, max_iterations)
-    weights = _no_worse(weights, logits, labels, combiner)
+    found = _nll(logits, labels, combiner, weights)
+    weights = _no_worse(weights, logits, labels, combiner, tolerance)
+    nll = _nll(logits, labels, combiner, weights)
     return FittedWeights(
         weights=tuple(weights.tolist()),
-        nll=_nll(logits, labels, combiner, weights),
+        nll=nll,
         nll_equal=_nll(logits, labels, combiner, None),
         nll_members=tuple(mean_nll(log_probabilities(logits), labels).tolist()),
-        gap=gap,
+        gap=None if gap is None else gap + max(0.0, nll - found),
     )
 
 
@@ -161,12 +166,13 @@ def check_smooth(loss: Tensor, combiner: Combiner) -> None:
         )
 
 
-def _no_worse(weights: Tensor, logits: Tensor, labels: Tensor, combiner: Combiner) -> Tensor:
-    """These weights, or equal ones, or all on one member, whichever is best; the first of equals."""
+def _no_worse(weights: Tensor, logits: Tensor, labels: Tensor, combiner: Combiner, tolerance: float) -> Tensor:
+    """These weights without idle members, these as they are, equal ones, or one member alone: the first of the best."""
     members = len(weights)
-    candidates = [weights, torch.full_like(weights, 1 / members), *torch.eye(members, dtype=weights.dtype)]
+    busy = weights.masked_fill(weights < IDLE, 0.0)
+    candidates = [busy / busy.sum(), weights, torch.full_like(weights, 1 / members), *torch.eye(members).to(weights)]
     losses = [_nll(logits, labels, combiner, one) for one in candidates]
-    return candidates[losses.index(min(losses))]
+    return candidates[next(place for place, loss in enumerate(losses) if loss <= min(losses) + tolerance)]
 
 
 def _nll(logits: Tensor, labels: Tensor, combiner: Combiner, weights: Tensor | None) -> float:

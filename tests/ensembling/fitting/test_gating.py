@@ -43,7 +43,7 @@ def test_it_listens_to_the_specialist_and_beats_weights_that_are_the_same_for_al
     fixed = torch.tensor(fit_weights(logits, labels).weights)
     gated = mean_nll(MeanProbabilities().combine(fresh, weights), classes)
     assert gated < mean_nll(MeanProbabilities().combine(fresh, fixed), classes) - 0.1
-    assert found.nll_held_out < found.nll_held_out_equal - 0.1 and found.num_held_out == 60 and found.steps > 0
+    assert found.nll_held_out < found.nll_held_out_fixed - 0.1 and found.num_held_out == 60 and found.steps > 0
 
 
 def test_it_ends_where_the_held_out_rows_are_best():
@@ -51,7 +51,7 @@ def test_it_ends_where_the_held_out_rows_are_best():
     logits = torch.randn(3, 40, 4, generator=generator)
     labels = torch.randint(4, (40,), generator=generator)  # nothing to learn: more steps only learn the rows by heart
     found = fit_gate(logits, labels, hidden=32, learning_rate=0.1, patience=5)
-    assert found.steps < 100 and found.nll_held_out <= found.nll_held_out_equal
+    assert found.steps < 100 and found.nll_held_out <= found.nll_held_out_fixed
     order = torch.randperm(40, generator=torch.Generator().manual_seed(0))[:8]
     held_out = mean_nll(MeanProbabilities().combine(logits[:, order], found.gate(logits[:, order])), labels[order])
     assert found.nll_held_out == pytest.approx(held_out.item(), rel=1e-5)
