@@ -133,8 +133,11 @@ def _weight_map(index: Path) -> dict[str, str]:
 
 
 def _read_file(file: Path) -> dict[str, Entry]:
-    size = file.stat().st_size
-    with file.open("rb") as stream:
+    try:
+        size, stream = file.stat().st_size, file.open("rb")
+    except OSError as error:
+        raise CompressionError(f"{file} cannot be read: {error.strerror}; make it readable, or write it again") from error
+    with stream:
         start = stream.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else size
         if 8 + length > size:

@@ -2,6 +2,8 @@
 
 import json
 
+import yaml
+
 from hf_compress._errors import CompressionError
 from hf_compress._hub.client import said
 from hf_compress._hub.destination import Destination
@@ -28,6 +30,10 @@ def check_card(files: Files, there: Destination) -> None:
     except UnicodeDecodeError as error:
         raise CompressionError(
             "README.md is not UTF-8 text, which the Hub asks for; save it so, and push again. Nothing was uploaded"
+        ) from error
+    except yaml.YAMLError as error:
+        raise CompressionError(
+            f"README.md: its front matter is not valid YAML ({said(error)}); mend it, and push again. Nothing was uploaded"
         ) from error
     except ValueError as error:
         reason = _card_errors(error)

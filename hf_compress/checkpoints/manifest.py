@@ -90,6 +90,8 @@ class Manifest:
             raise CompressionError(f"{folder} holds no {MANIFEST}; it was not written by hf_compress")
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise CompressionError(f"{file} cannot be read: {error.strerror}; make it readable") from error
         except (ValueError, RecursionError) as error:
             raise CompressionError(f"{file} is damaged ({reason_of(error)}); {way_out}") from error
         if not isinstance(data, dict):

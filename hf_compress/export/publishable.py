@@ -1,9 +1,11 @@
 """What of a folder goes to the Hub, and whether it may: it holds a model, and says of itself what is so."""
 
+import contextlib
 import fnmatch
 import json
 import logging
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress._paths import local_folder, public_names
 from hf_compress._safetensors import member_folders, open_safetensors, read_entries, weight_files
 from hf_compress._secrets import hide_secrets
+from hf_compress.checkpoints.companion_names import VOCABULARIES
 from hf_compress.checkpoints.hashes import ADAPTER, weight_hashes
 from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.checkpoints.manifest import CHECKPOINT, MANIFEST, WEIGHTS, Manifest
@@ -22,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 _TEXTS = ("*.md", "*.yaml", "*.yml", "*config.json", "report.json", MANIFEST)
 """Files that people write, or that repeat what they have written: a secret may stand in them."""
+_LONGEST_TEXT = 2**20
+"""Bytes of other files that are looked at."""
 _PATH = re.compile(
     r"(?<![\w.:/~<>-])(/(?:home|Users|root|tmp|var|mnt|media|data|scratch|workspace|work|opt|srv|private|Volumes)/[^\s\"'`)<>,]+"
     r"|~/[^\s\"'`)<>,]+|[A-Za-z]:\\[^\s\"'`)<>,]+)"
@@ -73,14 +78,27 @@ def open_publishable(folder: str | Path) -> Publishable:
     if left:
         logger.info("left out of the push: %s", ", ".join(left))
     for path, file in files.items():
-        _check_text(path, file)
+        with _readable(file):
+            _check_text(path, file)
+    with _readable(folder):
+        hashes = _weights(folder, manifest)
     contents: dict[str, Path | bytes] = dict(files)
     if CARD not in files:
         card = _card(manifest)
         if not card:
             logger.warning("%s holds no %s, so the model has no card", folder, CARD)
         contents |= {CARD: card.encode()} if card else {}
-    return Publishable(folder=folder, contents=contents, sha256=_weights(folder, manifest), manifest=manifest)
+    return Publishable(folder=folder, contents=contents, sha256=hashes, manifest=manifest)
+
+
+@contextlib.contextmanager
+def _readable(place: Path) -> Iterator[None]:
+    """What the system refuses to read, said as a refusal."""
+    try:
+        yield
+    except OSError as error:
+        name = error.filename or place
+        raise CompressionError(f"{name} cannot be read: {error.strerror}; make it readable, or remove it") from error
 
 
 def _card(manifest: Manifest | None) -> str:
@@ -161,7 +179,7 @@ def _weights(folder: Path, manifest: Manifest | None) -> dict[str, str]:
 
 def _check_text(path: str, file: Path) -> None:
     """Refuse a secret, and a path of this machine, where people would read it."""
-    if not any(fnmatch.fnmatchcase(path, pattern) for pattern in _TEXTS):
+    if not any(fnmatch.fnmatchcase(path, pattern) for pattern in _TEXTS) and not _is_small_text(file):
         return
     text = file.read_text(encoding="utf-8", errors="replace")
     for number, line in enumerate(text.splitlines(), 1):
@@ -181,6 +199,15 @@ def _check_text(path: str, file: Path) -> None:
                 f"{file} names {min(named)}, which is of this machine and means nothing to others; write"
                 f" {named[min(named)]}"
             )
+
+
+def _is_small_text(file: Path) -> bool:
+    """Whether somebody may have written it: a note, a program, a log. Tokens of vocabularies may be any word."""
+    vocabulary = any(fnmatch.fnmatchcase(file.name, pattern) for pattern in VOCABULARIES)
+    if vocabulary or file.stat().st_size > _LONGEST_TEXT:
+        return False
+    with file.open("rb") as stream:
+        return b"\0" not in stream.read(4096)
 
 
 def _json(file: Path) -> dict[str, Any]:

@@ -159,3 +159,11 @@ def test_a_card_in_another_encoding_is_refused_before_anything_is_uploaded(local
     with pytest.raises(CompressionError, match="README.md is not UTF-8 text, .*; save it so"):
         push(place)
     assert local_hub.repos == {}
+
+
+def test_front_matter_that_is_no_yaml_is_the_cards_fault_and_not_the_hubs(local_hub, tmp_path):
+    place = folder(tmp_path / "model")
+    (place / "README.md").write_text("---\nlicense: [\n---\n# x\n")
+    with pytest.raises(CompressionError, match=r"^README.md: its front matter is not valid YAML \(.*\); mend it"):
+        push(place)
+    assert local_hub.repos == {}

@@ -169,6 +169,14 @@ REFUSED = {
         "README.md, line .*: names /home/ada/models/one, which is of this machine",
     ),
     "a secret in the card": (rewritten("README.md", "# merged", f"# merged {TOKEN}"), "a secret stands there"),
+    "a secret in a note": (
+        lambda folder: (folder / "notes.txt").write_text(f"first\n{TOKEN}"),
+        "notes.txt, line 2: a secret stands there",
+    ),
+    "a file that is not to be read": (
+        lambda folder: (folder / "notes.txt").symlink_to("/proc/self/mem"),
+        "/notes.txt cannot be read: Input/output error; make it readable, or remove it",
+    ),
     "a path in the manifest": (rewritten("compression.json", '"merged"', '"/data/me/merged"'), "names /data/me/merged"),
     "a checkpoint": (
         lambda folder: Manifest(kind="checkpoint", recipe={}).write(folder),
