@@ -882,7 +882,7 @@ BROKEN_MODELS = {
     ),
     "half the weights": (
         lambda folder: (folder / "model.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:9000]),
-        "model: {path} cannot be loaded: Error while deserializing header",
+        "model: {path} cannot be loaded: {path}/model.safetensors is truncated: ",
     ),
     "another width": (
         lambda folder: (folder / "config.json").write_text(
