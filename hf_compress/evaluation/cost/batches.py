@@ -26,6 +26,11 @@ def _main_shape(model: Any, length: int) -> tuple[int, ...]:
     return tuple(batch[model.main_input_name].shape)
 
 
+def positions_of(model: Any) -> int | None:
+    """How many tokens a batch's texts may have; None where it has none, or any number."""
+    return num_positions(model) if model.main_input_name == "input_ids" else None
+
+
 def batch_of(model: Any, batch_size: int, length: int | None) -> dict[str, Tensor]:
     """A batch without padding and labels, on the model's device: always the same numbers.
 
@@ -37,7 +42,7 @@ def batch_of(model: Any, batch_size: int, length: int | None) -> dict[str, Tenso
     Raises:
         CompressionError: no batch can be made, or it would be longer than the model's positions.
     """
-    most = num_positions(model) if model.main_input_name == "input_ids" else None
+    most = positions_of(model)
     if length is not None and most is not None and length > most:
         raise CompressionError(f"length={length} is more than the model's {most} positions; write at most {most}")
     batch = unpadded_inputs(model, batch_size, length)

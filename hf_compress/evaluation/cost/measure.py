@@ -13,7 +13,7 @@ from hf_compress._runtimes import describe_storage
 from hf_compress._safetensors import Entry, read_entries
 from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.checkpoints.source import Source, open_source
-from hf_compress.evaluation.cost.batches import LENGTH, batch_of, takes_lengths
+from hf_compress.evaluation.cost.batches import LENGTH, batch_of, positions_of, takes_lengths
 from hf_compress.evaluation.cost.configuration import Cost
 from hf_compress.evaluation.cost.loading import load_to_run
 from hf_compress.evaluation.cost.macs import count_macs
@@ -188,9 +188,13 @@ def _lengths(loaded: Sequence[Loaded], cost: Cost) -> list[int | None]:
     for one in loaded:
         for length in lengths:
             new = cost.new_tokens if one.writes and not one.model.config.is_encoder_decoder else 0
+            most = positions_of(one.model)
+            if new and length is not None and most is not None and length + new > most:
+                raise CompressionError(
+                    f"length={length} and {new} new_tokens behind it are more than the model's {most} positions; write"
+                    f" {f'a length of at most {most - new}, or ' if most > new else ''}fewer new_tokens"
+                )
             batch_of(one.model, 1, length)
-            if length is not None and new:
-                batch_of(one.model, 1, length + new)
     return lengths
 
 

@@ -36,7 +36,10 @@ def test_the_report_has_the_costs_of_both_and_reads_back(folder, call):
 @pytest.mark.parametrize(
     ("cost", "says"),
     [
-        ("{length: [64], new_tokens: 2}", "cost: length=66 is more than the model's 64 positions"),
+        (
+            "{length: [64], new_tokens: 2}",
+            "cost: length=64 and 2 new_tokens behind it are more than the model's 64 positions",
+        ),
         ("{rounds: 2}", "cost: rounds=2: nothing can be said of so few"),
         ("{runtimes: [eagr]}", "did you mean 'eager'"),
     ],

@@ -52,7 +52,10 @@ def test_an_image_model_is_measured_in_the_size_that_its_config_fixes(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"length": (64,)}, "length=66 is more than the model's 64 positions"),
+        (
+            {"length": (64,)},
+            "length=64 and 2 new_tokens behind it are more than the model's 64 positions; write a length of at most 62, or",
+        ),
         ({"device": "cuda"}, "device='cuda': this machine has no GPU"),
         ({"runtimes": (Compile(),)}, "runtimes: torch.compile needs a C\\+\\+ compiler"),
     ],
