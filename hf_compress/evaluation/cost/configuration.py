@@ -10,6 +10,8 @@ from hf_compress.evaluation.cost.runtime import Runtime
 from hf_compress.evaluation.cost.runtimes.eager import Eager
 from hf_compress.inputs.sections import _positive
 
+_MOST = 2**24
+
 
 @dataclass(frozen=True, kw_only=True)
 class Cost(metaclass=CheckedKinds):
@@ -42,8 +44,12 @@ class Cost(metaclass=CheckedKinds):
             values = getattr(self, key)
             for value in values:
                 _positive(value, key)
+                if value > _MOST:
+                    raise CompressionError(f"{key}={value} is more than any machine runs; write at most {_MOST}")
             if len(set(values)) < len(values):
                 raise CompressionError(f"{key}={list(values)} names a number twice; name each once")
+        if any(one in self.runtimes[:place] for place, one in enumerate(self.runtimes)):
+            raise CompressionError("runtimes names one twice; name each once")
         if not self.batch or not self.runtimes:
             raise CompressionError(f"{'batch' if not self.batch else 'runtimes'} is empty; name one or more")
         if self.rounds < FEWEST:

@@ -29,6 +29,8 @@ def test_the_command_prints_tables_and_writes_the_numbers(folder, tmp_path, call
     [
         (("--runtime", "eagr"), "did you mean 'eager'"),
         (("--batch", "0"), "batch=0 must be 1 or more"),
+        (("--batch", "99999999999999999999"), "is more than any machine runs; write at most 16777216"),
+        (("--runtime", "eager", "--runtime", "eager"), "runtimes names one twice; name each once"),
         (("--task", "telepathy"), "unknown task 'telepathy'"),
         (("--device", "tpu"), "'tpu'"),
         (("--against", "./nowhere"), "against: there is no folder './nowhere'"),
