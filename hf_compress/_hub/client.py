@@ -87,7 +87,11 @@ def status_of(error: BaseException | None) -> int | None:
 
 
 def is_passing(error: BaseException) -> bool:
-    """Whether the same request may succeed a moment later."""
+    """Whether the same request may succeed a moment later; a setting that forbids it does not pass."""
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    if isinstance(error, OfflineModeIsEnabled):
+        return False
     status = status_of(error)
     return status in BUSY if status is not None else is_of_the_line(error) or isinstance(error, json.JSONDecodeError)
 

@@ -180,6 +180,9 @@ def _difference(one: Report, other: Report) -> str:
     pairs: dict[str, tuple[Any, Any]] = {
         "task": (one.setting.get("task"), other.setting.get("task")),
         "metric": (one.metric, other.metric),
+        "direction": tuple(
+            "higher is better" if report.greater_is_better else "lower is better" for report in (one, other)
+        ),
         "data": _data(one, other),
     }
     for what, (there, here) in pairs.items():

@@ -83,6 +83,7 @@ OTHERS = {
         report(metric="f1", rows=tuple(dataclasses.replace(row, metrics={"f1": 1.0}) for row in report().rows)),
         "the metric is 'accuracy' there and 'f1' here",
     ),
+    "direction": (report(greater_is_better=False), "the direction is 'higher is better' there and 'lower is better' here"),
     "rows": (report(measured={**MEASURED, "sha256": "cd" * 32}), r"9 rows of rows \(abababababababab\)' there"),
     "data in words": (
         report(measured={}, setting={"task": "t", "data": "others"}),
