@@ -51,13 +51,14 @@ def input_hashes(sources: "Mapping[str, Source]", threads: int) -> dict[str, dic
 def companion_hashes(folder: Path) -> dict[str, str]:
     """Name -> SHA-256 of every other file in a folder and below it, sorted; names use `/`.
 
+    Hidden files are not published, and what a job keeps in them may be gone when it ends.
+
     Args:
         folder: of a checkpoint, before what is made of the hashes is written into it.
     """
     weights = _weights(folder)
-    files = {
-        file.relative_to(folder).as_posix(): file for file in folder.rglob("*") if file.is_file() and file not in weights
-    }
+    found = {file.relative_to(folder): file for file in folder.rglob("*") if file.is_file() and file not in weights}
+    files = {name.as_posix(): file for name, file in found.items() if not any(part.startswith(".") for part in name.parts)}
     return {name: sha256_of(files[name]) for name in sorted(files)}
 
 

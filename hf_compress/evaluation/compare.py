@@ -180,9 +180,7 @@ def _difference(one: Report, other: Report) -> str:
     pairs: dict[str, tuple[Any, Any]] = {
         "task": (one.setting.get("task"), other.setting.get("task")),
         "metric": (one.metric, other.metric),
-        "direction": tuple(
-            "higher is better" if report.greater_is_better else "lower is better" for report in (one, other)
-        ),
+        "direction": (_direction(one), _direction(other)),
         "data": _data(one, other),
     }
     for what, (there, here) in pairs.items():
@@ -201,3 +199,7 @@ def _data(one: Report, other: Report) -> tuple[Any, Any]:
             for report in (one, other)
         )
     return one.setting.get("data"), other.setting.get("data")
+
+
+def _direction(report: Report) -> str:
+    return f"{'higher' if report.greater_is_better else 'lower'} is better"

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError, reason_of
+from hf_compress._kinds import shown
 from hf_compress._paths import local_folder, public_names
 from hf_compress._safetensors import member_folders, open_safetensors, read_entries, weight_files
 from hf_compress._secrets import hide_secrets
@@ -167,6 +168,8 @@ def _weights(folder: Path, manifest: Manifest | None) -> dict[str, str]:
         logger.warning("%s has no hashes of the weights, so they are not compared with it", folder / MANIFEST)
     if known is None or known == found:
         return found
+    if not isinstance(known, dict):
+        raise CompressionError(f"{folder / MANIFEST} is damaged ({WEIGHTS} is {shown(known)}); export the model again")
     names = sorted(name for name in {*known, *found} if known.get(name) != found.get(name))
     how = {True: "has changed since", False: "is there and not named in it"}
     said = how[names[0] in known] if names[0] in found else "is named in it and not there"

@@ -33,6 +33,7 @@ from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.export.formats.compressed_tensors import save_compressed
 from hf_compress.export.formats.dense import save_dense
 from hf_compress.export.push import publish
+from hf_compress.jobs.verify.run import verify
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.quantization.configuration import Quantization
 from tests.local_hub import TOKEN
@@ -168,6 +169,10 @@ REFUSED = {
         rewritten("README.md", "# merged", "# merged\nfrom /home/ada/models/one"),
         "README.md, line .*: names /home/ada/models/one, which is of this machine",
     ),
+    "hashes that are none": (
+        rewritten("compression.json", '"weights": {', '"weights": 5, "other": {'),
+        "compression.json is damaged .weights is 5.; export the model again",
+    ),
     "a secret in the card": (rewritten("README.md", "# merged", f"# merged {TOKEN}"), "a secret stands there"),
     "a secret in a note": (
         lambda folder: (folder / "notes.txt").write_text(f"first\n{TOKEN}"),
@@ -211,6 +216,14 @@ def test_an_adapter_of_a_base_that_nobody_has_is_refused(one_merge, local_hub, t
         CompressionError, match="base_model_name_or_path is a folder of this machine .*write the base's Hub id"
     ):
         push(adapter, "me/adapter")
+
+
+def test_a_merge_holds_what_its_manifest_says(one_merge):
+    checks = verify(str(one_merge)).checks
+    assert {check.what: check.holds for check in checks} == {
+        **dict.fromkeys(("compression.json", "files", "README.md"), True),
+        "metrics": None,
+    }
 
 
 def test_what_belongs_to_a_training_or_to_nobody_stays_here(one_merge, local_hub, tmp_path):
