@@ -133,6 +133,13 @@ def test_rows_that_the_user_names_and_that_are_not_there_are_refused(published, 
     assert (code, out) == (2, "") and complaint == f"--data: there is no file or folder {tmp_path / 'typo.jsonl'}"
 
 
+def test_an_adapter_gets_its_card_when_it_is_pushed(tmp_path):
+    (tmp_path / "adapter_model.safetensors").write_bytes(b"weights")
+    Manifest(kind="extract-adapter", name="adapter", recipe={}).write(tmp_path)
+    found = {check.what: check.holds for check in verify(str(tmp_path)).checks}
+    assert found == {"compression.json": True, "files": True, "README.md": None, "metrics": None}
+
+
 def test_a_checkpoint_claims_nothing(tmp_path):
     Manifest(kind="checkpoint", recipe={}).write(tmp_path)
     with pytest.raises(CompressionError, match="is a checkpoint of a training, which claims nothing"):
