@@ -36,6 +36,9 @@ def probe_inputs(model: nn.Module, batch_size: int = 2, length: int | None = Non
         encoder-decoders; None where the config does not say what the forward takes. That the forward accepts the batch is
         likely, not promised.
     """
+    groups = getattr(getattr(model, "config", None), "input_groups", None)
+    if groups:
+        return _of_members(model, groups, batch_size, length)
     config = getattr(model, "config", None)
     name = getattr(model, "main_input_name", None)
     build = _BUILDERS.get(name) if isinstance(name, str) else None
@@ -57,9 +60,21 @@ def probe_inputs(model: nn.Module, batch_size: int = 2, length: int | None = Non
 def unpadded_inputs(model: nn.Module, batch_size: int = 2, length: int | None = None) -> dict[str, Tensor] | None:
     """The same with the mask that tokenizers give, of ones: what a batch of whole rows is in use."""
     batch = probe_inputs(model, batch_size, length)
-    if batch is not None and "input_ids" in batch and "attention_mask" in inspect.signature(model.forward).parameters:
-        batch["attention_mask"] = torch.ones_like(batch["input_ids"])
+    if batch is not None and "attention_mask" in inspect.signature(model.forward).parameters:
+        for key in [key for key in batch if key.startswith("input_ids")]:
+            batch[key.replace("input_ids", "attention_mask")] = torch.ones_like(batch[key])
     return batch
+
+
+def _of_members(model: Any, groups: list[int], batch_size: int, length: int | None) -> dict[str, Tensor] | None:
+    """What the members of an ensemble read: inputs of each processor but the first have its number behind their name."""
+    made: dict[str, Tensor] = {}
+    for member, group in zip(model.members, groups, strict=True):
+        batch = probe_inputs(member, batch_size, length)
+        if batch is None:
+            return None
+        made |= {f"{key}_{group}" if group else key: value for key, value in batch.items()}
+    return made
 
 
 def _beside(

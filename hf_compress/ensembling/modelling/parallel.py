@@ -116,19 +116,28 @@ class ParallelEnsemble(Ensemble):
         return self.combine(rows, weights)
 
     def without_nan(self, rows: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Members' answers and, where one was left out, the weights of this batch (else None: the config's)."""
-        if not torch.isnan(rows).any():
-            return rows, None
+        """Members' answers and, where one was left out, the weights of this batch (else None: the config's).
+
+        A compiled or exported graph cannot name a member: there the answer is NaN, or leaves the member out.
+        """
         broken = torch.isnan(rows).flatten(1).any(dim=1)
+        if torch.compiler.is_compiling():
+            return (rows, None) if self.config.on_nan == "refuse" else self._left_out(rows, broken)
+        if not broken.any():
+            return rows, None
         names = [name for name, wrong in zip(self.config.names, broken.tolist(), strict=True) if wrong]
         if self.config.on_nan == "refuse" or bool(broken.all()):
             raise CompressionError(
                 f"member {names[0]!r} answers NaN; mend it, take it out, or let on_nan: leave_out go on without it"
             )
-        weights = self._weights(rows) * ~broken
-        if not weights.any():
+        if not (self._weights(rows) * ~broken).any():
             raise CompressionError(f"member {names[0]!r} answers NaN, and all others have the weight 0")
-        return torch.where(broken.view(-1, *[1] * (rows.dim() - 1)), torch.zeros_like(rows), rows), weights
+        return self._left_out(rows, broken)
+
+    def _left_out(self, rows: Tensor, broken: Tensor) -> tuple[Tensor, Tensor]:
+        """Answers without those of broken members, and weights in which they count nothing."""
+        kept = torch.where(broken.view(-1, *[1] * (rows.dim() - 1)), torch.zeros_like(rows), rows)
+        return kept, self._weights(rows) * ~broken
 
     def _weights(self, rows: Tensor) -> Tensor:
         """The config's weights, (M,)."""
