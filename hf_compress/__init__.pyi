@@ -31,6 +31,7 @@ from hf_compress.ensembling.fitting.thresholds import choose_thresholds as choos
 from hf_compress.ensembling.fitting.thresholds import quality_cost_curve as quality_cost_curve
 from hf_compress.ensembling.fitting.weights import fit_weights as fit_weights
 from hf_compress.ensembling.fitting.weights import mixture_weights as mixture_weights
+from hf_compress.ensembling.modelling.models import Cascade as Cascade
 from hf_compress.ensembling.modelling.models import EnsembleConfig as EnsembleConfig
 from hf_compress.ensembling.modelling.models import ParallelEnsemble as ParallelEnsemble
 from hf_compress.evaluation.bootstrap import Bootstrap as Bootstrap

@@ -21,7 +21,7 @@ LISTED = {
     "ensembling.fitting.temperature": ("fit_temperatures",),
     "ensembling.fitting.thresholds": ("choose_thresholds", "quality_cost_curve"),
     "ensembling.fitting.weights": ("fit_weights", "mixture_weights"),
-    "ensembling.modelling.models": ("EnsembleConfig", "ParallelEnsemble"),
+    "ensembling.modelling.models": ("Cascade", "EnsembleConfig", "ParallelEnsemble"),
     "evaluation.bootstrap": ("Bootstrap",),
     "evaluation.configuration": ("Evaluation",),
     "evaluation.cost.configuration": ("Cost",),

@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress.ensembling.combiner import Combiner
 from hf_compress.ensembling.combiners.mean_probabilities import MeanProbabilities
-from hf_compress.ensembling.fitting.features import member_entropies, member_features
 from hf_compress.ensembling.fitting.weights import fit_weights
 from hf_compress.ensembling.labelled_rows import checked, mean_nll
+from hf_compress.ensembling.modelling.features import member_entropies, member_features
 
 LEAST = 1e-3
 """A member's weight at the beginning, at least: of one that begins with 0 nothing would be learned."""

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
-from hf_compress.ensembling.fitting.features import member_features
 from hf_compress.ensembling.labelled_rows import checked, mean_nll
+from hf_compress.ensembling.modelling.features import member_features
 
 logger = logging.getLogger(__name__)
 

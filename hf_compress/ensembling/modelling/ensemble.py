@@ -47,6 +47,7 @@ class Ensemble(PreTrainedModel):
     config: EnsembleConfig
     for_heads: ClassVar[tuple[str, ...]] = ()
     base_model_prefix = "ensemble"
+    accepts_loss_kwargs = False
     _supports_sdpa = True
     _supports_flash_attn = True
     _supports_flex_attn = True

@@ -3,6 +3,7 @@
 import transformers
 from transformers import AutoConfig
 
+from hf_compress.ensembling.modelling.cascade import Cascade, CascadeConfig
 from hf_compress.ensembling.modelling.config import EnsembleConfig
 from hf_compress.ensembling.modelling.heads import LISTS
 from hf_compress.ensembling.modelling.language import ParallelEnsembleForCausalLM
@@ -13,15 +14,23 @@ from hf_compress.ensembling.modelling.processors import (
     EnsembleTokenizer,
 )
 
-__all__ = ["EnsembleConfig", "ParallelConfig", "ParallelEnsemble", "ParallelEnsembleForCausalLM"]
+__all__ = [
+    "Cascade",
+    "CascadeConfig",
+    "EnsembleConfig",
+    "ParallelConfig",
+    "ParallelEnsemble",
+    "ParallelEnsembleForCausalLM",
+]
 
-KINDS = (ParallelEnsemble,)
+KINDS = (ParallelEnsemble, Cascade)
 """One class for each kind; those for one head only are found through it."""
 
 for _kind in KINDS:
-    AutoConfig.register(_kind.config_class.model_type, _kind.config_class, exist_ok=True)
-    for _auto_class in LISTS:
-        getattr(transformers, _auto_class).register(_kind.config_class, _kind.kind_for(_auto_class), exist_ok=True)
-transformers.AutoTokenizer.register(ParallelConfig, tokenizer_class=EnsembleTokenizer, exist_ok=True)
-transformers.AutoImageProcessor.register(ParallelConfig, slow_image_processor_class=EnsembleImageProcessor, exist_ok=True)
-transformers.AutoFeatureExtractor.register(ParallelConfig, EnsembleFeatureExtractor, exist_ok=True)
+    _config = _kind.config_class
+    AutoConfig.register(_config.model_type, _config, exist_ok=True)
+    for _auto_class in _kind.for_heads or LISTS:
+        getattr(transformers, _auto_class).register(_config, _kind.kind_for(_auto_class), exist_ok=True)
+    transformers.AutoTokenizer.register(_config, tokenizer_class=EnsembleTokenizer, exist_ok=True)
+    transformers.AutoImageProcessor.register(_config, slow_image_processor_class=EnsembleImageProcessor, exist_ok=True)
+    transformers.AutoFeatureExtractor.register(_config, EnsembleFeatureExtractor, exist_ok=True)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from hf_compress._errors import CompressionError
-from hf_compress.ensembling.fitting.features import member_features
 from hf_compress.ensembling.fitting.stacking import fit_stacking
 from hf_compress.ensembling.labelled_rows import mean_nll
+from hf_compress.ensembling.modelling.features import member_features
 from tests.ensembling.made import members
 
 

@@ -4,7 +4,7 @@ import math
 
 import torch
 
-from hf_compress.ensembling.fitting.features import LOWEST, member_entropies, member_features
+from hf_compress.ensembling.modelling.features import LOWEST, member_entropies, member_features
 
 
 def test_log_probabilities_stand_one_member_after_the_other():

@@ -1,0 +1,158 @@
+"""Several models one after the other: each answers the rows that it is sure of, the next is asked about the rest."""
+
+import math
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+from transformers.modeling_outputs import SequenceClassifierOutput
+
+from hf_compress._errors import CompressionError
+from hf_compress.ensembling.confidence import Confidence
+from hf_compress.ensembling.modelling.classifier import WHOLE_ROWS, ClassifierConfig, ClassifierEnsemble, num_rows
+
+NOBODY = 2.0
+"""A threshold that no confidence reaches: its stage answers no row."""
+
+
+class CascadeConfig(ClassifierConfig):
+    """Of a `Cascade`.
+
+    Attributes:
+        thresholds: of all members but the last, each in [0, 1]; 2 for a stage that is to answer nothing.
+        confidence: the name of what says how sure an answer is.
+        costs: what a row costs in each member, in one unit for all: multiply-adds, ms, money. None: unknown.
+        on_nan: "leave_out" passes rows on that a member answers with NaN.
+    """
+
+    model_type = "cascade_ensemble"
+    unused: ClassVar[tuple[str, ...]] = ("weights", "combiner")
+    thresholds: list[float] | None = None
+    confidence: str = "maximum_probability"
+    costs: list[float] | None = None
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.members is None:
+            return
+        Confidence.create(self.confidence)
+        given = [] if self.thresholds is None else list(self.thresholds)
+        if len(given) != len(self.members) - 1:
+            raise CompressionError(
+                f"{len(given)} thresholds for {len(self.members)} members; give one for each but the last, which answers"
+                " all that reaches it"
+            )
+        for name, threshold in zip(self.names, given, strict=False):
+            if not (0 <= threshold <= 1 or threshold == NOBODY):
+                raise CompressionError(
+                    f"the threshold of member {name!r} is {threshold}; it must be in [0, 1], or 2 to answer nothing"
+                )
+        if self.costs is not None and len(self.costs) != len(self.members):
+            raise CompressionError(f"{len(self.costs)} costs for {len(self.members)} members; give one each, or none")
+        for name, cost in zip(self.names, self.costs or (), strict=False):
+            if not (math.isfinite(cost) and cost >= 0):
+                raise CompressionError(f"the cost of member {name!r} is {cost}; costs are finite numbers, 0 or more")
+
+
+@dataclass
+class CascadeOutput(SequenceClassifierOutput):
+    """With the place of the member that answered each row, (B,), where `output_stages=True` asks for it."""
+
+    stages: Tensor | None = None
+
+
+class Cascade(ClassifierEnsemble):
+    """Members from cheap to dear. Stage k answers rows whose confidence is at least thresholds[k]; the last answers all.
+
+    Only the rows that are left go on, as a smaller batch, so a row costs what the stages cost that it visits. `forward`
+    takes `output_stages=True`, and its output then says which member answered each row.
+
+    Source: Viola, Jones (2001), Rapid Object Detection using a Boosted Cascade of Simple Features,
+    https://doi.org/10.1109/CVPR.2001.990517.
+    """
+
+    config_class = CascadeConfig
+    config: CascadeConfig
+    for_heads = WHOLE_ROWS
+
+    def answered(self, inputs: dict[str, Any]) -> CascadeOutput:
+        """Stage by stage; a member that no row reaches is not asked.
+
+        Args:
+            inputs: by the ensemble's names, with `output_stages`.
+
+        Raises:
+            CompressionError: members read other numbers of rows, or a row has no answer but NaN.
+        """
+        show = bool(inputs.pop("output_stages", False))
+        own = self.member_inputs(inputs)
+        total = self._rows(own)
+        left = torch.arange(total, device=self.device)
+        stages = torch.full_like(left, -1)
+        answers = torch.zeros(total, int(self.config.num_labels or 0), device=self.device)
+        for stage, (member, read) in enumerate(zip(self.members, own, strict=True)):
+            if not len(left):
+                break
+            rows = self.said(member(**rows_of(read, left, total)).logits, stage).log_softmax(-1)
+            numbers = ~torch.isnan(rows).any(-1)
+            # Later stages overwrite earlier ones; a row whose later answers are NaN keeps the last that was a number.
+            answers = answers.index_copy(0, left[numbers], rows[numbers])
+            stages[left[numbers]] = stage
+            left = left[~self._sure(rows, stage)]
+        if bool((stages < 0).any()):
+            raise CompressionError(
+                f"row {int((stages < 0).nonzero()[0])} is answered with NaN by every member; look at its inputs"
+            )
+        return CascadeOutput(logits=answers, stages=stages if show else None)  # type: ignore[arg-type]
+
+    def account(self, stages: Tensor) -> float:
+        """The mean cost of a row: it pays every stage that it visits, in the unit of the config's costs.
+
+        Args:
+            stages: (N,) the member that answered each row, as `output_stages=True` gives it.
+
+        Raises:
+            CompressionError: the config has no costs, or there are no rows.
+        """
+        if self.config.costs is None:
+            raise CompressionError("the cascade does not know what its members cost; set config.costs, a number for each")
+        if not stages.numel():
+            raise CompressionError("no rows, so no mean cost; give the stages of at least one row")
+        paid = torch.tensor(self.config.costs, dtype=torch.float64).cumsum(0)
+        return float(paid[stages.cpu()].mean())
+
+    def _sure(self, rows: Tensor, stage: int) -> Tensor:
+        """(rows,) whether this stage's answer is taken; of NaN it is not, except that behind the last there is nobody."""
+        thresholds = self.config.thresholds or []
+        if stage == len(thresholds):
+            return torch.ones(len(rows), dtype=torch.bool, device=rows.device)
+        return Confidence.create(self.config.confidence).score(rows) >= thresholds[stage]
+
+    def _rows(self, own: list[dict[str, Any]]) -> int:
+        names = self.config.names
+        each = [num_rows(*facts) for facts in zip(self.members, names, own, strict=True)]
+        for name, count in zip(names, each, strict=True):
+            if count != each[0]:
+                raise CompressionError(
+                    f"member {name!r} got {count} rows, member {names[0]!r} {each[0]}; all read the same batch"
+                )
+        return each[0]
+
+
+def rows_of(inputs: dict[str, Any], rows: Tensor, total: int) -> dict[str, Any]:
+    """Those rows of every input that has all of them; what has none, such as positions for the whole batch, stays.
+
+    Args:
+        inputs: of one member.
+        rows: (R,) places among the `total` rows, rising.
+        total: rows of the batch.
+    """
+    if len(rows) == total:
+        return inputs
+    return {
+        key: value.index_select(0, rows.to(value.device))
+        if isinstance(value, Tensor) and value.dim() and len(value) == total
+        else value
+        for key, value in inputs.items()
+    }
