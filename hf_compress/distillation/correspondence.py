@@ -38,8 +38,15 @@ def correspondence(
         tokenizers: the student's and the teacher's, where they are known.
 
     Raises:
-        CompressionError: other token ids, another number of labels, or other labels.
+        CompressionError: other token ids, another number of labels, other labels, or an ensemble that reads more than the
+            student's inputs.
     """
+    read = len(set(getattr(teacher, "input_groups", None) or (0,)))
+    if read > 1:
+        raise CompressionError(
+            f"the members of the teacher read what {read} different tokenizers or processors make, and a student reads"
+            " what one makes; take an ensemble whose members share theirs"
+        )
     common = _common_ids(student, teacher, tokenizers)
     if classes != "labels":
         return Correspondence(common=common if classes == "tokens" else None)

@@ -148,6 +148,8 @@ class ModelTeacher(Teacher, name="model"):
 
 def _load(path: str, dtype: str, student: Any, without_memory: bool) -> Any:
     """The teacher with the student's kind of head, in the teacher's own architecture."""
+    import hf_compress.ensembling.modelling.models  # noqa: F401 (transformers knows ensembles from then on)
+
     place = {"device_map": "meta"} if without_memory else {}
     try:
         config = AutoConfig.from_pretrained(path, trust_remote_code=False)

@@ -159,13 +159,22 @@ class EnsembleTokenizer(PreTrainedTokenizerFast):
         return made
 
     def pad(self, encoded_inputs: Any, *args: Any, **kwargs: Any) -> BatchEncoding:
-        """Each tokenizer pads what it made."""
+        """Each tokenizer pads what it made.
+
+        Raises:
+            CompressionError: what one of them made is not there.
+        """
         rows = encoded_inputs if isinstance(encoded_inputs, list | tuple) else None
         groups = set(range(1 + len(self.others)))
         split = [split_inputs(dict(row), groups) for row in (rows if rows is not None else [encoded_inputs])]
         made = None
         for k, tokenizer in enumerate([super(), *self.others]):
             own = [row[k] for row in split]
+            if not all(own):
+                raise CompressionError(
+                    f"the rows lack {numbered('input_ids', k)}, which its tokenizer {k} makes; a Trainer drops it"
+                    " unless TrainingArguments say remove_unused_columns=False"
+                )
             padded = tokenizer.pad(own if rows is not None else own[0], *args, **kwargs)
             if made is None:
                 made = padded
