@@ -58,5 +58,11 @@ def quiet() -> None:
     level = logging.INFO if _distributed.is_main() else logging.ERROR
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("hf_compress").setLevel(level)
+    # Where it is installed, transformers imports it, and it tells stdout which device it would have used.
+    logging.getLogger("DeepSpeed").addFilter(_asked_for)
     if not _distributed.is_main():
         logging.disable(logging.WARNING)
+
+
+def _asked_for(record: logging.LogRecord) -> bool:
+    return not str(record.msg).startswith("Setting ")

@@ -20,6 +20,7 @@ def call(monkeypatch, capsys):
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["hf-compress", *map(str, arguments)])
+        capsys.readouterr()  # what the test itself made libraries say
         with pytest.raises(SystemExit) as stop:
             main()
         out, err = capsys.readouterr()
