@@ -106,6 +106,7 @@ def recipe(folder, changes=None):
         "pruning": {"schedule": {"name": "cubic", "final": 0.5, "begin": "0%", "end": "50%", "every": 1}},
         "quantization": {"scheme": {"name": "W4A16", "group_size": 32}, "begin": "50%"},
         "distillation": {},
+        "evaluation": {"examples": 0},
         "training": {
             "output_dir": str(folder / "out"),
             "max_steps": 4,

@@ -1,5 +1,6 @@
 """The type that a model is stored in."""
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -9,6 +10,7 @@ from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._forward.dry_run import failure, runs_without_memory, skeleton
+from hf_compress._forward.remembered import Question, question
 from hf_compress._forward.small_twin import small_twin
 from hf_compress._modules.names import model_name
 from hf_compress._random import random_states_kept
@@ -39,8 +41,8 @@ def check_dtype(model: nn.Module, dtype: str) -> torch.dtype | None:
         return None
     target = floating_type(dtype)
     if target.itemsize < 4 and getattr(model, "config", None) is not None:
-        with random_states_kept():
-            reason = _refusal(model, target)
+        asked = question(model, target)
+        reason = _refusal(model, target) if asked is None else _known_refusal(asked)
         if reason:
             raise CompressionError(
                 f"{model_name(model)} does not run with weights stored in {dtype} ({reason}); store them in float32"
@@ -48,15 +50,21 @@ def check_dtype(model: nn.Module, dtype: str) -> torch.dtype | None:
     return target
 
 
+@functools.lru_cache(maxsize=32)
+def _known_refusal(asked: Question) -> str:
+    return _refusal(asked.model(), asked.more)  # type: ignore[arg-type]
+
+
 def _refusal(model: nn.Module, target: torch.dtype) -> str:
     """Why the architecture does not compute in a type on the CPU; empty where it does, or no batch tells."""
-    twin, whole = small_twin(model, torch.float32)
-    if twin is not None and failure(twin) == "":
-        reason = failure(cast_as_loaded(small_twin(model, target)[0], target)) or ""
-        if reason or whole:
-            return reason
-    del twin
-    return (failure(cast_as_loaded(skeleton(model, target), target)) or "") if runs_without_memory(model) else ""
+    with random_states_kept():
+        twin, whole = small_twin(model, torch.float32)
+        if twin is not None and failure(twin) == "":
+            reason = failure(cast_as_loaded(small_twin(model, target)[0], target)) or ""
+            if reason or whole:
+                return reason
+        del twin
+        return (failure(cast_as_loaded(skeleton(model, target), target)) or "") if runs_without_memory(model) else ""
 
 
 def cast_as_loaded(model: Any, target: torch.dtype) -> Any:

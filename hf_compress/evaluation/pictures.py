@@ -60,6 +60,10 @@ def _svg(draw: Callable[[Any], None], height: float, prefix: str) -> str:
             axes.patch.set_alpha(0)
             axes.grid(alpha=0.25, color=_INK)
             axes.set_axisbelow(True)
+        layout = figure.get_layout_engine()
+        assert layout is not None
+        layout.execute(figure)
+        figure.set_layout_engine(None)  # with one, saving draws twice
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
     text = _LOST.sub("", stream.getvalue()).strip()

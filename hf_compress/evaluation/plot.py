@@ -32,6 +32,7 @@ def plot(report: Report, file: Path) -> None:
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize=9)
     figure.tight_layout()
+    figure.set_layout_engine(None)  # with one, saving draws twice
     figure.savefig(file)
     pyplot.close(figure)
 

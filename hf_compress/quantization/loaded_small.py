@@ -10,17 +10,14 @@ import contextlib
 import copy
 import functools
 import io
-import json
-import weakref
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
 
 from hf_compress._errors import reason_of
 from hf_compress._forward.probe import probe_inputs
+from hf_compress._forward.remembered import Question, question
 from hf_compress._forward.small_twin import small_twin
 from hf_compress._modules.rounded_buffers import in_place_of, rounded_buffers
 from hf_compress._modules.types import cast_as_loaded
@@ -48,47 +45,23 @@ def loaded_otherwise(model: nn.Module, layout: Layout, target: torch.dtype) -> s
         layout: how it is stored.
         target: the type of everything that is not quantized.
     """
-    if not isinstance(model, PreTrainedModel) or not layout.schemes or not layout.packed:
-        return ""
-    schemes = {name: scheme.model_dump(mode="json") for name, scheme in layout.schemes.items()}
-    return _answer(
-        _Question(
-            cls=type(model),
-            config=model.config.to_json_string(),
-            schemes=json.dumps(schemes, sort_keys=True),
-            dense_on_load=layout.dense_on_load,
-            target=target,
-            model=weakref.ref(model),
-            layout=layout,
-        )
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Question:
-    """What the answer depends on, and what is needed to find it."""
-
-    cls: type
-    config: str
-    schemes: str
-    dense_on_load: bool
-    target: torch.dtype
-    model: "weakref.ref[Any]" = field(compare=False)
-    layout: Layout = field(compare=False)
+    asked = question(model, (layout.key(), target), layout) if layout.schemes and layout.packed else None
+    return "" if asked is None else _answer(asked)
 
 
 @functools.lru_cache(maxsize=32)
-def _answer(question: _Question) -> str:
+def _answer(asked: Question) -> str:
     from compressed_tensors.offload import as_single_threaded
 
     # compressed-tensors draws bars, and would share the work among the processes of a training.
     with quiet(), contextlib.redirect_stderr(io.StringIO()), as_single_threaded(), random_states_kept():
         torch.manual_seed(0)  # the same answer in every process
-        twin = _packed(question.model(), question.layout, question.target)
+        target: Any = asked.more[1]  # type: ignore[index]
+        twin = _packed(asked.model(), asked.given, target)
         inputs = None if twin is None else _batch(twin)
         if inputs is None:
             return ""
-        fresh = _loaded(twin, question.target)
+        fresh = _loaded(twin, target)
         if fresh is None:
             return ""
         try:

@@ -7,7 +7,9 @@ otherwise than they were stored, and tensors that would come back random.
 
 import contextlib
 import copy
+import functools
 import io
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +18,7 @@ from torch import nn
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._forward.dry_run import skeleton
+from hf_compress._forward.remembered import Question, question
 from hf_compress._quiet import quiet
 from hf_compress._random import random_states_kept
 from hf_compress.quantization.configuration import Quantization
@@ -38,6 +41,12 @@ class Layout:
     schemes: Mapping[str, "QuantizationScheme"]
     dense_on_load: bool
     packed: bool = True
+
+    def key(self) -> str:
+        """All of it as text, equal for equal layouts."""
+        distinct = {id(scheme): scheme.model_dump(mode="json") for scheme in self.schemes.values()}
+        schemes = {name: distinct[id(scheme)] for name, scheme in self.schemes.items()}
+        return json.dumps([schemes, self.dense_on_load, self.packed], sort_keys=True)
 
 
 def loadable_layout(model: nn.Module, schemes: Mapping[str, "QuantizationScheme"], quantization: Quantization) -> Layout:
@@ -113,16 +122,21 @@ def schemes_that(
 
 def problem_of(model: nn.Module, layout: Layout) -> str:
     """What goes wrong when the quantized model is loaded; empty where nothing does or the model cannot be tried."""
+    asked = question(model, layout.key(), layout)
+    return "" if asked is None else _problem(asked)
+
+
+@functools.lru_cache(maxsize=64)
+def _problem(asked: Question) -> str:
     from compressed_tensors.offload import as_single_threaded
     from compressed_tensors.quantization import QuantizationStatus, initialize_module_for_quantization
-    from transformers import PreTrainedModel
     from transformers.core_model_loading import revert_weight_conversion
 
     from hf_compress.quantization.reach import DENSE_ON_LOAD
     from hf_compress.quantization.serializer import packed_state, quantization_settings
 
-    if not isinstance(model, PreTrainedModel):
-        return ""
+    model: Any = asked.model()
+    layout: Layout = asked.given
     twin = skeleton(model)
     if twin is None:
         return ""

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 LONGEST = 300
 """Characters of a text that are shown."""
+_AT_ONCE = 8
+"""Texts that a model goes on with together."""
 _RIGHT = ("label", "labels", "target", "answers", "completion")
 """The keys of columns with what is right, and not with inputs."""
 _SEEN = {"image": "an image", "audio": "a sound"}
@@ -124,29 +126,50 @@ def continuations(
         given: tokens of a beginning, where the example does not say it.
         new: tokens that are written.
     """
-    import torch
-
-    from hf_compress._quiet import quiet
-
-    found = []
+    prompts: list[list[int]] = []
+    rights: list[list[int]] = []
     for example in examples.select(range(min(count, len(examples)))):
         ids, labels = list(example["input_ids"]), list(example["labels"])
         first = next((place for place, label in enumerate(labels) if label != -100), 0)
         end = first if first > 1 else min(given, len(ids) // 2)
-        if not 0 < end < len(ids):
-            continue
-        prompt = torch.tensor([ids[:end]], device=model.device)
-        with torch.no_grad(), quiet():
-            written = model.generate(
-                input_ids=prompt,
-                attention_mask=torch.ones_like(prompt),
-                do_sample=False,
-                num_beams=1,
-                max_new_tokens=new,
-                pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id,
-            )
-        said = written[0, end:].tolist()
-        right = ids[end : end + new]
-        texts = [tokenizer.decode(part, skip_special_tokens=False) for part in (ids[:end], right, said)]
-        found.append(Shown(input=shortened(texts[0]), expected=shortened(texts[1]), answer=shortened(texts[2])))
+        if 0 < end < len(ids):
+            prompts.append(ids[:end])
+            rights.append(ids[end : end + new])
+    found = []
+    for parts in zip(prompts, rights, _written(model, prompts, tokenizer, new), strict=True):
+        texts = [shortened(tokenizer.decode(part, skip_special_tokens=False)) for part in parts]
+        found.append(Shown(input=texts[0], expected=texts[1], answer=texts[2]))
     return found
+
+
+def _written(model: Any, prompts: Sequence[list[int]], tokenizer: Any, new: int) -> list[list[int]]:
+    """What a model writes behind each prompt; those of one length together, as padding would change what some write."""
+    import torch
+
+    from hf_compress._quiet import quiet
+
+    said: dict[int, list[int]] = {}
+    padding = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else tokenizer.eos_token_id
+    for length in dict.fromkeys(map(len, prompts)):
+        alike = [place for place, prompt in enumerate(prompts) if len(prompt) == length]
+        for places in (alike[first : first + _AT_ONCE] for first in range(0, len(alike), _AT_ONCE)):
+            batch = torch.tensor([prompts[place] for place in places], device=model.device)
+            with torch.no_grad(), quiet():
+                written = model.generate(
+                    input_ids=batch,
+                    attention_mask=torch.ones_like(batch),
+                    do_sample=False,
+                    num_beams=1,
+                    max_new_tokens=new,
+                    pad_token_id=padding,
+                )
+            ended = (_to_its_end(row, model.generation_config.eos_token_id) for row in written[:, length:].tolist())
+            said |= dict(zip(places, ended, strict=True))
+    return [said[place] for place in range(len(prompts))]
+
+
+def _to_its_end(tokens: list[int], ends: int | list[int] | None) -> list[int]:
+    """Without the padding that a row gets where others of its batch go on."""
+    known = {ends} if isinstance(ends, int) else set(ends or ())
+    last = next((place for place, token in enumerate(tokens) if token in known), len(tokens))
+    return tokens[: last + 1]

@@ -11,8 +11,8 @@ import pytest
 
 from hf_compress import CompressionError
 from hf_compress._sharding.contract import Sharding, check_supported
+from tests.distributed.launch import forked, made_once
 from tests.distributed.sharding_worker import JOBS
-from tests.distributed.test_two_processes import forked, made_once
 
 OWN = {
     name: importlib.import_module(cls.__module__.replace("hf_compress", "tests").replace(f".{name}", f".test_{name}"))

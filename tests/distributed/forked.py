@@ -1,15 +1,21 @@
-"""Processes that train together and load the libraries once: `python forked.py PROCESSES SCRIPT ARGUMENTS...`.
+"""A process that has loaded the libraries and forks others, which train together: `python forked.py`, told by its input.
 
 torchrun starts an interpreter for itself and one for each process, and loading torch and transformers takes each of them
-longer than most runs of the tests. Here one loads them and forks, before there are threads or groups; scripts find the
-environment that torchrun gives. Where one fails the others are ended.
+longer than most runs of the tests. Here one process loads them for all tests and forks for each order, before there are
+threads or groups; scripts find the environment that torchrun gives. Where one process fails the others are ended.
+
+An order is a line of JSON: {processes, script, arguments, environment, output}, the last a file. The answer is a line too:
+{code, cpu_s}, the second what the server and all that it forked have taken so far.
 """
 
+import gc
+import json
 import os
 import runpy
 import signal
 import sys
 import traceback
+from pathlib import Path
 
 import accelerate
 import datasets
@@ -22,9 +28,11 @@ LOADED = (accelerate, datasets, transformers.trainer_seq2seq, transformers.utils
 
 
 def run(rank: int, processes: int, script: str, arguments: list[str]) -> int:
+    """One of the processes, in the place of its interpreter."""
     own = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes}
     os.environ.update({name: str(value) for name, value in own.items()})
     sys.argv = [script, *arguments]
+    sys.path[0] = str(Path(script).resolve().parent)
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as error:
@@ -35,8 +43,8 @@ def run(rank: int, processes: int, script: str, arguments: list[str]) -> int:
     return 0
 
 
-def main() -> int:
-    processes, script, arguments = int(sys.argv[1]), sys.argv[2], sys.argv[3:]
+def together(processes: int, script: str, arguments: list[str]) -> int:
+    """Fork them and wait: 0, or 1 where one has failed."""
     children = {}
     for rank in range(processes):
         number = os.fork()
@@ -58,5 +66,32 @@ def main() -> int:
     return failed
 
 
+def obey(processes: int, script: str, arguments: list[str], environment: dict[str, str], output: str) -> int:
+    """In a process of its own, so that nothing of it is there for the next order."""
+    said = os.open(output, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    for source, target in ((nothing, 0), (said, 1), (said, 2)):
+        os.dup2(source, target)
+    os.environ.clear()
+    os.environ.update(environment)
+    return together(processes, script, arguments)
+
+
+def cpu_s() -> float:
+    return sum(os.times()[:4])
+
+
+def main() -> None:
+    answers = os.fdopen(os.dup(1), "w")
+    gc.freeze()  # every training collects, and would walk through the libraries
+    for line in sys.stdin:
+        number = os.fork()
+        if number == 0:
+            os._exit(obey(**json.loads(line)))
+        _, status = os.waitpid(number, 0)
+        answers.write(json.dumps({"code": os.waitstatus_to_exitcode(status), "cpu_s": cpu_s()}) + "\n")
+        answers.flush()
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -5,7 +5,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hf_compress.training.averaging.snapshots import Snapshots
-from tests.distributed.test_two_processes import forked
+from tests.distributed.launch import forked
 from tests.training.runs import assert_equal_bits
 
 

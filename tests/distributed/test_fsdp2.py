@@ -15,7 +15,7 @@ from hf_compress.quantization.fake_quantize import weight_qparams
 from hf_compress.quantization.quantizable import prepared
 from hf_compress.training.sharded_checkpoint import form_of, missing_part
 from tests.distributed.fsdp2_runs import JOBS, STEPS, run
-from tests.distributed.test_two_processes import forked, made_once
+from tests.distributed.launch import forked, forked_from_a_new_one, made_once
 from tests.training.runs import assert_equal_bits
 
 FIRST = next(iter(JOBS))
@@ -128,7 +128,7 @@ def test_a_process_holds_one_tensor_and_not_the_model_while_it_is_put_together(s
     if strategy == "zero3":
         pytest.importorskip("deepspeed")
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")  # what is freed goes back to the system at once
-    forked("tests/distributed/memory_worker.py", str(tmp_path), strategy)
+    forked_from_a_new_one("tests/distributed/memory_worker.py", str(tmp_path), strategy)
     for rank in (0, 1):
         said = json.loads((tmp_path / f"said{rank}.json").read_text())
         assert said["left"] == []
@@ -140,7 +140,7 @@ def test_a_process_holds_one_tensor_and_not_the_model_while_it_is_put_together(s
 def test_the_first_process_loads_and_the_others_hold_nothing(tmp_path, monkeypatch):
     """Student and teacher of 151 MB each, until training begins."""
     monkeypatch.setenv("MALLOC_MMAP_THRESHOLD_", "65536")
-    forked("tests/distributed/memory_worker.py", str(tmp_path), "loading")
+    forked_from_a_new_one("tests/distributed/memory_worker.py", str(tmp_path), "loading")
     first, second = (json.loads((tmp_path / f"said{rank}.json").read_text()) for rank in (0, 1))
     assert min(first["by all"], second["by all"], first["by the first"]) > 300_000_000
     assert second["by the first"] < 10_000_000

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from tests.distributed.launch import forked
 from tests.distributed.metrics_rows import ROWS, metrics_of, rows_of
-from tests.distributed.test_two_processes import forked
 
 
 @pytest.fixture(scope="module")

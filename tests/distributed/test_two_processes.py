@@ -1,79 +1,21 @@
 """Two processes on one machine: DDP over gloo, started by torchrun and by `accelerate launch`."""
 
 import json
-import os
 import re
-import socket
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 import torch
-from filelock import FileLock
 from safetensors.torch import load_file
 from transformers import default_data_collator
 
 from hf_compress import Calibration
 from hf_compress.calibration.collect import collect
 from hf_compress.calibration.examples import calibration_batches
+from tests.distributed.launch import accelerate, forked, made_once, torchrun
 from tests.tiny import tiny_llama
 from tests.training.ragged import STATES, TASKS
 from tests.training.runs import assert_equal_bits, text_rows
 from tests.training.test_gradient_invariance import gradients
-
-ROOT = Path(__file__).parents[2]
-
-
-def free_port():
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return str(listener.getsockname()[1])
-
-
-def start(command, **environment):
-    env = {
-        **os.environ,
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": str(ROOT),
-        "HF_HUB_OFFLINE": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        **environment,
-    }
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-5000:]
-    return done
-
-
-def torchrun(*arguments):
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "--master_port", free_port()]
-    return start([*launch, *arguments])
-
-
-def forked(script, *arguments, processes=2):
-    """As torchrun, for what is not about starting: the libraries are loaded once."""
-    launch = [sys.executable, "tests/distributed/forked.py", str(processes), script, *arguments]
-    return start(launch, MASTER_ADDR="127.0.0.1", MASTER_PORT=free_port())
-
-
-def made_once(tmp_path_factory, name, make):
-    """A folder of that name with what `make(folder)` leaves there; made by one worker of the suite and read by all."""
-    root = tmp_path_factory.getbasetemp()
-    if "PYTEST_XDIST_WORKER" in os.environ:
-        root = root.parent
-    folder = root / name
-    with FileLock(f"{folder}.lock"):
-        if not (folder / "made").exists():
-            folder.mkdir(exist_ok=True)
-            make(folder)
-            (folder / "made").touch()
-    return folder
-
-
-def accelerate(*arguments):
-    launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
-    launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    return start([*launch, "--main_process_port", free_port(), *arguments])
 
 
 @pytest.fixture(scope="module")
@@ -172,11 +114,9 @@ def test_main_job_runs_in_two_processes(launcher, tmp_path):
     data.write_text("\n".join(json.dumps({"text": text}) for text in sentences))
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(RECIPE.format(data=data, out=tmp_path / "out"))
-    if launcher == "torchrun":
-        done = torchrun("-m", "hf_compress", "run", str(recipe))
-    else:
-        done = accelerate("-m", "hf_compress", "run", str(recipe))
-    assert done.stdout.count("| ours") == 1, "only the first process prints"
+    launch = {"torchrun": torchrun, "accelerate": accelerate}[launcher]
+    printed = launch("-m", "hf_compress", "run", str(recipe))
+    assert printed.count("| ours") == 1, "only the first process prints"
     state = json.loads((tmp_path / "out" / "checkpoint-6" / "trainer_state.json").read_text())
     assert state["global_step"] == 6
     report = json.loads((tmp_path / "out" / "compressed" / "report.json").read_text())

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from transformers import LlamaForCausalLM
 
 from tests.distributed import deepspeed_on_cpu
-from tests.distributed.test_two_processes import forked, made_once
+from tests.distributed.launch import forked, made_once
 from tests.distributed.zero_worker import SETTINGS
 from tests.tiny import tiny_llama
 from tests.training.runs import assert_equal_bits, llama_trainer, weights

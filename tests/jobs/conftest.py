@@ -6,6 +6,7 @@ from peft import LoraConfig, get_peft_model
 from transformers import LlamaForCausalLM
 
 from tests.tiny import tiny_llama
+from tests.undrawn import undrawn  # noqa: F401 (for every test of the folder)
 
 
 @pytest.fixture

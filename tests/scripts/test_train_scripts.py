@@ -23,7 +23,7 @@ from hf_compress import CausalLM
 from hf_compress._yaml import write_yaml
 from hf_compress.inputs.spelling import character_tokenizer
 from hf_compress.tasks.chats import PLAIN_TEMPLATE
-from tests.distributed.test_two_processes import accelerate, torchrun
+from tests.distributed.launch import accelerate, forked
 from tests.small import WORDS, recipe, text_rows, write_jsonl, write_model
 from tests.sounds import sine, wav
 from tests.tiny import tiny_bert, tiny_hearer, tiny_listener, tiny_reader, tiny_t5, tiny_tokenizer, tiny_vit
@@ -227,8 +227,8 @@ def test_a_recipe_is_run_in_place_of_options(start, tmp_path):
     assert (tmp_path / "other" / "checkpoint-2").exists() and (tmp_path / "other" / "compressed" / "report.json").exists()
 
 
-@pytest.mark.parametrize("launcher", ["torchrun", pytest.param("accelerate", marks=pytest.mark.slow)])
-def test_two_processes_leave_one_result(launcher, tmp_path):
+@pytest.mark.parametrize("launch", [forked, pytest.param(accelerate, marks=pytest.mark.slow)])
+def test_two_processes_leave_one_result(launch, tmp_path):
     model, data = write_model(tmp_path / "llama"), write_splits(tmp_path / "data", text_rows())
     common = [
         *TRAINING.split(),
@@ -240,10 +240,9 @@ def test_two_processes_leave_one_result(launcher, tmp_path):
         "--output_dir",
         str(tmp_path / "out"),
     ]
-    launch = {"torchrun": torchrun, "accelerate": accelerate}[launcher]
-    done = launch("scripts/train_causal_lm.py", "--model", str(model), "--data", str(data), *common)
+    printed = launch("scripts/train_causal_lm.py", "--model", str(model), "--data", str(data), *common)
     folder = tmp_path / "out" / "compressed"
-    assert done.stdout.count((folder / "report.md").read_text()) == 1, "only the first process prints"
+    assert printed.count((folder / "report.md").read_text()) == 1, "only the first process prints"
     report = json.loads((folder / "report.json").read_text())
     assert report["rows"][-1]["sparsity"] == pytest.approx(0.5, abs=1e-3)
     assert AutoModelForCausalLM.from_pretrained(folder).config.quantization_config

@@ -59,3 +59,26 @@ def test_a_language_model_goes_on_with_the_likeliest_token():
     assert first.input == tokenizer.decode(ids[:4]) and first.answer == tokenizer.decode(said)
     assert first.expected == tokenizer.decode(ids[4:6])
     assert second.input == tokenizer.decode(ids[:8]), "what comes before the first label"
+
+
+def test_what_a_model_writes_is_what_it_writes_alone_and_ends_where_it_ends():
+    """Prompts of one length go through the model together; some end before the others."""
+    model, tokenizer = tiny_llama().eval(), tiny_tokenizer()
+    rows = [
+        {"input_ids": ids, "labels": ids} for ids in ([*range(first, first + 12 + first % 2)] for first in range(3, 14))
+    ]
+    rows[4] = {**rows[4], "labels": [-100] * 5 + rows[4]["labels"][5:]}
+
+    def alone(row):
+        return continuations(model, Dataset.from_list([row]), tokenizer, 1, given=4, new=6)
+
+    whole = [said for row in rows for said in alone(row)]
+    with torch.no_grad():  # the third token that is written behind the first prompt
+        ids = torch.tensor([rows[0]["input_ids"][:4]])
+        end = model.generate(ids, do_sample=False, max_new_tokens=3)[0, -1].item()
+    for ends in (None, end, [1, end]):
+        model.generation_config.eos_token_id = ends
+        together = continuations(model, Dataset.from_list(rows), tokenizer, 99, given=4, new=6)
+        assert together == [said for row in rows for said in alone(row)]
+    assert len(together) == len(rows) and len(together[0].answer) < len(whole[0].answer)
+    assert len({len(said.answer) for said in together}) > 1

@@ -1,5 +1,6 @@
 """What a run leaves; one that is interrupted anywhere goes on and ends with the same bytes."""
 
+import functools
 import json
 import logging
 import shutil
@@ -41,27 +42,25 @@ def load(folder):
     return Recipe.from_plain(recipe(folder, {"training.save_steps": 2}))
 
 
-@pytest.fixture(scope="module")
-def straight(tmp_path_factory):
-    """The folder, weights and rows of a run that nothing interrupted."""
-    folder = tmp_path_factory.mktemp("straight")
-    write_jsonl(folder / "train.jsonl", text_rows())
-    result = load(folder).run()
-    assert sorted(path.name for path in (folder / "out").iterdir()) == LEFT
-    return folder, (result.folder / "model.safetensors").read_bytes(), [row.metrics for row in result.report.rows]
-
-
 def kill(monkeypatch, place, name, calls=1):
     """The `calls`-th call of a function ends the process, as far as this process can tell."""
+
+    def die():
+        raise Killed
+
+    before_call(monkeypatch, place, name, calls, die)
+
+
+def before_call(monkeypatch, place, name, calls, act):
     original, left = getattr(place, name), [calls]
 
-    def dying(*args, **kwargs):
+    def watched(*args, **kwargs):
         left[0] -= 1
         if left[0] == 0:
-            raise Killed
+            act()
         return original(*args, **kwargs)
 
-    monkeypatch.setattr(place, name, dying)
+    monkeypatch.setattr(place, name, watched)
 
 
 STAGES = {
@@ -75,6 +74,20 @@ STAGES = {
     "while the result is written": (documents, "write", 1),
     "after the report": (documents, "render_card", 1),
 }
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """The folder, weights and rows of a run that nothing interrupted; beside it what a kill at every stage had left."""
+    folder = tmp_path_factory.mktemp("straight")
+    write_jsonl(folder / "train.jsonl", text_rows())
+    with pytest.MonkeyPatch.context() as patch:
+        for stage, (place, name, calls) in STAGES.items():
+            left = folder / "left" / stage
+            before_call(patch, place, name, calls, functools.partial(shutil.copytree, folder / "out", left))
+        result = load(folder).run()
+    assert sorted(path.name for path in (folder / "out").iterdir()) == LEFT
+    return folder, (result.folder / "model.safetensors").read_bytes(), [row.metrics for row in result.report.rows]
 
 
 def test_what_is_wrong_in_every_stage_is_said_once(tmp_path, caplog):
@@ -152,22 +165,20 @@ def test_an_architecture_of_which_a_part_stays_dense_ends_with_a_checkpoint_that
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_run_goes_on_after_an_interruption(stage, straight, tmp_path, monkeypatch):
-    write_jsonl(tmp_path / "train.jsonl", text_rows())
-    with monkeypatch.context() as patch:
-        kill(patch, *STAGES[stage])
-        with pytest.raises(Killed):
-            load(tmp_path).run()
+def test_a_run_goes_on_after_an_interruption(stage, straight, tmp_path):
+    """From what lay on the disk at that moment, parts of files included."""
+    folder, weights, metrics = straight
+    shutil.copy(folder / "train.jsonl", tmp_path)
     out = tmp_path / "out"
+    shutil.copytree(folder / "left" / stage, out)
+    (out / "recipe.yaml").write_text((out / "recipe.yaml").read_text().replace(str(folder), str(tmp_path)))
     assert not (out / "compressed").exists()
-    # What a kill leaves that an exception does not.
-    for name in (".compressed.part", ".dense.part", ".tokenizer.part", ".rows"):
+    for name in (".compressed.part", ".dense.part", ".tokenizer.part", ".rows"):  # as a kill at another moment leaves
         (out / name).mkdir(exist_ok=True)
         (out / name / "half").write_text("written")
     with pytest.raises(CompressionError, match="was interrupted; add --resume"):
-        load(tmp_path).run()
+        RunFolder(load(tmp_path)).check(resume=False)
     result = load(tmp_path).run(resume=True)
-    _, weights, metrics = straight
     assert (result.folder / "model.safetensors").read_bytes() == weights
     assert [row.metrics for row in result.report.rows] == metrics
     assert not (result.folder / "half").exists()
