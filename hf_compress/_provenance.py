@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import functools
 import importlib.metadata
 import os
 import platform
@@ -22,8 +23,14 @@ def versions() -> dict[str, str]:
     return {
         "hf_compress": __version__,
         "python": platform.python_version(),
-        **{package: importlib.metadata.version(package) for package in _PACKAGES},
+        **{package: version(package) for package in _PACKAGES},
     }
+
+
+@functools.cache
+def version(package: str) -> str:
+    """Of an installed package; to look it up takes milliseconds."""
+    return importlib.metadata.version(package)
 
 
 def today() -> str:

@@ -1,12 +1,11 @@
-"""The command line, called in this process."""
+"""The command line, called in this process.
+
+Libraries are imported where they are used: tests/conftest.py imports this also in the process that only hands out tests.
+"""
 
 import sys
 
 import pytest
-
-from hf_compress._yaml import write_yaml
-from hf_compress.cli import main
-from tests.small import recipe, text_rows, write_jsonl
 
 
 def tree(folder):
@@ -17,6 +16,7 @@ def tree(folder):
 @pytest.fixture
 def call(monkeypatch, capsys):
     """call("run", file, ...) -> exit code, standard output, complaints without their prefix."""
+    from hf_compress.cli import main
 
     def run(*arguments):
         monkeypatch.setattr(sys, "argv", ["hf-compress", *map(str, arguments)])
@@ -38,6 +38,8 @@ def call(monkeypatch, capsys):
 @pytest.fixture
 def refused(call, tmp_path):
     """refused(changes, *options) -> the complaints of a run that ended with exit code 2 and wrote nothing."""
+    from hf_compress._yaml import write_yaml
+    from tests.small import recipe, text_rows, write_jsonl
 
     def run(changes=None, *options, text=None):
         file = tmp_path / "recipe.yaml"

@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections.abc import Mapping
-from importlib.metadata import version
 from typing import Any
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress._provenance import version
 from hf_compress._sharding.contract import full_shape
 from hf_compress.training.checkpoints import where_to_begin
 from hf_compress.training.finalize import before_training

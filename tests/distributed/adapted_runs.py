@@ -8,7 +8,7 @@ from hf_compress.training.averaging.tensors import full_state_dict
 from tests.tiny import tiny_llama
 from tests.training.runs import assert_equal_bits, llama_trainer
 
-SETTINGS = {"max_steps": 8, "optim": "sgd", "learning_rate": 0.5, "save_steps": 4, "logging_steps": 2}
+SETTINGS = {"max_steps": 4, "optim": "sgd", "learning_rate": 0.5, "save_steps": 2, "logging_steps": 2}
 BATCH = 4
 
 
@@ -36,7 +36,7 @@ def adapted(folder, processes, **changes):
     torch.save(ended, folder / f"ended{trainer.args.process_index}.pt")
     trainer.save_model(str(folder / "saved"))
     again = trainer_of(folder / "again", processes, **changes)
-    again.train(resume_from_checkpoint=str(folder / "checkpoint-4"))
+    again.train(resume_from_checkpoint=str(folder / "checkpoint-2"))
     assert_equal_bits(ended, full_state_dict(again.model, keep=True))
     trainer.finalize()
     trainer.save_model(str(folder / "final"))

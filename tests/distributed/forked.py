@@ -9,22 +9,39 @@ An order is a line of JSON: {processes, script, arguments, environment, output},
 """
 
 import gc
+import importlib
+import importlib.util
 import json
 import os
 import runpy
 import signal
 import sys
+import threading
 import traceback
 from pathlib import Path
 
-import accelerate
-import datasets
-import transformers.trainer_seq2seq
-import transformers.utils.generic
+LOADED = (
+    "accelerate",
+    "datasets",
+    "matplotlib.pyplot",
+    "peft",
+    "transformers.trainer_seq2seq",
+    "transformers.models.gpt2.modeling_gpt2",
+    "transformers.models.llama.modeling_llama",
+    "compressed_tensors.compressors",
+    "hf_compress.jobs.train.run",
+    "hf_compress.training.trainer",
+)
+"""What nearly every script comes to load."""
 
-import hf_compress.training.trainer
 
-LOADED = (accelerate, datasets, transformers.trainer_seq2seq, transformers.utils.generic, hf_compress.training.trainer)
+def load() -> None:
+    for name in LOADED:
+        importlib.import_module(name)
+    if importlib.util.find_spec("deepspeed"):  # transformers looks at it wherever a model is saved
+        os.environ["DS_ACCELERATOR"] = "cpu"
+        importlib.import_module("deepspeed.runtime.zero.muon.muon_optimizer")  # as its first engine does
+    assert threading.active_count() == 1, "a thread would be missing in what is forked"
 
 
 def run(rank: int, processes: int, script: str, arguments: list[str]) -> int:
@@ -83,6 +100,8 @@ def cpu_s() -> float:
 
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    load()
     gc.freeze()  # every training collects, and would walk through the libraries
     for line in sys.stdin:
         number = os.fork()

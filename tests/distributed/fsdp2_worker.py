@@ -1,4 +1,4 @@
-"""One of several processes that share the weights: `torchrun ... fsdp2_worker.py <folder> <part>,<part>...`."""
+"""One of several processes that share the weights: `fsdp2_worker.py <folder> <part>,<part>...`."""
 
 import gc
 import json
@@ -28,6 +28,7 @@ from tests.tiny import tiny_llama
 from tests.training.runs import llama_trainer
 
 FIRST = next(iter(JOBS))
+SHORT = {"max_steps": 4}
 
 
 def processes():
@@ -84,8 +85,8 @@ def runs(folder):
 
 
 def settings(folder):
-    """What must not change a bit, and what changes the arithmetic alone."""
-    plain = full_weights(watched(FIRST, folder)[0].model)
+    """What must not change a bit, and what changes the arithmetic alone; pruned at the start and rounded at the end."""
+    plain = full_weights(watched(FIRST, folder, **SHORT)[0].model)
     evaluated = {"eval_strategy": "steps", "eval_steps": 2, "eval_on_start": True}
     sizes_of_1 = ParallelismConfig(dp_shard_size=processes(), tp_size=1, cp_size=1)
     same = {
@@ -95,17 +96,12 @@ def settings(folder):
             **fsdp2(cpu_offload=True),
         },
         "checkpointed, sizes of 1": {**fsdp2(activation_checkpointing=True), "parallelism_config": sizes_of_1},
-        # Quantization begins at step 5: a graph that had kept it off would show here.
-        "compiled": {"torch_compile": True, "torch_compile_backend": "eager"},
     }
     for name, changes in same.items():
-        trainer, watch = watched(FIRST, folder, **changes)
-        ended = full_weights(trainer.model)
-        assert ended.keys() == plain.keys() and watch.sparsity[-1] == 0.5, name
-        assert all(torch.equal(ended[one], plain[one]) for one in plain), name
+        ends_as(plain, name, folder, **SHORT, **changes)
     for teacher in (ModelTeacher(model=tiny_llama(seed=0), shard="like_student"), ModelTeacher(shard="like_student")):
         taught = JOBS[FIRST]() | {"distillation": Distillation(teacher=teacher, losses=[(0.7, ForwardKL(temperature=2.0))])}
-        trainer = trainer_of(FIRST, folder, jobs=taught)
+        trainer = trainer_of(FIRST, folder, jobs=taught, **SHORT)
         trainer.train()
         loaded = trainer._own_loss.distillation.teacher.model
         assert all(isinstance(parameter, DTensor) for parameter in loaded.parameters())
@@ -116,10 +112,23 @@ def settings(folder):
     if _distributed.is_main():
         for one, value in made().state_dict().items():
             assert torch.equal(value, tiny_llama(seed=0).state_dict()[one]), one
-    half, watch = watched(FIRST, folder, bf16=True)
+    half, watch = watched(FIRST, folder, bf16=True, **SHORT)
     assert watch.sparsity[-1] == 0.5
     assert {p.dtype for p in half.model.parameters()} == {torch.float32}
     torch.save({"plain": plain, "bf16": full_weights(half.model)}, folder / f"ends{torch.distributed.get_rank()}.pt")
+
+
+def ends_as(plain, name, folder, **changes):
+    trainer, watch = watched(FIRST, folder, **changes)
+    ended = full_weights(trainer.model)
+    assert ended.keys() == plain.keys() and watch.sparsity[-1] == 0.5, name
+    assert all(torch.equal(ended[one], plain[one]) for one in plain), name
+
+
+def compiled(folder):
+    """Quantization begins at step 5: a graph that had kept it off would show here."""
+    plain = full_weights(watched(FIRST, folder)[0].model)
+    ends_as(plain, "compiled", folder, torch_compile=True, torch_compile_backend="eager")
 
 
 def loading(folder, whole_teacher, sharded_teacher):
@@ -137,7 +146,7 @@ def loading(folder, whole_teacher, sharded_teacher):
         with torch.device("cpu" if _distributed.is_main() else "meta"):
             student = tiny_llama(seed=0)
         jobs = JOBS[FIRST]() | {"distillation": Distillation(teacher=teacher, losses=[(0.7, ForwardKL(temperature=2.0))])}
-        changes = {"jobs": jobs, "model": student, **fsdp2(cpu_ram_efficient_loading=True)}
+        changes = {"jobs": jobs, "model": student, **fsdp2(cpu_ram_efficient_loading=True), **SHORT}
         trainer = trainer_of(FIRST, folder, **changes)
         taught = trainer._own_loss.distillation.teacher.model
         assert all(one.is_meta is not _distributed.is_main() for model in (student, taught) for one in model.parameters())
@@ -154,11 +163,12 @@ def saving(folder):
         straight = trainer_of(FIRST, place, **changes)
         straight.train()
         ended = full_weights(straight.model)
-        for written in ("SHARDED_STATE_DICT", "FULL_STATE_DICT"):  # read in the form in which it is there
-            resumed = trainer_of(FIRST, place / "again", **{**changes, **fsdp2(written)}, save_only_model=False)
-            resumed.train(resume_from_checkpoint=str(place / "checkpoint-3"))
-            again = full_weights(resumed.model)
-            assert all(torch.equal(ended[name], again[name]) for name in ended), (form, written)
+        # Read in the form in which it is there; that of the run itself is tried with adapters.
+        other = "FULL_STATE_DICT" if form == "SHARDED_STATE_DICT" else "SHARDED_STATE_DICT"
+        resumed = trainer_of(FIRST, place / "again", **{**changes, **fsdp2(other)}, save_only_model=False)
+        resumed.train(resume_from_checkpoint=str(place / "checkpoint-3"))
+        again = full_weights(resumed.model)
+        assert all(torch.equal(ended[name], again[name]) for name in ended), form
         straight.save_model(str(place / "dense"))
         stored = load_file(place / "dense" / "model.safetensors")
         assert all(torch.equal(stored[name], ended[name]) for name in stored)
@@ -216,7 +226,7 @@ def refusals(folder):
         _distributed.barrier()
 
     note("evaluated before", lambda: trainer_of(FIRST, folder).evaluate())
-    finished = watched(FIRST, folder)[0]
+    finished = watched(FIRST, folder, **SHORT)[0]
     finished.finalize()
     note("evaluated after", lambda: finished.evaluate())
     note("trained on", lambda: finished.train())
@@ -228,7 +238,7 @@ def refusals(folder):
     note("another recipe in one process", lambda: other.train())
     learns = trainer_of(FIRST, folder, learning_rate=0.1 if rank else 0.2)
     note("another argument in one process", lambda: learns.train())
-    unfinished = trainer_of(FIRST, folder)
+    unfinished = trainer_of(FIRST, folder, **SHORT)
     unfinished.train()
     with torch.no_grad():  # a part of one process alone
         first = next(parameter for name, parameter in unfinished.model.named_parameters() if "up_proj" in name)
@@ -293,7 +303,7 @@ dense: {{}}
 pruning: {{schedule: {{name: cubic, final: 0.5, end: 50%, every: 1}}}}
 quantization: {{scheme: {{name: W4A16, group_size: 32}}, begin: 50%}}
 distillation: {{teacher: {{name: model, shard: like_student}}, losses: [{{weight: 0.5, loss: forward_kl}}]}}
-evaluation: {{untrained: false}}
+evaluation: {{untrained: false, examples: 0}}
 training: {{output_dir: {out}, max_steps: 4, per_device_train_batch_size: 2, save_steps: 2, use_cpu: true,
            fsdp: true, fsdp_config: {{state_dict_type: SHARDED_STATE_DICT, cpu_ram_efficient_loading: true}}}}
 """
@@ -313,6 +323,7 @@ def recipe(folder):
 PARTS = {
     "runs": runs,
     "settings": settings,
+    "compiled": compiled,
     "saving": saving,
     "sharding_later": sharding_later,
     "adapted": adapted,

@@ -63,6 +63,12 @@ def test_shards_train_to_the_weights_masks_and_scales_of_one_process(name, done,
     compare_with_one_process(done / "runs", name, 2, tmp_path)
 
 
+@pytest.mark.slow  # compiling takes longer than all that is tried with the same bits in the worker
+def test_compiling_changes_no_bit(tmp_path):
+    """Compared in the worker."""
+    forked("tests/distributed/fsdp2_worker.py", str(tmp_path), "compiled")
+
+
 @pytest.mark.slow
 def test_four_processes_train_to_the_weights_of_one(tmp_path):
     forked("tests/distributed/fsdp2_worker.py", str(tmp_path), "runs", processes=4)

@@ -103,13 +103,14 @@ dense: {{}}
 pruning: {{schedule: {{name: cubic, final: 0.5, end: 50%, every: 1}}}}
 quantization: {{scheme: {{name: W4A16, group_size: 32}}, begin: 50%}}
 distillation: {{losses: [{{weight: 0.5, loss: forward_kl}}]}}
+evaluation: {{untrained: false, examples: 0}}
 training: {{output_dir: {out}, max_steps: 6, per_device_train_batch_size: 2, save_steps: 3, use_cpu: true}}
 """
 
 
 @pytest.mark.parametrize("launcher", ["torchrun", pytest.param("accelerate", marks=pytest.mark.slow)])
 def test_main_job_runs_in_two_processes(launcher, tmp_path):
-    sentences = [f"sentence {n} says that {n} times {n} is {n * n} and nothing else follows from it" for n in range(400)]
+    sentences = [f"sentence {n} says that {n} times {n} is {n * n} and nothing else follows from it" for n in range(200)]
     data = tmp_path / "train.jsonl"
     data.write_text("\n".join(json.dumps({"text": text}) for text in sentences))
     recipe = tmp_path / "recipe.yaml"

@@ -68,10 +68,10 @@ def test_loss_norm_and_sparsity_of_every_step_are_those_of_one_process(run, done
     """The norm is that of unpruned weights: gradients are masked before DeepSpeed clips them."""
     logs = read(done, run)[0]["logs"]
     expected = [entry for entry in alone.state.log_history if "loss" in entry]
-    assert len(logs) == len(expected) == 12
+    assert len(logs) == len(expected) == SETTINGS["max_steps"]
     for one, other in zip(logs, expected, strict=True):
         # With quantization a weight on the edge of two integers may fall on the other side.
-        tolerance = 1e-4 if one["step"] < 8 else 1e-2
+        tolerance = 1e-4 if one["step"] < 5 else 1e-2
         for key in ("loss", "task_loss", "distillation_loss", "grad_norm"):
             assert one[key] == pytest.approx(other[key], rel=tolerance, abs=1e-5), key
         assert one["sparsity"] == other["sparsity"]
@@ -82,7 +82,7 @@ def test_loss_norm_and_sparsity_of_every_step_are_those_of_one_process(run, done
 def test_the_checkpoint_as_deepspeed_puts_it_together_is_the_sparse_model(stage, done):
     first = read(done, f"stage{stage}")[0]
     found = torch.load(done / f"zero_to_fp32-{stage}.pt", weights_only=True)
-    stored = load_file(done / f"stage{stage}" / "checkpoint-12" / "model.safetensors")
+    stored = load_file(done / f"stage{stage}" / "checkpoint-8" / "model.safetensors")
     for name, keep in first["masks"].items():
         assert not found[f"{name}.weight"][~keep].any() and not stored[f"{name}.weight"][~keep].any()
     for name, tensor in stored.items():
@@ -91,7 +91,7 @@ def test_the_checkpoint_as_deepspeed_puts_it_together_is_the_sparse_model(stage,
 
 @pytest.mark.parametrize("stage", [1, 2, 3])
 def test_the_checkpoint_says_how_far_the_run_is(stage, done):
-    known = json.loads((done / f"stage{stage}" / "checkpoint-12" / "compression.json").read_text())
+    known = json.loads((done / f"stage{stage}" / "checkpoint-8" / "compression.json").read_text())
     assert known["sparsity"] == 0.5 and known["processes"] == 2
     assert known["progress"]["pruned"] is True and known["progress"]["quantized"] is True
     assert 0.2 < known["sparsity_of_all_weights"] < 0.5

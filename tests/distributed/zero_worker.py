@@ -25,7 +25,8 @@ SETTINGS = {
     "learning_rate": 1e-4,
     "max_grad_norm": 0.2,  # below every norm of these runs, so that each step is clipped
     "logging_steps": 1,
-    "save_steps": 6,
+    "max_steps": 8,
+    "save_steps": 4,
 }
 """Of two processes; one has twice the batch. A larger learning rate would show weights on the edge of two integers."""
 
@@ -92,7 +93,7 @@ def exact(folder, stage, **changes):
     found, straight = check_masters(trainer), keep(folder, f"stage{stage}-", trainer)
     assert all(torch.equal(tensor, straight[name]) for name, tensor in found.items())
     again = trainer_of(place, **settings)
-    again.train(resume_from_checkpoint=str(place / "checkpoint-6"))
+    again.train(resume_from_checkpoint=str(place / "checkpoint-4"))
     assert_equal_bits(straight, full_state_dict(again.model, keep=True))
     assert again.compression_is_complete()
     return again
@@ -144,7 +145,7 @@ def as_one_file(folder):
     from deepspeed.utils.zero_to_fp32 import get_fp32_state_dict_from_zero_checkpoint
 
     for stage in (1, 2, 3):
-        found = get_fp32_state_dict_from_zero_checkpoint(str(folder / f"stage{stage}" / "checkpoint-12"))
+        found = get_fp32_state_dict_from_zero_checkpoint(str(folder / f"stage{stage}" / "checkpoint-8"))
         torch.save({name: tensor.clone() for name, tensor in found.items()}, folder / f"zero_to_fp32-{stage}.pt")
 
 
@@ -158,13 +159,13 @@ def refusal(action):
 
 def refusals(folder, **more):
     """What this process hears of each; it goes on."""
-    whole = folder / "stage2" / "checkpoint-6"
+    whole = folder / "stage2" / "checkpoint-4"
     other = json.loads((whole / "compression.json").read_text())
     four, foreign = folder / "four", folder / "foreign"
     if _distributed.is_main():
         for place in (four, foreign):
             place.mkdir()
-        (four / "latest").write_text("global_step6")
+        (four / "latest").write_text("global_step4")
         (four / "compression.json").write_text(json.dumps({**other, "processes": 4}))
         (foreign / "optimizer.pt").write_text("")
     _distributed.barrier()
@@ -190,7 +191,7 @@ def job(folder):
         write_jsonl(folder / "train.jsonl", rows)
     _distributed.barrier()
     training = {"output_dir": str(folder / "job"), "max_steps": 4, "per_device_train_batch_size": 2, "deepspeed": config(3)}
-    Recipe.from_plain(recipe(folder, {"training": training})).run(resume=False)
+    Recipe.from_plain(recipe(folder, {"training": training, "evaluation.untrained": False})).run(resume=False)
 
 
 if __name__ == "__main__":
