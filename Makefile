@@ -11,6 +11,8 @@ quickstart: $(VENV)/.installed
 	$(BIN)/hf-compress run recipes/quickstart.yaml --resume
 
 # One process per core: the tests pin torch to one thread, so they would leave the other cores idle.
+# Modules are compiled once for all of them, whatever the environment says of writing that down.
+test: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
 

@@ -3,6 +3,7 @@
 import atexit
 import functools
 import gc
+import importlib.metadata
 import os
 import shutil
 import tempfile
@@ -15,6 +16,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
 # One thread a process. Not asked of torch: what only hands tests out to other processes loads no library.
 os.environ["OMP_NUM_THREADS"] = os.environ["MKL_NUM_THREADS"] = "1"
+
+# accelerate reads what is known of a package at every save of a model, which takes a tenth of a save.
+importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)
 
 import pytest  # noqa: E402
 

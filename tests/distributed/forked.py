@@ -8,8 +8,10 @@ An order is a line of JSON: {processes, script, arguments, environment, output},
 {code, cpu_s}, the second what the server and all that it forked have taken so far.
 """
 
+import functools
 import gc
 import importlib
+import importlib.metadata
 import importlib.util
 import json
 import os
@@ -36,6 +38,7 @@ LOADED = (
 
 
 def load() -> None:
+    importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)  # as in tests/conftest.py
     for name in LOADED:
         importlib.import_module(name)
     if importlib.util.find_spec("deepspeed"):  # transformers looks at it wherever a model is saved

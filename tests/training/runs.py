@@ -1,5 +1,7 @@
 """Short compression runs on tiny models, shared by the invariants."""
 
+import functools
+
 import torch
 from datasets import Dataset
 from transformers import TrainingArguments
@@ -8,6 +10,7 @@ from hf_compress import W4A16, CompressionTrainer, Cubic, Distillation, ForwardK
 from tests.tiny import tiny_llama, tiny_vit
 
 
+@functools.cache  # nobody changes rows
 def text_rows(count=32, length=12, seed=0):
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(3, 60, (count, length), generator=generator).tolist()
