@@ -23,6 +23,8 @@ from hf_compress.ensembling.combiners.product_of_experts import ProductOfExperts
 from hf_compress.ensembling.confidences.entropy import Entropy as Entropy
 from hf_compress.ensembling.confidences.margin import Margin as Margin
 from hf_compress.ensembling.confidences.maximum_probability import MaximumProbability as MaximumProbability
+from hf_compress.ensembling.configuration import EnsembleFit as EnsembleFit
+from hf_compress.ensembling.configuration import EnsembleMember as EnsembleMember
 from hf_compress.ensembling.fitting.gating import Gate as Gate
 from hf_compress.ensembling.fitting.gating import fit_gate as fit_gate
 from hf_compress.ensembling.fitting.stacking import fit_stacking as fit_stacking
@@ -62,6 +64,7 @@ from hf_compress.inputs.sections import Data as Data
 from hf_compress.inputs.sections import FreshModel as FreshModel
 from hf_compress.inputs.sections import FreshTokenizer as FreshTokenizer
 from hf_compress.jobs.collect_statistics import CollectStatistics as CollectStatistics
+from hf_compress.jobs.ensemble.recipe import EnsembleModels as EnsembleModels
 from hf_compress.jobs.evaluate import Evaluate as Evaluate
 from hf_compress.jobs.extract_adapter import ExtractAdapter as ExtractAdapter
 from hf_compress.jobs.merge.recipe import MergeModels as MergeModels

@@ -16,6 +16,7 @@ LISTED = {
     "calibration.configuration": ("Calibration",),
     "calibration.folder": ("save_statistics",),
     "distillation.configuration": ("Distillation", "WeightedLoss"),
+    "ensembling.configuration": ("EnsembleFit", "EnsembleMember"),
     "ensembling.fitting.gating": ("Gate", "fit_gate"),
     "ensembling.fitting.stacking": ("fit_stacking",),
     "ensembling.fitting.temperature": ("fit_temperatures",),

@@ -37,8 +37,13 @@ def folder_of(name: str, key: str) -> Path | None:
     return None
 
 
-def resolve_folder(model: str, label: str) -> Path:
+def resolve_folder(model: str, label: str, revision: str | None = None) -> Path:
     """A local folder as it is; a Hub id as a snapshot of its weights or programs, configs and tokenizer files.
+
+    Args:
+        model: a folder or Hub id.
+        label: what a refusal names.
+        revision: of a Hub id: a commit, tag or branch; None = its main branch.
 
     Raises:
         CompressionError: there is neither.
@@ -49,7 +54,7 @@ def resolve_folder(model: str, label: str) -> Path:
     from huggingface_hub import snapshot_download
 
     try:
-        fetched = Path(snapshot_download(model, allow_patterns=download_patterns()))
+        fetched = Path(snapshot_download(model, revision=revision, allow_patterns=download_patterns()))
         if holds_program(fetched):  # of the same commit, which is the folder's name
             wanted = [*download_patterns(), *program_patterns()]
             fetched = Path(snapshot_download(model, revision=fetched.name, allow_patterns=wanted))

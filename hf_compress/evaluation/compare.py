@@ -12,6 +12,7 @@ from typing import Any
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import written_beside
 from hf_compress.evaluation.cost.report import CostReport
+from hf_compress.evaluation.ensembled import report_of
 from hf_compress.evaluation.page import html_table, page, picture_figures
 from hf_compress.evaluation.report import INTERVALS, columns, markdown_table
 from hf_compress.evaluation.rows import Report, Row
@@ -127,7 +128,7 @@ def read_report(folder: Path) -> Report:
         known = {item.name for item in dataclasses.fields(Report)} | {"format", "verdict"}
         # An evaluation's report says more.
         given = {key: value for key, value in data.items() if key in known or "directions" not in data}
-        report = Report.from_plain(given)
+        report = report_of(given if "error_correlation" not in data else data)
         rows = tuple(
             dataclasses.replace(row, latency_ms=latencies[row.name]) if row.name in latencies else row
             for row in report.rows

@@ -67,7 +67,11 @@ def measure_folder(
 
 
 def intervals_of(
-    kept: Kept, found: Mapping[str, float], metrics: Sequence[Metric] | None, bootstrap: Bootstrap = ROWS
+    kept: Kept,
+    found: Mapping[str, float],
+    metrics: Sequence[Metric] | None,
+    bootstrap: Bootstrap = ROWS,
+    more: Sequence[Quantity] = (),
 ) -> dict[str, tuple[float, float]]:
     """Of the numbers that the kept rows add up to; where computing one anew may take long, there is none.
 
@@ -76,6 +80,7 @@ def intervals_of(
         found: what was measured.
         metrics: of predictions; None where likelihoods were kept.
         bootstrap: how rows are drawn.
+        more: other numbers of the same rows.
     """
     if len(kept.predictions) < 2:
         return {}
@@ -86,6 +91,7 @@ def intervals_of(
     else:
         made = [(metric, quantity_of(metric, kept.predictions, kept.references)) for metric in metrics]
         quantities = [one for metric, one in made if metric.quick or isinstance(one, Summed)]
+    quantities += more
     if not quantities:
         return {}
     group = Group(unit="rows", quantities=(quantities,))

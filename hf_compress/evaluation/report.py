@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from hf_compress._runtimes import RUNTIMES
 from hf_compress._units import format_bytes
+from hf_compress.evaluation.ensembled import EnsembleReport
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.verdict import judge
 
@@ -27,6 +28,10 @@ def columns(report: Report) -> dict[str, list[str]]:
             for metric, greater in compared.items()
         },
         "size on disk": [format_bytes(row.file_bytes) for row in report.rows],
+    }
+    if isinstance(report, EnsembleReport):
+        return {**found, **_of_members(report)}
+    found |= {
         "quantized layers vs bf16": _cells(report, "quantized_ratio", "{:.3f}x"),
         "sparsity": _cells(report, "sparsity", "{:.4f}"),
         "training": _cells(report, "train_s", "{:.0f} s"),
@@ -39,6 +44,20 @@ def columns(report: Report) -> dict[str, list[str]]:
     for name, title, form in later:
         if any(getattr(row, name) is not None for row in report.rows):  # not every report has them
             found[title] = _cells(report, name, form)
+    return found
+
+
+def _of_members(report: EnsembleReport) -> dict[str, list[str]]:
+    """What only the rows of an ensemble have."""
+    names = [row.name for row in report.rows]
+    found = {"parameters": [f"{report.parameters[name]:,}" for name in names]}
+    for title, known, form in (
+        (f"{report.metric} on validation", report.validation, "{:.4g}"),
+        ("weight", report.weights, "{:.4f}"),
+        ("temperature", report.temperatures, "{:.3f}"),
+    ):
+        if known:
+            found[title] = [form.format(known[name]) if name in known else "-" for name in names]
     return found
 
 

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from hf_compress._safetensors import Entry, open_safetensors, read_entries
+from hf_compress._safetensors import Entry, member_folders, open_safetensors, read_entries
 from hf_compress.checkpoints.weight_files import stored_files
 
 _MARKERS = ("weight_packed", "weight_scale")
+_COUNTED = ("quantized_bytes", "quantized_bf16_bytes")
 _PARTS = ("weight", "weight_packed", "weight_scale", "weight_shape", "weight_zero_point", "weight_global_scale")
 
 
@@ -16,7 +17,7 @@ def measure_size(folder: str | Path, files: Sequence[Path] | None = None) -> dic
     """Bytes on disk, and what the quantized layers among them would weigh in bf16.
 
     Args:
-        folder: a checkpoint folder.
+        folder: a checkpoint folder; of an ensemble the members are added up.
         files: the files that hold the weights, by default `stored_files`; quantized layers are told apart in safetensors
             alone.
 
@@ -26,6 +27,10 @@ def measure_size(folder: str | Path, files: Sequence[Path] | None = None) -> dic
         many layers. quantized_ratio: the quotient of the two, None without quantized layers.
     """
     path = Path(folder)
+    members = [measure_size(member) for member in member_folders(path)]
+    if members:
+        found = {key: sum(member[key] for member in members) for key in ("num_quantized", *_COUNTED)}
+        return _sized(sum(file.stat().st_size for file in stored_files(path)), found)
     files = stored_files(path) if files is None else files
     entries = read_entries(path) if all(file.suffix == ".safetensors" for file in files) else {}
     layers = sorted({name.rsplit(".", 1)[0] for name in entries if name.rsplit(".", 1)[-1] in _MARKERS})
@@ -33,13 +38,13 @@ def measure_size(folder: str | Path, files: Sequence[Path] | None = None) -> dic
     for layer in layers:
         stored += sum(entries[f"{layer}.{part}"].num_bytes for part in _PARTS if f"{layer}.{part}" in entries)
         dense += 2 * math.prod(packed_shape(layer, entries))
-    return {
-        "file_bytes": sum(file.stat().st_size for file in files),
-        "num_quantized": len(layers),
-        "quantized_bytes": stored,
-        "quantized_bf16_bytes": dense,
-        "quantized_ratio": stored / dense if dense else None,
-    }
+    found = {"num_quantized": len(layers), "quantized_bytes": stored, "quantized_bf16_bytes": dense}
+    return _sized(sum(file.stat().st_size for file in files), found)
+
+
+def _sized(file_bytes: int, found: Mapping[str, int]) -> dict[str, Any]:
+    stored, dense = (found[key] for key in _COUNTED)
+    return {"file_bytes": file_bytes, **found, "quantized_ratio": stored / dense if dense else None}
 
 
 def packed_shape(layer: str, entries: Mapping[str, Entry]) -> tuple[int, ...]:

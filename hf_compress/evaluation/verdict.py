@@ -4,6 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from hf_compress.evaluation.ensembled import EnsembleReport
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.thresholds import Thresholds
 
@@ -20,12 +21,12 @@ class Verdict:
         kind: accept; regression: worse than tolerated; anomalous: not to be believed; infeasible: a target was not reached;
             none: there is nothing to judge it by.
         reason: the numbers that decided.
-        thresholds: those that it was judged by.
+        thresholds: those that it was judged by, or the rule in words.
     """
 
     kind: Kind
     reason: str
-    thresholds: Thresholds
+    thresholds: Thresholds | str
 
     def __str__(self) -> str:
         return f"{self.kind}: {self.reason} (thresholds: {self.thresholds})"
@@ -39,10 +40,29 @@ def judge(report: Report) -> Verdict:
     is no better than chance (`report.chance`); infeasible, where size or sparsity miss their targets; none, without a dense
     row; anomalous, where it is better than dense by more than `gain`; regression, where it is worse by more than `loss`;
     else accept. Better and worse are shares of the dense metric: |ours - dense| / |dense|.
+
+    An ensemble is accepted where it is better than its best member on the validation split.
     """
+    if isinstance(report, EnsembleReport):
+        return _of_ensemble(report)
     ours, dense = report.rows[-1], report.rows[0] if len(report.rows) > 1 else None
     kind, reason = _decided(report, ours, dense)
     return Verdict(kind=kind, reason=reason, thresholds=report.thresholds)
+
+
+def _of_ensemble(report: EnsembleReport) -> Verdict:
+    ours, best, name = report.rows[-1].name, report.best_member(), report.metric.replace("_", " ")
+    known = {key: report.validation[key] for key in (ours, best)}
+    broken = [key for key, value in report.validation.items() if not math.isfinite(value)]
+    reason = f"{name} {known[ours]:.4g} on validation, its best member there, {best!r}, {known[best]:.4g}"
+    kind: Kind = "accept" if report.is_better() else "regression"
+    if broken:
+        kind, reason = "anomalous", f"{name} of {broken[0]!r} on validation is {report.validation[broken[0]]}"
+    elif not report.is_better():
+        reason += "; the ensemble does not beat it, so ask that member alone"
+    if report.fitted:
+        reason += f" ({' and '.join(report.fitted)} were fitted on these rows)"
+    return Verdict(kind=kind, reason=reason, thresholds="better than the best member on validation, by however little")
 
 
 def _decided(report: Report, ours: Row, dense: Row | None) -> tuple[Kind, str]:

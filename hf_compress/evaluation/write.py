@@ -5,6 +5,7 @@ from pathlib import Path
 
 from hf_compress._folders import make_folder
 from hf_compress.evaluation import evaluation_table, report
+from hf_compress.evaluation.ensembled import EnsembleReport
 from hf_compress.evaluation.evaluated import EvaluationReport
 from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.verdict import judge
@@ -22,6 +23,13 @@ def write_evaluation(written: EvaluationReport, folder: Path) -> None:
     from hf_compress.evaluation.evaluation_page import to_html
 
     _write(written, folder, evaluation_table.to_markdown(written), to_html(written))
+
+
+def write_ensemble(written: EnsembleReport, folder: Path) -> None:
+    """The same of an ensemble and its members."""
+    from hf_compress.evaluation import ensemble_text
+
+    _write(written, folder, ensemble_text.to_markdown(written), ensemble_text.to_html(written))
 
 
 def _write(written: Report, folder: Path, text: str, page: str) -> None:

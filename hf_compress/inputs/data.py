@@ -56,10 +56,15 @@ def load_splits(data: Data, seed: int) -> dict[str, "Dataset"]:
     return {name: splits[name] for name in SPLITS}
 
 
-def load_measured(data: Data, measured: Measured, seed: int) -> dict[str, "Dataset"]:
+HeldOut = Literal["held_out"]
+"""Both splits that a training keeps back, under their own names."""
+
+
+def load_measured(data: Data, measured: Measured | HeldOut, seed: int) -> dict[str, "Dataset"]:
     """The rows that a finished model is measured on as `test`, beside `train`, which says the names of labels.
 
-    A split is that of `load_splits`, so the rows are those of a training's report; for "all" nothing is cut.
+    A split is that of `load_splits`, so the rows are those of a training's report; for "all" nothing is cut. Held out are
+    `validation` and `test`, each under its name.
 
     Raises:
         CompressionError: see `load_splits`.
@@ -67,7 +72,7 @@ def load_measured(data: Data, measured: Measured, seed: int) -> dict[str, "Datas
     check_seed(seed)
     if measured != "all":
         splits = load_splits(data, seed)
-        return {"train": splits["train"], "test": splits[measured]}
+        return splits if measured == "held_out" else {"train": splits["train"], "test": splits[measured]}
     from datasets import concatenate_datasets
 
     source = open_source(data)

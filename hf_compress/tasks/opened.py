@@ -12,7 +12,7 @@ from hf_compress._problems import Problem, RecipeError, check_all, problems_of
 from hf_compress.checkpoints.exported import refuse_program
 from hf_compress.checkpoints.location import resolve_folder
 from hf_compress.checkpoints.weight_files import holds_program
-from hf_compress.inputs.data import Measured, load_measured, load_splits
+from hf_compress.inputs.data import HeldOut, Measured, load_measured, load_splits
 from hf_compress.inputs.file_names import with_files
 from hf_compress.inputs.fresh import check_keys, train_on_main
 from hf_compress.inputs.labels import order_labels
@@ -158,7 +158,7 @@ def open_inputs(
     trained_anew: bool = False,
     untrained: str = UNTRAINED,
     saved_tokenizer: Path | None = None,
-    measured: Measured | None = None,
+    measured: Measured | HeldOut | None = None,
     problems: list[Problem] | None = None,
 ) -> Opened:
     """Open everything and see that it fits together; nothing is written, no weight is read.
@@ -237,7 +237,9 @@ def inputs(model: str | None = None, data: Data | None = None, task: Task | None
     return open_inputs(model, data, task, seed=seed)
 
 
-def open_data(data: Data, task: Task | None, seed: int, measured: Measured | None = None) -> tuple[Splits, list[str]]:
+def open_data(
+    data: Data, task: Task | None, seed: int, measured: Measured | HeldOut | None = None
+) -> tuple[Splits, list[str]]:
     """The raw splits, or those of `load_measured`, and the names of their labels; without a task columns are not looked at.
 
     Raises:

@@ -7,13 +7,14 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.checkpoints.manifest import Manifest
-from hf_compress.export.card import adapter, merge, train
+from hf_compress.export.card import adapter, ensemble, merge, train
 from hf_compress.export.card.sections import files, licence, recipe
 
 if TYPE_CHECKING:
     from huggingface_hub import EvalResult
 
 _KINDS = {
+    "ensemble": (ensemble.front, ensemble.blocks),
     "merge": (merge.front, merge.blocks),
     "train": (train.front, train.blocks),
     **dict.fromkeys(("extract-adapter", "merge-adapters"), (adapter.front, adapter.blocks)),

@@ -14,8 +14,8 @@ from hf_compress._version import __version__
 from hf_compress.checkpoints.hashes import sha256_of
 from hf_compress.checkpoints.manifest import MANIFEST, WEIGHTS, Manifest
 from hf_compress.evaluation.compare import read_report
+from hf_compress.evaluation.ensembled import report_of
 from hf_compress.evaluation.report import findings
-from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.size import measure_size
 from hf_compress.evaluation.tolerance import tolerances
 from hf_compress.export.card.render import has_own_card, render_card
@@ -92,7 +92,7 @@ def check_card(folder: Path, manifest: Manifest) -> Iterator[Check]:
         yield Check(what=CARD, holds=None if made else False, says=said)
         return
     report = manifest.facts.get("report")
-    expected = render_card(manifest, "" if report is None else findings(Report.from_plain(report)))
+    expected = render_card(manifest, "" if report is None else findings(report_of(report)))
     text = file.read_text(encoding="utf-8", errors="replace")
     front, lines = _split(expected)
     own_front, own = _split(text)
@@ -138,7 +138,7 @@ def check_report(folder: Path, manifest: Manifest) -> Iterator[Check]:
     except CompressionError as error:
         yield Check(what="report.json", holds=False, says=str(error).replace("\n", "; "))
         return
-    wanted = Report.from_plain(known).to_plain(full=False)
+    wanted = report_of(known).to_plain(full=False)
     other = sorted(key for key in wanted if not _same(wanted[key], found[key]))
     said = f"{', '.join(other)} is not the manifest's" if other else "the same numbers as the manifest"
     yield Check(what="report.json", holds=not other, says=said)

@@ -15,6 +15,10 @@ from hf_compress.inputs.sources import open_source
 from hf_compress.jobs.verify.checks import Check, check_card, check_files, check_manifest, check_report, check_size
 from hf_compress.tasks.opened import open_data
 
+_ELSEWHERE = "other models, whose weights are not here"
+_OTHERS = {"ensemble": "members by themselves, which are measured again as one ensemble alone"}
+"""Kind of manifest -> why rows before the last are not measured."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Verification:
@@ -101,7 +105,7 @@ def _check_measured(folder: Path, manifest: Manifest, data: str | None, measure:
         return
     others = [row["name"] for row in report["rows"][:-1]]
     if others:
-        yield Check(what=", ".join(others), holds=None, says="other models, whose weights are not here")
+        yield Check(what=", ".join(others), holds=None, says=_OTHERS.get(manifest.kind, _ELSEWHERE))
     if rows is None or manifest.fact("task") is None:
         yield Check(what="metrics", holds=None, says="the manifest does not say on which rows they were measured")
         return
@@ -151,20 +155,24 @@ def _measured(folder: Path, recipe: Any) -> tuple[Any, dict[str, float]]:
     """The model as those who use it load it, and its metrics."""
     import torch
 
+    from hf_compress.evaluation.asked import ask
     from hf_compress.evaluation.finished import load_finished
     from hf_compress.tasks.opened import open_inputs
 
+    evaluation = recipe.evaluation
     opened = open_inputs(str(folder), recipe.data, recipe.task, seed=recipe.seed, measured="test")
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model = load_finished(opened, str(folder)).to(device)  # type: ignore[arg-type]
+    if recipe.name == "ensemble":
+        return model, ask(model, opened, "test", evaluation.batch_size, evaluation.metrics, "measuring again").metrics
     metrics = opened.task.evaluate(
         model,
         opened.examples["test"],
         opened.raw["test"],
         opened.processor,
-        recipe.evaluation.batch_size,
+        evaluation.batch_size,
         "measuring again",
-        recipe.evaluation.metrics,
+        evaluation.metrics,
     )
     return model, metrics
 

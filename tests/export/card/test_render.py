@@ -19,7 +19,7 @@ CARDS = sorted((Path(__file__).parents[3] / "model_cards").iterdir())
 def test_a_kind_without_a_card_is_refused_by_name():
     with pytest.raises(
         CompressionError,
-        match=r"unknown kind of result for a card 'checkpoint' \(known: extract-adapter, merge, merge-adapters, train\)",
+        match=r"unknown kind of result for a card 'checkpoint' \(known: ensemble, extract-adapter, merge, merge-adapters",
     ):
         render_card(Manifest(kind="checkpoint", recipe={}))
 

@@ -1,0 +1,179 @@
+"""From opened members to a folder worth publishing."""
+
+import gc
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_compress._errors import CompressionError, reason_of
+from hf_compress._folders import part_of, written_beside
+from hf_compress._registry import dump
+from hf_compress.checkpoints.outputs import compare_outputs
+from hf_compress.ensembling.configuration import ALL
+from hf_compress.ensembling.modelling.models import ParallelEnsemble
+from hf_compress.ensembling.opened import OpenedMember
+from hf_compress.evaluation.asked import Asked, ask, has_classes
+from hf_compress.evaluation.ensembled import EnsembleReport
+from hf_compress.evaluation.finished import load_finished
+from hf_compress.evaluation.report import table
+from hf_compress.evaluation.verdict import judge
+from hf_compress.inputs.batches import model_inputs
+from hf_compress.jobs.ensemble.documents import report_of_run, write_documents
+from hf_compress.jobs.ensemble.fit import Fitted, fit_members, in_order, refuse_nan, together
+from hf_compress.tasks.opened import Opened, open_inputs
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("validation", "test")
+_CLOSE = 1e-4
+"""By how much a probability of the loaded ensemble may differ from what the members' answers make, which were run alone."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleResult:
+    """What the job left behind.
+
+    Attributes:
+        folder: with members, config, processor, code, manifest, card and, where it was measured, a report.
+        report: the numbers; None without data.
+        loads: what was compared when it was loaded back.
+    """
+
+    folder: Path
+    report: EnsembleReport | None
+    loads: str
+
+    def summary(self) -> str:
+        """What the command line says at the end."""
+        if self.report is None:
+            said = ["Neither fitted nor measured: the recipe has no data.", ""]
+        else:
+            said = [table(self.report), "", *self.report.notes, f"Verdict: {judge(self.report)}.", ""]
+        return "\n".join([*said, f"{self.loads}", f"model and card  {self.folder}"])
+
+
+@dataclass
+class Answers:
+    """Of one model, on both splits.
+
+    Attributes:
+        splits: split -> what it answered.
+        parameters: how many numbers the model has.
+    """
+
+    splits: dict[str, Asked]
+    parameters: int
+
+
+def build(job: Any, members: Sequence[OpenedMember], out: Path) -> EnsembleResult:
+    """Ask the members one after the other, fit, write the ensemble, load it back and measure it.
+
+    Args:
+        job: the recipe.
+        members: opened.
+        out: the new folder, which appears when it is whole.
+
+    Raises:
+        CompressionError: a member answers NaN, or the written ensemble does not answer as its members do.
+    """
+    if part_of(out).exists():
+        logger.info("%s: an earlier run was interrupted; what it left is removed, and this one begins again", out)
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    answers = [] if job.data is None else [_ask(job, one.opened, str(one.folder), one.name, device) for one in members]
+    if job.on_nan == "refuse":
+        for split in SPLITS if answers else ():
+            refuse_nan([one.splits[split] for one in answers], members, split, "")
+    given = tuple(member.weight for member in job.members)
+    total = sum(given)
+    given_or_equal = None if len(set(given)) == 1 else tuple(weight / total for weight in given)
+    validation = [one.splits["validation"] for one in answers]
+    fitted = fit_members(job.fit, job.combiner, given_or_equal, validation, members)
+    with written_beside(out) as part:
+        made = _written(job, members, fitted, part)
+        opened = open_inputs(str(part), job.data, job.task, seed=job.seed, measured="held_out")
+        loads = _load_back(job, made, opened, part, out)
+        del made
+        report = None
+        if job.data is not None:
+            answers.append(_ask(job, opened, str(part), ALL, device))
+            _compare(job, answers, members, fitted, out)
+            report = report_of_run(job, members, answers, fitted, opened, part, device)
+            logger.info("verdict: %s", judge(report))
+        write_documents(job, members, fitted, report, part, out, loads)
+    return EnsembleResult(folder=out, report=report, loads=loads)
+
+
+def _ask(job: Any, opened: Opened, source: str, name: str, device: torch.device) -> Answers:
+    """A model's answers to both splits; it is gone from memory afterwards."""
+    model: Any = load_finished(opened, source).to(device)  # type: ignore[arg-type]
+    try:
+        found = {
+            split: ask(model, opened, split, job.batch_size, job.metrics, f"asking {name} ({split})") for split in SPLITS
+        }
+        return Answers(splits=found, parameters=sum(one.numel() for one in model.parameters()))
+    finally:
+        del model
+        gc.collect()
+
+
+def _written(job: Any, members: Sequence[OpenedMember], fitted: Fitted, part: Path) -> Any:
+    """The ensemble, in memory and in `part`."""
+    made = ParallelEnsemble.from_members(
+        [str(member.folder) for member in members],
+        names=[member.name for member in members],
+        auto_class=job.task.head.auto_class,
+        combiner=_plain(job.combiner),
+        weights=None if fitted.weights is None else list(fitted.weights),
+        temperatures=None if fitted.temperatures is None else list(fitted.temperatures),
+        on_nan=job.on_nan,
+    )
+    made.save_pretrained(part)
+    return made
+
+
+def _load_back(job: Any, made: Any, opened: Opened, part: Path, out: Path) -> str:
+    """What the stock Auto class makes of the folder answers a batch as the ensemble in memory does; what was compared."""
+    auto_class = job.task.head.auto_class
+    try:
+        fresh = job.task.model_class().from_pretrained(part)
+    except Exception as error:  # files and formats each raise their own kind
+        raise CompressionError(f"{out}: what was written does not load by {auto_class} ({reason_of(error)})") from error
+    batch = None
+    if opened.examples:
+        batch = model_inputs(next(iter(job.task.batches(opened.examples["test"], opened.processor, job.batch_size))), made)
+    return f"{auto_class} loads it; {compare_outputs(made, fresh, batch, out)}"
+
+
+def _plain(combiner: Any) -> Any:
+    plain = dump(combiner)
+    return {"name": plain} if isinstance(plain, str) else plain
+
+
+def _compare(job: Any, answers: Sequence[Answers], members: Sequence[OpenedMember], fitted: Fitted, out: Path) -> None:
+    """Refuse an ensemble that does not say what its members' answers make, on any row.
+
+    Raises:
+        CompressionError: with the largest difference of a probability.
+    """
+    if not has_classes(job.task):
+        return
+    for split in SPLITS:
+        logits = in_order([one.splits[split] for one in answers[:-1]], members)
+        found = answers[-1].splits[split].logits
+        assert found is not None
+        if logits.isnan().any():
+            logger.info(
+                "%s: members that answer NaN are left out batch by batch, so the sum of answers is not compared", split
+            )
+            continue
+        worst = float((together(logits, job.combiner, fitted).exp() - found.exp()).abs().max())
+        if not worst <= _CLOSE:
+            raise CompressionError(
+                f"{out}: the written ensemble's probabilities on the {split} split differ by {worst:.3g} from what its"
+                f" members answer alone ({_CLOSE:g} is tolerated); nothing was kept: write batch_size: 1, and report it"
+                " where that does not help"
+            )
