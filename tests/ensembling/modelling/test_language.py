@@ -7,6 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, StaticCache
 
 from hf_compress import CompressionError, ParallelEnsemble
+from hf_compress.ensembling.modelling.language import CACHE
 from tests.ensembling.folders import sharper, writers
 from tests.tiny import tiny_llama
 
@@ -120,12 +121,23 @@ def test_vocabularies_padded_to_other_sizes_are_cut_to_what_all_have():
     torch.testing.assert_close(output.logits.exp().sum(-1), torch.ones(3, 6))
 
 
+@pytest.mark.parametrize("name", ["past_key_values", "cache"])
+def test_a_text_goes_on_from_the_cache_by_both_of_its_names(name, pair):
+    _, made = pair
+    ids = PROMPTS[2:]
+    with torch.no_grad():
+        first = made(ids[:, :4], use_cache=True)
+        rest = made(ids[:, 4:], use_cache=True, **{name: first[CACHE]})
+        torch.testing.assert_close(rest.logits, made(ids).logits[:, 4:])
+    assert rest[CACHE].get_seq_length() == 6
+
+
 def test_other_kinds_of_caches_are_refused(pair):
     members, made = pair
     with pytest.raises(CompressionError, match="cache_implementation='static'"):
         made.generate(PROMPTS, max_new_tokens=2, cache_implementation="static")
-    cache = members[0](PROMPTS, use_cache=True).past_key_values
+    cache = members[0](PROMPTS, use_cache=True)[CACHE]
     with pytest.raises(CompressionError, match="a DynamicCache is for one model"):
-        made(PROMPTS, past_key_values=cache, use_cache=True)
+        made(PROMPTS, **{CACHE: cache}, use_cache=True)
     with pytest.raises(CompressionError, match="a StaticCache is for one model"):
-        made(PROMPTS, past_key_values=StaticCache(config=members[0].config, max_cache_len=8), use_cache=True)
+        made(PROMPTS, **{CACHE: StaticCache(config=members[0].config, max_cache_len=8)}, use_cache=True)
