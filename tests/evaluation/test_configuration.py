@@ -13,7 +13,7 @@ from tests.small import VIT_RECIPE, recipe
 
 def test_a_recipe_names_metrics_with_and_without_options(tmp_path):
     asked = ["macro_f1", {"name": "f1", "average": "weighted"}]
-    made = Recipe.from_plain(recipe(tmp_path, {**VIT_RECIPE, "evaluation.metrics": asked}))
+    made = Recipe.from_plain(recipe(tmp_path, {**VIT_RECIPE, "evaluation": {"metrics": asked}}))
     assert made.evaluation.metrics == (MacroF1(), F1(average="weighted"))
     assert made.to_plain()["evaluation"] == {"metrics": asked}
 
