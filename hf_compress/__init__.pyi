@@ -14,6 +14,10 @@ from hf_compress.distillation.configuration import WeightedLoss as WeightedLoss
 from hf_compress.distillation.losses.forward_kl import ForwardKL as ForwardKL
 from hf_compress.distillation.losses.mse import MSE as MSE
 from hf_compress.distillation.teachers.model import ModelTeacher as ModelTeacher
+from hf_compress.ensembling.build import build_cascade as build_cascade
+from hf_compress.ensembling.build import build_gating as build_gating
+from hf_compress.ensembling.build import build_stacking as build_stacking
+from hf_compress.ensembling.build import member_logits as member_logits
 from hf_compress.ensembling.combiners.hard_vote import HardVote as HardVote
 from hf_compress.ensembling.combiners.maximum import Maximum as Maximum
 from hf_compress.ensembling.combiners.mean_logits import MeanLogits as MeanLogits
@@ -25,7 +29,6 @@ from hf_compress.ensembling.confidences.margin import Margin as Margin
 from hf_compress.ensembling.confidences.maximum_probability import MaximumProbability as MaximumProbability
 from hf_compress.ensembling.configuration import EnsembleFit as EnsembleFit
 from hf_compress.ensembling.configuration import EnsembleMember as EnsembleMember
-from hf_compress.ensembling.fitting.gating import Gate as Gate
 from hf_compress.ensembling.fitting.gating import fit_gate as fit_gate
 from hf_compress.ensembling.fitting.stacking import fit_stacking as fit_stacking
 from hf_compress.ensembling.fitting.temperature import fit_temperatures as fit_temperatures
@@ -33,9 +36,12 @@ from hf_compress.ensembling.fitting.thresholds import choose_thresholds as choos
 from hf_compress.ensembling.fitting.thresholds import quality_cost_curve as quality_cost_curve
 from hf_compress.ensembling.fitting.weights import fit_weights as fit_weights
 from hf_compress.ensembling.fitting.weights import mixture_weights as mixture_weights
+from hf_compress.ensembling.modelling.gate import Gate as Gate
 from hf_compress.ensembling.modelling.models import Cascade as Cascade
 from hf_compress.ensembling.modelling.models import EnsembleConfig as EnsembleConfig
+from hf_compress.ensembling.modelling.models import GatingEnsemble as GatingEnsemble
 from hf_compress.ensembling.modelling.models import ParallelEnsemble as ParallelEnsemble
+from hf_compress.ensembling.modelling.models import StackingEnsemble as StackingEnsemble
 from hf_compress.evaluation.bootstrap import Bootstrap as Bootstrap
 from hf_compress.evaluation.configuration import Evaluation as Evaluation
 from hf_compress.evaluation.cost.configuration import Cost as Cost

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_compress import ParallelEnsemble
+from hf_compress import Cascade, Gate, GatingEnsemble, ParallelEnsemble, StackingEnsemble
 from tests.ensembling.folders import images, lower_tokenizer, sounds, texts, writers
 from tests.tiny import tiny_tokenizer
 
@@ -34,6 +34,9 @@ def ask(place, **trust):
         for name, task, inputs, options in (
             ("text", "text-classification", ["ab c", "hello."], {"top_k": None}),
             ("texts", "text-classification", ["ab c", "Hello."], {"top_k": None, "batch_size": 2}),
+            ("cascade", "text-classification", ["ab c", "hello.", "x"], {"top_k": None}),
+            ("stacking", "text-classification", ["ab c", "hello."], {"top_k": None}),
+            ("gating", "text-classification", ["ab c", "hello."], {"top_k": None}),
             ("image", "image-classification", picture, {}),
             ("images", "image-classification", picture, {}),
             ("sound", "audio-classification", wave, {}),
@@ -54,6 +57,16 @@ def place(tmp_path_factory):
         "writer": writers(),
     }.items():
         ParallelEnsemble.from_members(members, processors=processors, weights=[1, 2]).save_pretrained(place / name)
+    members, processors = texts()
+    learned = {"weight": torch.linspace(-1, 1, 18).view(3, 6), "bias": torch.zeros(3)}
+    gate = Gate(2, 3)
+    gate.outer.weight.data.copy_(torch.linspace(-1, 1, 16).view(2, 8))
+    for name, kind, options in (
+        ("cascade", Cascade, {"thresholds": [0.45]}),
+        ("stacking", StackingEnsemble, learned),
+        ("gating", GatingEnsemble, {"gate": gate}),
+    ):
+        kind.from_members(members, processors=processors, **options).save_pretrained(place / name)
     return place
 
 

@@ -5,6 +5,7 @@ from transformers import AutoConfig
 
 from hf_compress.ensembling.modelling.cascade import Cascade, CascadeConfig
 from hf_compress.ensembling.modelling.config import EnsembleConfig
+from hf_compress.ensembling.modelling.gating_ensemble import GatingConfig, GatingEnsemble
 from hf_compress.ensembling.modelling.heads import LISTS
 from hf_compress.ensembling.modelling.language import ParallelEnsembleForCausalLM
 from hf_compress.ensembling.modelling.parallel import ParallelConfig, ParallelEnsemble
@@ -13,17 +14,22 @@ from hf_compress.ensembling.modelling.processors import (
     EnsembleImageProcessor,
     EnsembleTokenizer,
 )
+from hf_compress.ensembling.modelling.stacking_ensemble import StackingConfig, StackingEnsemble
 
 __all__ = [
     "Cascade",
     "CascadeConfig",
     "EnsembleConfig",
+    "GatingConfig",
+    "GatingEnsemble",
     "ParallelConfig",
     "ParallelEnsemble",
     "ParallelEnsembleForCausalLM",
+    "StackingConfig",
+    "StackingEnsemble",
 ]
 
-KINDS = (ParallelEnsemble, Cascade)
+KINDS = (ParallelEnsemble, Cascade, StackingEnsemble, GatingEnsemble)
 """One class for each kind; those for one head only are found through it."""
 
 for _kind in KINDS:

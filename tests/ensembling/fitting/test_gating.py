@@ -7,9 +7,10 @@ from hf_compress._errors import CompressionError
 from hf_compress.ensembling.combiners.mean_logits import MeanLogits
 from hf_compress.ensembling.combiners.mean_probabilities import MeanProbabilities
 from hf_compress.ensembling.combiners.median import Median
-from hf_compress.ensembling.fitting.gating import Gate, fit_gate
+from hf_compress.ensembling.fitting.gating import fit_gate
 from hf_compress.ensembling.fitting.weights import fit_weights
 from hf_compress.ensembling.labelled_rows import mean_nll
+from hf_compress.ensembling.modelling.gate import Gate
 
 
 def specialists(num_rows=300, seed=0):

@@ -20,7 +20,7 @@ def test_it_imports_nothing_of_this_package():
     }
     third = {module.split(".")[0] for module in modules}
     assert {"torch", "transformers"} <= third and "hf_compress" not in third
-    assert third <= {"torch", "transformers", "huggingface_hub", *__import__("sys").stdlib_module_names}
+    assert third <= {"torch", "transformers", "huggingface_hub", "safetensors", *__import__("sys").stdlib_module_names}
 
 
 def test_no_name_is_there_twice():
