@@ -5,7 +5,7 @@ from transformers import AutoConfig
 
 from hf_compress import Recipe
 from hf_compress._problems import RecipeError
-from tests.ensembling.folders import images, named, saved
+from tests.ensembling.folders import images, lower_tokenizer, named, saved, texts
 from tests.tiny import tiny_bert, tiny_tokenizer
 
 
@@ -76,3 +76,11 @@ def test_a_folder_has_no_revision(recipe, made):
 def test_the_result_lies_in_no_member(recipe, made):
     said = refused(recipe(output_dir=str(made / "model-0" / "inside")))
     assert any("would lie in" in one and "which is an input" in one for one in said)
+
+
+def test_members_that_read_other_inputs_are_joined_and_not_measured(recipe, tmp_path):
+    folders = saved(*texts((tiny_tokenizer, lower_tokenizer)), tmp_path / "members")
+    members = [{"model": folder} for folder in folders]
+    (said,) = refused(recipe(members=members))
+    assert said.startswith("data: member 'model-1' has another tokenizer or processor than member 'model-0'")
+    assert refused(recipe(members=members, data=None)) == []

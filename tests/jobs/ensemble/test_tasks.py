@@ -1,0 +1,75 @@
+"""Ensembles of other tasks: images, sounds, and language models, whose perplexity is that of the mixture."""
+
+import json
+import math
+
+import pytest
+import torch
+from datasets import Dataset, Features, Value
+from transformers import AutoModelForCausalLM, AutoTokenizer, ViTImageProcessorPil, Wav2Vec2FeatureExtractor
+
+from hf_compress import Recipe
+from hf_compress.checkpoints.manifest import Manifest
+from hf_compress.evaluation.compare import read_report
+from hf_compress.jobs.verify.run import verify
+from tests.ensembling.folders import named, saved, sharper
+from tests.small import write_images
+from tests.sounds import sine, wav
+from tests.tiny import tiny_hearer, tiny_llama, tiny_tokenizer, tiny_vit
+
+SPLITS = ("train", "validation", "test")
+
+
+def made_of(recipe, folders, data, task, **changes):
+    members = [{"model": folder} for folder in folders]
+    return Recipe.from_plain(recipe(members=members, task=task, data={"path": str(data)}, **changes)).run()
+
+
+def test_images(recipe, tmp_path):
+    members = [named(sharper(tiny_vit(seed, num_labels=2)), ("dark", "light")) for seed in range(2)]
+    folders = saved(members, [ViTImageProcessorPil(size={"height": 8, "width": 8})] * 2, tmp_path)
+    (tmp_path / "data").mkdir()
+    for split in SPLITS:
+        write_images(tmp_path / "data" / f"{split}.parquet")
+    done = made_of(recipe, folders, tmp_path / "data", {"name": "image_classification"}, fit={"weights": True})
+    assert done.report.rows[-1].name == "ensemble" and "accuracy" in done.report.rows[-1].intervals
+    assert "AutoImageProcessor" in (done.folder / "README.md").read_text()
+
+
+def test_sounds(recipe, tmp_path):
+    members = [named(sharper(tiny_hearer(seed, num_labels=2), 2.0), ("high", "low")) for seed in range(2)]
+    folders = saved(members, [Wav2Vec2FeatureExtractor()] * 2, tmp_path)
+    rows = {
+        "audio": [wav(sine(16000, 200.0 * (1 + place), 0.1), 16000) for place in range(6)],
+        "label": ["low", "high"] * 3,
+    }
+    (tmp_path / "data").mkdir()
+    for split in SPLITS:
+        features = Features({"audio": Value("binary"), "label": Value("string")})
+        Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "data" / f"{split}.parquet")
+    done = made_of(recipe, folders, tmp_path / "data", {"name": "audio_classification"}, fit={"temperatures": True})
+    assert done.report.rows[-1].metrics["num_examples"] == 6
+
+
+def test_the_perplexity_of_language_models_together_is_that_of_their_mixture(recipe, tmp_path):
+    folders = saved([sharper(tiny_llama(seed)) for seed in range(2)], [tiny_tokenizer(), tiny_tokenizer()], tmp_path)
+    (tmp_path / "data").mkdir()
+    for split in SPLITS:
+        text = json.dumps({"text": "abc de. hello abc. " * 4})
+        (tmp_path / "data" / f"{split}.jsonl").write_text("\n".join([text] * 3))
+    task = {"name": "causal_lm", "text": "text", "length": 8}
+    members = [{"model": folders[0], "weight": 3.0}, {"model": folders[1]}]
+    done = Recipe.from_plain(recipe(members=members, task=task, data={"path": str(tmp_path / "data")})).run()
+    report = read_report(done.folder)
+    assert report.metric == "perplexity" and report.disagreement == [] and len(report.rows) == 3
+    both = [AutoModelForCausalLM.from_pretrained(folder).eval() for folder in folders]
+    together = AutoModelForCausalLM.from_pretrained(done.folder)
+    ids = AutoTokenizer.from_pretrained(folders[0])("abc de. hello", return_tensors="pt").input_ids
+    with torch.no_grad():
+        first, second = (model(ids).logits.softmax(-1) for model in both)
+        torch.testing.assert_close(together(ids).logits.exp(), 0.75 * first + 0.25 * second, rtol=1e-4, atol=1e-6)
+    assert min(row.metrics["perplexity"] for row in report.rows[:2]) > 1
+    nll = [math.log(row.metrics["perplexity"]) for row in report.rows]
+    assert nll[2] <= 0.75 * nll[0] + 0.25 * nll[1] + 1e-5  # Jensen
+    assert verify(str(done.folder), data=str(tmp_path / "data")).holds
+    assert Manifest.read(done.folder).facts["members"][0]["weight"] == pytest.approx(0.75)
