@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from hf_compress import CompressionError, ParallelEnsemble, push
+from hf_compress import CompressionError, ParallelEnsemble, StackingEnsemble, push
 from tests.ensembling.folders import saved, texts
 
 IDS = torch.randint(4, 60, (5, 7), generator=torch.Generator().manual_seed(0))
@@ -55,6 +55,17 @@ def test_a_version_with_fewer_members_leaves_none_of_the_older_one(folders, loca
     push(tmp_path / "two", "me/pair")
     there = {path.split("/")[0] for path in local_hub.files("me/pair")}
     assert {"member-0", "member-1"} <= there and "member-2" not in there and local_hub.broken == []
+
+
+def test_what_was_learned_above_the_members_goes_along(folders, local_hub, tmp_path):
+    made = StackingEnsemble.from_members(folders, weight=torch.linspace(-1, 1, 18).view(3, 6), bias=torch.ones(3))
+    made.push_to_hub("me/stack")
+    again = AutoModelForSequenceClassification.from_pretrained("me/stack")
+    assert torch.equal(again(IDS).logits, made(IDS).logits)
+    made.save_pretrained(tmp_path / "out")
+    push(tmp_path / "out", "me/pushed")
+    assert local_hub.files("me/pushed")["ensemble.safetensors"] == local_hub.files("me/stack")["ensemble.safetensors"]
+    assert torch.equal(StackingEnsemble.from_pretrained("me/pushed")(IDS).logits, made(IDS).logits)
 
 
 def test_a_member_without_weights_is_not_pushed(folders, local_hub, tmp_path):

@@ -80,12 +80,15 @@ def test_saved_and_loaded_by_the_auto_class_it_answers_the_same_bits(tmp_path):
     assert torch.equal(again.meta_learner.bias, learned()["bias"] + 1)
 
 
+@pytest.mark.filterwarnings("error:.*no-op.*")
 def test_a_new_one_is_the_mean_of_the_members_logits(tmp_path):
     StackingEnsemble.from_members(texts()[0], **learned()).save_pretrained(tmp_path)
     made = AutoModelForSequenceClassification.from_config(AutoConfig.from_pretrained(tmp_path)).eval()
     with torch.no_grad():
         each = [made.members[0](IDS).logits, made.members[1](IDS).logits[:, [1, 2, 0]]]
         torch.testing.assert_close(made(IDS).logits, (sum(one.log_softmax(-1) for one in each) / 2).log_softmax(-1))
+    shapes = StackingEnsemble.from_pretrained(tmp_path, device_map="meta")
+    assert all(weight.is_meta for weight in shapes.parameters())
     with torch.device("meta"):
         assert all(weight.is_meta for weight in StackingEnsemble(made.config).parameters())
 
