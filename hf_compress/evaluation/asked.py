@@ -97,6 +97,9 @@ def measured(logits: Tensor, labels: Tensor, opened: Opened, split: str, metrics
         opened: of which they are.
         split: as well.
         metrics: beside the task's own.
+
+    Returns:
+        Metrics that are all NaN where an answer is.
     """
     task, kept = opened.task, Kept()
     compared = task.all_metrics(metrics)
@@ -112,10 +115,12 @@ def measured(logits: Tensor, labels: Tensor, opened: Opened, split: str, metrics
         found[name] = float("nan") if broken else measure(own, labels)
     if not broken:
         more = [likelihoods(-at_labels(own, labels).numpy(), numpy.ones(len(labels)), ("nll",))]
+    if broken:  # of a row without an answer the likeliest class is whatever stands first
+        found = dict.fromkeys(found, float("nan"))
     found["num_examples"] = len(labels)
     return Asked(
         metrics=found,
-        intervals=intervals_of(kept, found, compared, more=more),
+        intervals={} if broken else intervals_of(kept, found, compared, more=more),
         logits=logits,
         labels=labels,
     )

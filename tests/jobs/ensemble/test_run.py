@@ -2,6 +2,7 @@
 
 import json
 import logging
+import math
 
 import pytest
 import torch
@@ -121,15 +122,30 @@ def test_without_data_nothing_is_measured_and_report_and_card_say_so(recipe):
     assert verify(str(done.folder)).holds
 
 
-def test_a_member_that_answers_nan_is_named_and_nothing_is_written(recipe, made, tmp_path):
+@pytest.fixture
+def broken(made, tmp_path):
+    """Members of which the second answers NaN."""
     model = AutoModelForSequenceClassification.from_pretrained(made / "model-1")
     model.classifier.bias.data[0] = float("nan")
     model.save_pretrained(tmp_path / "broken")
     AutoTokenizer.from_pretrained(made / "model-1").save_pretrained(tmp_path / "broken")
-    job = Recipe.from_plain(recipe(members=[{"model": str(made / "model-0")}, {"model": str(tmp_path / "broken")}]))
+    return [{"model": str(made / "model-0")}, {"model": str(tmp_path / "broken")}]
+
+
+def test_a_member_that_answers_nan_is_named_and_nothing_is_written(recipe, broken, tmp_path):
+    job = Recipe.from_plain(recipe(members=broken))
     with pytest.raises(CompressionError, match="members.1.model: 'broken' answers NaN to 40 of 40 rows of the validation"):
         job.run()
     assert not (tmp_path / "out").exists()
+
+
+def test_a_member_that_answers_nan_and_is_left_out_is_no_part_of_the_answer_and_the_result_not_to_be_believed(
+    recipe, broken
+):
+    done = Recipe.from_plain(recipe(members=broken, on_nan="leave_out")).run()
+    first, second, together = done.report.rows
+    assert together.metrics["accuracy"] == first.metrics["accuracy"] and math.isnan(second.metrics["accuracy"])
+    assert "anomalous: accuracy of 'broken' on validation is nan" in done.summary()
 
 
 def test_what_an_interrupted_run_left_is_removed_and_that_is_said(recipe, tmp_path, caplog):
