@@ -3,6 +3,7 @@
 Libraries are imported where they are used: tests/conftest.py imports this also in the process that only hands out tests.
 """
 
+import logging
 import sys
 
 import pytest
@@ -23,6 +24,7 @@ def call(monkeypatch, capsys):
         capsys.readouterr()  # what the test itself made libraries say
         with pytest.raises(SystemExit) as stop:
             main()
+        logging.disable(logging.NOTSET)  # where the test plays another process than the main one
         out, err = capsys.readouterr()
         assert "Traceback" not in err
         prefix = "hf-compress: "

@@ -28,6 +28,11 @@ from tests.small import text_rows, write_jsonl
 from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
 
 
+@pytest.fixture(scope="module", autouse=True)
+def undrawn():
+    """Here pictures are drawn, because they are looked for."""
+
+
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """A classifier `a`, and rows with one of its labels each."""

@@ -153,7 +153,7 @@ class Ensemble(PreTrainedModel):
         options = {key: value for key, value in kwargs.items() if key not in _OF_AUTO}
         path = pretrained_model_name_or_path
         if not isinstance(config, EnsembleConfig):
-            config = cls.config_class.from_pretrained(path, subfolder=subfolder, **hub)
+            config = cls.config_class.from_pretrained(path, subfolder=subfolder, trust_remote_code=False, **hub)
         loaded = [
             load_member(
                 facts["name"],
@@ -256,7 +256,7 @@ class Ensemble(PreTrainedModel):
 def _fresh(config: EnsembleConfig, member: Any) -> Any:
     """A member with fresh weights."""
     kind = loader(str(config.auto_class), member)
-    return kind(member) if kind in KINDS else kind.from_config(member)
+    return kind(member) if kind in KINDS else kind.from_config(member, trust_remote_code=False)
 
 
 def _plain_combiner(combiner: str | Mapping[str, Any] | Combiner) -> dict[str, Any]:

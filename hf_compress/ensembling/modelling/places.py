@@ -76,7 +76,8 @@ def load_member(name: str, place: Place, auto_class: str | None, **options: Any)
     try:
         config = config_at(model, where)
         head = auto_class or head_of_config(config)
-        return loader(head, config).from_pretrained(model, config=config, **where, **options)
+        kind = loader(head, config)
+        return kind.from_pretrained(model, config=config, trust_remote_code=False, **where, **options)
     except CompressionError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:
@@ -91,8 +92,8 @@ def config_at(model: Any, where: Place) -> PreTrainedConfig:
     plain, _ = PreTrainedConfig.get_config_dict(model, **where)
     own = own_config(plain.get("model_type", ""))
     if own is not None:
-        return own.from_pretrained(model, **where)
-    return AutoConfig.from_pretrained(model, **where)  # type: ignore[no-any-return]
+        return own.from_pretrained(model, trust_remote_code=False, **where)
+    return AutoConfig.from_pretrained(model, trust_remote_code=False, **where)  # type: ignore[no-any-return]
 
 
 def loader(auto_class: str, config: PreTrainedConfig) -> Any:

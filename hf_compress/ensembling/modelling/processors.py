@@ -39,7 +39,7 @@ def load_processor(place: dict[str, Any], auto_class: str, config: Any = None, j
     if config is not None and not joined:
         where["config"] = config
     try:
-        return kind.from_pretrained(model, **where)
+        return kind.from_pretrained(model, trust_remote_code=False, **where)
     except (OSError, ValueError, KeyError, AttributeError):
         return None
 
@@ -131,13 +131,17 @@ class EnsembleTokenizer(PreTrainedTokenizerFast):
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
         """The tokenizer that `save_pretrained` wrote."""
-        made = super().from_pretrained(pretrained_model_name_or_path, *args, **kwargs)
+        kwargs.pop("trust_remote_code", None)  # this class is there, and the others are transformers' own
+        made = super().from_pretrained(pretrained_model_name_or_path, *args, trust_remote_code=False, **kwargs)
         subfolder = kwargs.pop("subfolder", "") or ""
-        for key in ("_from_auto", "trust_remote_code", "_commit_hash", "config"):
+        for key in ("_from_auto", "_commit_hash", "config"):
             kwargs.pop(key, None)
         made.others = [
             transformers.AutoTokenizer.from_pretrained(
-                pretrained_model_name_or_path, subfolder=f"{subfolder}/processor-{k}".lstrip("/"), **kwargs
+                pretrained_model_name_or_path,
+                subfolder=f"{subfolder}/processor-{k}".lstrip("/"),
+                trust_remote_code=False,
+                **kwargs,
             )
             for k in range(1, int(made.init_kwargs["num_processors"]))
         ]

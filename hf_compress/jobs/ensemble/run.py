@@ -139,7 +139,7 @@ def _load_back(job: Any, made: Any, opened: Opened, part: Path, out: Path) -> st
     """What the stock Auto class makes of the folder answers a batch as the ensemble in memory does; what was compared."""
     auto_class = job.task.head.auto_class
     try:
-        fresh = job.task.model_class().from_pretrained(part)
+        fresh = job.task.model_class().from_pretrained(part, trust_remote_code=False)
     except Exception as error:  # files and formats each raise their own kind
         raise CompressionError(f"{out}: what was written does not load by {auto_class} ({reason_of(error)})") from error
     batch = None

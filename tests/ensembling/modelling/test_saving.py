@@ -113,6 +113,27 @@ def test_what_cannot_be_loaded_names_the_member(folders, tmp_path):
         ParallelEnsemble.from_members([folders[0], {"modle": "x"}])
 
 
+def test_code_beside_a_member_is_never_run(folders, tmp_path, monkeypatch):
+    monkeypatch.setattr("builtins.input", lambda *_: "y")
+    ParallelEnsemble.from_members(folders).save_pretrained(tmp_path / "out")
+    for place in (tmp_path / "members" / "model-1", tmp_path / "out" / "member-1"):
+        config = json.loads((place / "config.json").read_text())
+        config |= {"auto_map": {"AutoConfig": "code.C"}, "model_type": "of_its_own"}
+        (place / "config.json").write_text(json.dumps(config))
+        (place / "code.py").write_text(
+            f"open({str(tmp_path / 'executed')!r}, 'w')\nfrom transformers import BertConfig as C\n"
+        )
+    for load in (
+        lambda: ParallelEnsemble.from_members(folders),
+        lambda: ParallelEnsemble.from_pretrained(tmp_path / "out"),
+    ):
+        with pytest.raises(
+            CompressionError, match="member 'model-1': .* code that lies beside it, which is never run here"
+        ):
+            load()
+    assert not (tmp_path / "executed").exists()
+
+
 def test_members_on_this_machine_have_no_references(folders, tmp_path):
     with pytest.raises(CompressionError, match="'model-0' did not come from the Hub"):
         ParallelEnsemble.from_members(folders).save_pretrained(tmp_path / "out", references=True)
