@@ -31,7 +31,7 @@ td:first-child { overflow-wrap: anywhere; }
 th, td { text-align: left; padding: .4rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
 th { color: var(--dim); font-weight: 600; } td { font-variant-numeric: tabular-nums; white-space: nowrap; }
 td:first-child { font-weight: 600; white-space: normal; min-width: 10rem; }
-table + table { margin-top: 1.2rem; }
+.wide { overflow-x: auto; } .wide + .wide { margin-top: 1.2rem; }
 .pictures { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 440px), 1fr)); gap: 1rem;
   align-items: start; }
 figure { margin: 0; padding: .6rem; border: 1px solid var(--line); border-radius: 6px; min-width: 0; }
@@ -105,7 +105,8 @@ def html_lines(lines: Sequence[Sequence[str]]) -> str:
         "<tr>" + "".join(f'<td data-name="{name}">{cell}</td>' for name, cell in zip(names, row, strict=True)) + "</tr>"
         for row in rows
     ]
-    return f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    table = f'<table class="rows"><thead><tr>{head}</tr></thead><tbody>{"".join(body)}</tbody></table>'
+    return f'<div class="wide">{table}</div>'
 
 
 def verdict_box(report: Report) -> str:

@@ -1,5 +1,6 @@
 """Quality against size, one point per row."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -42,7 +43,8 @@ def draw_quality(axes: Any, report: Report, against: Literal["size", "latency"] 
 
     Args:
         axes: of matplotlib.
-        report: the rows; a line through a point is the interval of its value.
+        report: the rows; a line through a point is the interval of its value. Of two values that would stand over each
+            other the first is written.
         against: what quality costs.
     """
     from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -50,13 +52,18 @@ def draw_quality(axes: Any, report: Report, against: Literal["size", "latency"] 
     costs = [row.file_bytes / 1e6 if against == "size" else float(row.latency_ms or 0) for row in report.rows]
     values = [row.metrics[report.metric] for row in report.rows]
     shown = [min(value, _HIGHEST) for value in values]
+    ends = [end for row in report.rows for end in row.intervals.get(report.metric, ())]
+    height = max([*shown, *ends]) - min([*shown, *ends])
+    said: list[tuple[float, float]] = []
     for index, (row, cost, value) in enumerate(zip(report.rows, costs, shown, strict=True)):
         if report.metric in row.intervals:
             axes.plot(
                 [cost, cost], [min(end, _HIGHEST) for end in row.intervals[report.metric]], color=f"C{index}", alpha=0.5
             )
         axes.scatter(cost, value, s=90, color=f"C{index}", zorder=3, label=plain(row.name))
-        axes.annotate(f"{row.metrics[report.metric]:.4g}", (cost, value), textcoords="offset points", xytext=(9, 5))
+        if not any(abs(math.log(cost / at)) < 0.2 and abs(value - of) < 0.06 * height for at, of in said):
+            axes.annotate(f"{row.metrics[report.metric]:.4g}", (cost, value), textcoords="offset points", xytext=(9, 5))
+            said.append((cost, value))
     axes.set_xscale("log")
     axes.set_xlim(min(costs) / 1.6, max(costs) * 1.6)
     axes.set_xticks(_apart(costs))

@@ -62,7 +62,7 @@ def _code(manifest: Manifest) -> str:
     model, processor = task.head.auto_class, task.processor_class
     lines = [
         "```python",
-        "import hf_compress",
+        "from hf_compress import ParallelEnsemble  # transformers knows ensembles from then on",
         f"from transformers import {', '.join(sorted((model, processor)))}",
         "",
         f'model = {model}.from_pretrained("{_HERE}")',
