@@ -92,6 +92,7 @@ def main() -> None:
     options.add_argument("--task", required=True, help="what it is for")
     options.add_argument("--data", required=True, help="what it is measured on: all rows of the test split")
     options.add_argument("--length", type=int, default=128, help="tokens")
+    options.add_argument("--eval_length", type=int, default=None, help="tokens of a row that quality is measured on")
     options.add_argument("--group_size", type=int, default=64, help="of int4")
     options.add_argument("--max_eval", type=int, default=None, help="rows that are measured")
     options.add_argument("--new_tokens", type=int, default=16, help="that a language model writes")
@@ -99,6 +100,7 @@ def main() -> None:
     asked = options.parse_args()
     bench.prepare(asked)
     task = Task.create(asked.task, length=asked.length)
+    measured = Task.create(asked.task, length=asked.eval_length or asked.length)
     text = bench.header(
         f"Final numbers: {asked.model.name}", ("transformers", "compressed-tensors", "onnxruntime", "openvino")
     )
@@ -108,7 +110,7 @@ def main() -> None:
         quality, sizes = {}, {}
         for name, folder in models.items():
             data = Data(path=asked.data, max_eval=asked.max_eval)
-            report = evaluate_model(ModelEvaluation(model=str(folder), task=task, data=data))
+            report = evaluate_model(ModelEvaluation(model=str(folder), task=measured, data=data))
             quality[name] = f"{report.rows[0].metrics[task.metric]:.4f}"
             sizes[name] = format_bytes(report.rows[0].file_bytes)
             print(name, sizes[name], quality[name], flush=True)
