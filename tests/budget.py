@@ -29,7 +29,7 @@ BUDGETS = {
     "pruning": 3,
     "quantization": 20,
     "recipe": 9,
-    "scripts": 21,
+    "scripts": 25,
     "tasks": 11,
     "training": 75,
     "floor 0": 18,
