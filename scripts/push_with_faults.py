@@ -2,10 +2,11 @@ r"""Push version after version through ordered faults, and look at the branch at
 
     python scripts/push_with_faults.py --pushes 50
 
-Each version has other weights and another number of shards. For each push one to five faults are drawn and ordered from a
-local Hub (tests/local_hub.py); every fifth begins with a process of its own that is killed (SIGKILL) in the middle of its
-first upload. The push is repeated until it ends well; then the branch must hold the folder to the byte. At every commit the
-Hub looks whether the branch holds a config with all its weights, of one version, and those of its manifest.
+Each version has other weights and another number of shards, or is an ensemble of two to four members. For each push one to
+five faults are drawn and ordered from a local Hub (tests/local_hub.py); every fifth begins with a process of its own that
+is killed (SIGKILL) in the middle of its first upload. The push is repeated until it ends well; then the branch must hold
+the folder to the byte. At every commit the Hub looks whether the branch holds a config with all its weights, of one
+version, and those of its manifest.
 """
 
 import argparse
@@ -47,21 +48,30 @@ FAULTS = [
 
 
 def version(folder: Path, number: int, chosen: random.Random) -> Path:
-    """A folder that looks like a result: sharded or not, with the hashes of its weights in the manifest."""
+    """A folder that looks like a result: a model, sharded or not, or an ensemble; its manifest has the weights' hashes."""
     folder.mkdir()
+    members = chosen.choice([0, 0, 0, 2, 3, 4])
     shards = chosen.choice([1, 2, 3, 5])
     names = ["model.safetensors"]
-    if shards > 1:
+    if members:
+        names = [f"member-{place}/model.safetensors" for place in range(members)]
+    elif shards > 1:
         names = [f"model-{place + 1:05}-of-{shards:05}.safetensors" for place in range(shards)]
     numbers = np.random.default_rng(number)
     for name in names:
+        (folder / name).parent.mkdir(exist_ok=True)
         save_file(
             {f"tensor of {name}": numbers.normal(size=(chosen.randint(1, 200), 256)).astype("float32")}, folder / name
         )
-    if shards > 1:
+    config: dict[str, object] = {"version": number}
+    if members:
+        config["members"] = [{"name": str(place), "folder": f"member-{place}"} for place in range(members)]
+        for place in range(members):
+            (folder / f"member-{place}" / "config.json").write_text(json.dumps({"version": number}))
+    elif shards > 1:
         index = {"metadata": {}, "weight_map": {f"tensor of {name}": name for name in names}}
         (folder / "model.safetensors.index.json").write_text(json.dumps(index))
-    (folder / "config.json").write_text(json.dumps({"version": number}))
+    (folder / "config.json").write_text(json.dumps(config))
     (folder / "README.md").write_text(f"---\ntags: [hf_compress]\n---\n\n# Version {number}\n")
     weights = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
     made = {"format": 1, "kind": "merge", "name": f"version {number}", "weights": weights, "recipe": {}}
@@ -147,7 +157,7 @@ def run(hub: LocalHub, place: Path, pushes: int, chosen: random.Random) -> None:
         happened["somebody else commits: moved"] += moved and hub.before_commit is None
         hub.faults.clear()
         hub.before_commit = None
-        here = {file.name: file.read_bytes() for file in folder.iterdir()}
+        here = {file.relative_to(folder).as_posix(): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
         there = {path: content for path, content in hub.files(REPO).items() if path not in (".gitattributes", "notes.txt")}
         if here != there:
             failures.append(f"version {number}: the branch holds {sorted(there)}, the folder {sorted(here)}")
