@@ -6,7 +6,8 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from hf_compress import CompressionError, ParallelEnsemble, StackingEnsemble, push
+from hf_compress import CompressionError, ParallelEnsemble, Quantization, StackingEnsemble, push, quantize, save_compressed
+from hf_compress.quantization.schemes.presets import W8A16
 from tests.ensembling.folders import saved, texts
 
 IDS = torch.randint(4, 60, (5, 7), generator=torch.Generator().manual_seed(0))
@@ -45,6 +46,15 @@ def test_members_by_reference_are_loaded_from_their_own_commits(folders, local_h
     (tmp_path / "out" / "config.json").write_text(json.dumps(config))
     with pytest.raises(CompressionError, match="member 'model-0': me/model-0 cannot be loaded"):
         ParallelEnsemble.from_pretrained(tmp_path / "out")
+
+
+def test_a_packed_member_of_the_hub_is_copied_as_it_lies_there(folders, local_hub, tmp_path):
+    (_, packed), tokenizers = texts()
+    quantize(packed, Quantization(scheme=W8A16(group_size=16)))
+    push(save_compressed(packed, tmp_path / "packed", tokenizers[1]), "me/packed")
+    ParallelEnsemble.from_members([folders[0], "me/packed"]).save_pretrained(tmp_path / "out")
+    there = local_hub.files("me/packed")["model.safetensors"]
+    assert (tmp_path / "out" / "member-1" / "model.safetensors").read_bytes() == there
 
 
 def test_a_version_with_fewer_members_leaves_none_of_the_older_one(folders, local_hub, tmp_path):

@@ -9,6 +9,7 @@ import transformers
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
 from transformers import AutoConfig, PreTrainedConfig
+from transformers.utils.hub import cached_file
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress.ensembling.modelling.config import EnsembleConfig, own_config
@@ -77,7 +78,12 @@ def load_member(name: str, place: Place, auto_class: str | None, **options: Any)
         config = config_at(model, where)
         head = auto_class or head_of_config(config)
         kind = loader(head, config)
-        return kind.from_pretrained(model, config=config, trust_remote_code=False, **where, **options)
+        made = kind.from_pretrained(model, config=config, trust_remote_code=False, **where, **options)
+        # Below a folder or repository transformers calls it by that, and packed members are copied from where they lie.
+        (made[0] if isinstance(made, tuple) else made).name_or_path = str(
+            Path(str(cached_file(model, "config.json", **where))).parent
+        )
+        return made
     except CompressionError:
         raise
     except (OSError, ValueError, KeyError, RuntimeError) as error:

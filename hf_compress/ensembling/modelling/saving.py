@@ -83,10 +83,19 @@ def _reference(known: dict[str, Any]) -> dict[str, Any]:
 def _save_member(member: Any, folder: Path, state_dict: dict[str, Any] | None, max_shard_size: int | str) -> None:
     """Packed members are copied as they were loaded: their weights are not trained, and unpack while they run."""
     source = Path(str(getattr(member, "name_or_path", "") or ""))
-    if getattr(member.config, "quantization_config", None) is not None and (source / "config.json").is_file():
+    if getattr(member.config, "quantization_config", None) is not None and _is_of(source, member):
         shutil.copytree(source, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".*", "checkpoint-*", "*.md"))
         return
     member.save_pretrained(folder, state_dict=state_dict, max_shard_size=max_shard_size)
+
+
+def _is_of(folder: Path, member: Any) -> bool:
+    """Whether a folder holds the model that says it came from there: a loaded one may have come from below it."""
+    try:
+        plain = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return "quantization_config" in plain and plain.get("model_type") == member.config.model_type
 
 
 def _part(state_dict: dict[str, Any] | None, prefix: str) -> dict[str, Any] | None:

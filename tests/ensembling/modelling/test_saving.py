@@ -70,7 +70,12 @@ def test_a_packed_member_stays_packed(tmp_path):
     made.save_pretrained(tmp_path / "out")
     packed = (tmp_path / "packed" / "model.safetensors").read_bytes()
     assert (tmp_path / "out" / "member-1" / "model.safetensors").read_bytes() == packed
-    torch.testing.assert_close(ParallelEnsemble.from_pretrained(tmp_path / "out")(IDS).logits, before)
+    again = ParallelEnsemble.from_pretrained(tmp_path / "out")
+    torch.testing.assert_close(again(IDS).logits, before)
+    again.save_pretrained(tmp_path / "again")
+    assert files(tmp_path / "out") == files(tmp_path / "again")
+    assert (tmp_path / "again" / "member-1" / "model.safetensors").read_bytes() == packed
+    torch.testing.assert_close(ParallelEnsemble.from_pretrained(tmp_path / "again")(IDS).logits, before)
 
 
 def test_ensembles_of_ensembles(folders, tmp_path):
