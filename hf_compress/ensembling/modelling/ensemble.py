@@ -165,9 +165,9 @@ class Ensemble(PreTrainedModel):
             for facts in config.members or []
         ]
         made = cls.kind_for(config.auto_class or "")(config, [model for model, _ in loaded])
-        made.load_own_parts({"model": path, "subfolder": subfolder, **hub})
-        joined = len(set(config.input_groups or ())) > 1
         place = {"model": path, "subfolder": subfolder, **hub}
+        made.load_own_parts(place)
+        joined = len(set(config.input_groups or ())) > 1
         made.processor = load_processor(place, str(config.auto_class), config, joined)
         made.name_or_path = config.name_or_path = str(path)
         made.eval()
@@ -244,8 +244,12 @@ class Ensemble(PreTrainedModel):
             answers = answers.float() / scale.view(-1, *[1] * (answers.dim() - 1))
         if weights is None and self.config.weights is not None:
             weights = torch.tensor(self.config.weights, device=answers.device)
+        return self.combiner().combine(answers, weights)
+
+    def combiner(self) -> Combiner:
+        """What the config says answers are combined by."""
         arguments = dict(self.config.combiner or {})
-        return Combiner.create(arguments.pop("name"), **arguments).combine(answers, weights)
+        return Combiner.create(arguments.pop("name"), **arguments)
 
     @property
     def main_input_name(self) -> str:  # type: ignore[override]

@@ -6,7 +6,6 @@ from typing import Any, ClassVar, Self
 from transformers.modeling_outputs import SequenceClassifierOutput
 
 from hf_compress._errors import CompressionError
-from hf_compress.ensembling.combiner import Combiner
 from hf_compress.ensembling.modelling.classifier import WHOLE_ROWS, ClassifierConfig
 from hf_compress.ensembling.modelling.gate import Gate
 from hf_compress.ensembling.modelling.own_weights import LearnedEnsemble
@@ -68,7 +67,5 @@ class GatingEnsemble(LearnedEnsemble):
     def answered(self, inputs: dict[str, Any]) -> SequenceClassifierOutput:
         """Members combined with the weights that the gate gives each row, (M, B)."""
         rows = self.asked(inputs)
-        arguments = dict(self.config.combiner or {})
-        combiner = Combiner.create(arguments.pop("name"), **arguments)
-        logits: Any = combiner.combine(rows, self.gate(rows).to(rows))
+        logits: Any = self.combiner().combine(rows, self.gate(rows).to(rows))
         return SequenceClassifierOutput(logits=logits)

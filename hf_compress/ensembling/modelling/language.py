@@ -85,7 +85,7 @@ class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
             logits.append(output.logits)
             new.append(output.get(CACHE))
         fused = self.fused(logits)
-        loss = None if labels is None else self._loss(fused, labels, attention_mask)
+        loss = None if labels is None else self._loss(fused, labels)
         kept = MembersCache(new) if use_cache and all(one is not None for one in new) else None
         return CausalLMOutputWithPast(loss=loss, logits=fused, **{CACHE: kept})  # type: ignore[arg-type]
 

@@ -92,9 +92,7 @@ class ParallelEnsemble(Ensemble):
         if self.config.auto_class == "AutoModelForQuestionAnswering":
             return self._spans(outputs, start_positions, end_positions)
         logits = self.fused([output.logits for output in outputs])
-        loss = None
-        if labels is not None:
-            loss = self._loss(logits, labels, attention_mask)
+        loss = None if labels is None else self._loss(logits, labels)
         return _OUTPUTS.get(str(self.config.auto_class), SequenceClassifierOutput)(loss=loss, logits=logits)
 
     def fused(self, logits: list[Tensor]) -> Tensor:
@@ -144,7 +142,7 @@ class ParallelEnsemble(Ensemble):
         given = self.config.weights
         return torch.ones(len(rows), device=rows.device) if given is None else torch.tensor(given, device=rows.device)
 
-    def _loss(self, logits: Tensor, labels: Tensor, attention_mask: Tensor | None) -> Tensor:
+    def _loss(self, logits: Tensor, labels: Tensor) -> Tensor:
         if self.loss_type is None:
             raise CompressionError(f"an ensemble for {self.config.auto_class} computes no loss; leave labels out")
         labels = labels.to(logits.device)
