@@ -11,7 +11,6 @@ import torch
 
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import part_of, written_beside
-from hf_compress._registry import dump
 from hf_compress.checkpoints.outputs import compare_outputs
 from hf_compress.ensembling.configuration import ALL
 from hf_compress.ensembling.modelling.models import ParallelEnsemble
@@ -126,7 +125,7 @@ def _written(job: Any, members: Sequence[OpenedMember], fitted: Fitted, part: Pa
         [str(member.folder) for member in members],
         names=[member.name for member in members],
         auto_class=job.task.head.auto_class,
-        combiner=_plain(job.combiner),
+        combiner=job.combiner,
         weights=None if fitted.weights is None else list(fitted.weights),
         temperatures=None if fitted.temperatures is None else list(fitted.temperatures),
         on_nan=job.on_nan,
@@ -146,11 +145,6 @@ def _load_back(job: Any, made: Any, opened: Opened, part: Path, out: Path) -> st
     if opened.examples:
         batch = model_inputs(next(iter(job.task.batches(opened.examples["test"], opened.processor, job.batch_size))), made)
     return f"{auto_class} loads it; {compare_outputs(made, fresh, batch, out)}"
-
-
-def _plain(combiner: Any) -> Any:
-    plain = dump(combiner)
-    return {"name": plain} if isinstance(plain, str) else plain
 
 
 def _compare(job: Any, answers: Sequence[Answers], members: Sequence[OpenedMember], fitted: Fitted, out: Path) -> None:
