@@ -25,10 +25,12 @@ from hf_compress.ensembling.combiners.mean_probabilities import MeanProbabilitie
 from hf_compress.ensembling.combiners.median import Median as Median
 from hf_compress.ensembling.combiners.product_of_experts import ProductOfExperts as ProductOfExperts
 from hf_compress.ensembling.confidences.entropy import Entropy as Entropy
+from hf_compress.ensembling.confidences.learned_deferral import LearnedDeferral as LearnedDeferral
 from hf_compress.ensembling.confidences.margin import Margin as Margin
 from hf_compress.ensembling.confidences.maximum_probability import MaximumProbability as MaximumProbability
 from hf_compress.ensembling.configuration import EnsembleFit as EnsembleFit
 from hf_compress.ensembling.configuration import EnsembleMember as EnsembleMember
+from hf_compress.ensembling.fitting.deferral import fit_deferral as fit_deferral
 from hf_compress.ensembling.fitting.gating import fit_gate as fit_gate
 from hf_compress.ensembling.fitting.stacking import fit_stacking as fit_stacking
 from hf_compress.ensembling.fitting.temperature import fit_temperatures as fit_temperatures

@@ -18,6 +18,7 @@ LISTED = {
     "distillation.configuration": ("Distillation", "WeightedLoss"),
     "ensembling.build": ("build_cascade", "build_gating", "build_stacking", "member_logits"),
     "ensembling.configuration": ("EnsembleFit", "EnsembleMember"),
+    "ensembling.fitting.deferral": ("fit_deferral",),
     "ensembling.fitting.gating": ("fit_gate",),
     "ensembling.fitting.stacking": ("fit_stacking",),
     "ensembling.fitting.temperature": ("fit_temperatures",),

@@ -67,7 +67,7 @@ def build_cascade(
     least_quality: float | None = None,
     most_cost: float | None = None,
     quality: Literal["accuracy", "log_likelihood"] = "accuracy",
-    confidence: str = "maximum_probability",
+    confidence: str | Confidence | Sequence[Confidence] = "maximum_probability",
     temperatures: Sequence[float] | None = None,
     **options: Any,
 ) -> tuple[Cascade, CascadeResult]:
@@ -81,7 +81,7 @@ def build_cascade(
         least_quality: mean over the rows, with the least cost.
         most_cost: mean over the rows, with the best quality. One of the two is given.
         quality: the share of right answers, or the mean log-probability of the label.
-        confidence: the name of what says how sure an answer is.
+        confidence: what says how sure an answer is, by its name, as it is, or one for each member but the last.
         temperatures: of the members.
         **options: of `Cascade.from_members`.
 
@@ -91,7 +91,7 @@ def build_cascade(
     rows, labels = _divided(logits, labels, temperatures)
     distributions = log_probabilities(rows)
     good = distributions.argmax(-1) == labels if quality == "accuracy" else at_labels(distributions, labels)
-    scores = Confidence.create(confidence).score(distributions)
+    scores = stage_scores(distributions, confidence)
     found = choose_thresholds(scores, good, costs, least_quality=least_quality, most_cost=most_cost)
     made = Cascade.from_members(
         members,
@@ -105,6 +105,26 @@ def build_cascade(
         if threshold == NEVER:
             logger.warning("member %r answers no row, and every row that reaches it pays for it; leave it out", name)
     return made, found
+
+
+def stage_scores(distributions: Tensor, confidence: str | Confidence | Sequence[Confidence]) -> Tensor:
+    """How sure every stage but the last is: log-probabilities (M, N, C) -> (M - 1, N).
+
+    Args:
+        distributions: of the members.
+        confidence: one for all stages, or one for each of them.
+
+    Raises:
+        CompressionError: the name is unknown, or there is not one for each.
+    """
+    num_stages = len(distributions) - 1
+    one = Confidence.create(confidence) if isinstance(confidence, str) else confidence
+    each = [one] * num_stages if isinstance(one, Confidence) else list(one)
+    if len(each) != num_stages:
+        raise CompressionError(
+            f"{len(each)} confidences for {num_stages + 1} members; give one, or one for each but the last"
+        )
+    return torch.stack([own.score(rows) for own, rows in zip(each, distributions, strict=False)])
 
 
 def build_stacking(

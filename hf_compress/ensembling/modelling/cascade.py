@@ -21,7 +21,8 @@ class CascadeConfig(ClassifierConfig):
 
     Attributes:
         thresholds: of all members but the last, each in [0, 1]; 2 for a stage that is to answer nothing.
-        confidence: the name of what says how sure an answer is.
+        confidence: what says how sure an answer is: a name, {"name": ..., arguments}, or a list of them with one for each
+            member but the last.
         costs: what a row costs in each member, in one unit for all: multiply-adds, ms, money. None: unknown.
         on_nan: "leave_out" passes rows on that a member answers with NaN.
     """
@@ -29,14 +30,15 @@ class CascadeConfig(ClassifierConfig):
     model_type = "cascade_ensemble"
     unused: ClassVar[tuple[str, ...]] = ("weights", "combiner")
     thresholds: list[float] | None = None
-    confidence: str = "maximum_probability"
+    confidence: Any = "maximum_probability"
     costs: list[float] | None = None
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         if self.members is None:
             return
-        Confidence.create(self.confidence)
+        self.confidence = plain_confidence(self.confidence)
+        self.confidences()
         given = [] if self.thresholds is None else list(self.thresholds)
         if len(given) != len(self.members) - 1:
             raise CompressionError(
@@ -53,6 +55,20 @@ class CascadeConfig(ClassifierConfig):
         for name, cost in zip(self.names, self.costs or (), strict=False):
             if not (math.isfinite(cost) and cost >= 0):
                 raise CompressionError(f"the cost of member {name!r} is {cost}; costs are finite numbers, 0 or more")
+
+    def confidences(self) -> list[Confidence]:
+        """Of every member but the last.
+
+        Raises:
+            CompressionError: one is unknown, or there is not one for each.
+        """
+        num_stages = len(self.members or ()) - 1
+        each = self.confidence if isinstance(self.confidence, list) else [self.confidence] * num_stages
+        if len(each) != num_stages:
+            raise CompressionError(
+                f"{len(each)} confidences for {num_stages + 1} members; give one, or one for each but the last"
+            )
+        return [_made(one) for one in each]
 
 
 @dataclass
@@ -127,7 +143,7 @@ class Cascade(ClassifierEnsemble):
         thresholds = self.config.thresholds or []
         if stage == len(thresholds):
             return torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-        return Confidence.create(self.config.confidence).score(rows) >= thresholds[stage]
+        return self.config.confidences()[stage].score(rows) >= thresholds[stage]
 
     def _rows(self, own: list[dict[str, Any]]) -> int:
         names = self.config.names
@@ -138,6 +154,24 @@ class Cascade(ClassifierEnsemble):
                     f"member {name!r} got {count} rows, member {names[0]!r} {each[0]}; all read the same batch"
                 )
         return each[0]
+
+
+def plain_confidence(given: Any) -> Any:
+    """A confidence, or a list of them, as a config holds it: a name where there are no arguments."""
+    if isinstance(given, Confidence):
+        plain = {key: list(value) if isinstance(value, tuple) else value for key, value in vars(given).items()}
+        return {"name": given.name, **plain} if plain else given.name
+    return [plain_confidence(one) for one in given] if isinstance(given, list | tuple) else given
+
+
+def _made(plain: str | dict[str, Any]) -> Any:
+    """A confidence from what a config holds."""
+    arguments = {"name": plain} if isinstance(plain, str) else dict(plain)
+    if "name" not in arguments:
+        raise CompressionError(f"confidence={plain!r} has no name; write {{name: margin}}")
+    name = arguments.pop("name")
+    values = {key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()}
+    return Confidence.create(name, **values)
 
 
 def rows_of(inputs: dict[str, Any], rows: Tensor, total: int) -> dict[str, Any]:
