@@ -3,14 +3,17 @@
 import dataclasses
 from typing import Any
 
+import torch
 from torch import Tensor
 from transformers import DynamicCache, GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
 from hf_compress._errors import CompressionError
-from hf_compress.ensembling.modelling.cache import MembersCache
-from hf_compress.ensembling.modelling.parallel import ParallelEnsemble
+from hf_compress.ensembling.confidence import Confidence
+from hf_compress.ensembling.modelling.cache import MembersCache, behind, num_tokens, tokens_of
+from hf_compress.ensembling.modelling.parallel import ParallelConfig, ParallelEnsemble
+from hf_compress.ensembling.modelling.threshold import TokenAccount
 
 CACHE = next(one.name for one in dataclasses.fields(CausalLMOutputWithPast) if one.name in ("cache", "past_key_values"))
 """What transformers calls the cache of a forward: `past_key_values`, and `cache` since 5.24."""
@@ -19,13 +22,17 @@ CACHE = next(one.name for one in dataclasses.fields(CausalLMOutputWithPast) if o
 class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
     """Members with one tokenizer, token by token; `generate` works in all its modes, with a cache for each member.
 
-    p(t | before) = combiner over m of p_m(t | before).
+    p(t | before) = combiner over m of p_m(t | before). With a threshold it is p_0(t | before) where the first member's
+    confidence is at least that, and members that no row of a batch needs are not asked: they read what they have missed
+    when they are asked next, so that no token changes by it.
     """
 
     for_heads = ("AutoModelForCausalLM",)
+    config: ParallelConfig
 
     def __init__(self, config: Any, members: Any = None) -> None:
         super().__init__(config, members)
+        self._account = TokenAccount()
         first = getattr(self.members[0], "generation_config", None)
         if first is not None:
             self.generation_config = type(first).from_dict(first.to_dict())
@@ -77,29 +84,95 @@ class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
         Raises:
             CompressionError: a cache of one model that has seen tokens.
         """
-        caches = self._caches(past_key_values if cache is None else cache, bool(use_cache))
-        logits, new = [], []
+        held = self._caches(past_key_values if cache is None else cache, bool(use_cache))
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids, **others}
-        for member, own, known in zip(self.members, self.member_inputs(inputs), caches, strict=True):
-            output = member(**own, **{CACHE: known}, use_cache=use_cache, logits_to_keep=logits_to_keep)
-            logits.append(output.logits)
-            new.append(output.get(CACHE))
-        fused = self.fused(logits)
+        own = self.member_inputs(inputs)
+        options = {"use_cache": use_cache, "logits_to_keep": logits_to_keep}
+        outputs = [self.members[0](**own[0], **{CACHE: held.of_members[0]}, **options)]
+        alone = None if self._asks_all() else self._alone(outputs[0].logits)
+        sure = None if alone is None else self._sure(alone)
+        if alone is not None and sure is not None and bool(sure.all()):
+            fused = alone
+            for place in range(1, len(own)):
+                held.waiting[place] = behind(held.waiting[place], tokens_of(own[place]))
+        else:
+            outputs += [self._caught_up(place, own[place], held, options) for place in range(1, len(own))]
+            fused = self.fused([output.logits for output in outputs])
+            if alone is not None and sure is not None:
+                fused = torch.where(sure[..., None], alone, fused)
+        if sure is not None:
+            self._count(sure, asked=len(outputs) > 1)
+        new = [output.get(CACHE) for output in outputs]
+        new += held.of_members[len(new) :]
         loss = None if labels is None else self._loss(fused, labels)
-        kept = MembersCache(new) if use_cache and all(one is not None for one in new) else None
+        kept = MembersCache(new, held.waiting) if use_cache and all(one is not None for one in new) else None
         return CausalLMOutputWithPast(loss=loss, logits=fused, **{CACHE: kept})  # type: ignore[arg-type]
 
-    def _caches(self, given: Any, use_cache: bool) -> list[Any]:
+    def account(self, restart: bool = False) -> TokenAccount:
+        """How often the members behind the first were asked, since the ensemble was made or an account began anew.
+
+        Args:
+            restart: begin anew behind it.
+
+        Raises:
+            CompressionError: the config has no threshold, so all are always asked.
+        """
+        if self.config.threshold is None:
+            raise CompressionError("all members are asked about every token; set config.threshold to leave some out")
+        found = self._account
+        if restart:
+            self._account = TokenAccount()
+        return dataclasses.replace(found)
+
+    @property
+    def num_classes(self) -> int:
+        """Tokens that all members know."""
+        members: list[Any] = list(self.members)
+        return min(
+            one.num_classes if isinstance(one, ParallelEnsembleForCausalLM) else one.config.get_text_config().vocab_size
+            for one in members
+        )
+
+    def _asks_all(self) -> bool:
+        """No threshold, or a graph that is compiled and cannot branch."""
+        return self.config.threshold is None or torch.compiler.is_compiling()
+
+    def _alone(self, logits: Tensor) -> Tensor:
+        """The first member's log-probabilities (B, T, C)."""
+        scale = 1.0 if self.config.temperatures is None else self.config.temperatures[0]
+        own = self.ordered(logits, 0)[..., : self.num_classes]
+        return (own.float() / scale).log_softmax(-1)
+
+    def _sure(self, alone: Tensor) -> Tensor:
+        """(B, T) where the first member decides; nowhere in a batch in which it says NaN, which is the others' matter."""
+        sure = Confidence.create(self.config.confidence).score(alone) >= float(self.config.threshold or 0)
+        return sure & ~alone.isnan().any()
+
+    def _caught_up(self, place: int, own: dict[str, Any], held: MembersCache, options: dict[str, Any]) -> Any:
+        """What a member says of these tokens, after it has read those that it was not asked about."""
+        late, keep = num_tokens(held.waiting[place]), options["logits_to_keep"]
+        if late:
+            # Places count from the first token that the member reads now.
+            keep = keep + late if isinstance(keep, Tensor) else keep or num_tokens(tokens_of(own))
+            own = {**own, **behind(held.waiting[place], tokens_of(own))}
+            held.waiting[place] = {}
+        return self.members[place](**own, **{CACHE: held.of_members[place]}, **{**options, "logits_to_keep": keep})
+
+    def _count(self, sure: Tensor, asked: bool) -> None:
+        self._account.tokens += sure.numel()
+        self._account.unsure += int((~sure).sum())
+        self._account.passes += 1
+        self._account.asked += asked
+
+    def _caches(self, given: Any, use_cache: bool) -> MembersCache:
         if isinstance(given, MembersCache):
-            return given.of_members
+            return given
         if given is not None and (type(given) is not DynamicCache or given.get_seq_length()):
             raise CompressionError(
                 f"a {type(given).__name__} is for one model, and an ensemble keeps one for each member; give it the"
                 f" {CACHE} that it gave back, or none"
             )
-        if not use_cache:
-            return [None] * len(self.members)
-        return self._new_caches()
+        return MembersCache(self._new_caches() if use_cache else [None] * len(self.members))
 
     def _new_caches(self) -> list[Any]:
         return [DynamicCache(config=config) for config in (member.config for member in self.members)]  # type: ignore[arg-type]

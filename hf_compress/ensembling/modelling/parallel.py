@@ -14,6 +14,7 @@ from transformers.modeling_outputs import (
 from transformers.utils.generic import ModelOutput, can_return_tuple
 
 from hf_compress._errors import CompressionError
+from hf_compress.ensembling.confidence import Confidence
 from hf_compress.ensembling.modelling.config import EnsembleConfig
 from hf_compress.ensembling.modelling.ensemble import Ensemble
 from hf_compress.ensembling.modelling.heads import BY_LABELS, LOSSES
@@ -27,9 +28,34 @@ _OUTPUTS = {
 
 
 class ParallelConfig(EnsembleConfig):
-    """Of a `ParallelEnsemble`."""
+    """Of a `ParallelEnsemble`.
+
+    Attributes:
+        threshold: of causal language models: where the first member is at least so sure of the next token, in [0, 1], it
+            alone decides and the others are not asked. None: all are asked about every token.
+        confidence: the name of what says how sure it is.
+    """
 
     model_type = "parallel_ensemble"
+    threshold: float | None = None
+    confidence: str = "maximum_probability"
+
+    def __post_init__(self, **kwargs: Any) -> None:
+        super().__post_init__(**kwargs)
+        if self.members is None:
+            return
+        Confidence.create(self.confidence)
+        if self.threshold is None:
+            return
+        if self.auto_class != "AutoModelForCausalLM":
+            raise CompressionError(
+                f"threshold={self.threshold}: members are loaded by {self.auto_class}, and a parallel ensemble leaves"
+                " members out in causal language models only; make a Cascade of models that choose a class for a row"
+            )
+        if not 0 <= self.threshold <= 1:
+            raise CompressionError(
+                f"threshold={self.threshold}: it must be in [0, 1]; leave it out to ask all members about every token"
+            )
 
 
 class ParallelEnsemble(Ensemble):
