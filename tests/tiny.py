@@ -76,17 +76,20 @@ def tiny_vit(seed=0, num_labels=3):
     return _seeded(lambda: ViTForImageClassification(config), seed)
 
 
-def tiny_t5(seed=0):
+def tiny_t5(seed=0, **changes):
     config = T5Config(
-        vocab_size=VOCAB,
-        d_model=32,
-        d_ff=64,
-        d_kv=8,
-        num_layers=2,
-        num_heads=4,
-        decoder_start_token_id=0,
-        pad_token_id=0,
-        eos_token_id=2,
+        **{
+            "vocab_size": VOCAB,
+            "d_model": 32,
+            "d_ff": 64,
+            "d_kv": 8,
+            "num_layers": 2,
+            "num_heads": 4,
+            "decoder_start_token_id": 0,
+            "pad_token_id": 0,
+            "eos_token_id": 2,
+            **changes,
+        }
     )
     return _seeded(lambda: T5ForConditionalGeneration(config), seed)
 

@@ -7,7 +7,7 @@ from transformers import (
     Wav2Vec2FeatureExtractor,
 )
 
-from tests.tiny import tiny_bert, tiny_gpt2, tiny_hearer, tiny_llama, tiny_tokenizer, tiny_vit
+from tests.tiny import tiny_bart, tiny_bert, tiny_gpt2, tiny_hearer, tiny_llama, tiny_t5, tiny_tokenizer, tiny_vit
 
 
 def lower_tokenizer():
@@ -54,6 +54,12 @@ def sounds(rates=(16000, 16000)):
 
 def writers():
     members = [sharper(tiny_llama()).eval(), sharper(tiny_gpt2(1)).eval()]
+    return members, [tiny_tokenizer(), tiny_tokenizer()]
+
+
+def translators():
+    """Two that read one text and write another."""
+    members = [sharper(tiny_t5()).eval(), sharper(tiny_bart(1)).eval()]
     return members, [tiny_tokenizer(), tiny_tokenizer()]
 
 

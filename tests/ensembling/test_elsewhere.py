@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hf_compress import Cascade, Gate, GatingEnsemble, ParallelEnsemble, StackingEnsemble
-from tests.ensembling.folders import images, lower_tokenizer, sounds, texts, writers
+from tests.ensembling.folders import images, lower_tokenizer, sounds, texts, translators, writers
 from tests.tiny import tiny_tokenizer
 
 SCRIPT = """
@@ -24,12 +24,15 @@ def ask(place, **trust):
     """What the pipelines answer, in a process that knows this package or in one that does not."""
     import numpy as np
     from PIL import Image
-    from transformers import pipeline
+    from transformers import AutoModelForSeq2SeqLM, AutoTokenizer, pipeline
 
     rng = np.random.default_rng(0)
     picture = Image.fromarray(rng.integers(0, 255, (12, 10, 3), dtype=np.uint8))
     wave = rng.normal(size=400).astype(np.float32)
-    return {
+    translator = AutoModelForSeq2SeqLM.from_pretrained(f"{place}/translator", **trust)
+    read = AutoTokenizer.from_pretrained(f"{place}/translator", **trust)(["ab c", "x"], padding=True, return_tensors="pt")
+    written = translator.generate(**read, max_new_tokens=6, num_beams=2, do_sample=False).tolist()
+    return {"translator": written} | {
         name: pipeline(task, f"{place}/{name}", **trust)(inputs, **options)
         for name, task, inputs, options in (
             ("text", "text-classification", ["ab c", "hello."], {"top_k": None}),
@@ -55,6 +58,7 @@ def place(tmp_path_factory):
         "images": images((8, 9)),
         "sound": sounds(),
         "writer": writers(),
+        "translator": translators(),
     }.items():
         ParallelEnsemble.from_members(members, processors=processors, weights=[1, 2]).save_pretrained(place / name)
     members, processors = texts()

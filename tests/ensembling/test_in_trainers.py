@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from datasets import Dataset
-from transformers import DataCollatorWithPadding, Trainer, TrainingArguments
+from transformers import DataCollatorForSeq2Seq, DataCollatorWithPadding, Trainer, TrainingArguments
 
 from hf_compress import (
     Cascade,
@@ -15,8 +15,8 @@ from hf_compress import (
     ModelTeacher,
     ParallelEnsemble,
 )
-from tests.ensembling.folders import lower_tokenizer, named, saved, sharper, texts
-from tests.tiny import tiny_bert, tiny_tokenizer
+from tests.ensembling.folders import lower_tokenizer, named, saved, sharper, texts, translators
+from tests.tiny import tiny_bert, tiny_t5, tiny_tokenizer
 from tests.training.runs import arguments
 
 WRITTEN = ["ab c", "Hello.", "x", "a long one, this", "b b", "see. it", "c"]
@@ -105,6 +105,34 @@ def test_an_ensemble_in_a_folder_teaches_a_student(tmp_path):
     trainer.train()
     logged = next(entry for entry in trainer.state.log_history if "distillation_loss" in entry)
     expected = (log_p.exp() * (log_p - log_q)).sum(-1).mean().item()
+    assert logged["distillation_loss"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_an_ensemble_that_writes_teaches_a_student_token_by_token(tmp_path):
+    """Its members start as the student does, whose start is in the inputs that both read."""
+    members, processors = translators()
+    ParallelEnsemble.from_members(members, processors=processors, weights=[1, 2]).save_pretrained(tmp_path / "both")
+    student = tiny_t5(5, dropout_rate=0.0)
+    tokenizer = tiny_tokenizer()
+    data = Dataset.from_list([{**tokenizer(text), "labels": tokenizer(text[::-1])["input_ids"]} for text in WRITTEN])
+    trainer = CompressionTrainer(
+        model=student,
+        args=arguments(tmp_path / "out", max_steps=1, logging_steps=1, per_device_train_batch_size=7, learning_rate=1e-3),
+        train_dataset=data,
+        data_collator=DataCollatorForSeq2Seq(tokenizer),
+        processing_class=tokenizer,
+        distillation=Distillation(
+            teacher=ModelTeacher(model=str(tmp_path / "both")), losses=[(1.0, ForwardKL())], task_weight=0.0
+        ),
+    )
+    batch = DataCollatorForSeq2Seq(tokenizer)([dict(row) for row in data])
+    with torch.no_grad():
+        shares = [member(**batch).logits.softmax(-1) for member in members]
+        log_p = ((shares[0] + 2 * shares[1]) / 3).log()
+        log_q = student(**batch).logits.log_softmax(-1)
+    trainer.train()
+    logged = next(entry for entry in trainer.state.log_history if "distillation_loss" in entry)
+    expected = (log_p.exp() * (log_p - log_q)).sum(-1)[batch["labels"] != -100].mean().item()
     assert logged["distillation_loss"] == pytest.approx(expected, rel=1e-4)
 
 

@@ -1,14 +1,18 @@
 """The key-value caches of all members, as `generate` carries one cache."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
+from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from hf_compress._errors import CompressionError
 
+CACHE = next(one.name for one in dataclasses.fields(CausalLMOutputWithPast) if one.name in ("cache", "past_key_values"))
+"""What transformers calls the cache of a forward: `past_key_values`, and `cache` since 5.24."""
 Tokens = dict[str, Tensor]
 """Inputs that have something for each token, (B, T, ...) each."""
 
@@ -115,7 +119,7 @@ def behind(waiting: Tokens, tokens: Tokens) -> Tokens:
 
 
 def _device(cache: Any, like: Tensor) -> Any:
-    for layer in getattr(cache, "layers", ()):
+    for layer in getattr(getattr(cache, "self_attention_cache", cache), "layers", ()):
         keys = getattr(layer, "keys", None)
         if isinstance(keys, Tensor):
             return keys.device

@@ -14,7 +14,17 @@ from hf_compress.ensembling.modelling.config import EnsembleConfig
 from hf_compress.ensembling.modelling.heads import BY_LABELS, head_of
 from hf_compress.ensembling.modelling.inputs import readable, refuse_missing, split_inputs
 from hf_compress.ensembling.modelling.labels import label_orders
-from hf_compress.ensembling.modelling.places import KINDS, default_names, facts_of, load_member, loader, pinned, place_of
+from hf_compress.ensembling.modelling.places import (
+    KINDS,
+    default_names,
+    facts_of,
+    generation_config_at,
+    load_member,
+    loader,
+    member_place,
+    pinned,
+    place_of,
+)
 from hf_compress.ensembling.modelling.processors import group_processors, joined_processor, load_processor
 from hf_compress.ensembling.modelling.saving import save_ensemble, upload
 
@@ -157,7 +167,7 @@ class Ensemble(PreTrainedModel):
         loaded = [
             load_member(
                 facts["name"],
-                _place(path, subfolder, facts, hub),
+                member_place(path, subfolder, facts, hub),
                 config.auto_class,
                 output_loading_info=True,
                 **options,
@@ -167,6 +177,8 @@ class Ensemble(PreTrainedModel):
         made = cls.kind_for(config.auto_class or "")(config, [model for model, _ in loaded])
         place = {"model": path, "subfolder": subfolder, **hub}
         made.load_own_parts(place)
+        if made.can_generate():
+            made.generation_config = generation_config_at(place) or made.generation_config
         joined = len(set(config.input_groups or ())) > 1
         made.processor = load_processor(place, str(config.auto_class), config, joined)
         made.name_or_path = config.name_or_path = str(path)
@@ -272,16 +284,6 @@ def _plain_combiner(combiner: str | Mapping[str, Any] | Combiner) -> dict[str, A
         raise CompressionError(f"combiner={plain!r} has no name; write {{name: mean_probabilities}}")
     Combiner.create(**plain)
     return plain
-
-
-def _place(path: Any, subfolder: str, facts: Mapping[str, Any], hub: Mapping[str, Any]) -> dict[str, Any]:
-    """Where a saved ensemble's member is: beside its config, or on the Hub by itself."""
-    if "folder" in facts:
-        return {"model": path, "subfolder": f"{subfolder}/{facts['folder']}".lstrip("/"), **hub}
-    if "model" in facts:
-        own = {key: facts[key] for key in ("model", "revision", "subfolder") if facts.get(key)}
-        return {**hub, **own}
-    raise CompressionError(f"{path}: config.json does not say where member {facts['name']!r} is")
 
 
 def _joined(infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

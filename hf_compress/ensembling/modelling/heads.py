@@ -11,13 +11,14 @@ LISTS = {
     "AutoModelForTokenClassification": "MODEL_FOR_TOKEN_CLASSIFICATION_MAPPING_NAMES",
     "AutoModelForImageClassification": "MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES",
     "AutoModelForQuestionAnswering": "MODEL_FOR_QUESTION_ANSWERING_MAPPING_NAMES",
-    "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
     "AutoModelForCTC": "MODEL_FOR_CTC_MAPPING_NAMES",
     "AutoModelForSpeechSeq2Seq": "MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES",
     "AutoModelForSeq2SeqLM": "MODEL_FOR_SEQ_TO_SEQ_CAUSAL_LM_MAPPING_NAMES",
+    "AutoModelForMaskedLM": "MODEL_FOR_MASKED_LM_MAPPING_NAMES",
     "AutoModelForCausalLM": "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
 }
-"""Auto class -> transformers' list of its models. Sound before text: Wav2Vec2ForSequenceClassification is one of sound."""
+"""Auto class -> transformers' list of its models. A class that is in several belongs to the first: sound comes before text
+(Wav2Vec2ForSequenceClassification), and text that is written before words filled in (BartForConditionalGeneration)."""
 LOSSES = {
     "AutoModelForAudioClassification": "ForSequenceClassification",
     "AutoModelForSequenceClassification": "ForSequenceClassification",
@@ -26,11 +27,17 @@ LOSSES = {
     "AutoModelForQuestionAnswering": "ForQuestionAnswering",
     "AutoModelForMaskedLM": "ForMaskedLM",
     "AutoModelForCausalLM": "ForCausalLM",
+    "AutoModelForSeq2SeqLM": "ForMaskedLM",
 }
-"""Auto class -> what transformers calls the loss of its models."""
+"""Auto class -> what transformers calls the loss of its models. Labels of an encoder-decoder are not shifted."""
 BY_LABELS = tuple(name for name in LISTS if name.endswith("Classification"))
 """Heads that choose among labels, which have names."""
-BY_POSITION = ("AutoModelForTokenClassification", "AutoModelForQuestionAnswering", "AutoModelForMaskedLM")
+BY_POSITION = (
+    "AutoModelForTokenClassification",
+    "AutoModelForQuestionAnswering",
+    "AutoModelForMaskedLM",
+    "AutoModelForSeq2SeqLM",
+)
 """Heads that answer for each place of their input, so that all members must read the same tokens."""
 
 

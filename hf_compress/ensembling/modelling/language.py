@@ -5,21 +5,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import DynamicCache, GenerationMixin
 from transformers.modeling_outputs import CausalLMOutputWithPast
 from transformers.utils.generic import can_return_tuple
 
 from hf_compress._errors import CompressionError
 from hf_compress.ensembling.confidence import Confidence
-from hf_compress.ensembling.modelling.cache import MembersCache, behind, num_tokens, tokens_of
-from hf_compress.ensembling.modelling.parallel import ParallelConfig, ParallelEnsemble
+from hf_compress.ensembling.modelling.cache import CACHE, MembersCache, behind, num_tokens, tokens_of
+from hf_compress.ensembling.modelling.generating import GeneratingEnsemble
+from hf_compress.ensembling.modelling.parallel import ParallelConfig
 from hf_compress.ensembling.modelling.threshold import TokenAccount
 
-CACHE = next(one.name for one in dataclasses.fields(CausalLMOutputWithPast) if one.name in ("cache", "past_key_values"))
-"""What transformers calls the cache of a forward: `past_key_values`, and `cache` since 5.24."""
 
-
-class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
+class ParallelEnsembleForCausalLM(GeneratingEnsemble):
     """Members with one tokenizer, token by token; `generate` works in all its modes, with a cache for each member.
 
     p(t | before) = combiner over m of p_m(t | before). With a threshold it is p_0(t | before) where the first member's
@@ -33,27 +30,6 @@ class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
     def __init__(self, config: Any, members: Any = None) -> None:
         super().__init__(config, members)
         self._account = TokenAccount()
-        first = getattr(self.members[0], "generation_config", None)
-        if first is not None:
-            self.generation_config = type(first).from_dict(first.to_dict())
-
-    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:  # type: ignore[override]
-        """As `GenerationMixin.generate`, with a growing cache for each member.
-
-        Raises:
-            CompressionError: another kind of cache is asked for.
-        """
-        config = kwargs.get("generation_config") or (args[0] if args else None) or self.generation_config
-        asked = kwargs.get("cache_implementation", config.cache_implementation)
-        if asked not in (None, "dynamic"):
-            raise CompressionError(
-                f"cache_implementation={asked!r}: an ensemble keeps one growing cache for each member; leave it out"
-            )
-        uses = kwargs.get("use_cache", config.use_cache)
-        given = kwargs.pop("past_key_values", None)
-        if kwargs.get("cache") is None and (given is not None or uses is not False):
-            kwargs[CACHE] = MembersCache(self._new_caches()) if given is None else given
-        return super().generate(inputs, *args, **kwargs)  # type: ignore[misc]
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(  # type: ignore[override]
@@ -84,7 +60,7 @@ class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
         Raises:
             CompressionError: a cache of one model that has seen tokens.
         """
-        held = self._caches(past_key_values if cache is None else cache, bool(use_cache))
+        held = self.held(past_key_values if cache is None else cache, bool(use_cache))
         inputs = {"input_ids": input_ids, "attention_mask": attention_mask, "position_ids": position_ids, **others}
         own = self.member_inputs(inputs)
         options = {"use_cache": use_cache, "logits_to_keep": logits_to_keep}
@@ -163,16 +139,3 @@ class ParallelEnsembleForCausalLM(ParallelEnsemble, GenerationMixin):
         self._account.unsure += int((~sure).sum())
         self._account.passes += 1
         self._account.asked += asked
-
-    def _caches(self, given: Any, use_cache: bool) -> MembersCache:
-        if isinstance(given, MembersCache):
-            return given
-        if given is not None and (type(given) is not DynamicCache or given.get_seq_length()):
-            raise CompressionError(
-                f"a {type(given).__name__} is for one model, and an ensemble keeps one for each member; give it the"
-                f" {CACHE} that it gave back, or none"
-            )
-        return MembersCache(self._new_caches() if use_cache else [None] * len(self.members))
-
-    def _new_caches(self) -> list[Any]:
-        return [DynamicCache(config=config) for config in (member.config for member in self.members)]  # type: ignore[arg-type]

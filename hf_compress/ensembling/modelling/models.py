@@ -14,6 +14,7 @@ from hf_compress.ensembling.modelling.processors import (
     EnsembleImageProcessor,
     EnsembleTokenizer,
 )
+from hf_compress.ensembling.modelling.seq2seq import ParallelEnsembleForSeq2SeqLM
 from hf_compress.ensembling.modelling.stacking_ensemble import StackingConfig, StackingEnsemble
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ParallelConfig",
     "ParallelEnsemble",
     "ParallelEnsembleForCausalLM",
+    "ParallelEnsembleForSeq2SeqLM",
     "StackingConfig",
     "StackingEnsemble",
 ]

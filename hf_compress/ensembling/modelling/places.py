@@ -8,7 +8,7 @@ from typing import Any
 import transformers
 from huggingface_hub import HfApi
 from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
-from transformers import AutoConfig, PreTrainedConfig
+from transformers import AutoConfig, GenerationConfig, PreTrainedConfig
 from transformers.utils.hub import cached_file
 
 from hf_compress._errors import CompressionError, reason_of
@@ -72,7 +72,7 @@ def load_member(name: str, place: Place, auto_class: str | None, **options: Any)
     Raises:
         CompressionError: it is not there, or transformers cannot load it.
     """
-    where = dict(place)
+    where = _at(place)
     model = where.pop("model")
     try:
         config = config_at(model, where)
@@ -91,6 +91,23 @@ def load_member(name: str, place: Place, auto_class: str | None, **options: Any)
         here = shown.is_absolute() or str(model).startswith(".") or Path(str(model)).is_dir()
         said = "no such folder" if here and not shown.is_dir() else reason_of(error)
         raise CompressionError(f"member {name!r}: {shown} cannot be loaded: {said}") from error
+
+
+def _at(place: Place) -> Place:
+    """As transformers takes it: of a folder below a folder it would read the generation config of the one above."""
+    where = {key: value for key, value in place.items() if value not in (None, "")}
+    if where.get("subfolder") and Path(str(where["model"])).is_dir():
+        where["model"] = str(Path(str(where["model"])) / where.pop("subfolder"))
+    return where
+
+
+def generation_config_at(place: Place) -> GenerationConfig | None:
+    """How the model there generates; None where it does not say."""
+    where = _at(place)
+    try:
+        return GenerationConfig.from_pretrained(where.pop("model"), **where)  # type: ignore[no-any-return]
+    except OSError:
+        return None
 
 
 def config_at(model: Any, where: Place) -> PreTrainedConfig:
@@ -122,6 +139,16 @@ def head_of_config(config: PreTrainedConfig) -> str:
     if not architectures:
         raise CompressionError("its config.json names no architecture; pass auto_class=")
     return auto_class_of(architectures[0])
+
+
+def member_place(path: Any, subfolder: str, facts: Mapping[str, Any], hub: Mapping[str, Any]) -> dict[str, Any]:
+    """Where a saved ensemble's member is: beside its config, or on the Hub by itself."""
+    if "folder" in facts:
+        return {"model": path, "subfolder": f"{subfolder}/{facts['folder']}".lstrip("/"), **hub}
+    if "model" in facts:
+        own = {key: facts[key] for key in ("model", "revision", "subfolder") if facts.get(key)}
+        return {**hub, **own}
+    raise CompressionError(f"{path}: config.json does not say where member {facts['name']!r} is")
 
 
 def facts_of(name: str, model: Any, place: Place | None) -> dict[str, Any]:

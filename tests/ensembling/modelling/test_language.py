@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM, StaticCache
 
 from hf_compress import CompressionError, ParallelEnsemble
-from hf_compress.ensembling.modelling.language import CACHE
+from hf_compress.ensembling.modelling.cache import CACHE
 from tests.ensembling.folders import sharper, writers
 from tests.tiny import tiny_llama
 

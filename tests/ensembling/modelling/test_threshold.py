@@ -7,7 +7,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from hf_compress import CompressionError, ParallelEnsemble
-from hf_compress.ensembling.modelling.language import CACHE
+from hf_compress.ensembling.modelling.cache import CACHE
 from hf_compress.ensembling.modelling.threshold import TokenAccount
 from tests.ensembling.folders import sharper, texts, writers
 from tests.ensembling.modelling.test_language import MASK, PROMPTS
