@@ -77,9 +77,13 @@ from hf_compress.jobs.evaluate import Evaluate as Evaluate
 from hf_compress.jobs.extract_adapter import ExtractAdapter as ExtractAdapter
 from hf_compress.jobs.merge.recipe import MergeModels as MergeModels
 from hf_compress.jobs.merge_adapters import MergeAdapters as MergeAdapters
+from hf_compress.jobs.train.member import TrainMember as TrainMember
 from hf_compress.jobs.train.recipe import Train as Train
 from hf_compress.jobs.train.save_result import save_result as save_result
 from hf_compress.jobs.train.settings import Dense as Dense
+from hf_compress.jobs.train_ensemble.diversities.bagging import Bagging as Bagging
+from hf_compress.jobs.train_ensemble.diversities.seeds import Seeds as Seeds
+from hf_compress.jobs.train_ensemble.recipe import TrainEnsemble as TrainEnsemble
 from hf_compress.merging.configuration import Heads as Heads
 from hf_compress.merging.configuration import LayerRange as LayerRange
 from hf_compress.merging.configuration import Member as Member

@@ -47,12 +47,12 @@ def blocks(manifest: Manifest, findings: str) -> list[str]:
     code = f"```python\n{own}\n```" if own else loading_code(classes)
     needs = [form.needs, *minded(report.get("loading"))]
     return [
-        f"A compressed model. {source}{_quality(report)}",
+        f"A {'compressed' if done else 'fine-tuned'} model. {source}{_quality(report)}",
         findings,
         f"![{report['metric']} against size](report.png)",
         section("Use", code, "\n".join(needs)),
         *serving(_pipeline(manifest), form.served_by_vllm),
-        section("What was done", "\n".join(done)),
+        section("What was done", "\n".join(done) or "- plain fine-tuning; nothing is compressed"),
         section("Limits", bullets(_limits(base))),
         section("Measured on", bullets({**report["setting"], **_rows(manifest)}), made(manifest)),
     ]

@@ -21,6 +21,7 @@ from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.checks import Check
 from hf_compress.tasks.task import Task
 from hf_compress.training.arguments import check_training, check_values
+from hf_compress.training.compression import Compression
 
 Training = dict[str, Any]
 
@@ -193,6 +194,23 @@ CHECKS: tuple[Check, ...] = (
     _pruning_fits,
     _quantization_fits,
 )
+
+
+def _dense_of_fresh_member(model: str | FreshModel, dense: Dense | None, **others: Any) -> list[Problem]:
+    """Of the two stages there is one where nothing is compressed."""
+    if Compression.among(others):
+        return _dense_of_fresh(model, dense)
+    if dense is None:
+        return []
+    message = "nothing is compressed (no pruning, quantization or distillation), so one training is enough; leave it out"
+    return [Problem(path="dense", message=message)]
+
+
+MEMBER_CHECKS: tuple[Check, ...] = (
+    *(check for check in CHECKS if check not in (_anything, _dense_of_fresh)),
+    _dense_of_fresh_member,
+)
+"""Of a member of an ensemble, which may be trained and not compressed."""
 
 
 def check_schedules(settings: TrainSettings, max_steps: int) -> list[Problem]:

@@ -78,8 +78,8 @@ class Plan:
             recipe.data,
             recipe.task,
             recipe.tokenizer,
-            seed=args.seed,
-            trained_anew=recipe.dense is not None,
+            seed=recipe.seed,
+            trained_anew=recipe.dense is not None or recipe.is_plain,
             untrained=_UNTRAINED,
             saved_tokenizer=saved_tokenizer,
             problems=found.problems,
@@ -101,6 +101,8 @@ class Plan:
         with found.collecting():
             plan._check_steps()
         found.refuse()
+        opened.examples["train"], facts = recipe.seen_rows(opened.examples["train"])
+        opened.facts |= facts
         return plan
 
     def _check_metrics(self) -> None:
@@ -132,6 +134,8 @@ class Plan:
 
     def steps_in_words(self) -> str:
         """How long each model is trained."""
+        if self.recipe.is_plain:
+            return str(self.steps)
         if self.dense_steps is None:
             return f"{self.steps} compressed, from the given model"
         return f"{self.dense_steps} dense, then {self.steps} compressed"

@@ -13,11 +13,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(TrainSettings, name="train"):
-    """One model, trained smaller; the keys are those of `TrainSettings`."""
-
-    checks = CHECKS
-    opens = OPENS
+class TrainJob(TrainSettings):
+    """How a train recipe is checked and run, whatever it may say."""
 
     def preflight(self) -> list[Problem]:
         """Everything that a run refuses before it writes: data and its rows, model, targets, schedules, teacher, folder."""
@@ -28,6 +25,10 @@ class Train(TrainSettings, name="train"):
         from hf_compress.jobs.train.scaling import scaling
 
         return scaling(self._plan(), processes)
+
+    def planned_steps(self) -> int:
+        """Optimizer steps of the last training, of a recipe that has no mistakes."""
+        return self._plan().steps
 
     def _plan(self) -> "Plan":
         from hf_compress.jobs.train.plan import Plan
@@ -42,3 +43,11 @@ class Train(TrainSettings, name="train"):
         from hf_compress.jobs.train.run import run_train
 
         return run_train(self, resume)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(TrainJob, name="train"):
+    """One model, trained smaller; the keys are those of `TrainSettings`."""
+
+    checks = CHECKS
+    opens = OPENS

@@ -38,7 +38,7 @@ def publish_folder(
     recipe: TrainSettings,
     opened: Opened,
     folder: RunFolder,
-    dense: str,
+    dense: str | None,
     model: Any,
     device: torch.device,
     *,
@@ -53,7 +53,7 @@ def publish_folder(
         recipe: the run's.
         opened: its model, data and task.
         folder: the run's.
-        dense: where the dense model lies.
+        dense: where the dense model lies; None where `model` is it.
         model: the finalized student.
         device: where to measure.
         steps: how long each model was trained, in words.
@@ -75,18 +75,22 @@ def publish_folder(
     measured = measured_rows(recipe.data, opened.raw["test"], opened.task.columns())
     form = recipe.export_format
     folder.rows.mkdir(exist_ok=True)
-    rows = reference_rows(
-        opened.load_model(recipe.seed, dense),
-        folder.rows,
-        measure,
-        compression=recipe.compression,
-        untrained=recipe.evaluation.untrained,
-        batches=functools.partial(_batches, recipe, opened),
-        form=form,
-        dtype=recipe.export.dtype,
-        processor=opened.processor,
-        device=device,
-        train_s=dense_s,
+    rows = (
+        []
+        if dense is None
+        else reference_rows(
+            opened.load_model(recipe.seed, dense),
+            folder.rows,
+            measure,
+            compression=recipe.compression,
+            untrained=recipe.evaluation.untrained,
+            batches=functools.partial(_batches, recipe, opened),
+            form=form,
+            dtype=recipe.export.dtype,
+            processor=opened.processor,
+            device=device,
+            train_s=dense_s,
+        )
     )
     with written_beside(folder.compressed) as part:
         form.write(model, part, opened.processor, place=folder.compressed)

@@ -219,9 +219,11 @@ def _train(trainer: Any, checkpoints: Path) -> None:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint is not None else None)
 
 
-def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str, float | None]:
-    """Where the dense model lies, and how long it trained."""
+def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str | None, float | None]:
+    """Where the dense model lies, and how long it trained; None where the model that is trained is the dense one."""
     recipe = plan.recipe
+    if recipe.is_plain:
+        return None, None
     if recipe.dense is None:
         assert isinstance(recipe.model, str), recipe.model
         return recipe.model, None
@@ -257,10 +259,10 @@ def _read_trained(dense: Path) -> tuple[float | None, int | None]:
         return None, None
 
 
-def _compression_stage(plan: Plan, folder: RunFolder, dense: str) -> Any:
+def _compression_stage(plan: Plan, folder: RunFolder, dense: str | None) -> Any:
     """The trained student inside its trainer."""
     recipe = plan.recipe
-    logger.info("training the compressed model")
+    logger.info("training the model" if recipe.is_plain else "training the compressed model")
     args = recipe.training_arguments(dense=False)  # anew: an engine's settings in them serve one Trainer only
     model = _student(plan, args, dense)
     trainer = _trainer(plan, model, args, recipe.compression)

@@ -105,6 +105,15 @@ class TrainSettings(Recipe):
         """The title, or the folder's name."""
         return self.title or self.output_dir.rstrip("/").rsplit("/", 1)[-1]
 
+    @property
+    def is_plain(self) -> bool:
+        """Nothing is compressed, so there is no dense model beside the one that is trained."""
+        return not self.compression
+
+    def seen_rows(self, examples: Any) -> tuple[Any, dict[str, str]]:
+        """The training examples that this run sees, and what there is to say of that in reports."""
+        return examples, {}
+
     def training_mapping(self, dense: bool = False) -> dict[str, Any]:
         """TrainingArguments with the task's defaults; for the dense stage with its own values and folder."""
         stage = self.dense.stage(self.training) if dense and self.dense is not None else {}

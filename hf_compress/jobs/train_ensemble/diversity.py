@@ -1,0 +1,65 @@
+"""The contract of a diversity: how members of an ensemble, trained from one recipe, come to differ."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
+
+from hf_compress._errors import CompressionError
+from hf_compress._registry import Strategy
+
+Plain = dict[str, Any]
+FEWEST = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Diversity(Strategy, kind="diversity", package="hf_compress.jobs.train_ensemble.diversities"):
+    """Makes the recipes of an ensemble's members out of one.
+
+    Attributes:
+        open_alike: data and models of all members are the same, so that looking at the first is enough.
+        one_by_one: a member goes on from what the one before it has left, so that no two are trained at a time.
+    """
+
+    open_alike: ClassVar[bool] = True
+    one_by_one: ClassVar[bool] = False
+
+    def recipes(self, base: Plain, seed: int, planned_steps: Callable[[], int]) -> dict[str, Plain]:
+        """What each member's recipe says.
+
+        Args:
+            base: the recipe that all share, of a job `train-member`, without `training.output_dir`; not changed.
+            seed: its training.seed.
+            planned_steps: how many optimizer steps it would train, which opens data and model.
+
+        Returns:
+            Name -> recipe, in the order in which they are trained.
+
+        Raises:
+            CompressionError: no members can be made of it.
+        """
+        raise TypeError(f"{type(self).__name__} defines no recipes()")
+
+    def begin(self, name: str, folders: Mapping[str, Path], text: str) -> None:
+        """Where a way has something to put into a member's folder before it is trained, or goes on being trained.
+
+        Args:
+            name: of the member.
+            folders: of all members, in their order; those before this one are finished.
+            text: the member's recipe as YAML.
+        """
+
+
+def check_number(num_members: int) -> None:
+    """Refuse what is no ensemble.
+
+    Raises:
+        CompressionError: fewer than two.
+    """
+    if num_members < FEWEST:
+        raise CompressionError(f"num_members={num_members} must be {FEWEST} or more; one model by itself is `job: train`")
+
+
+def with_training(base: Plain, **changes: Any) -> Plain:
+    """The recipe with other TrainingArguments."""
+    return {**base, "training": {**base.get("training", {}), **changes}}
