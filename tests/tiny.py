@@ -169,26 +169,29 @@ def tiny_hearer(seed=0, num_labels=3, **changes):
     return _seeded(lambda: Wav2Vec2ForSequenceClassification(config), seed)
 
 
-def tiny_whisper(seed=0):
+def tiny_whisper(seed=0, **changes):
     """Writes down a second of sound."""
     from transformers import WhisperConfig, WhisperForConditionalGeneration
 
     config = WhisperConfig(
-        vocab_size=VOCAB,
-        num_mel_bins=16,
-        d_model=32,
-        encoder_layers=1,
-        decoder_layers=1,
-        encoder_attention_heads=4,
-        decoder_attention_heads=4,
-        encoder_ffn_dim=64,
-        decoder_ffn_dim=64,
-        max_source_positions=50,
-        max_target_positions=64,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        decoder_start_token_id=1,
-        begin_suppress_tokens=[5],
+        **{
+            "vocab_size": VOCAB,
+            "num_mel_bins": 16,
+            "d_model": 32,
+            "encoder_layers": 1,
+            "decoder_layers": 1,
+            "encoder_attention_heads": 4,
+            "decoder_attention_heads": 4,
+            "encoder_ffn_dim": 64,
+            "decoder_ffn_dim": 64,
+            "max_source_positions": 50,
+            "max_target_positions": 64,
+            "pad_token_id": 0,
+            "bos_token_id": 1,
+            "eos_token_id": 2,
+            "decoder_start_token_id": 1,
+            "begin_suppress_tokens": [5],
+            **changes,
+        }
     )
     return _seeded(lambda: WhisperForConditionalGeneration(config), seed)

@@ -5,9 +5,24 @@ from transformers import (
     PreTrainedTokenizerFast,
     ViTImageProcessorPil,
     Wav2Vec2FeatureExtractor,
+    Wav2Vec2Processor,
+    WhisperFeatureExtractor,
+    WhisperProcessor,
 )
 
-from tests.tiny import tiny_bart, tiny_bert, tiny_gpt2, tiny_hearer, tiny_llama, tiny_t5, tiny_tokenizer, tiny_vit
+from hf_compress.inputs.spelling import character_tokenizer
+from tests.tiny import (
+    tiny_bart,
+    tiny_bert,
+    tiny_gpt2,
+    tiny_hearer,
+    tiny_listener,
+    tiny_llama,
+    tiny_t5,
+    tiny_tokenizer,
+    tiny_vit,
+    tiny_whisper,
+)
 
 
 def lower_tokenizer():
@@ -61,6 +76,19 @@ def translators():
     """Two that read one text and write another."""
     members = [sharper(tiny_t5()).eval(), sharper(tiny_bart(1)).eval()]
     return members, [tiny_tokenizer(), tiny_tokenizer()]
+
+
+def spellers():
+    """Two that spell frames of sound."""
+    members = [sharper(tiny_listener(seed), 2.0).eval() for seed in range(2)]
+    extractor = Wav2Vec2FeatureExtractor(sampling_rate=16000, return_attention_mask=True)
+    return members, [Wav2Vec2Processor(extractor, character_tokenizer(["abcd"])) for _ in members]
+
+
+def hearers():
+    """Two Whispers of other widths, that hear a second."""
+    members = [sharper(tiny_whisper(seed, **changes), 4.0).eval() for seed, changes in enumerate(({}, {"d_model": 16}))]
+    return members, [WhisperProcessor(WhisperFeatureExtractor(feature_size=16, chunk_length=1), tiny_tokenizer())] * 2
 
 
 def saved(members, processors, place):

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from hf_compress import Cascade, Gate, GatingEnsemble, ParallelEnsemble, StackingEnsemble
-from tests.ensembling.folders import images, lower_tokenizer, sounds, texts, translators, writers
+from tests.ensembling.folders import hearers, images, lower_tokenizer, sounds, spellers, texts, translators, writers
 from tests.tiny import tiny_tokenizer
 
 SCRIPT = """
@@ -32,20 +32,31 @@ def ask(place, **trust):
     translator = AutoModelForSeq2SeqLM.from_pretrained(f"{place}/translator", **trust)
     read = AutoTokenizer.from_pretrained(f"{place}/translator", **trust)(["ab c", "x"], padding=True, return_tensors="pt")
     written = translator.generate(**read, max_new_tokens=6, num_beams=2, do_sample=False).tolist()
-    return {"translator": written} | {
-        name: pipeline(task, f"{place}/{name}", **trust)(inputs, **options)
-        for name, task, inputs, options in (
-            ("text", "text-classification", ["ab c", "hello."], {"top_k": None}),
-            ("texts", "text-classification", ["ab c", "Hello."], {"top_k": None, "batch_size": 2}),
-            ("cascade", "text-classification", ["ab c", "hello.", "x"], {"top_k": None}),
-            ("stacking", "text-classification", ["ab c", "hello."], {"top_k": None}),
-            ("gating", "text-classification", ["ab c", "hello."], {"top_k": None}),
-            ("image", "image-classification", picture, {}),
-            ("images", "image-classification", picture, {}),
-            ("sound", "audio-classification", wave, {}),
-            ("writer", "text-generation", "ab c", {"max_new_tokens": 8, "do_sample": False, "return_full_text": False}),
-        )
+    heard = {"raw": wave, "sampling_rate": 16000}
+    listen = pipeline("automatic-speech-recognition", f"{place}/whisper", trust_remote_code=True)
+    spell = pipeline("automatic-speech-recognition", f"{place}/speller", **trust)
+    texts = {
+        "whisper": listen(dict(heard), generate_kwargs={"max_new_tokens": 5, "num_beams": 2}),
+        "speller": spell(dict(heard), return_timestamps="char"),
     }
+    return (
+        {"translator": written}
+        | texts
+        | {
+            name: pipeline(task, f"{place}/{name}", **trust)(inputs, **options)
+            for name, task, inputs, options in (
+                ("text", "text-classification", ["ab c", "hello."], {"top_k": None}),
+                ("texts", "text-classification", ["ab c", "Hello."], {"top_k": None, "batch_size": 2}),
+                ("cascade", "text-classification", ["ab c", "hello.", "x"], {"top_k": None}),
+                ("stacking", "text-classification", ["ab c", "hello."], {"top_k": None}),
+                ("gating", "text-classification", ["ab c", "hello."], {"top_k": None}),
+                ("image", "image-classification", picture, {}),
+                ("images", "image-classification", picture, {}),
+                ("sound", "audio-classification", wave, {}),
+                ("writer", "text-generation", "ab c", {"max_new_tokens": 8, "do_sample": False, "return_full_text": False}),
+            )
+        }
+    )
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +70,8 @@ def place(tmp_path_factory):
         "sound": sounds(),
         "writer": writers(),
         "translator": translators(),
+        "whisper": hearers(),
+        "speller": spellers(),
     }.items():
         ParallelEnsemble.from_members(members, processors=processors, weights=[1, 2]).save_pretrained(place / name)
     members, processors = texts()
@@ -79,7 +92,7 @@ def answers(place):
     code = inspect.getsource(ask) + SCRIPT
     run = subprocess.run([sys.executable, "-W", "ignore", "-c", code, place], capture_output=True, text=True, cwd=place)
     assert run.returncode == 0, run.stderr[-2000:]
-    return {"with": ask(place), "without": json.loads(run.stdout.partition("ANSWERS")[2])}
+    return {"with": json.loads(json.dumps(ask(place))), "without": json.loads(run.stdout.partition("ANSWERS")[2])}
 
 
 def test_without_the_package_the_answers_are_the_same(answers):
@@ -105,3 +118,20 @@ def test_pipelines_answer_as_the_members_by_hand(answers):
     for answer in answers["with"]["sound"]:
         assert answer["score"] == pytest.approx(expected["abc".index(answer["label"])], abs=1e-4)
     assert answers["with"]["writer"][0]["generated_text"]
+
+
+def test_recordings_are_written_down_as_by_hand(answers):
+    wave = np.random.default_rng(0)
+    wave.integers(0, 255, (12, 10, 3), dtype=np.uint8)
+    samples = wave.normal(size=400).astype(np.float32)
+    for name, (members, processors) in {"whisper": hearers(), "speller": spellers()}.items():
+        made = ParallelEnsemble.from_members(members, processors=processors, weights=[1, 2])
+        inputs = processors[0].feature_extractor(samples, sampling_rate=16000, return_tensors="pt")
+        if name == "whisper":
+            tokens = made.generate(inputs["input_features"], max_new_tokens=5, num_beams=2)
+        else:
+            tokens = made(**inputs).logits.argmax(-1)
+        written = processors[0].tokenizer.decode(tokens[0], skip_special_tokens=name == "whisper")
+        assert answers["with"][name]["text"] == written != ""
+    ends = [chunk["timestamp"][1] for chunk in answers["with"]["speller"]["chunks"]]
+    assert ends == sorted(ends) and ends[-1] <= 400 / 16000

@@ -51,11 +51,13 @@ class Ensemble(PreTrainedModel):
         members: the models, in the config's order.
         processor: tokenizer, image processor or feature extractor that is saved with it; None where the members had none.
         for_heads: Auto classes of the heads that this class is for, where a kind has several classes.
+        pipelines: task -> class of this code, where transformers' own pipeline does not know such a model.
     """
 
     config_class = EnsembleConfig
     config: EnsembleConfig
     for_heads: ClassVar[tuple[str, ...]] = ()
+    pipelines: ClassVar[Mapping[str, str]] = {}
     base_model_prefix = "ensemble"
     accepts_loss_kwargs = False
     _supports_sdpa = True

@@ -1,5 +1,6 @@
 """What ensembles share that write text: the way of generating, and a cache for each member."""
 
+import copy
 from typing import Any
 
 from torch import Tensor
@@ -17,7 +18,7 @@ class GeneratingEnsemble(ParallelEnsemble, GenerationMixin):
         super().__init__(config, members)
         first = getattr(self.members[0], "generation_config", None)
         if first is not None:
-            self.generation_config = type(first).from_dict(first.to_dict())
+            self.generation_config = copy.deepcopy(first)
 
     def new_cache(self) -> MembersCache:
         """An empty cache for each member."""

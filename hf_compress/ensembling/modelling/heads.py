@@ -28,6 +28,8 @@ LOSSES = {
     "AutoModelForMaskedLM": "ForMaskedLM",
     "AutoModelForCausalLM": "ForCausalLM",
     "AutoModelForSeq2SeqLM": "ForMaskedLM",
+    "AutoModelForSpeechSeq2Seq": "ForMaskedLM",
+    "AutoModelForCTC": "ForCTC",
 }
 """Auto class -> what transformers calls the loss of its models. Labels of an encoder-decoder are not shifted."""
 BY_LABELS = tuple(name for name in LISTS if name.endswith("Classification"))

@@ -5,6 +5,7 @@ from transformers import AutoConfig
 
 from hf_compress.ensembling.modelling.cascade import Cascade, CascadeConfig
 from hf_compress.ensembling.modelling.config import EnsembleConfig
+from hf_compress.ensembling.modelling.ctc import ParallelEnsembleForCTC
 from hf_compress.ensembling.modelling.gating_ensemble import GatingConfig, GatingEnsemble
 from hf_compress.ensembling.modelling.heads import LISTS
 from hf_compress.ensembling.modelling.language import ParallelEnsembleForCausalLM
@@ -15,6 +16,7 @@ from hf_compress.ensembling.modelling.processors import (
     EnsembleTokenizer,
 )
 from hf_compress.ensembling.modelling.seq2seq import ParallelEnsembleForSeq2SeqLM
+from hf_compress.ensembling.modelling.speech import ParallelEnsembleForSpeechSeq2Seq
 from hf_compress.ensembling.modelling.stacking_ensemble import StackingConfig, StackingEnsemble
 
 __all__ = [
@@ -25,8 +27,10 @@ __all__ = [
     "GatingEnsemble",
     "ParallelConfig",
     "ParallelEnsemble",
+    "ParallelEnsembleForCTC",
     "ParallelEnsembleForCausalLM",
     "ParallelEnsembleForSeq2SeqLM",
+    "ParallelEnsembleForSpeechSeq2Seq",
     "StackingConfig",
     "StackingEnsemble",
 ]

@@ -59,6 +59,8 @@ def _said(processor: Any) -> Any:
     if backend is not None:
         facts = ("padding_side", "truncation_side", "model_max_length", "special_tokens_map", "model_input_names")
         return [backend.to_str(), *[getattr(processor, fact) for fact in facts]]
+    if hasattr(processor, "get_vocab"):
+        return [processor.get_vocab(), processor.special_tokens_map]
     return json.loads(processor.to_json_string()) if hasattr(processor, "to_json_string") else repr(processor)
 
 
@@ -66,7 +68,7 @@ def group_processors(processors: Sequence[Any], names: Sequence[str]) -> tuple[l
     """The different ones among them, and which of those each member has.
 
     Raises:
-        CompressionError: some members have one and others none.
+        CompressionError: some members have one and others none, or those that write have different tokenizers.
     """
     missing = [name for name, processor in zip(names, processors, strict=True) if processor is None]
     if missing and len(missing) < len(names):
@@ -74,6 +76,13 @@ def group_processors(processors: Sequence[Any], names: Sequence[str]) -> tuple[l
             f"member {missing[0]!r} has no tokenizer or processor beside it, and others have; save one with it or pass"
             " processors="
         )
+    writers = [getattr(processor, "tokenizer", None) for processor in processors]
+    for name, tokenizer in zip(names, writers, strict=True):
+        if _said(tokenizer) != _said(writers[0]):
+            raise CompressionError(
+                f"member {name!r} has another tokenizer than member {names[0]!r}, and an ensemble writes token by token;"
+                " take members with one tokenizer"
+            )
     different: list[Any] = []
     groups = []
     for processor in processors:

@@ -130,5 +130,10 @@ def _write_config(ensemble: Any, folder: Path, members: list[dict[str, Any]]) ->
             str(ensemble.config.auto_class): f"{code}.{type(ensemble).__name__}",
         },
     }
+    if ensemble.pipelines:
+        plain["custom_pipelines"] = {
+            task: {"impl": f"{code}.{kind}", "pt": [ensemble.config.auto_class]}
+            for task, kind in ensemble.pipelines.items()
+        }
     text = json.dumps({key: value for key, value in plain.items() if not key.startswith("_")}, indent=2, sort_keys=True)
     (folder / "config.json").write_text(text + "\n", encoding="utf-8")

@@ -36,17 +36,30 @@ class ParallelEnsembleForSeq2SeqLM(GeneratingEnsemble):
         Raises:
             CompressionError: another kind of cache is asked for, or a member got no inputs.
         """
-        groups = set(self.config.input_groups or ())
-        further = [key for key in kwargs if split_inputs({key: 0}, groups).keys() - {0}]
-        if further and kwargs.get("encoder_outputs") is None:
-            # GenerationMixin hands no inputs on but those of forward by name, so these are read before it.
-            main = self.main_input_name
-            read = {key: kwargs.pop(key) for key in (main, *further) if key in kwargs}
+        # GenerationMixin hands no inputs on but those of forward by name, so others are read before it.
+        if self._further(kwargs):
+            self.encode_first(inputs, kwargs)
+            inputs = None
+        return super().generate(inputs, *args, **kwargs)
+
+    def encode_first(self, inputs: Tensor | None, kwargs: dict[str, Any]) -> None:
+        """Ask the encoders before `generate` would; in `kwargs` their output takes the place of what they read.
+
+        Args:
+            inputs: the main input, where it is not in `kwargs`.
+            kwargs: of `generate`; changed.
+        """
+        main = self.main_input_name
+        read = {key: kwargs.pop(key) for key in (main, *self._further(kwargs)) if key in kwargs}
+        if kwargs.get("encoder_outputs") is None:
             read = {**({} if inputs is None else {main: inputs}), **read}
             with torch.no_grad():
                 kwargs["encoder_outputs"] = self.get_encoder()(attention_mask=kwargs.get("attention_mask"), **read)
-            inputs = None
-        return super().generate(inputs, *args, **kwargs)
+
+    def _further(self, kwargs: dict[str, Any]) -> list[str]:
+        """Inputs of further processors."""
+        groups = set(self.config.input_groups or ())
+        return [key for key in kwargs if split_inputs({key: 0}, groups).keys() - {0}]
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(  # type: ignore[override]
