@@ -43,8 +43,9 @@ def tiny_llama(seed=0, **changes):
     return _seeded(lambda: LlamaForCausalLM(LlamaConfig(**{**settings, **changes})), seed)
 
 
-def tiny_gpt2(seed=0):
-    config = GPT2Config(vocab_size=VOCAB, n_embd=32, n_layer=2, n_head=4, n_positions=64, bos_token_id=1, eos_token_id=2)
+def tiny_gpt2(seed=0, **changes):
+    settings = {"vocab_size": VOCAB, "n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64}
+    config = GPT2Config(**{**settings, "bos_token_id": 1, "eos_token_id": 2, **changes})
     return _seeded(lambda: GPT2LMHeadModel(config), seed)
 
 

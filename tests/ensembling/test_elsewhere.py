@@ -11,6 +11,7 @@ import torch
 
 from hf_compress import Cascade, Gate, GatingEnsemble, ParallelEnsemble, StackingEnsemble
 from tests.ensembling.folders import hearers, images, lower_tokenizer, sounds, spellers, texts, translators, writers
+from tests.ensembling.speakers import pair
 from tests.tiny import tiny_tokenizer
 
 SCRIPT = """
@@ -54,6 +55,7 @@ def ask(place, **trust):
                 ("images", "image-classification", picture, {}),
                 ("sound", "audio-classification", wave, {}),
                 ("writer", "text-generation", "ab c", {"max_new_tokens": 8, "do_sample": False, "return_full_text": False}),
+                ("speakers", "text-generation", ["the other", "a north"], {"max_new_tokens": 8, "do_sample": False}),
             )
         }
     )
@@ -72,6 +74,7 @@ def place(tmp_path_factory):
         "translator": translators(),
         "whisper": hearers(),
         "speller": spellers(),
+        "speakers": pair("pieces"),
     }.items():
         ParallelEnsemble.from_members(members, processors=processors, weights=[1, 2]).save_pretrained(place / name)
     members, processors = texts()
@@ -135,3 +138,11 @@ def test_recordings_are_written_down_as_by_hand(answers):
         assert answers["with"][name]["text"] == written != ""
     ends = [chunk["timestamp"][1] for chunk in answers["with"]["speller"]["chunks"]]
     assert ends == sorted(ends) and ends[-1] <= 400 / 16000
+
+
+def test_members_with_different_tokenizers_write_as_before_they_were_saved(answers):
+    members, processors = pair("pieces")
+    made = ParallelEnsemble.from_members(members, processors=processors, weights=[1, 2])
+    for text, found in zip(["the other", "a north"], answers["with"]["speakers"], strict=True):
+        ids = made.generate(**made.processor(text, return_tensors="pt"), max_new_tokens=8, do_sample=False)
+        assert found[0]["generated_text"] == made.processor.decode(ids[0], skip_special_tokens=True)

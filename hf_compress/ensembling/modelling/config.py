@@ -1,11 +1,12 @@
 """What a saved ensemble says of itself: its members, what they are for, and how their answers become one."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from transformers import AutoConfig, PreTrainedConfig
 
 from hf_compress._errors import CompressionError
-from hf_compress.ensembling.combiner import check_weights
+from hf_compress.ensembling.combiner import Combiner, check_weights
 
 NAN_RULES = ("refuse", "leave_out")
 
@@ -74,3 +75,14 @@ def own_config(model_type: str) -> type[EnsembleConfig] | None:
     for kind in found:
         found += kind.__subclasses__()
     return next((kind for kind in found if kind.model_type == model_type), None)
+
+
+def plain_combiner(combiner: str | Mapping[str, Any] | Combiner) -> dict[str, Any]:
+    """A combiner as a config holds it; it is made once, so that a wrong one is refused here."""
+    if isinstance(combiner, Combiner):
+        return {"name": combiner.name, **vars(combiner)}
+    plain = {"name": combiner} if isinstance(combiner, str) else dict(combiner)
+    if "name" not in plain:
+        raise CompressionError(f"combiner={plain!r} has no name; write {{name: mean_probabilities}}")
+    Combiner.create(**plain)
+    return plain

@@ -10,8 +10,8 @@ from transformers import PreTrainedModel
 from hf_compress._errors import CompressionError
 from hf_compress.ensembling.combiner import Combiner
 from hf_compress.ensembling.modelling.checks import check_groups, check_heads, check_names
-from hf_compress.ensembling.modelling.config import EnsembleConfig
-from hf_compress.ensembling.modelling.heads import BY_LABELS, head_of
+from hf_compress.ensembling.modelling.config import EnsembleConfig, plain_combiner
+from hf_compress.ensembling.modelling.heads import BY_LABELS, BY_TOKEN, head_of
 from hf_compress.ensembling.modelling.inputs import readable, refuse_missing, split_inputs
 from hf_compress.ensembling.modelling.labels import label_orders
 from hf_compress.ensembling.modelling.places import (
@@ -19,13 +19,20 @@ from hf_compress.ensembling.modelling.places import (
     default_names,
     facts_of,
     generation_config_at,
+    joined_infos,
     load_member,
     loader,
     member_place,
     pinned,
     place_of,
 )
-from hf_compress.ensembling.modelling.processors import group_processors, joined_processor, load_processor
+from hf_compress.ensembling.modelling.processors import (
+    group_processors,
+    joined_processor,
+    load_processor,
+    same_processor,
+    same_tokens,
+)
 from hf_compress.ensembling.modelling.saving import save_ensemble, upload
 
 _HUB = ("cache_dir", "force_download", "local_files_only", "token", "revision", "proxies")
@@ -52,12 +59,14 @@ class Ensemble(PreTrainedModel):
         processor: tokenizer, image processor or feature extractor that is saved with it; None where the members had none.
         for_heads: Auto classes of the heads that this class is for, where a kind has several classes.
         pipelines: task -> class of this code, where transformers' own pipeline does not know such a model.
+        by_text: members read the same text, each by its own tokenizer, and not the ensemble's tokens.
     """
 
     config_class = EnsembleConfig
     config: EnsembleConfig
     for_heads: ClassVar[tuple[str, ...]] = ()
     pipelines: ClassVar[Mapping[str, str]] = {}
+    by_text: ClassVar[bool] = False
     base_model_prefix = "ensemble"
     accepts_loss_kwargs = False
     _supports_sdpa = True
@@ -127,25 +136,27 @@ class Ensemble(PreTrainedModel):
             load_processor(place, heads[0]) if processor is None and place else processor
             for processor, place in zip(own, places, strict=True)
         ]
-        different, groups = group_processors(own, named)
+        different, groups = group_processors(own, named, same_tokens if heads[0] == BY_TOKEN else same_processor)
         check_groups(groups, heads[0], named)
         first = loaded[0].config.to_dict()
         config = cls.config_class(
             members=[facts_of(*facts) for facts in zip(named, loaded, places, strict=True)],
             auto_class=heads[0],
-            combiner=_plain_combiner(combiner),
+            combiner=plain_combiner(combiner),
             input_groups=groups,
             **{key: first[key] for key in _OF_FIRST if key in first},
             **options,
         )
-        made = cls.kind_for(heads[0])(config, loaded)
-        made.processor = joined_processor(different)
+        made = cls.kind_for(heads[0], groups)(config, loaded)
+        made.take_processors(own if made.by_text else different)
         return made.eval()  # type: ignore[no-any-return]
 
     @classmethod
-    def kind_for(cls, auto_class: str) -> Any:
-        """The class of this kind for members with that head."""
-        return next((kind for kind in KINDS if issubclass(kind, cls) and auto_class in kind.for_heads), cls)
+    def kind_for(cls, auto_class: str, groups: Sequence[int] | None = None) -> Any:
+        """The class of this kind for members with that head, in these groups of tokenizers."""
+        by_text = auto_class == BY_TOKEN and len(set(groups or ())) > 1
+        kinds = (kind for kind in KINDS if issubclass(kind, cls) and auto_class in kind.for_heads)
+        return next((kind for kind in kinds if kind.by_text == by_text), cls)
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: Any, *args: Any, **kwargs: Any) -> Any:
@@ -166,26 +177,38 @@ class Ensemble(PreTrainedModel):
         path = pretrained_model_name_or_path
         if not isinstance(config, EnsembleConfig):
             config = cls.config_class.from_pretrained(path, subfolder=subfolder, trust_remote_code=False, **hub)
+        places = [member_place(path, subfolder, facts, hub) for facts in config.members or []]
         loaded = [
-            load_member(
-                facts["name"],
-                member_place(path, subfolder, facts, hub),
-                config.auto_class,
-                output_loading_info=True,
-                **options,
-            )
-            for facts in config.members or []
+            load_member(name, where, config.auto_class, output_loading_info=True, **options)
+            for name, where in zip(config.names, places, strict=True)
         ]
-        made = cls.kind_for(config.auto_class or "")(config, [model for model, _ in loaded])
+        made = cls.kind_for(config.auto_class or "", config.input_groups)(config, [model for model, _ in loaded])
         place = {"model": path, "subfolder": subfolder, **hub}
         made.load_own_parts(place)
         if made.can_generate():
             made.generation_config = generation_config_at(place) or made.generation_config
-        joined = len(set(config.input_groups or ())) > 1
-        made.processor = load_processor(place, str(config.auto_class), config, joined)
+        made.load_processors(place, places)
         made.name_or_path = config.name_or_path = str(path)
         made.eval()
-        return (made, _joined([info for _, info in loaded])) if with_info else made
+        return (made, joined_infos([info for _, info in loaded])) if with_info else made
+
+    def take_processors(self, processors: Sequence[Any]) -> None:
+        """The different processors of the members, which become the ensemble's.
+
+        Raises:
+            CompressionError: they cannot be joined.
+        """
+        self.processor = joined_processor(processors)
+
+    def load_processors(self, place: dict[str, Any], places: Sequence[dict[str, Any]]) -> None:
+        """Read the processor that lies beside the ensemble.
+
+        Args:
+            place: of the ensemble.
+            places: of the members.
+        """
+        joined = len(set(self.config.input_groups or ())) > 1
+        self.processor = load_processor(place, str(self.config.auto_class), self.config, joined)
 
     def save_own_parts(self, folder: Any, state_dict: dict[str, Any] | None) -> None:
         """Write the weights that are no member's."""
@@ -275,24 +298,3 @@ def _fresh(config: EnsembleConfig, member: Any) -> Any:
     """A member with fresh weights."""
     kind = loader(str(config.auto_class), member)
     return kind(member) if kind in KINDS else kind.from_config(member, trust_remote_code=False)
-
-
-def _plain_combiner(combiner: str | Mapping[str, Any] | Combiner) -> dict[str, Any]:
-    """A combiner as a config holds it; it is made once, so that a wrong one is refused here."""
-    if isinstance(combiner, Combiner):
-        return {"name": combiner.name, **vars(combiner)}
-    plain = {"name": combiner} if isinstance(combiner, str) else dict(combiner)
-    if "name" not in plain:
-        raise CompressionError(f"combiner={plain!r} has no name; write {{name: mean_probabilities}}")
-    Combiner.create(**plain)
-    return plain
-
-
-def _joined(infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What loading said of all members, each key with its member's place before it."""
-    joined: dict[str, Any] = {}
-    for place, info in enumerate(infos):
-        for kind, found in info.items():
-            if isinstance(found, set | list):
-                joined.setdefault(kind, []).extend(f"members.{place}.{key}" for key in sorted(map(str, found)))
-    return joined

@@ -34,6 +34,8 @@ LOSSES = {
 """Auto class -> what transformers calls the loss of its models. Labels of an encoder-decoder are not shifted."""
 BY_LABELS = tuple(name for name in LISTS if name.endswith("Classification"))
 """Heads that choose among labels, which have names."""
+BY_TOKEN = "AutoModelForCausalLM"
+"""The head that answers with the next token, so that what it reads can be text, and not one tokenizer's tokens."""
 BY_POSITION = (
     "AutoModelForTokenClassification",
     "AutoModelForQuestionAnswering",

@@ -18,6 +18,7 @@ from hf_compress.ensembling.modelling.processors import (
 from hf_compress.ensembling.modelling.seq2seq import ParallelEnsembleForSeq2SeqLM
 from hf_compress.ensembling.modelling.speech import ParallelEnsembleForSpeechSeq2Seq
 from hf_compress.ensembling.modelling.stacking_ensemble import StackingConfig, StackingEnsemble
+from hf_compress.ensembling.modelling.union_language import UnionEnsembleForCausalLM
 
 __all__ = [
     "Cascade",
@@ -33,6 +34,7 @@ __all__ = [
     "ParallelEnsembleForSpeechSeq2Seq",
     "StackingConfig",
     "StackingEnsemble",
+    "UnionEnsembleForCausalLM",
 ]
 
 KINDS = (ParallelEnsemble, Cascade, StackingEnsemble, GatingEnsemble)

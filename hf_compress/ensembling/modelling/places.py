@@ -123,7 +123,7 @@ def loader(auto_class: str, config: PreTrainedConfig) -> Any:
     """What loads a member: the Auto class of its head, or the class of an ensemble."""
     for kind in KINDS:
         if kind.config_class is type(config):
-            return kind.kind_for(auto_class)
+            return kind.kind_for(auto_class, getattr(config, "input_groups", None))
     return getattr(transformers, auto_class)
 
 
@@ -159,3 +159,13 @@ def facts_of(name: str, model: Any, place: Place | None) -> dict[str, Any]:
         facts |= {"model": str(place["model"]), "revision": place.get("revision")}
         facts |= {"subfolder": place["subfolder"]} if place.get("subfolder") else {}
     return facts
+
+
+def joined_infos(infos: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """What loading said of all members, each key with its member's place before it."""
+    joined: dict[str, Any] = {}
+    for place, info in enumerate(infos):
+        for kind, found in info.items():
+            if isinstance(found, set | list):
+                joined.setdefault(kind, []).extend(f"members.{place}.{key}" for key in sorted(map(str, found)))
+    return joined

@@ -1,7 +1,7 @@
 """One processor for an ensemble whose members read different ones: it makes what each of them reads."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import transformers
@@ -49,6 +49,15 @@ def same_processor(one: Any, other: Any) -> bool:
     return _said(one) == _said(other)
 
 
+def same_tokens(one: Any, other: Any) -> bool:
+    """Whether two tokenizers make the same tokens of every text, however they pad and cut."""
+    backends: list[Any] = [getattr(processor, "backend_tokenizer", None) for processor in (one, other)]
+    if None in backends:
+        return same_processor(one, other)
+    plain = [{**json.loads(backend.to_str()), "padding": None, "truncation": None} for backend in backends]
+    return bool(plain[0] == plain[1])
+
+
 def _said(processor: Any) -> Any:
     if processor is None:
         return None
@@ -64,8 +73,15 @@ def _said(processor: Any) -> Any:
     return json.loads(processor.to_json_string()) if hasattr(processor, "to_json_string") else repr(processor)
 
 
-def group_processors(processors: Sequence[Any], names: Sequence[str]) -> tuple[list[Any], list[int]]:
+def group_processors(
+    processors: Sequence[Any], names: Sequence[str], same: Callable[[Any, Any], bool] = same_processor
+) -> tuple[list[Any], list[int]]:
     """The different ones among them, and which of those each member has.
+
+    Args:
+        processors: of the members.
+        names: theirs.
+        same: whether two are one.
 
     Raises:
         CompressionError: some members have one and others none, or those that write have different tokenizers.
@@ -86,7 +102,7 @@ def group_processors(processors: Sequence[Any], names: Sequence[str]) -> tuple[l
     different: list[Any] = []
     groups = []
     for processor in processors:
-        place = next((k for k, known in enumerate(different) if same_processor(known, processor)), len(different))
+        place = next((k for k, known in enumerate(different) if same(known, processor)), len(different))
         if place == len(different):
             different.append(processor)
         groups.append(place)

@@ -45,6 +45,8 @@ def save_ensemble(
             continue
         place = f"member-{number}"
         _save_member(member, folder / place, _part(state_dict, f"members.{number}."), max_shard_size)
+        if ensemble.by_text:
+            ensemble.tokenizers[number].save_pretrained(folder / place)
         facts.append({"name": known["name"], "folder": place, "config": known["config"]})
     ensemble.save_own_parts(folder, state_dict)
     if ensemble.processor is not None:
