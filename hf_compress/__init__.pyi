@@ -82,7 +82,9 @@ from hf_compress.jobs.train.recipe import Train as Train
 from hf_compress.jobs.train.save_result import save_result as save_result
 from hf_compress.jobs.train.settings import Dense as Dense
 from hf_compress.jobs.train_ensemble.diversities.bagging import Bagging as Bagging
+from hf_compress.jobs.train_ensemble.diversities.recipes import MemberRecipes as MemberRecipes
 from hf_compress.jobs.train_ensemble.diversities.seeds import Seeds as Seeds
+from hf_compress.jobs.train_ensemble.diversities.snapshots import CycleSnapshots as CycleSnapshots
 from hf_compress.jobs.train_ensemble.recipe import TrainEnsemble as TrainEnsemble
 from hf_compress.merging.configuration import Heads as Heads
 from hf_compress.merging.configuration import LayerRange as LayerRange

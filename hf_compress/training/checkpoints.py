@@ -173,10 +173,10 @@ def read_state(checkpoint: Path) -> dict[str, Any]:
     return data
 
 
-def is_finished(checkpoint: Path) -> bool:
-    """True where the checkpoint is that of the last step."""
+def is_finished(checkpoint: Path, last: int | None = None) -> bool:
+    """True where the checkpoint is that of the last step, or of the one behind which the run was told to end."""
     state = read_state(checkpoint)
-    return int(state.get("global_step", 0)) >= int(state.get("max_steps", 0)) > 0
+    return int(state.get("global_step", 0)) >= int(last or state.get("max_steps", 0)) > 0
 
 
 def _why_not(checkpoint: Path, args: TrainingArguments | None, needs_optimizer: bool) -> str | None:

@@ -8,9 +8,11 @@ import torch
 from hf_compress._errors import CompressionError
 from hf_compress.inputs.data import check_seed
 from hf_compress.inputs.sections import Data
-from hf_compress.jobs.train.checks import MEMBER_CHECKS
+from hf_compress.jobs.train.checks import MEMBER_CHECKS, Training
 from hf_compress.jobs.train.recipe import TrainJob
 from hf_compress.jobs.train.sources import OPENS
+from hf_compress.pruning.configuration import Pruning
+from hf_compress.quantization.configuration import Quantization
 
 
 def some_rows_seed(rows_seed: int | None) -> None:
@@ -39,6 +41,24 @@ def rows_to_draw(bootstrap: int | None, data: Data) -> None:
         )
 
 
+def on_the_way(
+    until: int | None,
+    training: Training,
+    pruning: Pruning | None,
+    quantization: Quantization | None,
+) -> None:
+    """A step of the training, which leaves a model that is as it should be."""
+    if until is None:
+        return
+    if until < 1:
+        raise CompressionError(f"until={until} must be 1 or more")
+    steps = training.get("max_steps")
+    if type(steps) is not int or steps < until:
+        raise CompressionError(f"until={until} needs training.max_steps, at least as large, which schedules go by")
+    if pruning is not None or quantization is not None:
+        raise CompressionError(f"until={until}: pruning and quantization are complete at the last step alone; leave it out")
+
+
 @dataclass(frozen=True, kw_only=True)
 class TrainMember(TrainJob, name="train-member"):
     """What `job: train-ensemble` does for each member; the other keys are those of `job: train`.
@@ -46,18 +66,25 @@ class TrainMember(TrainJob, name="train-member"):
     Attributes:
         rows_seed: of splits that are cut and rows that are left out, which members share; by default training.seed.
         bootstrap: seed of a sample of the training examples, with replacement and as large as they are; None: all of them.
+        until: the optimizer step behind which training ends, on a way that is planned to training.max_steps; None: that.
     """
 
     rows_seed: int | None = None
     bootstrap: int | None = None
+    until: int | None = None
 
-    checks = (*MEMBER_CHECKS, some_rows_seed, some_bootstrap, rows_to_draw)
+    checks = (*MEMBER_CHECKS, some_rows_seed, some_bootstrap, rows_to_draw, on_the_way)
     opens = OPENS
 
     @property
     def seed(self) -> int:
         """Of the rows; what the training draws goes by training.seed."""
         return super().seed if self.rows_seed is None else self.rows_seed
+
+    @property
+    def last_step(self) -> int | None:
+        """`until`."""
+        return self.until
 
     def seen_rows(self, examples: Any) -> tuple[Any, dict[str, str]]:
         """The sample, and how many examples are in it and out of it."""

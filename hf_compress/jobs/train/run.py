@@ -138,7 +138,7 @@ def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
     def begin() -> None:
         with disk_errors(folder.path, _AGAIN):
             trained = last_whole_checkpoint(folder.path, plan.args, needs_optimizer=True)
-            if trained is None or not is_finished(trained):
+            if trained is None or not is_finished(trained, recipe.last_step):
                 with loading_whole():
                     rehearse(recipe, plan.opened, folder, plan.args.device)
             folder.open()
@@ -149,7 +149,7 @@ def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
     with reading_late(recipe.data):
         dense, dense_s = _dense_stage(plan, folder)
         trainer = _compression_stage(plan, folder, dense)
-    plan.steps = trainer.state.max_steps  # as trained, perhaps by another number of processes
+    plan.steps = recipe.last_step or trainer.state.max_steps  # as trained, perhaps by another number of processes
     model = _distributed.together(lambda: trainer.finalize(dtype=recipe.export.dtype))
     device = trainer.args.device
     if not _leave_process_group():
@@ -190,24 +190,35 @@ def _trainer(plan: Plan, model: Any, args: Any, compression: Compression = NOTHI
         processing_class=processor,
         compute_metrics=task.compute_metrics(evaluated, opened.raw["validation"], processor, metrics),
         preprocess_logits_for_metrics=task.preprocess_logits(),
-        callbacks=[_OwnSteps(), *hears],
+        callbacks=[_OwnSteps(plan.recipe.last_step), *hears],
         exact_task_loss=True,  # also in the dense stage, whose gradient would be multiplied like any other
         **dict(compression),
     )
 
 
 class _OwnSteps(TrainerCallback):
-    """Logs and saves as often as this recipe says; the Trainer goes on as the checkpoint says."""
+    """Logs and saves as often as this recipe says; the Trainer goes on as the checkpoint says.
+
+    Args:
+        last: the step behind which it ends, with a checkpoint; None: that of its arguments.
+    """
+
+    def __init__(self, last: int | None) -> None:
+        self.last = last
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if state.global_step == self.last:
+            control.should_save = control.should_training_stop = True
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         state.compute_steps(args, state.max_steps)
 
 
-def _train(trainer: Any, checkpoints: Path) -> None:
+def _train(trainer: Any, checkpoints: Path, last: int | None = None) -> None:
     """Train from the last whole checkpoint, or from the start; one of the last step is only loaded."""
     checkpoint = last_whole_checkpoint(checkpoints, trainer.args, needs_optimizer=True)
     check_same({f"the last checkpoint in {checkpoints}": checkpoint.name if checkpoint else "none"})
-    if checkpoint is not None and is_finished(checkpoint):
+    if checkpoint is not None and is_finished(checkpoint, last):
         logger.info("trained to its end: %s", checkpoint)
         restore_finished(trainer, checkpoint)
         return
@@ -266,7 +277,7 @@ def _compression_stage(plan: Plan, folder: RunFolder, dense: str | None) -> Any:
     args = recipe.training_arguments(dense=False)  # anew: an engine's settings in them serve one Trainer only
     model = _student(plan, args, dense)
     trainer = _trainer(plan, model, args, recipe.compression)
-    _train(trainer, folder.path)
+    _train(trainer, folder.path, recipe.last_step)
     return trainer
 
 

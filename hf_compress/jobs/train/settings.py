@@ -110,6 +110,11 @@ class TrainSettings(Recipe):
         """Nothing is compressed, so there is no dense model beside the one that is trained."""
         return not self.compression
 
+    @property
+    def last_step(self) -> int | None:
+        """The optimizer step behind which training ends, where that is before the end of its schedules; else None."""
+        return None
+
     def seen_rows(self, examples: Any) -> tuple[Any, dict[str, str]]:
         """The training examples that this run sees, and what there is to say of that in reports."""
         return examples, {}

@@ -40,13 +40,13 @@ class Diversity(Strategy, kind="diversity", package="hf_compress.jobs.train_ense
         """
         raise TypeError(f"{type(self).__name__} defines no recipes()")
 
-    def begin(self, name: str, folders: Mapping[str, Path], text: str) -> None:
+    def begin(self, name: str, folders: Mapping[str, Path], recipe: Any) -> None:
         """Where a way has something to put into a member's folder before it is trained, or goes on being trained.
 
         Args:
             name: of the member.
             folders: of all members, in their order; those before this one are finished.
-            text: the member's recipe as YAML.
+            recipe: the member's.
         """
 
 

@@ -75,7 +75,7 @@ def _train(member: Member, place: str, members: Sequence[Member], diversity: Div
     """One member, from where it is."""
     logger.info("%s: %s", place, member.name)
     if not (member.folder / RESULT).exists():
-        diversity.begin(member.name, {one.name: one.folder for one in members}, member.recipe.to_yaml())
+        diversity.begin(member.name, {one.name: one.folder for one in members}, member.recipe)
     try:
         member.recipe.run(resume=True)
     except CompressionError as error:
