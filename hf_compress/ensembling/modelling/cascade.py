@@ -25,6 +25,7 @@ class CascadeConfig(ClassifierConfig):
             member but the last.
         costs: what a row costs in each member, in one unit for all: multiply-adds, ms, money. None: unknown.
         on_nan: "leave_out" passes rows on that a member answers with NaN.
+        execution: auto or sequential, which are the same: who is asked depends on who has answered.
     """
 
     model_type = "cascade_ensemble"
@@ -32,6 +33,15 @@ class CascadeConfig(ClassifierConfig):
     thresholds: list[float] | None = None
     confidence: Any = "maximum_probability"
     costs: list[float] | None = None
+
+    def check_way(self) -> None:
+        """One after the other is the only one."""
+        super().check_way()
+        if self.execution in ("stacked", "devices"):
+            raise CompressionError(
+                f"cascade: execution={self.execution!r} asks all members at once, and a cascade asks the next about what"
+                " is left; leave it out"
+            )
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)

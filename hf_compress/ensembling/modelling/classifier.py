@@ -113,10 +113,8 @@ class ClassifierEnsemble(Ensemble):
 
     def asked(self, inputs: dict[str, Any]) -> Tensor:
         """What all members say, (M, B, C), as `said` reads it."""
-        own = self.member_inputs(inputs)
-        return torch.stack(
-            [self.said(member(**read).logits, k) for k, (member, read) in enumerate(zip(self.members, own, strict=True))]
-        )
+        outputs = self.ask(self.member_inputs(inputs))
+        return torch.stack([self.said(output.logits, k) for k, output in enumerate(outputs)])
 
     def said(self, logits: Tensor, member: int) -> Tensor:
         """A member's logits as the ensemble reads them: its labels in order, divided by its temperature, in fp32.

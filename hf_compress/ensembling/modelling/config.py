@@ -9,6 +9,9 @@ from hf_compress._errors import CompressionError
 from hf_compress.ensembling.combiner import Combiner, check_weights
 
 NAN_RULES = ("refuse", "leave_out")
+GENERATING = ("AutoModelForCausalLM", "AutoModelForSeq2SeqLM", "AutoModelForSpeechSeq2Seq")
+"""Heads whose models write token by token."""
+EXECUTIONS = ("auto", "sequential", "stacked", "devices")
 
 
 class EnsembleConfig(PreTrainedConfig):
@@ -24,6 +27,7 @@ class EnsembleConfig(PreTrainedConfig):
         input_groups: which processor prepares what a member reads: 0 is the ensemble's own, and inputs of others have the
             number behind their name (`input_ids_1`).
         on_nan: "refuse" an answer that is not a number, naming the member, or "leave_out" the member in that batch.
+        execution: how members are asked, see `Execution`: auto, sequential, stacked or devices.
     """
 
     model_type = "ensemble"
@@ -34,12 +38,14 @@ class EnsembleConfig(PreTrainedConfig):
     temperatures: list[float] | None = None
     input_groups: list[int] | None = None
     on_nan: str = "refuse"
+    execution: str = "auto"
 
     def __post_init__(self, **kwargs: Any) -> None:
         super().__post_init__(**kwargs)
         self.combiner = self.combiner or {"name": "mean_probabilities"}
         if self.on_nan not in NAN_RULES:
             raise CompressionError(f"on_nan={self.on_nan!r} is unknown (known: {', '.join(NAN_RULES)})")
+        self.check_way()
         if self.members is None:  # a config without arguments, which transformers makes to compare with
             return
         self.input_groups = self.input_groups or [0] * len(self.members)
@@ -52,6 +58,19 @@ class EnsembleConfig(PreTrainedConfig):
             if not 0 < value < float("inf"):
                 raise CompressionError(f"the temperature of member {name!r} is {value}; it must be above 0")
 
+    def check_way(self) -> None:
+        """Refuse a way to ask members that is unknown, or that this kind has no use for.
+
+        Raises:
+            CompressionError: saying which there are.
+        """
+        check_execution(self.execution)
+        if self.execution in ("stacked", "devices") and str(self.auto_class) in GENERATING:
+            raise CompressionError(
+                f"execution={self.execution!r}: members that write keep a cache each, and are asked one after the other;"
+                " write auto or sequential"
+            )
+
     @property
     def names(self) -> list[str]:
         """Of the members, in order."""
@@ -60,6 +79,16 @@ class EnsembleConfig(PreTrainedConfig):
     def member_configs(self) -> list[PreTrainedConfig]:
         """The members' own."""
         return [config_of(dict(member["config"])) for member in self.members or []]
+
+
+def check_execution(execution: str) -> None:
+    """Refuse an unknown way to ask members.
+
+    Raises:
+        CompressionError: with those that there are.
+    """
+    if execution not in EXECUTIONS:
+        raise CompressionError(f"execution={execution!r} is unknown (known: {', '.join(EXECUTIONS)})")
 
 
 def config_of(plain: dict[str, Any]) -> PreTrainedConfig:

@@ -11,6 +11,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.ensembling.combiner import Combiner
 from hf_compress.ensembling.modelling.checks import check_groups, check_heads, check_names
 from hf_compress.ensembling.modelling.config import EnsembleConfig, plain_combiner
+from hf_compress.ensembling.modelling.execution import Asking, Execution
 from hf_compress.ensembling.modelling.heads import BY_LABELS, BY_TOKEN, head_of
 from hf_compress.ensembling.modelling.inputs import readable, refuse_missing, split_inputs
 from hf_compress.ensembling.modelling.labels import label_orders
@@ -51,7 +52,7 @@ _OF_FIRST = (
 """What an ensemble's config takes over from its first member's."""
 
 
-class Ensemble(PreTrainedModel):
+class Ensemble(Execution, PreTrainedModel):
     """What ensembles of all kinds share: members, their inputs, loading and saving.
 
     Attributes:
@@ -81,6 +82,7 @@ class Ensemble(PreTrainedModel):
         """An ensemble of `members`, or of members with fresh weights, as its config describes them."""
         super().__init__(config)
         self.processor: Any = None
+        self.asking = Asking()
         self.add_own_parts()
         # Before the members are in it: it would give them fresh weights.
         self.post_init()
@@ -163,14 +165,14 @@ class Ensemble(PreTrainedModel):
         """The ensemble that `save_pretrained` wrote, or that lies on the Hub.
 
         Takes what `PreTrainedModel.from_pretrained` takes; `dtype`, `device_map` and what else is for weights goes to every
-        member.
+        member. `execution` is asked for in place of the config's.
 
         Raises:
             CompressionError: a member is missing or cannot be loaded, or `quantization_config` is given.
         """
         if kwargs.get("quantization_config") is not None:
             raise CompressionError("an ensemble is not quantized while it is loaded; quantize its members before")
-        with_info = kwargs.pop("output_loading_info", False)
+        with_info, execution = kwargs.pop("output_loading_info", False), kwargs.pop("execution", None)
         config, subfolder = kwargs.pop("config", None), kwargs.pop("subfolder", None) or ""
         hub = {key: kwargs.pop(key) for key in _HUB if key in kwargs}
         options = {key: value for key, value in kwargs.items() if key not in _OF_AUTO}
@@ -190,6 +192,8 @@ class Ensemble(PreTrainedModel):
         made.load_processors(place, places)
         made.name_or_path = config.name_or_path = str(path)
         made.eval()
+        if execution is not None:
+            made.set_execution(execution)
         return (made, joined_infos([info for _, info in loaded])) if with_info else made
 
     def take_processors(self, processors: Sequence[Any]) -> None:
@@ -254,11 +258,6 @@ class Ensemble(PreTrainedModel):
             }
             for member, group in zip(self.members, groups, strict=True)
         ]
-
-    @staticmethod
-    def device_of(member: Any) -> torch.device:
-        """Where a member's weights are."""
-        return member.device  # type: ignore[no-any-return]
 
     def ordered(self, logits: Tensor, member: int) -> Tensor:
         """A member's logits (..., C) in the ensemble's order of labels, on the ensemble's device."""

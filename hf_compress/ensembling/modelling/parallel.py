@@ -114,7 +114,7 @@ class ParallelEnsemble(Ensemble):
             "input_features": input_features,
             **others,
         }
-        outputs = [member(**own) for member, own in zip(self.members, self.member_inputs(inputs), strict=True)]
+        outputs = self.ask(self.member_inputs(inputs))
         if self.config.auto_class == "AutoModelForQuestionAnswering":
             return self._spans(outputs, start_positions, end_positions)
         logits = self.fused([output.logits for output in outputs])
