@@ -38,6 +38,10 @@ from hf_compress.ensembling.fitting.thresholds import choose_thresholds as choos
 from hf_compress.ensembling.fitting.thresholds import quality_cost_curve as quality_cost_curve
 from hf_compress.ensembling.fitting.weights import fit_weights as fit_weights
 from hf_compress.ensembling.fitting.weights import mixture_weights as mixture_weights
+from hf_compress.ensembling.fusions.cascade import CascadeFusion as CascadeFusion
+from hf_compress.ensembling.fusions.gating import GatingFusion as GatingFusion
+from hf_compress.ensembling.fusions.parallel import ParallelFusion as ParallelFusion
+from hf_compress.ensembling.fusions.stacking import StackingFusion as StackingFusion
 from hf_compress.ensembling.modelling.gate import Gate as Gate
 from hf_compress.ensembling.modelling.models import Cascade as Cascade
 from hf_compress.ensembling.modelling.models import EnsembleConfig as EnsembleConfig
@@ -54,6 +58,7 @@ from hf_compress.evaluation.cost.runtimes.onnxruntime import OnnxRuntime as Onnx
 from hf_compress.evaluation.cost.runtimes.openvino import OpenVino as OpenVino
 from hf_compress.evaluation.evaluate import evaluate_model as evaluate_model
 from hf_compress.evaluation.harness import Harness as Harness
+from hf_compress.evaluation.in_turns import Latency as Latency
 from hf_compress.evaluation.model_evaluation import ModelEvaluation as ModelEvaluation
 from hf_compress.evaluation.sliding_window import SlidingWindow as SlidingWindow
 from hf_compress.export.configuration import Export as Export

@@ -1,5 +1,6 @@
 """What an ensemble is made of, as values: members, and what is learned on validation rows."""
 
+import math
 from dataclasses import dataclass, field
 
 from hf_compress._errors import CompressionError
@@ -19,12 +20,15 @@ class EnsembleMember(metaclass=CheckedKinds):
         revision: of the Hub: a commit, tag or branch; by default what the repository has now.
         name: in messages and reports; by default the last part of `model`.
         weight: how much it counts, beside the others'; 0 leaves it out of every answer.
+        cost: what a row costs in it, in one unit for all members: money, ms, anything. A cascade reads it; None: it is
+            measured.
     """
 
     model: str = field(kw_only=False)
     revision: str | None = None
     name: str | None = None
     weight: float = 1.0
+    cost: float | None = None
 
     def __post_init__(self) -> None:
         if not self.model:
@@ -33,6 +37,8 @@ class EnsembleMember(metaclass=CheckedKinds):
             raise CompressionError(f"name={ALL!r} is what the report calls all members together; choose another")
         if self.weight:  # one of 0 is right beside others
             check_weights([self.weight], 1, [self.name or self.model])
+        if self.cost is not None and not (math.isfinite(self.cost) and self.cost > 0):
+            raise CompressionError(f"cost={self.cost} must be a number above 0")
 
 
 @dataclass(frozen=True, kw_only=True)

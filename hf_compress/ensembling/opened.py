@@ -130,9 +130,9 @@ def _fitting(
     check_groups(groups, head, names)
     joined_processor(different)
     other = next((name for name, group in zip(names, groups, strict=True) if group), None)
-    if asked and other is not None:
+    if asked and other is not None and task.processor_class == "AutoFeatureExtractor":
         raise CompressionError(
-            f"data: member {other!r} has another tokenizer or processor than member {names[0]!r}, and a task makes the"
-            " inputs of one; leave data and fit out, so that it is written and not measured, or take members of one"
+            f"data: member {other!r} has another feature extractor than member {names[0]!r}, and no batch of sounds is"
+            " padded for both; leave data and fit out, so that it is written and not measured, or take members of one"
         )
     return orders

@@ -1,5 +1,6 @@
 """What one model answers to a split: its logits where a row is one of several classes, and its metrics."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,7 @@ from hf_compress.evaluation.bootstrap import Quantity
 from hf_compress.evaluation.kept import Kept
 from hf_compress.evaluation.likelihoods import likelihoods
 from hf_compress.evaluation.measure import intervals_of
+from hf_compress.evaluation.token_likelihoods import token_likelihoods
 from hf_compress.inputs.batches import model_inputs
 from hf_compress.tasks.metrics.counted import Counted
 from hf_compress.tasks.metrics.metric import Metric
@@ -37,12 +39,22 @@ class Asked:
         intervals: of those that have one.
         logits: (N, C) in fp32, of the rows with a label; None where rows are not one class each.
         labels: (N,), by the model's ids; None as the logits.
+        likelihoods: (N,), see `token_likelihoods`; None where they were not asked for.
     """
 
     metrics: dict[str, float]
     intervals: dict[str, tuple[float, float]] = field(default_factory=dict)
     logits: Tensor | None = None
     labels: Tensor | None = None
+    likelihoods: Tensor | None = None
+
+    @property
+    def num_nan(self) -> int:
+        """Rows that are answered with NaN; without logits all of them where a number of theirs is NaN."""
+        if self.logits is not None:
+            return int(self.logits.isnan().any(-1).sum())
+        counted = int(self.metrics.get("num_examples", self.metrics.get("num_tokens", 1)))
+        return counted if any(math.isnan(value) for value in self.metrics.values()) else 0
 
 
 def has_classes(task: Task) -> bool:
@@ -50,7 +62,16 @@ def has_classes(task: Task) -> bool:
     return task.logit_rows == "single_label"
 
 
-def ask(model: Any, opened: Opened, split: str, batch_size: int, metrics: Sequence[Metric], description: str) -> Asked:
+def ask(
+    model: Any,
+    opened: Opened,
+    split: str,
+    batch_size: int,
+    metrics: Sequence[Metric],
+    description: str,
+    *,
+    likelihoods: bool = False,
+) -> Asked:
     """Run a model over a split.
 
     Args:
@@ -60,6 +81,7 @@ def ask(model: Any, opened: Opened, split: str, batch_size: int, metrics: Sequen
         batch_size: examples at once.
         metrics: beside the task's own.
         description: the progress bar's label.
+        likelihoods: also keep what each token was given, by one more pass.
 
     Raises:
         CompressionError: no row has a label.
@@ -71,7 +93,8 @@ def ask(model: Any, opened: Opened, split: str, batch_size: int, metrics: Sequen
     examples, rows = opened.examples[split], opened.raw[split]
     found = task.evaluate(model, examples, rows, opened.processor, batch_size, description, (*metrics, kept))
     compared = None if task.predicts is None else task.all_metrics(metrics)
-    return Asked(metrics=found, intervals=intervals_of(kept, found, compared))
+    each = token_likelihoods(model, opened, split, batch_size, f"{description}, tokens") if likelihoods else None
+    return Asked(metrics=found, intervals=intervals_of(kept, found, compared), likelihoods=each)
 
 
 @torch.no_grad()

@@ -15,7 +15,7 @@ def sentences(report: EnsembleReport) -> list[str]:
 
 def pairs(report: EnsembleReport) -> dict[str, list[str]]:
     """How alike the members are, a line for each pair; empty where that was not looked at."""
-    names = [row.name for row in report.rows[:-1]]
+    names = report.members
     found: dict[str, list[str]] = {"members": [], "disagreement": [], "correlation of errors": []}
     for one, line in enumerate(report.disagreement):
         for other in range(one):
@@ -38,6 +38,44 @@ PAIRS = (
 )
 
 
+def stages(report: EnsembleReport) -> dict[str, list[str]]:
+    """Of a cascade, a line for each stage; empty for other ensembles."""
+    if not report.stages:
+        return {}
+    return {
+        "asked": [one["member"] for one in report.stages],
+        "answers from": [
+            "all that reach it" if one["threshold"] is None else f"{one['threshold']:.6g}" for one in report.stages
+        ],
+        f"cost of a row ({report.cost_unit})": [f"{one['cost']:.4g}" for one in report.stages],
+        "answers, validation": [f"{one['validation']:.1%}" for one in report.stages],
+        "answers, test": [f"{one['test']:.1%}" for one in report.stages],
+    }
+
+
+def account(report: EnsembleReport) -> str:
+    """What a row of a cascade costs, as a sentence; empty for other ensembles."""
+    if not report.stages:
+        return ""
+    last, ours = report.stages[-1], report.costs[report.ours]
+    return (
+        f"A row pays every stage that it visits: {ours:.4g} ({report.cost_unit}) on the mean of the test rows,"
+        f" {ours / last['cost']:.3f} of what {last['member']} alone costs, and {report.validation_costs[report.ours]:.4g}"
+        " on validation. All members are in memory."
+    )
+
+
+def stages_part(report: EnsembleReport) -> str:
+    """`stages` and `account` as markdown; empty for other ensembles."""
+    known = stages(report)
+    return f"{markdown_table(known)}\n\n{account(report)}" if known else ""
+
+
+def pictured(report: EnsembleReport) -> str:
+    """What report.png shows, in words."""
+    return f"{report.metric} against {'cost' if report.costs else 'size'}"
+
+
 def to_markdown(report: EnsembleReport) -> str:
     """The content of report.md; refers to report.png beside it."""
     setting = "\n".join(f"- {key}: {value}" for key, value in report.setting.items())
@@ -45,7 +83,8 @@ def to_markdown(report: EnsembleReport) -> str:
     parts = [
         f"# {report.title}",
         findings(report),
-        f"![{report.metric} against size](report.png)",
+        f"![{pictured(report)}](report.png)",
+        *([f"## Cascade\n\n{stages_part(report)}"] if report.stages else []),
         *([f"## Members\n\n{alike}"] if alike else []),
         f"## Setting\n\n{setting}",
     ]
@@ -61,6 +100,7 @@ def to_html(report: EnsembleReport) -> str:
         html_table(columns(report)),
         note(sentences(report)),
         *picture_figures(report),
+        *(["<h2>Cascade</h2>", html_table(stages(report)), note([account(report)])] if report.stages else []),
         *(["<h2>Members</h2>", html_table(alike), note([PAIRS])] if alike else []),
         "<h2>Setting</h2>",
         definitions(report.setting),

@@ -8,7 +8,7 @@ from hf_compress.evaluation.rows import Report
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleReport(Report):
-    """A report whose rows are the members, and last the ensemble.
+    """A report whose rows are the members, a student where there is one, and last the ensemble.
 
     Attributes:
         validation: name of a row -> the metric to compare by, on the validation split.
@@ -18,6 +18,15 @@ class EnsembleReport(Report):
         parameters: name of a row -> how many numbers it has.
         disagreement: (M, M), the share of test rows on which two members' classes differ; empty where rows have none.
         error_correlation: (M, M), of being wrong on test rows; None where a member's errors do not vary.
+        fusion: how members answer together, by its name.
+        student: the row of a model that is measured beside them; None without.
+        costs: name of a row -> what a test row costs, the mean.
+        cost_unit: of the costs, in words.
+        validation_costs: the same of members and ensemble on the validation split.
+        macs: name of a row -> multiplications with an addition of a test row.
+        latency: name of a row -> batch size -> milliseconds of a row.
+        stages: of a cascade, in order: member, threshold, cost, and the share of rows that it answers on each split.
+        curve: (K, 2) cost and quality on the test split, of thresholds that were chosen on validation, from cheap to dear.
     """
 
     validation: dict[str, float] = field(default_factory=dict)
@@ -27,16 +36,43 @@ class EnsembleReport(Report):
     parameters: dict[str, int] = field(default_factory=dict)
     disagreement: list[list[float]] = field(default_factory=list)
     error_correlation: list[list[float | None]] = field(default_factory=list)
+    fusion: str = "parallel"
+    student: str | None = None
+    costs: dict[str, float] = field(default_factory=dict)
+    cost_unit: str = ""
+    validation_costs: dict[str, float] = field(default_factory=dict)
+    macs: dict[str, float] = field(default_factory=dict)
+    latency: dict[str, dict[str, float]] = field(default_factory=dict)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    curve: list[list[float]] = field(default_factory=list)
+
+    @property
+    def ours(self) -> str:
+        """The row of the ensemble."""
+        return self.rows[-1].name
+
+    @property
+    def members(self) -> list[str]:
+        """The rows of the members."""
+        return [row.name for row in self.rows[:-1] if row.name != self.student]
 
     def best_member(self) -> str:
         """The member with the best metric on the validation split; of equal ones the first."""
-        names = [row.name for row in self.rows[:-1]]
-        return (max if self.greater_is_better else min)(names, key=self.validation.__getitem__)
+        return (max if self.greater_is_better else min)(self.members, key=self.validation.__getitem__)
 
     def is_better(self) -> bool:
         """Whether the ensemble beats that member there; False where a number is NaN."""
-        ours, best = self.validation[self.rows[-1].name], self.validation[self.best_member()]
+        ours, best = self.validation[self.ours], self.validation[self.best_member()]
         return ours > best if self.greater_is_better else ours < best
+
+    def as_good_for_no_more(self) -> str | None:
+        """The first member that is as good as a cascade on the validation split and costs no more there; None without."""
+        sign = 1 if self.greater_is_better else -1
+        for name in self.members:
+            good = sign * self.validation[name] >= sign * self.validation[self.ours]
+            if good and self.validation_costs[name] <= self.validation_costs[self.ours]:
+                return name
+        return None
 
 
 def report_of(data: dict[str, Any]) -> Report:

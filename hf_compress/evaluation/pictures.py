@@ -3,9 +3,10 @@
 import io
 import re
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from hf_compress.evaluation.plot import draw_quality
+from hf_compress.evaluation.ensembled import EnsembleReport
+from hf_compress.evaluation.plot import Against, draw_quality
 from hf_compress.evaluation.rows import Report
 
 _INK = "#010203"
@@ -30,6 +31,11 @@ def pictures(report: Report) -> dict[str, str]:
     """Title -> SVG, of all that the report has numbers for."""
     known: dict[str, tuple[bool, Callable[[Any], None], float]] = {
         "Quality against size": (True, lambda figure: _quality(figure, report, "size"), 3.4),
+        "Quality against cost": (
+            isinstance(report, EnsembleReport) and bool(report.costs),
+            lambda figure: _quality(figure, report, "cost"),
+            3.4,
+        ),
         "Quality against latency": (
             all(row.latency_ms is not None for row in report.rows),
             lambda figure: _quality(figure, report, "latency"),
@@ -72,7 +78,7 @@ def _svg(draw: Callable[[Any], None], height: float, prefix: str) -> str:
     return text.replace(_INK, "currentColor")
 
 
-def _quality(figure: Any, report: Report, against: Literal["size", "latency"]) -> None:
+def _quality(figure: Any, report: Report, against: Against) -> None:
     axes = figure.subplots()
     draw_quality(axes, report, against)
     axes.set_title("")

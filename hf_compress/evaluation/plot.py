@@ -5,13 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from hf_compress.evaluation.rows import Report
+from hf_compress.evaluation.ensembled import EnsembleReport
+from hf_compress.evaluation.rows import Report, Row
 
 _HIGHEST = 1e100
 """Where the perplexity of a ruined model is drawn: above it, the margins of a logarithmic axis overflow."""
 
 
-_UNITS = {"size": "weights on disk (MB)", "latency": "latency of one forward pass (ms)"}
+Against = Literal["size", "latency", "cost"]
+_UNITS = {"size": "weights on disk (MB)", "latency": "latency of one forward pass (ms)", "cost": "cost of a row"}
 
 
 def plot(report: Report, file: Path) -> None:
@@ -29,7 +31,7 @@ def plot(report: Report, file: Path) -> None:
     from matplotlib import pyplot
 
     figure, axes = pyplot.subplots(figsize=(7.5, 4.5), dpi=130)
-    draw_quality(axes, report)
+    draw_quality(axes, report, "cost" if isinstance(report, EnsembleReport) and report.costs else "size")
     axes.grid(alpha=0.3)
     axes.legend(loc="best", fontsize=9)
     figure.tight_layout()
@@ -38,8 +40,8 @@ def plot(report: Report, file: Path) -> None:
     pyplot.close(figure)
 
 
-def draw_quality(axes: Any, report: Report, against: Literal["size", "latency"] = "size") -> None:
-    """A point for every row.
+def draw_quality(axes: Any, report: Report, against: Against = "size") -> None:
+    """A point for every row, and for a cascade against its cost the line of its thresholds.
 
     Args:
         axes: of matplotlib.
@@ -49,13 +51,14 @@ def draw_quality(axes: Any, report: Report, against: Literal["size", "latency"] 
     """
     from matplotlib.ticker import FuncFormatter, NullFormatter
 
-    costs = [row.file_bytes / 1e6 if against == "size" else float(row.latency_ms or 0) for row in report.rows]
-    values = [row.metrics[report.metric] for row in report.rows]
+    rows = [row for row in report.rows if _cost(report, row, against) is not None]
+    costs = [float(_cost(report, row, against) or 0) for row in rows]
+    values = [row.metrics[report.metric] for row in rows]
     shown = [min(value, _HIGHEST) for value in values]
-    ends = [end for row in report.rows for end in row.intervals.get(report.metric, ())]
+    ends = [end for row in rows for end in row.intervals.get(report.metric, ())]
     height = max([*shown, *ends]) - min([*shown, *ends])
     said: list[tuple[float, float]] = []
-    for index, (row, cost, value) in enumerate(zip(report.rows, costs, shown, strict=True)):
+    for index, (row, cost, value) in enumerate(zip(rows, costs, shown, strict=True)):
         if report.metric in row.intervals:
             axes.plot(
                 [cost, cost], [min(end, _HIGHEST) for end in row.intervals[report.metric]], color=f"C{index}", alpha=0.5
@@ -64,8 +67,9 @@ def draw_quality(axes: Any, report: Report, against: Literal["size", "latency"] 
         if not any(abs(math.log(cost / at)) < 0.2 and abs(value - of) < 0.06 * height for at, of in said):
             axes.annotate(f"{row.metrics[report.metric]:.4g}", (cost, value), textcoords="offset points", xytext=(9, 5))
             said.append((cost, value))
+    reached = [*costs, *_draw_curve(axes, report, against)]
     axes.set_xscale("log")
-    axes.set_xlim(min(costs) / 1.6, max(costs) * 1.6)
+    axes.set_xlim(min(reached) / 1.6, max(reached) * 1.6)
     axes.set_xticks(_apart(costs))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda cost, _: f"{cost:.3g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
@@ -74,9 +78,30 @@ def draw_quality(axes: Any, report: Report, against: Literal["size", "latency"] 
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.margins(y=0.2)
     arrow = "higher is better" if report.greater_is_better else "lower is better"
-    axes.set_xlabel(_UNITS[against])
+    unit = f" ({report.cost_unit})" if against == "cost" and isinstance(report, EnsembleReport) else ""
+    axes.set_xlabel(plain(_UNITS[against] + unit))
     axes.set_ylabel(plain(f"test {report.metric.replace('_', ' ')} ({arrow})"))
     axes.set_title(plain(report.title))
+
+
+def _cost(report: Report, row: Row, against: Against) -> float | None:
+    """What a row costs; None where nobody knows, and it is not drawn."""
+    if against == "size":
+        return row.file_bytes / 1e6
+    if against == "latency":
+        return float(row.latency_ms or 0)
+    return report.costs.get(row.name) if isinstance(report, EnsembleReport) else None
+
+
+def _draw_curve(axes: Any, report: Report, against: Against) -> list[float]:
+    """What other thresholds of a cascade do on the same rows, and a ring around those that were taken; its costs."""
+    if against != "cost" or not isinstance(report, EnsembleReport) or not report.curve:
+        return []
+    costs = [cost for cost, _ in report.curve]
+    axes.plot(costs, [value for _, value in report.curve], color="C7", linewidth=1, zorder=1, label="other thresholds")
+    taken = (report.costs[report.ours], report.rows[-1].metrics[report.metric])
+    axes.scatter(*taken, s=220, facecolors="none", edgecolors="C7", zorder=2, label="thresholds taken")
+    return costs
 
 
 def plain(text: str) -> str:

@@ -53,6 +53,12 @@ def _of_members(report: EnsembleReport) -> dict[str, list[str]]:
     found = {"parameters": [f"{report.parameters[name]:,}" for name in names]}
     for title, known, form in (
         (f"{report.metric} on validation", report.validation, "{:.4g}"),
+        ("MACs of a row", report.macs, "{:.4g}"),
+        (f"cost of a row ({report.cost_unit})", {} if report.cost_unit == "MACs" else report.costs, "{:.4g}"),
+        *(
+            (f"ms of a row, batch {size}", {name: known[size] for name, known in report.latency.items()}, "{:.3g}")
+            for size in next(iter(report.latency.values()), {})
+        ),
         ("weight", report.weights, "{:.4f}"),
         ("temperature", report.temperatures, "{:.3f}"),
     ):

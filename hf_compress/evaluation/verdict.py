@@ -41,7 +41,8 @@ def judge(report: Report) -> Verdict:
     row; anomalous, where it is better than dense by more than `gain`; regression, where it is worse by more than `loss`;
     else accept. Better and worse are shares of the dense metric: |ours - dense| / |dense|.
 
-    An ensemble is accepted where it is better than its best member on the validation split.
+    An ensemble is accepted where it is better than its best member on the validation split; a cascade where every member
+    that is as good there costs more.
     """
     if isinstance(report, EnsembleReport):
         return _of_ensemble(report)
@@ -55,14 +56,25 @@ def _of_ensemble(report: EnsembleReport) -> Verdict:
     known = {key: report.validation[key] for key in (ours, best)}
     broken = [key for key, value in report.validation.items() if not math.isfinite(value)]
     reason = f"{name} {known[ours]:.4g} on validation, its best member there, {best!r}, {known[best]:.4g}"
+    rule = "better than the best member on validation, by however little"
     kind: Kind = "accept" if report.is_better() else "regression"
     if broken:
         kind, reason = "anomalous", f"{name} of {broken[0]!r} on validation is {report.validation[broken[0]]}"
+    elif report.fusion == "cascade" and ours in report.validation_costs:
+        rule = "every member that is as good on validation costs more there"
+        same, costs = report.as_good_for_no_more(), report.validation_costs
+        kind = "accept" if same is None else "regression"
+        reason += f"; a row costs {costs[ours]:.4g}, in {best!r} {costs[best]:.4g} ({report.cost_unit})"
+        if same is not None:
+            reason += (
+                f"; the ensemble does not beat {same!r}, which has {report.validation[same]:.4g} for {costs[same]:.4g}, so"
+                " ask that member alone"
+            )
     elif not report.is_better():
         reason += "; the ensemble does not beat it, so ask that member alone"
     if report.fitted:
         reason += f" ({' and '.join(report.fitted)} were fitted on these rows)"
-    return Verdict(kind=kind, reason=reason, thresholds="better than the best member on validation, by however little")
+    return Verdict(kind=kind, reason=reason, thresholds=rule)
 
 
 def _decided(report: Report, ours: Row, dense: Row | None) -> tuple[Kind, str]:

@@ -25,8 +25,9 @@ def load_tokenizer(model: str) -> Any:
         raise CompressionError(
             f"tokenizer: {model} holds no vocabulary; save the tokenizer there, or name another with `tokenizer:`"
         )
-    if tokenizer.pad_token is None:
-        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    for one in (tokenizer, *getattr(tokenizer, "others", ())):  # of an ensemble several
+        if one.pad_token is None:
+            one.pad_token = one.eos_token or one.unk_token
     if tokenizer.pad_token is None:
         raise CompressionError(
             f"tokenizer: that of {model} has neither a padding nor an end token; add one and save it again"

@@ -26,14 +26,23 @@ class PadRows:
     def __init__(self, processor: Any, more: Sequence[str] = ()) -> None:
         import transformers
 
-        padded = copy.copy(processor)
-        padded.padding_side = "right"
-        self._keys = {*processor.model_input_names, "labels", *more}
-        self._collate = getattr(transformers, self._collator)(padded)
+        # An ensemble's tokenizer has several inside, and makes inputs of each.
+        names = getattr(processor, "made_names", processor.model_input_names)
+        self._keys = {*names, "labels", *more}
+        self._collate = getattr(transformers, self._collator)(_on_the_right(processor))
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
         """Tensors of shape (B, T)."""
         return self._collate([{key: value for key, value in row.items() if key in self._keys} for row in rows])
+
+
+def _on_the_right(processor: Any) -> Any:
+    """A copy that pads there, with those that it has inside."""
+    padded = copy.copy(processor)
+    padded.padding_side = "right"
+    if getattr(processor, "others", ()):
+        padded.others = [_on_the_right(other) for other in processor.others]
+    return padded
 
 
 class PadTexts(PadRows):

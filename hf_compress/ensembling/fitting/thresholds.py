@@ -88,6 +88,30 @@ def choose_thresholds(
     return best
 
 
+def frontier(stages: Stages, *, points: int = 33) -> list[tuple[float, ...]]:
+    """Thresholds from the cheapest to those of the best quality, for a picture of one against the other.
+
+    Of two stages they are some of all that there are, evenly over the rows; of more, the best ones of evenly spaced limits
+    of cost.
+
+    Args:
+        stages: what every stage would do.
+        points: how many, at most.
+    """
+    if len(stages.confidences) == 1:
+        known = _curve(stages, [NEVER], 0).thresholds.flip(0)
+        places = torch.linspace(0, len(known) - 1, min(points, len(known))).round().long()
+        return [(float(threshold),) for threshold in known[places]]
+    lowest, highest = float(stages.paid[0]), float(stages.paid[-1])
+    found: list[tuple[float, ...]] = []
+    for place in range(points):
+        limit = lowest + (highest - lowest) * place / (points - 1)
+        best = _search(stages, _aims(None, limit)).thresholds
+        if not found or best != found[-1]:
+            found.append(best)
+    return found
+
+
 def _aims(least_quality: float | None, most_cost: float | None) -> Aims:
     """The limit first, then what is to be good, then the other."""
     if least_quality is not None and most_cost is None:

@@ -19,7 +19,7 @@ def front(manifest: Manifest) -> dict[str, Any]:
         "bases": manifest.fact("base_model"),
         "several": True,
         "relation": "merge",  # the Hub's word for what is made of several models
-        "tags": ["ensemble", manifest.fact("combiner")["name"]],
+        "tags": ["ensemble", _method(manifest)["name"]],
         "pipeline": pipeline,
         "results": card_results(manifest, pipeline) if "report" in manifest.facts else [],
     }
@@ -31,14 +31,16 @@ def blocks(manifest: Manifest, findings: str) -> list[str]:
     unmeasured = (
         "**Verdict: none**: it was neither fitted nor measured, as the recipe has no data; measure it before you use it."
     )
-    picture = [] if report is None else [f"![{report['metric']} against size](report.png)"]
+    against = "cost" if report is not None and report.get("costs") else "size"
+    picture = [] if report is None else [f"![{report['metric']} against {against}](report.png)"]
     return [
-        f"An ensemble of {len(members)} models, {manifest.fact('size')} of weights: every one of them is asked, and their"
-        " answers become one. No weights were merged.",
+        f"An ensemble of {len(members)} models, {manifest.fact('size')} of weights: {_asked(manifest)}. No weights were"
+        " merged.",
         findings or unmeasured,
         *picture,
         section("Use", _code(manifest)),
-        section("Members", _members(members), method_line(manifest.fact("combiner")), *_learned(manifest)),
+        section("Members", _members(members), *_methods(manifest), *_learned(manifest)),
+        *([section("Cascade", *_stages(report))] if report is not None and report.get("stages") else []),
         section("Limits", bullets(_limits(manifest))),
         section(
             "Measured on" if report is not None else "Made",
@@ -54,6 +56,61 @@ def _task(manifest: Manifest) -> type[Task]:
     if manifest.fact("task") not in known:
         raise CompressionError(unknown("task", manifest.fact("task"), known))
     return known[manifest.fact("task")]
+
+
+def _fusion(manifest: Manifest) -> dict[str, Any] | None:
+    """None where all are asked and combined, as in manifests that do not say how."""
+    known = manifest.facts.get("fusion")
+    return None if known is None or known["name"] == "parallel" else known
+
+
+def _method(manifest: Manifest) -> dict[str, Any]:
+    found: dict[str, Any] = _fusion(manifest) or manifest.fact("combiner")
+    return found
+
+
+def _methods(manifest: Manifest) -> list[str]:
+    fusion = _fusion(manifest)
+    methods = [] if fusion is None else [{**fusion, "options": _short(fusion["options"])}]
+    combined = [manifest.fact("combiner")] if fusion is None or fusion["name"] == "gating" else []
+    return ["\n".join(method_line(one) for one in (*methods, *combined))]
+
+
+def _short(options: dict[str, Any]) -> dict[str, Any]:
+    """Options that a line can show."""
+    return {key: value["name"] if isinstance(value, dict) and "name" in value else value for key, value in options.items()}
+
+
+def _asked(manifest: Manifest) -> str:
+    """Who is asked about a row."""
+    fusion = _fusion(manifest)
+    if fusion is None:
+        return "every one of them is asked, and their answers become one"
+    said = {
+        "cascade": "they are asked one after the other, from cheap to dear, until one is sure of its answer",
+        "stacking": "every one of them is asked, and a classifier makes one answer of theirs",
+        "gating": "every one of them is asked, and a small network says for each row whom to listen to",
+    }
+    return said.get(fusion["name"], fusion["summary"])
+
+
+def _stages(report: dict[str, Any]) -> list[str]:
+    """The thresholds, and what they save."""
+    lines = [
+        f"| asked | answers from a confidence of | cost of a row ({report['cost_unit']}) | answers, validation |"
+        " answers, test |",
+        "| --- | --- | --- | --- | --- |",
+    ]
+    for one in report["stages"]:
+        least = "any, all that reach it" if one["threshold"] is None else f"{one['threshold']:.6g}"
+        lines.append(f"| {one['member']} | {least} | {one['cost']:.4g} | {one['validation']:.1%} | {one['test']:.1%} |")
+    ours, last = report["costs"][report["rows"][-1]["name"]], report["stages"][-1]
+    return [
+        "\n".join(lines),
+        f"A row pays every stage that it visits: {ours:.4g} ({report['cost_unit']}) on the mean of the test rows,"
+        f" {ours / last['cost']:.3f} of what {last['member']} alone costs. On other rows the shares are others, and so is"
+        " the cost.",
+    ]
 
 
 def _code(manifest: Manifest) -> str:
@@ -99,11 +156,20 @@ def _limits(manifest: Manifest) -> dict[str, str]:
         "leave_out": "a member that answers NaN is left out of that batch, without a word",
     }
     return {
-        "cost": "an answer costs the time of all members, and their memory; neither was measured here",
+        "cost": _cost(manifest),
         "quality": "measured on the rows below and on no others, if at all",
         "NaN": broken[manifest.fact("on_nan")],
         "content": "faults and biases of the members and of their data are still in it; nothing here looked for them",
     }
+
+
+def _cost(manifest: Manifest) -> str:
+    report, fusion = manifest.facts.get("report") or {}, _fusion(manifest)
+    who = "of the stages that a row visits" if fusion is not None and fusion["name"] == "cascade" else "of all members"
+    measured = (
+        "time was measured on the machine below, memory was not" if report.get("latency") else "neither was measured here"
+    )
+    return f"an answer costs the time {who}, and the memory of all members; {measured}"
 
 
 def _rows(manifest: Manifest) -> dict[str, str]:

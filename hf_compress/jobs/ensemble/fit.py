@@ -2,19 +2,19 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
-from hf_compress.ensembling.combiner import Combiner
-from hf_compress.ensembling.configuration import EnsembleFit
 from hf_compress.ensembling.fitting.temperature import fit_temperatures
 from hf_compress.ensembling.fitting.weights import fit_weights
+from hf_compress.ensembling.fusion import Fused, Said
 from hf_compress.ensembling.opened import OpenedMember
-from hf_compress.evaluation.asked import Asked
+from hf_compress.evaluation.asked import Asked, has_classes
+from hf_compress.jobs.ensemble.token_weights import fit_token_weights, without_a_say
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +26,14 @@ class Fitted:
     Attributes:
         weights: with sum 1; None where all count the same.
         temperatures: None where all are 1.
-        learned: which of both were, in the order in which it was done.
+        fused: what the fusion learned, or was told.
+        learned: what was learned, in the order in which it was done.
         notes: what that is worth on the validation rows, a sentence each.
     """
 
-    weights: tuple[float, ...] | None
+    weights: tuple[float, ...] | None = None
     temperatures: tuple[float, ...] | None = None
+    fused: Fused = field(default_factory=Fused)
     learned: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
@@ -45,11 +47,16 @@ def in_order(asked: Sequence[Asked], members: Sequence[OpenedMember]) -> Tensor:
     return torch.stack(rows)  # type: ignore[arg-type]
 
 
-def together(logits: Tensor, combiner: Combiner, fitted: Fitted) -> Tensor:
+def warmed(logits: Tensor, temperatures: Sequence[float] | None) -> Tensor:
+    """Members' logits (M, N, C), divided by their temperatures."""
+    return logits if temperatures is None else logits / torch.tensor(temperatures).reshape(-1, 1, 1)
+
+
+def together(logits: Tensor, job: Any, fitted: Fitted) -> Tensor:
     """What the ensemble says: (M, N, C) -> (N, C) log-probabilities."""
-    if fitted.temperatures is not None:
-        logits = logits / torch.tensor(fitted.temperatures).reshape(-1, 1, 1)
-    return combiner.combine(logits, None if fitted.weights is None else torch.tensor(fitted.weights))
+    weights = None if fitted.weights is None else torch.tensor(fitted.weights)
+    answer: Tensor = job.fusion.answer(fitted.fused, warmed(logits, fitted.temperatures), job.combiner, weights)
+    return answer
 
 
 def refuse_nan(asked: Sequence[Asked], members: Sequence[OpenedMember], split: str, why: str) -> None:
@@ -60,8 +67,8 @@ def refuse_nan(asked: Sequence[Asked], members: Sequence[OpenedMember], split: s
     """
     said = []
     for number, (one, member) in enumerate(zip(asked, members, strict=True)):
-        broken = 0 if one.logits is None else int(one.logits.isnan().any(-1).sum())
-        num_rows = one.metrics.get("num_examples")
+        broken = one.num_nan
+        num_rows = one.metrics.get("num_examples", one.metrics.get("num_tokens"))
         if broken:
             said.append(
                 f"members.{number}.model: {member.name!r} answers NaN to {broken} of {num_rows} rows of the"
@@ -72,53 +79,78 @@ def refuse_nan(asked: Sequence[Asked], members: Sequence[OpenedMember], split: s
 
 
 def fit_members(
-    fit: EnsembleFit,
-    combiner: Combiner,
-    given: tuple[float, ...] | None,
-    asked: Sequence[Asked],
-    members: Sequence[OpenedMember],
+    job: Any, asked: Sequence[Asked], members: Sequence[OpenedMember], costs: tuple[float, ...] | None, unit: str
 ) -> Fitted:
-    """Temperatures, then weights, as far as they are asked for.
+    """Temperatures, then weights or what the fusion learns, as far as they are asked for.
 
     Args:
-        fit: what is to be learned.
-        combiner: whose log-loss the weights make small.
-        given: weights of the recipe.
-        asked: the members' answers to the validation rows.
+        job: the recipe.
+        asked: the members' answers to the validation rows; empty without data.
         members: in the same order.
+        costs: of a row in each member; None where nobody knows.
+        unit: of the costs.
 
     Raises:
         CompressionError: answers that nothing can be learned of.
     """
-    if not fit.asked:
-        return Fitted(weights=given)
-    refuse_nan(asked, members, "validation", ", and nothing can be fitted to that")
+    given = tuple(member.weight for member in job.members)
+    weights = None if len(set(given)) == 1 else tuple(weight / sum(given) for weight in given)
+    if not asked:
+        return Fitted(weights=weights, fused=job.fusion.given(costs))
+    if job.fit.asked or job.fusion.learns:
+        refuse_nan(asked, members, "validation", ", and nothing can be fitted to that")
+    if not has_classes(job.task):
+        made = fit_token_weights(asked, [member.name for member in members]) if job.fit.weights else {}
+        return _said(Fitted(**{"weights": weights, **made}))
+    if any(one.num_nan for one in asked):
+        return Fitted(weights=weights, fused=job.fusion.given(costs))
     logits, labels = in_order(asked, members), asked[0].labels
     assert labels is not None
     learned: list[str] = []
     notes: list[str] = []
     temperatures: Any = None
-    weights = given
-    if fit.temperatures:
+    if job.fit.temperatures:
         warm = fit_temperatures(logits, labels)
         temperatures = warm.temperatures
-        logits = logits / torch.tensor(temperatures).reshape(-1, 1, 1)
+        logits = warmed(logits, temperatures)
         learned.append("temperatures")
         changes = ", ".join(
             f"{member.name} {before:.4f} -> {after:.4f}"
             for member, before, after in zip(members, warm.nll_before, warm.nll_after, strict=True)
         )
         notes.append(f"Temperatures fitted on validation, the members' log-loss there: {changes}.")
-    if fit.weights:
-        found = fit_weights(logits, labels, combiner)
+    if job.fit.weights:
+        found = fit_weights(logits, labels, job.combiner)
         weights = found.weights
         learned.append("weights")
         notes.append(
             f"Weights fitted on validation, the ensemble's log-loss there: {found.nll:.4f}, with equal weights"
             f" {found.nll_equal:.4f}."
         )
-        idle = [member.name for member, weight in zip(members, weights, strict=True) if weight == 0]
-        notes += [f"Without a say (weight 0), and still asked: {', '.join(idle)}."] if idle else []
-    for note in notes:
+        notes += without_a_say([member.name for member in members], weights)
+    said = Said(
+        logits=logits,
+        labels=labels,
+        names=tuple(member.name for member in members),
+        combiner=job.combiner,
+        costs=costs,
+        unit=unit,
+        seed=job.seed,
+    )
+    fused = job.fusion.fit(said)
+    return _said(
+        Fitted(
+            weights=weights,
+            temperatures=temperatures,
+            fused=fused,
+            learned=(*learned, *fused.learned),
+            notes=(*notes, *fused.notes),
+        )
+    )
+
+
+def _said(fitted: Fitted) -> Fitted:
+    """The same; its notes go to the log too."""
+    for note in fitted.notes:
         logger.info("%s", note)
-    return Fitted(weights=weights, temperatures=temperatures, learned=tuple(learned), notes=tuple(notes))
+    return fitted

@@ -43,5 +43,5 @@ class EnsembleModels(Recipe, EnsembleSettings, name="ensemble"):
             resume: makes no difference; what an interrupted run left is removed, and it begins again.
         """
         found = self.open()
-        done: EnsembleResult = build(self, found["opened"], found["place"])
+        done: EnsembleResult = build(self, found["opened"], found["place"], found["beside"])
         return published(done, done.folder, self.export)

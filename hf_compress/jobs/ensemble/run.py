@@ -1,6 +1,5 @@
 """From opened members to a folder worth publishing."""
 
-import gc
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,21 +12,21 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import part_of, written_beside
 from hf_compress.checkpoints.outputs import compare_outputs
 from hf_compress.ensembling.configuration import ALL
-from hf_compress.ensembling.modelling.models import ParallelEnsemble
+from hf_compress.ensembling.modelling import models
 from hf_compress.ensembling.opened import OpenedMember
-from hf_compress.evaluation.asked import Asked, ask, has_classes
+from hf_compress.evaluation.asked import has_classes
 from hf_compress.evaluation.ensembled import EnsembleReport
-from hf_compress.evaluation.finished import load_finished
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.verdict import judge
 from hf_compress.inputs.batches import model_inputs
-from hf_compress.jobs.ensemble.documents import report_of_run, write_documents
-from hf_compress.jobs.ensemble.fit import Fitted, fit_members, in_order, refuse_nan, together
+from hf_compress.jobs.ensemble.answers import SPLITS, Answers, ask_model, costs_of, time_all
+from hf_compress.jobs.ensemble.documents import write_documents
+from hf_compress.jobs.ensemble.fit import Fitted, fit_members, in_order, refuse_nan, together, warmed
+from hf_compress.jobs.ensemble.report_of_run import Measured, report_of_run
 from hf_compress.tasks.opened import Opened, open_inputs
 
 logger = logging.getLogger(__name__)
 
-SPLITS = ("validation", "test")
 _CLOSE = 1e-4
 """By how much a probability of the loaded ensemble may differ from what the members' answers make, which were run alone."""
 
@@ -55,26 +54,14 @@ class EnsembleResult:
         return "\n".join([*said, f"{self.loads}", f"model and card  {self.folder}"])
 
 
-@dataclass
-class Answers:
-    """Of one model, on both splits.
-
-    Attributes:
-        splits: split -> what it answered.
-        parameters: how many numbers the model has.
-    """
-
-    splits: dict[str, Asked]
-    parameters: int
-
-
-def build(job: Any, members: Sequence[OpenedMember], out: Path) -> EnsembleResult:
+def build(job: Any, members: Sequence[OpenedMember], out: Path, student: OpenedMember | None = None) -> EnsembleResult:
     """Ask the members one after the other, fit, write the ensemble, load it back and measure it.
 
     Args:
         job: the recipe.
         members: opened.
         out: the new folder, which appears when it is whole.
+        student: a finished model that is measured beside them, opened.
 
     Raises:
         CompressionError: a member answers NaN, or the written ensemble does not answer as its members do.
@@ -82,15 +69,12 @@ def build(job: Any, members: Sequence[OpenedMember], out: Path) -> EnsembleResul
     if part_of(out).exists():
         logger.info("%s: an earlier run was interrupted; what it left is removed, and this one begins again", out)
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    answers = [] if job.data is None else [_ask(job, one.opened, str(one.folder), one.name, device) for one in members]
+    answers = [] if job.data is None else [ask_model(job, one, device) for one in members]
     if job.on_nan == "refuse":
         for split in SPLITS if answers else ():
             refuse_nan([one.splits[split] for one in answers], members, split, "")
-    given = tuple(member.weight for member in job.members)
-    total = sum(given)
-    given_or_equal = None if len(set(given)) == 1 else tuple(weight / total for weight in given)
-    validation = [one.splits["validation"] for one in answers]
-    fitted = fit_members(job.fit, job.combiner, given_or_equal, validation, members)
+    costs, unit = costs_of(job, members, answers, device)
+    fitted = fit_members(job, [one.splits["validation"] for one in answers], members, costs, unit)
     with written_beside(out) as part:
         made = _written(job, members, fitted, part)
         opened = open_inputs(str(part), job.data, job.task, seed=job.seed, measured="held_out")
@@ -98,37 +82,50 @@ def build(job: Any, members: Sequence[OpenedMember], out: Path) -> EnsembleResul
         del made
         report = None
         if job.data is not None:
-            answers.append(_ask(job, opened, str(part), ALL, device))
-            _compare(job, answers, members, fitted, out)
-            report = report_of_run(job, members, answers, fitted, opened, part, device)
+            report = _measured(job, members, student, answers, fitted, Measured(opened, part, device, costs, unit), out)
             logger.info("verdict: %s", judge(report))
         write_documents(job, members, fitted, report, part, out, loads)
     return EnsembleResult(folder=out, report=report, loads=loads)
 
 
-def _ask(job: Any, opened: Opened, source: str, name: str, device: torch.device) -> Answers:
-    """A model's answers to both splits; it is gone from memory afterwards."""
-    model: Any = load_finished(opened, source).to(device)  # type: ignore[arg-type]
-    try:
-        found = {
-            split: ask(model, opened, split, job.batch_size, job.metrics, f"asking {name} ({split})") for split in SPLITS
-        }
-        return Answers(splits=found, parameters=sum(one.numel() for one in model.parameters()))
-    finally:
-        del model
-        gc.collect()
+def _measured(
+    job: Any,
+    members: Sequence[OpenedMember],
+    student: OpenedMember | None,
+    answers: Sequence[Answers],
+    fitted: Fitted,
+    whole: Measured,
+    out: Path,
+) -> EnsembleReport:
+    """Ask the written ensemble, and the student; time all of them."""
+    subject = OpenedMember(name=ALL, folder=whole.part, opened=whole.opened, order=None, hub={})
+    beside = [] if student is None else [ask_model(job, student, whole.device)]
+    latency: dict[str, dict[str, float]] = {}
+    ours = ask_model(
+        job,
+        subject,
+        whole.device,
+        counted=False,
+        while_loaded=lambda model: latency.update(time_all(job, model, members, student, subject, whole.device)),
+    )
+    _compare(job, [*answers, ours], members, fitted, out)
+    return report_of_run(job, members, student, [*answers, *beside, ours], fitted, whole, latency)
 
 
 def _written(job: Any, members: Sequence[OpenedMember], fitted: Fitted, part: Path) -> Any:
     """The ensemble, in memory and in `part`."""
-    made = ParallelEnsemble.from_members(
+    options: dict[str, Any] = dict(fitted.fused.options)
+    if "combiner" in job.fusion.takes:
+        options["combiner"] = job.combiner
+    if fitted.weights is not None:
+        options["weights"] = list(fitted.weights)
+    made = getattr(models, job.fusion.ensemble).from_members(
         [str(member.folder) for member in members],
         names=[member.name for member in members],
         auto_class=job.task.head.auto_class,
-        combiner=job.combiner,
-        weights=None if fitted.weights is None else list(fitted.weights),
         temperatures=None if fitted.temperatures is None else list(fitted.temperatures),
         on_nan=job.on_nan,
+        **options,
     )
     made.save_pretrained(part)
     return made
@@ -164,7 +161,9 @@ def _compare(job: Any, answers: Sequence[Answers], members: Sequence[OpenedMembe
                 "%s: members that answer NaN are left out batch by batch, so the sum of answers is not compared", split
             )
             continue
-        worst = float((together(logits, job.combiner, fitted).exp() - found.exp()).abs().max())
+        settled = job.fusion.settled(fitted.fused, warmed(logits, fitted.temperatures))
+        apart = (together(logits, job, fitted).exp() - found.exp()).abs()[settled]
+        worst = float(apart.max()) if len(apart) else 0.0
         if not worst <= _CLOSE:
             raise CompressionError(
                 f"{out}: the written ensemble's probabilities on the {split} split differ by {worst:.3g} from what its"

@@ -41,5 +41,7 @@ class ImageClassification(OneLabel, ImageTask, name="image_classification"):
 def _read_images(
     batch: dict[str, list[Any]], processor: Any, image: str, label: str, ids: dict[Any, int]
 ) -> dict[str, Any]:
-    pixels = processor([read_image(item) for item in batch[image]], return_tensors="pt")["pixel_values"]
-    return {"pixel_values": list(pixels), "labels": [ids[value] for value in batch[label]]}
+    made = processor([read_image(item) for item in batch[image]], return_tensors="pt")
+    # Of an ensemble's several processors each makes its own: pixel_values, pixel_values_1, ...
+    pixels = {name: list(values) for name, values in made.items() if name.startswith("pixel_values")}
+    return {**pixels, "labels": [ids[value] for value in batch[label]]}

@@ -5,7 +5,7 @@ from transformers import AutoConfig
 
 from hf_compress import Recipe
 from hf_compress._problems import RecipeError
-from tests.ensembling.folders import images, lower_tokenizer, named, saved, texts
+from tests.ensembling.folders import images, named, saved
 from tests.tiny import tiny_bert, tiny_tokenizer
 
 
@@ -30,7 +30,10 @@ def test_every_mistake_is_named_in_one_go(recipe, made):
         ({"fit": {"weights": True}, "data": None}, "fit: weights and temperatures are learned on validation rows"),
         ({"fit": {"weights": True}, "combiner": "median"}, "fit.weights: the result of median moves in jumps"),
         ({"task": {"name": "ctc"}}, "task: this job makes no ensembles for ctc"),
-        ({"task": {"name": "causal_lm"}, "fit": {"weights": True}}, "fit: it looks at rows of one label each"),
+        (
+            {"task": {"name": "causal_lm"}, "fit": {"temperatures": True}},
+            "fit: temperatures are learned of rows of one label",
+        ),
     ],
 )
 def test_fields_that_do_not_go_together(recipe, changes, sentence):
@@ -76,11 +79,3 @@ def test_a_folder_has_no_revision(recipe, made):
 def test_the_result_lies_in_no_member(recipe, made):
     said = refused(recipe(output_dir=str(made / "model-0" / "inside")))
     assert any("would lie in" in one and "which is an input" in one for one in said)
-
-
-def test_members_that_read_other_inputs_are_joined_and_not_measured(recipe, tmp_path):
-    folders = saved(*texts((tiny_tokenizer, lower_tokenizer)), tmp_path / "members")
-    members = [{"model": folder} for folder in folders]
-    (said,) = refused(recipe(members=members))
-    assert said.startswith("data: member 'model-1' has another tokenizer or processor than member 'model-0'")
-    assert refused(recipe(members=members, data=None)) == []

@@ -8,11 +8,12 @@ import torch
 from datasets import Dataset, Features, Value
 from transformers import AutoModelForCausalLM, AutoTokenizer, ViTImageProcessorPil, Wav2Vec2FeatureExtractor
 
-from hf_compress import Recipe
+from hf_compress import Recipe, mixture_weights
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.compare import read_report
 from hf_compress.jobs.verify.run import verify
-from tests.ensembling.folders import named, saved, sharper
+from tests.ensembling.folders import lower_tokenizer, named, saved, sharper, texts
+from tests.jobs.ensemble.test_run import answers
 from tests.small import write_images
 from tests.sounds import sine, wav
 from tests.tiny import tiny_hearer, tiny_llama, tiny_tokenizer, tiny_vit
@@ -73,3 +74,59 @@ def test_the_perplexity_of_language_models_together_is_that_of_their_mixture(rec
     assert nll[2] <= 0.75 * nll[0] + 0.25 * nll[1] + 1e-5  # Jensen
     assert verify(str(done.folder), data=str(tmp_path / "data")).holds
     assert Manifest.read(done.folder).facts["members"][0]["weight"] == pytest.approx(0.75)
+
+
+def test_members_with_tokenizers_of_their_own_are_each_asked_with_their_own_inputs(recipe, tmp_path, made):
+    folders = saved(*texts((tiny_tokenizer, lower_tokenizer)), tmp_path)
+    fusion = {"name": "cascade", "thresholds": [0.5]}
+    members = [{"model": folder, "cost": cost} for folder, cost in zip(folders, (1.0, 2.0), strict=True)]
+    done = Recipe.from_plain(recipe(members=members, fusion=fusion, latency={"rows": 2, "rounds": 1})).run()
+    report = read_report(done.folder)
+    alone = [answers(folder, "test", made) for folder in folders]
+    for row, (logs, labels) in zip(report.rows, alone, strict=False):
+        assert row.metrics["nll"] == pytest.approx(-logs.gather(1, labels[:, None]).mean().item(), abs=1e-5)
+    sure = alone[0][0].exp().amax(-1) >= 0.5
+    expected = torch.where(sure, alone[0][0].argmax(-1), alone[1][0].argmax(-1)) == alone[0][1]
+    assert report.rows[-1].metrics["accuracy"] == pytest.approx(expected.double().mean().item())
+    assert 0 < report.stages[0]["test"] < 1 and verify(str(done.folder), data=str(made / "data")).holds
+
+
+def test_images_for_two_processors(recipe, tmp_path):
+    members = [named(sharper(tiny_vit(seed, num_labels=2)), ("dark", "light")) for seed in range(2)]
+    processors = [ViTImageProcessorPil(size={"height": 8, "width": 8}, image_mean=[mean] * 3) for mean in (0.5, 0.25)]
+    folders = saved(members, processors, tmp_path)
+    (tmp_path / "data").mkdir()
+    for split in SPLITS:
+        write_images(tmp_path / "data" / f"{split}.parquet")
+    done = made_of(recipe, folders, tmp_path / "data", {"name": "image_classification"}, latency=None)
+    assert (
+        done.report.rows[-1].name == "ensemble"
+        and "EnsembleImageProcessor" in (done.folder / "modeling_ensemble.py").read_text()
+    )
+
+
+def test_weights_of_language_models_are_learned_of_the_tokens_that_came(recipe, tmp_path):
+    folders = saved([sharper(tiny_llama(seed)) for seed in range(2)], [tiny_tokenizer(), tiny_tokenizer()], tmp_path)
+    (tmp_path / "data").mkdir()
+    for split in SPLITS:
+        text = json.dumps({"text": "abc de. hello abc. " * 4})
+        (tmp_path / "data" / f"{split}.jsonl").write_text("\n".join([text] * 3))
+    task = {"name": "causal_lm", "text": "text", "length": 8}
+    done = made_of(recipe, folders, tmp_path / "data", task, fit={"weights": True}, latency={"rows": 1, "rounds": 1})
+    report = read_report(done.folder)
+    tokenizer, split = AutoTokenizer.from_pretrained(folders[0]), "abc de. hello abc. " * 4
+    ids = [
+        token for _ in range(3) for token in [*tokenizer(split).input_ids, tokenizer.eos_token_id or tokenizer.pad_token_id]
+    ]
+    blocks = torch.tensor(ids[: len(ids) // 8 * 8]).reshape(-1, 8)
+    logs = []
+    for folder in folders:
+        with torch.no_grad():
+            found = AutoModelForCausalLM.from_pretrained(folder)(blocks).logits[:, :-1].log_softmax(-1)
+        logs.append(found.gather(-1, blocks[:, 1:, None]).flatten())
+    weights, _ = mixture_weights(torch.stack(logs))
+    assert [report.weights[f"model-{k}"] for k in range(2)] == pytest.approx(weights.tolist(), abs=1e-3)
+    mixed = torch.logsumexp(torch.stack(logs) + torch.tensor(list(report.weights.values())).log()[:, None], 0)
+    assert report.validation["ensemble"] == pytest.approx(math.exp(-mixed.mean().item()), rel=1e-4)
+    assert "the ensemble's perplexity there" in report.notes[0] and report.fitted == ("weights",)
+    assert set(report.latency["ensemble"]) == {"1", "16"} and report.macs["ensemble"] > report.macs["model-0"]

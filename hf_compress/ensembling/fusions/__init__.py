@@ -1,0 +1,1 @@
+"""Fusions, one file each; see docs/adding-a-method.md for how to add one."""
