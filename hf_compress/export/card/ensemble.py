@@ -166,10 +166,13 @@ def _limits(manifest: Manifest) -> dict[str, str]:
 def _cost(manifest: Manifest) -> str:
     report, fusion = manifest.facts.get("report") or {}, _fusion(manifest)
     who = "of the stages that a row visits" if fusion is not None and fusion["name"] == "cascade" else "of all members"
-    measured = (
-        "time was measured on the machine below, memory was not" if report.get("latency") else "neither was measured here"
-    )
-    return f"an answer costs the time {who}, and the memory of all members; {measured}"
+    if not report.get("latency"):
+        return f"an answer costs the time {who}, and {_whose(fusion)} memory; neither was measured here"
+    return f"an answer costs the time {who}, measured on the machine below, and {_whose(fusion)} memory, which was not"
+
+
+def _whose(fusion: dict[str, Any] | None) -> str:
+    return "all members'" if fusion is not None and fusion["name"] == "cascade" else "their"
 
 
 def _rows(manifest: Manifest) -> dict[str, str]:
