@@ -26,9 +26,10 @@ class PadRows:
     def __init__(self, processor: Any, more: Sequence[str] = ()) -> None:
         import transformers
 
-        # An ensemble's tokenizer has several inside, and makes inputs of each.
-        names = getattr(processor, "made_names", processor.model_input_names)
-        self._keys = {*names, "labels", *more}
+        # An ensemble's tokenizer has others inside, whose inputs have their number behind the name.
+        inside = enumerate(getattr(processor, "others", ()), start=1)
+        others = [f"{name}_{number}" for number, other in inside for name in other.model_input_names]
+        self._keys = {*processor.model_input_names, *others, "labels", *more}
         self._collate = getattr(transformers, self._collator)(_on_the_right(processor))
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:

@@ -180,11 +180,6 @@ class EnsembleTokenizer(PreTrainedTokenizerFast):
             other.save_pretrained(f"{save_directory}/processor-{k}")
         return files
 
-    @property
-    def made_names(self) -> list[str]:
-        """What it makes of a text, by the ensemble's names."""
-        return [numbered(name, k) for k, own in enumerate((self, *self.others)) for name in own.model_input_names]
-
     def __call__(self, *args: Any, **kwargs: Any) -> BatchEncoding:
         """What all tokenizers make of the same texts."""
         made = super().__call__(*args, **kwargs)

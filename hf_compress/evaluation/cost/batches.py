@@ -28,6 +28,10 @@ def _main_shape(model: Any, length: int) -> tuple[int, ...]:
 
 def positions_of(model: Any) -> int | None:
     """How many tokens a batch's texts may have; None where it has none, or any number."""
+    members = getattr(model, "members", None)
+    if members is not None:  # an ensemble takes what all of its members take
+        limits = [positions_of(member) for member in members]
+        return min((limit for limit in limits if limit is not None), default=None)
     return num_positions(model) if model.main_input_name == "input_ids" else None
 
 

@@ -1,6 +1,6 @@
 """A checkpoint's cost, alone or in turns with a baseline."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,17 +10,16 @@ import torch
 from hf_compress._errors import CompressionError
 from hf_compress._provenance import describe_machine
 from hf_compress._runtimes import describe_storage
-from hf_compress._safetensors import Entry, read_entries
 from hf_compress.checkpoints.location import resolve_folder
-from hf_compress.checkpoints.source import Source, open_source
 from hf_compress.evaluation.cost.batches import LENGTH, batch_of, positions_of, takes_lengths
 from hf_compress.evaluation.cost.configuration import Cost
+from hf_compress.evaluation.cost.ensemble_macs import STAGES, macs_by_shares, shares_of
 from hf_compress.evaluation.cost.loading import load_to_run
 from hf_compress.evaluation.cost.macs import count_macs
 from hf_compress.evaluation.cost.memory import measure_memory
 from hf_compress.evaluation.cost.parameters import count_parameters
+from hf_compress.evaluation.cost.parts import Part, parts_of, storage_of
 from hf_compress.evaluation.cost.report import CostReport, ModelCost, Timing, remarks_of
-from hf_compress.evaluation.cost.storage import measure_storage
 from hf_compress.evaluation.cost.timings import Loaded, time_models
 from hf_compress.tasks.heads import Head, head_of_class
 from hf_compress.tasks.task import Task
@@ -38,13 +37,12 @@ class _Subject:
 
     name: str
     folder: Path
-    source: Source
-    entries: Mapping[str, Entry]
+    parts: Sequence[Part]
     head: Head
 
     @property
     def packed(self) -> bool:
-        return "quantization_config" in self.source.config
+        return any("quantization_config" in part.source.config for part in self.parts)
 
 
 def measure_cost(
@@ -83,9 +81,9 @@ def measure_cost(
     models = tuple(
         ModelCost(
             name=subject.name,
-            storage=measure_storage(subject.folder, subject.source, subject.entries),
+            storage=storage_of(subject.folder, subject.parts),
             parameters=count_parameters(one.model),
-            macs=_macs(one.model, cost.batch, lengths),
+            macs=_macs(one.model, cost.batch, lengths, shares_of(one.model, subject.folder)[0]),
             memory=_memory(subject, cost, device, lengths),
             dtype=describe_storage(str(one.model.dtype).removeprefix("torch."), device),
             prepare_s=one.prepare_s,
@@ -103,6 +101,7 @@ def measure_cost(
         },
         remarks=(
             *(UNPACKED.format(name=one.name) for one in subjects if one.packed),
+            *_cascades(subjects, loaded),
             *_forward_only(loaded, timings, cost),
             *remarks_of(timings, subjects[0].name),
         ),
@@ -149,20 +148,13 @@ def _device(cost: Cost) -> torch.device:
 
 def _subject(name: str, key: str, task: Task | None) -> _Subject:
     folder = resolve_folder(name, key)
-    source = open_source(folder, key)
-    classes = source.config.get("architectures") or [""]
+    parts = parts_of(folder, key)
+    classes = parts[0].source.config.get("architectures") or [""]  # an ensemble's head is that of its members
     head = task.head if task is not None else head_of_class(classes[0])
     if head is None:
         raise CompressionError(f"{key}: {name} does not say what its head {classes[0]!r} is for; name the task")
     shown = Path(name).name or folder.resolve().name
-    return _Subject(name=shown, folder=folder, source=source, entries=_entries(folder, key), head=head)
-
-
-def _entries(folder: Path, key: str) -> Mapping[str, Entry]:
-    try:
-        return read_entries(folder)
-    except CompressionError as error:  # .bin files have no headers to tell kinds of tensors by
-        raise CompressionError(f"{key}: {error}") from error
+    return _Subject(name=shown, folder=folder, parts=parts, head=head)
 
 
 def _check_runtimes(cost: Cost, subjects: Sequence[_Subject], device: torch.device) -> None:
@@ -205,12 +197,20 @@ def _forward_only(loaded: Sequence[Loaded], timings: Sequence[Timing], cost: Cos
     return [FORWARD_ONLY.format(names=", ".join(names))] if names and wanted else []
 
 
-def _macs(model: Any, sizes: Sequence[int], lengths: Sequence[int | None]) -> dict[str, int]:
+def _cascades(subjects: Sequence[_Subject], loaded: Sequence[Loaded]) -> list[str]:
+    known = [(one.name, shares_of(model.model, one.folder)) for one, model in zip(subjects, loaded, strict=True)]
+    return [STAGES.format(name=name, how=how) for name, (shares, how) in known if shares is not None]
+
+
+def _macs(
+    model: Any, sizes: Sequence[int], lengths: Sequence[int | None], shares: tuple[float, ...] | None
+) -> dict[str, int]:
     found = {}
     for size in sizes:
         for length in lengths:
             batch = batch_of(model, size, length)
-            found[" x ".join(map(str, batch[model.main_input_name].shape))] = count_macs(model, batch)
+            macs = count_macs(model, batch) if shares is None else macs_by_shares(model, batch, shares)
+            found[" x ".join(map(str, batch[model.main_input_name].shape))] = macs
     return found
 
 
