@@ -48,6 +48,7 @@ from hf_compress.ensembling.modelling.models import EnsembleConfig as EnsembleCo
 from hf_compress.ensembling.modelling.models import GatingEnsemble as GatingEnsemble
 from hf_compress.ensembling.modelling.models import ParallelEnsemble as ParallelEnsemble
 from hf_compress.ensembling.modelling.models import StackingEnsemble as StackingEnsemble
+from hf_compress.ensembling.text_likelihood import text_log_likelihood as text_log_likelihood
 from hf_compress.evaluation.bootstrap import Bootstrap as Bootstrap
 from hf_compress.evaluation.configuration import Evaluation as Evaluation
 from hf_compress.evaluation.cost.configuration import Cost as Cost

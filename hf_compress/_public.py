@@ -26,6 +26,7 @@ LISTED = {
     "ensembling.fitting.weights": ("fit_weights", "mixture_weights"),
     "ensembling.modelling.gate": ("Gate",),
     "ensembling.modelling.models": ("Cascade", "EnsembleConfig", "GatingEnsemble", "ParallelEnsemble", "StackingEnsemble"),
+    "ensembling.text_likelihood": ("text_log_likelihood",),
     "evaluation.bootstrap": ("Bootstrap",),
     "evaluation.configuration": ("Evaluation",),
     "evaluation.cost.configuration": ("Cost",),

@@ -11,6 +11,7 @@ from hf_compress.ensembling.modelling.spelling import BYTE_CHARACTERS
 from tests.ensembling.folders import sharper
 from tests.tiny import tiny_llama
 
+KINDS = ("bytes", "pieces", "pieces first")
 TEXT = ["the theory of the other thing", "this is that, then the rest", "no one knows the north; nothing is near", "café"]
 OTHER = ["another day another dollar", "that is the other side", "a north wind, a south wind", "the end is near the shore"]
 

@@ -13,6 +13,7 @@ from hf_compress.ensembling.modelling.cache import CACHE
 from hf_compress.ensembling.modelling.language import ParallelEnsembleForCausalLM
 from hf_compress.ensembling.modelling.processors import load_processor
 from hf_compress.ensembling.modelling.reading import NO_TOKEN, Reading, UnionCache
+from hf_compress.ensembling.modelling.spans import mixed, score_spans
 from hf_compress.ensembling.modelling.spelling import Spelling
 from hf_compress.ensembling.modelling.vocabulary import UnionVocabulary
 
@@ -98,20 +99,21 @@ class UnionEnsembleForCausalLM(ParallelEnsembleForCausalLM):
             position_ids: not read: members count their own tokens.
             past_key_values: what an earlier call gave back.
             cache: the same, by its newer name.
-            labels: not taken.
+            labels: (B, T), input_ids or -100. The output has a loss then and no logits.
             use_cache: give back what members have read.
             logits_to_keep: the last places that logits are wanted for; 0 for all; every member is asked about each.
             **others: none.
 
         Raises:
-            CompressionError: no tokens, labels, or the cache of something else.
+            CompressionError: no tokens, the cache of something else, or labels that cannot be scored.
         """
         if self.vocabulary is None:
             raise CompressionError("the members' tokenizers are not known; load the ensemble by from_pretrained")
         if input_ids is None:
             raise CompressionError("members read text by their own tokenizers, so give input_ids and no embeddings")
         if labels is not None:
-            raise CompressionError("members with different tokenizers have no common tokens to compare labels with")
+            loss = self._span_loss(input_ids, attention_mask, labels)
+            return CausalLMOutputWithPast(loss=loss)  # type: ignore[arg-type]
         held = self.held(past_key_values if cache is None else cache, bool(use_cache))
         new = input_ids
         if attention_mask is not None:
@@ -125,6 +127,40 @@ class UnionEnsembleForCausalLM(ParallelEnsembleForCausalLM):
         rows = held.tokens.tolist()
         logits = torch.stack([self._next([row[: before.shape[1] + k + 1] for row in rows], held) for k in kept], dim=1)
         return CausalLMOutputWithPast(logits=logits, **{CACHE: held if use_cache else None})  # type: ignore[arg-type]
+
+    def _span_loss(self, tokens: Tensor, mask: Tensor | None, labels: Tensor) -> Tensor:
+        """- sum of log p(span) over the spans whose tokens all have labels, per such token of the first member's.
+
+        Tokens, because that is what the first member's own loss is a mean of. p(span | before) = sum_m w_m p_m(span | before).
+        """
+        self.refuse_spans()
+        tokens, labels = tokens.cpu(), labels.cpu()
+        kept = torch.ones_like(tokens) if mask is None else mask.cpu()
+        if bool(((labels != -100) & (labels != tokens)).any()):
+            raise CompressionError("labels must be input_ids, or -100 where nothing counts: a text is scored as it stands")
+        rows = [row[seen.bool()].tolist() for row, seen in zip(tokens, kept, strict=True)]
+        counted = [(row != -100)[seen.bool()].tolist() for row, seen in zip(labels, kept, strict=True)]
+        total, count = torch.zeros((), dtype=torch.float64, device=self.device), 0
+        for row, labelled, spans in zip(rows, counted, score_spans(self, self.vocabulary, rows), strict=True):
+            held = [_labelled(given_ends(self.vocabulary, row), labelled, place) for place in spans.places]
+            scores, weights = self.without_nan(spans.scores[:, [k for k, one in enumerate(held) if one]])
+            total = total - mixed(scores, self._weights(scores) if weights is None else weights).sum()
+            count += sum(held)
+        return (total / count).float()
+
+    def refuse_spans(self) -> None:
+        """Refuse to score texts by what has no meaning for spans.
+
+        Raises:
+            CompressionError: another combiner than mean_probabilities, or a threshold.
+        """
+        name = str((self.config.combiner or {}).get("name"))
+        if name != "mean_probabilities" or self.config.threshold is not None:
+            what = f"combiner={name!r}" if name != "mean_probabilities" else f"threshold={self.config.threshold}"
+            raise CompressionError(
+                f"{what}: texts are scored in spans that are several tokens long, and only mean_probabilities without a"
+                " threshold gives them a probability; score them by such an ensemble"
+            )
 
     def _next(self, rows: list[list[int]], held: UnionCache) -> Tensor:
         """(B, U) log-probabilities of the next token behind each row of the union's tokens."""
@@ -172,6 +208,30 @@ class UnionEnsembleForCausalLM(ParallelEnsembleForCausalLM):
     def new_cache(self) -> UnionCache:  # type: ignore[override]
         """Nothing read so far, by any member."""
         return UnionCache([Reading(*facts) for facts in zip(self.members, self.config.names, strict=True)])
+
+
+def given_ends(vocabulary: UnionVocabulary, ids: Sequence[int]) -> list[int]:
+    """Where each token that was given ends, in places as `Track` counts them; 0 for those before the text."""
+    first = vocabulary.spellings[0]
+    skip = len(first.before) if first.before and list(ids[: len(first.before)]) == first.before else 0
+    ends, at, begun = [0] * skip, 0, False
+    for number in ids[skip:]:
+        spelled = vocabulary.tokens[number]
+        at += 1 if spelled is None else len(spelled)
+        if spelled is not None and not begun:
+            at -= len(first.prefix) if spelled.startswith(first.prefix) else 0
+            begun = True
+        ends.append(at)
+    return ends
+
+
+def _labelled(ends: list[int], labelled: list[bool], place: tuple[int, int]) -> int:
+    """How many given tokens lie in a span, if all of them have labels; else 0."""
+    begins = [0, *ends[:-1]]
+    inside = [
+        label for begin, end, label in zip(begins, ends, labelled, strict=True) if begin < place[1] and end > place[0]
+    ]
+    return len(inside) if all(inside) else 0
 
 
 def _by_text(member: Any) -> bool:

@@ -5,11 +5,10 @@ import torch
 
 from hf_compress import CompressionError, ParallelEnsemble
 from hf_compress.ensembling.modelling.union_language import UnionEnsembleForCausalLM
-from tests.ensembling.speakers import byte_tokenizer, names, next_by_hand, pair, speaker
+from tests.ensembling.speakers import KINDS, byte_tokenizer, names, next_by_hand, pair, speaker
 from tests.tiny import tiny_gpt2, tiny_tokenizer
 
 PROMPTS = ["the other north", "the", "a café is"]
-KINDS = ("bytes", "pieces", "pieces first")
 STEPS = 7
 
 
