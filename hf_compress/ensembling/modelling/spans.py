@@ -125,7 +125,7 @@ def _add_text(made: Track, one: Any, prefix: bytes, data: bytes, at: int) -> Non
     lengths = [len(one.tokens[number] or b"") for number in ids]
     if one.spell(ids) != text:
         raise CompressionError(
-            f"member {one.name!r} has a tokenizer that changes the text {data[lead:rest].decode()[:40]!r}, so that its tokens"
+            f"member {one.name!r} has a tokenizer that changes the text {data[lead:rest].decode()[:40]!r}, so its tokens"
             " cannot be laid beside the others'; leave it out, or normalise it before"
         )
     made.add(ids, lengths, at + lead, len(prefix))

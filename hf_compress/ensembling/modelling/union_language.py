@@ -131,7 +131,7 @@ class UnionEnsembleForCausalLM(ParallelEnsembleForCausalLM):
     def _span_loss(self, tokens: Tensor, mask: Tensor | None, labels: Tensor) -> Tensor:
         """- sum of log p(span) over the spans whose tokens all have labels, per such token of the first member's.
 
-        Tokens, because that is what the first member's own loss is a mean of. p(span | before) = sum_m w_m p_m(span | before).
+        Tokens, because the first member's own loss is a mean over them. p(span | before) = sum_m w_m p_m(span | before).
         """
         self.refuse_spans()
         tokens, labels = tokens.cpu(), labels.cpu()
