@@ -33,6 +33,7 @@ from hf_compress.ensembling.configuration import EnsembleMember as EnsembleMembe
 from hf_compress.ensembling.fitting.deferral import fit_deferral as fit_deferral
 from hf_compress.ensembling.fitting.gating import fit_gate as fit_gate
 from hf_compress.ensembling.fitting.stacking import fit_stacking as fit_stacking
+from hf_compress.ensembling.fitting.step_size import fit_step_size as fit_step_size
 from hf_compress.ensembling.fitting.temperature import fit_temperatures as fit_temperatures
 from hf_compress.ensembling.fitting.thresholds import choose_thresholds as choose_thresholds
 from hf_compress.ensembling.fitting.thresholds import quality_cost_curve as quality_cost_curve
@@ -47,6 +48,7 @@ from hf_compress.ensembling.modelling.models import Cascade as Cascade
 from hf_compress.ensembling.modelling.models import EnsembleConfig as EnsembleConfig
 from hf_compress.ensembling.modelling.models import GatingEnsemble as GatingEnsemble
 from hf_compress.ensembling.modelling.models import ParallelEnsemble as ParallelEnsemble
+from hf_compress.ensembling.modelling.models import ResidualEnsemble as ResidualEnsemble
 from hf_compress.ensembling.modelling.models import StackingEnsemble as StackingEnsemble
 from hf_compress.ensembling.text_likelihood import text_log_likelihood as text_log_likelihood
 from hf_compress.evaluation.bootstrap import Bootstrap as Bootstrap
@@ -185,6 +187,7 @@ from hf_compress.training.averaging.ema import EMA as EMA
 from hf_compress.training.averaging.snapshots import Snapshots as Snapshots
 from hf_compress.training.averaging.swa import SWA as SWA
 from hf_compress.training.mixin import CompressionMixin as CompressionMixin
+from hf_compress.training.residual import ResidualTrainer as ResidualTrainer
 from hf_compress.training.trainer import CompressionSeq2SeqTrainer as CompressionSeq2SeqTrainer
 from hf_compress.training.trainer import CompressionTrainer as CompressionTrainer
 

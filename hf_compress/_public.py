@@ -21,11 +21,19 @@ LISTED = {
     "ensembling.fitting.deferral": ("fit_deferral",),
     "ensembling.fitting.gating": ("fit_gate",),
     "ensembling.fitting.stacking": ("fit_stacking",),
+    "ensembling.fitting.step_size": ("fit_step_size",),
     "ensembling.fitting.temperature": ("fit_temperatures",),
     "ensembling.fitting.thresholds": ("choose_thresholds", "quality_cost_curve"),
     "ensembling.fitting.weights": ("fit_weights", "mixture_weights"),
     "ensembling.modelling.gate": ("Gate",),
-    "ensembling.modelling.models": ("Cascade", "EnsembleConfig", "GatingEnsemble", "ParallelEnsemble", "StackingEnsemble"),
+    "ensembling.modelling.models": (
+        "Cascade",
+        "EnsembleConfig",
+        "GatingEnsemble",
+        "ParallelEnsemble",
+        "ResidualEnsemble",
+        "StackingEnsemble",
+    ),
     "ensembling.text_likelihood": ("text_log_likelihood",),
     "evaluation.bootstrap": ("Bootstrap",),
     "evaluation.configuration": ("Evaluation",),
@@ -67,6 +75,7 @@ LISTED = {
     "training.averaging.snapshots": ("Snapshots",),
     "training.averaging.swa": ("SWA",),
     "training.mixin": ("CompressionMixin",),
+    "training.residual": ("ResidualTrainer",),
     "training.trainer": ("CompressionSeq2SeqTrainer", "CompressionTrainer"),
 }
 """Module below hf_compress -> its public names."""

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_compress import Cascade, Gate, GatingEnsemble, ParallelEnsemble, StackingEnsemble
+from hf_compress import Cascade, Gate, GatingEnsemble, ParallelEnsemble, ResidualEnsemble, StackingEnsemble
 from tests.ensembling.folders import hearers, images, lower_tokenizer, sounds, spellers, texts, translators, writers
 from tests.ensembling.speakers import pair
 from tests.tiny import tiny_tokenizer
@@ -51,6 +51,7 @@ def ask(place, **trust):
                 ("cascade", "text-classification", ["ab c", "hello.", "x"], {"top_k": None}),
                 ("stacking", "text-classification", ["ab c", "hello."], {"top_k": None}),
                 ("gating", "text-classification", ["ab c", "hello."], {"top_k": None}),
+                ("residual", "text-classification", ["ab c", "hello."], {"top_k": None}),
                 ("image", "image-classification", picture, {}),
                 ("images", "image-classification", picture, {}),
                 ("sound", "audio-classification", wave, {}),
@@ -88,6 +89,7 @@ def place(tmp_path_factory):
         ("cascade", Cascade, {"thresholds": [0.45]}),
         ("stacking", StackingEnsemble, learned),
         ("gating", GatingEnsemble, {"gate": gate}),
+        ("residual", ResidualEnsemble, {"step_sizes": [1.0, 0.5]}),
     ):
         made = kind.from_members(members, processors=processors, execution="sequential", **options)
         made.save_pretrained(place / name)

@@ -15,6 +15,7 @@ from hf_compress.ensembling.modelling.processors import (
     EnsembleImageProcessor,
     EnsembleTokenizer,
 )
+from hf_compress.ensembling.modelling.residual_ensemble import ResidualConfig, ResidualEnsemble
 from hf_compress.ensembling.modelling.seq2seq import ParallelEnsembleForSeq2SeqLM
 from hf_compress.ensembling.modelling.speech import ParallelEnsembleForSpeechSeq2Seq
 from hf_compress.ensembling.modelling.stacking_ensemble import StackingConfig, StackingEnsemble
@@ -32,12 +33,14 @@ __all__ = [
     "ParallelEnsembleForCausalLM",
     "ParallelEnsembleForSeq2SeqLM",
     "ParallelEnsembleForSpeechSeq2Seq",
+    "ResidualConfig",
+    "ResidualEnsemble",
     "StackingConfig",
     "StackingEnsemble",
     "UnionEnsembleForCausalLM",
 ]
 
-KINDS = (ParallelEnsemble, Cascade, StackingEnsemble, GatingEnsemble)
+KINDS = (ParallelEnsemble, Cascade, StackingEnsemble, GatingEnsemble, ResidualEnsemble)
 """One class for each kind; those for one head only are found through it."""
 
 for _kind in KINDS:
