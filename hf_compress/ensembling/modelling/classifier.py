@@ -5,12 +5,11 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import SequenceClassifierOutput
-from transformers.utils.generic import can_return_tuple
 
 from hf_compress._errors import CompressionError
+from hf_compress.ensembling.modelling.answering import AnsweringEnsemble
 from hf_compress.ensembling.modelling.checks import problem_of
 from hf_compress.ensembling.modelling.config import EnsembleConfig
-from hf_compress.ensembling.modelling.ensemble import Ensemble
 from hf_compress.ensembling.modelling.heads import LOSSES
 
 WHOLE_ROWS = tuple(head for head, loss in LOSSES.items() if loss in ("ForSequenceClassification", "ForImageClassification"))
@@ -51,7 +50,7 @@ UNSET = {"weights": None, "combiner": {"name": "mean_probabilities"}, "on_nan": 
 """What a config says where nothing was given."""
 
 
-class ClassifierEnsemble(Ensemble):
+class ClassifierEnsemble(AnsweringEnsemble):
     """Chooses one class for a row; the logits of its output are log-probabilities (B, C) in the first member's order."""
 
     config_class = ClassifierConfig
@@ -61,42 +60,8 @@ class ClassifierEnsemble(Ensemble):
         self.loss_type: Any = "ForSequenceClassification"
         config.problem_type = "single_label_classification"  # or the loss would guess it from the type of labels
 
-    @can_return_tuple  # type: ignore[untyped-decorator]
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        pixel_values: Tensor | None = None,
-        input_values: Tensor | None = None,
-        input_features: Tensor | None = None,
-        labels: Tensor | None = None,
-        **others: Any,
-    ) -> SequenceClassifierOutput:
-        """The answer, and the loss where labels are given.
-
-        Args:
-            input_ids: of text, as members read it; members get those of the inputs that they know.
-            attention_mask: of text or sound.
-            token_type_ids: of text.
-            pixel_values: of images.
-            input_values: of sound, as samples.
-            input_features: of sound, as spectrograms.
-            labels: (B,), by the ensemble's ids.
-            **others: inputs of further processors, e.g. `input_ids_1`, and options of the kind.
-
-        Raises:
-            CompressionError: a member got no inputs or other rows, or answers NaN where that is refused.
-        """
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids,
-            "pixel_values": pixel_values,
-            "input_values": input_values,
-            "input_features": input_features,
-            **others,
-        }
+    def respond(self, inputs: dict[str, Any], labels: Tensor | None) -> SequenceClassifierOutput:
+        """The kind's answer, and the loss where there are labels (B,)."""
         output = self.answered(inputs)
         if labels is not None:
             logits: Any = output.logits

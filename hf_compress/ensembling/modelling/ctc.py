@@ -60,10 +60,11 @@ class ParallelEnsembleForCTC(ParallelEnsemble):
             CompressionError: a member got no inputs, answers NaN and is not left out, or has other frames.
         """
         inputs = {"input_values": input_values, "attention_mask": attention_mask, "input_features": input_features}
-        own = self.member_inputs({**inputs, **others})
         if labels is None:
-            logits = self.fused([member(**read).logits for member, read in zip(self.members, own, strict=True)])
-            return CausalLMOutput(logits=logits)  # type: ignore[arg-type]
+            return CausalLMOutput(
+                logits=self.fused([output.logits for output in self.ask(self.member_inputs({**inputs, **others}))])
+            )  # type: ignore[arg-type]
+        own = self.member_inputs({**inputs, **others})
         first: Any = self.members[0]
         with listening(first) as heard:
             outputs = [first(**own[0], labels=labels.to(self.device_of(first)))]

@@ -13,7 +13,7 @@ from hf_compress.ensembling.modelling.checks import check_groups, check_heads, c
 from hf_compress.ensembling.modelling.config import EnsembleConfig, plain_combiner
 from hf_compress.ensembling.modelling.execution import Asking, Execution
 from hf_compress.ensembling.modelling.heads import BY_LABELS, BY_TOKEN, head_of
-from hf_compress.ensembling.modelling.inputs import readable, refuse_missing, split_inputs
+from hf_compress.ensembling.modelling.inputs import placed, readable, refuse_missing, split_inputs
 from hf_compress.ensembling.modelling.labels import label_orders
 from hf_compress.ensembling.modelling.places import (
     KINDS,
@@ -48,8 +48,10 @@ _OF_FIRST = (
     "pad_token_id",
     "decoder_start_token_id",
     "is_encoder_decoder",
+    *("conv_kernel", "conv_stride", "add_adapter", "num_adapter_layers", "adapter_stride"),
+    *("ctc_loss_reduction", "ctc_zero_infinity"),
 )
-"""What an ensemble's config takes over from its first member's."""
+"""What an ensemble's config takes over from its first member's: labels, tokens, and how samples of sound become frames."""
 
 
 class Ensemble(Execution, PreTrainedModel):
@@ -252,18 +254,14 @@ class Ensemble(Execution, PreTrainedModel):
         split = split_inputs({key: value for key, value in inputs.items() if value is not None}, set(groups))
         refuse_missing(split, self.config.names, groups)
         return [
-            {
-                key: value.to(self.device_of(member)) if isinstance(value, Tensor) else value
-                for key, value in readable(member, split[group]).items()
-            }
+            {key: placed(value, self.device_of(member)) for key, value in readable(member, split[group]).items()}
             for member, group in zip(self.members, groups, strict=True)
         ]
 
     def ordered(self, logits: Tensor, member: int) -> Tensor:
         """A member's logits (..., C) in the ensemble's order of labels, on the ensemble's device."""
         order = self._orders[member]
-        own = logits if order is None else logits[..., order]
-        return own.to(self.device)
+        return placed(logits if order is None else logits[..., order], self.device)  # type: ignore[no-any-return]
 
     def combine(self, answers: Tensor, weights: Tensor | None = None) -> Tensor:
         """Members' logits as one row of log-probabilities.

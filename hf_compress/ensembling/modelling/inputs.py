@@ -4,7 +4,8 @@ import inspect
 import re
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 
@@ -14,6 +15,11 @@ _NUMBERED = re.compile(r"(?P<name>.+)_(?P<group>[1-9]\d*)$")
 def numbered(name: str, group: int) -> str:
     """An input's name as the ensemble takes it; group 0 keeps its own."""
     return f"{name}_{group}" if group else name
+
+
+def placed(value: Any, device: torch.device) -> Any:
+    """Something on a device, if it is a tensor with memory."""
+    return value.to(device) if isinstance(value, Tensor) and not value.is_meta else value
 
 
 def split_inputs(inputs: dict[str, Any], groups: set[int]) -> dict[int, dict[str, Any]]:

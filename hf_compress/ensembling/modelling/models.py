@@ -15,6 +15,7 @@ from hf_compress.ensembling.modelling.processors import (
     EnsembleImageProcessor,
     EnsembleTokenizer,
 )
+from hf_compress.ensembling.modelling.question_answering import ParallelEnsembleForQuestionAnswering
 from hf_compress.ensembling.modelling.residual_ensemble import ResidualConfig, ResidualEnsemble
 from hf_compress.ensembling.modelling.seq2seq import ParallelEnsembleForSeq2SeqLM
 from hf_compress.ensembling.modelling.speech import ParallelEnsembleForSpeechSeq2Seq
@@ -31,6 +32,7 @@ __all__ = [
     "ParallelEnsemble",
     "ParallelEnsembleForCTC",
     "ParallelEnsembleForCausalLM",
+    "ParallelEnsembleForQuestionAnswering",
     "ParallelEnsembleForSeq2SeqLM",
     "ParallelEnsembleForSpeechSeq2Seq",
     "ResidualConfig",

@@ -5,25 +5,21 @@ from typing import Any
 import torch
 from torch import Tensor
 from transformers.modeling_outputs import (
-    CausalLMOutput,
     MaskedLMOutput,
-    QuestionAnsweringModelOutput,
     SequenceClassifierOutput,
     TokenClassifierOutput,
 )
-from transformers.utils.generic import ModelOutput, can_return_tuple
+from transformers.utils.generic import ModelOutput
 
 from hf_compress._errors import CompressionError
 from hf_compress.ensembling.confidence import Confidence
+from hf_compress.ensembling.modelling.answering import AnsweringEnsemble
 from hf_compress.ensembling.modelling.config import EnsembleConfig
-from hf_compress.ensembling.modelling.ensemble import Ensemble
 from hf_compress.ensembling.modelling.heads import BY_LABELS, LOSSES
 
 _OUTPUTS = {
     "AutoModelForTokenClassification": TokenClassifierOutput,
     "AutoModelForMaskedLM": MaskedLMOutput,
-    "AutoModelForCTC": CausalLMOutput,
-    "AutoModelForCausalLM": CausalLMOutput,
 }
 
 
@@ -58,7 +54,7 @@ class ParallelConfig(EnsembleConfig):
             )
 
 
-class ParallelEnsemble(Ensemble):
+class ParallelEnsemble(AnsweringEnsemble):
     """Asks every member and combines their answers; the logits of its output are the combined log-probabilities.
 
     Where labels exclude each other (classes, tokens, positions), answers are combined as distributions over them. Several
@@ -74,50 +70,9 @@ class ParallelEnsemble(Ensemble):
         super().__init__(config, members)
         self.loss_type: Any = LOSSES.get(str(config.auto_class))
 
-    @can_return_tuple  # type: ignore[untyped-decorator]
-    def forward(
-        self,
-        input_ids: Tensor | None = None,
-        attention_mask: Tensor | None = None,
-        token_type_ids: Tensor | None = None,
-        pixel_values: Tensor | None = None,
-        input_values: Tensor | None = None,
-        input_features: Tensor | None = None,
-        labels: Tensor | None = None,
-        start_positions: Tensor | None = None,
-        end_positions: Tensor | None = None,
-        **others: Any,
-    ) -> ModelOutput:
-        """The combined answer, and the loss where labels are given.
-
-        Args:
-            input_ids: of text, as members read it; members get those of the inputs that they know.
-            attention_mask: of text or sound.
-            token_type_ids: of text.
-            pixel_values: of images.
-            input_values: of sound, as samples.
-            input_features: of sound, as spectrograms.
-            labels: by the ensemble's ids.
-            start_positions: where answers begin.
-            end_positions: where they end.
-            **others: inputs of further processors, e.g. `input_ids_1`.
-
-        Raises:
-            CompressionError: a member got no inputs, or answers NaN and is not to be left out.
-        """
-        inputs = {
-            "input_ids": input_ids,
-            "attention_mask": attention_mask,
-            "token_type_ids": token_type_ids,
-            "pixel_values": pixel_values,
-            "input_values": input_values,
-            "input_features": input_features,
-            **others,
-        }
-        outputs = self.ask(self.member_inputs(inputs))
-        if self.config.auto_class == "AutoModelForQuestionAnswering":
-            return self._spans(outputs, start_positions, end_positions)
-        logits = self.fused([output.logits for output in outputs])
+    def respond(self, inputs: dict[str, Any], labels: Tensor | None) -> ModelOutput:
+        """All members are asked, and their answers combined."""
+        logits = self.fused([output.logits for output in self.ask(self.member_inputs(inputs))])
         loss = None if labels is None else self._loss(logits, labels)
         return _OUTPUTS.get(str(self.config.auto_class), SequenceClassifierOutput)(loss=loss, logits=logits)
 
@@ -145,6 +100,8 @@ class ParallelEnsemble(Ensemble):
         A compiled or exported graph cannot name a member: there the answer is NaN, or leaves the member out.
         """
         broken = torch.isnan(rows).flatten(1).any(dim=1)
+        if rows.is_meta:  # nothing is computed, so there is nothing to look at
+            return rows, None
         if torch.compiler.is_compiling():
             return (rows, None) if self.config.on_nan == "refuse" else self._left_out(rows, broken)
         if not broken.any():
@@ -176,15 +133,6 @@ class ParallelEnsemble(Ensemble):
             return self.loss_function(logits, labels, vocab_size=logits.shape[-1])  # type: ignore[no-any-return]
         pooled = {"pooled_logits": logits} if self.loss_type == "ForSequenceClassification" else {"logits": logits}
         return self.loss_function(labels=labels, config=self.config, **pooled)  # type: ignore[no-any-return]
-
-    def _spans(self, outputs: list[Any], start: Tensor | None, end: Tensor | None) -> ModelOutput:
-        """Where answers begin and end: each a distribution over the positions."""
-        starts = self.fused([output.start_logits for output in outputs])
-        ends = self.fused([output.end_logits for output in outputs])
-        loss = None
-        if start is not None and end is not None:
-            loss = self.loss_function(starts, ends, start.to(starts.device), end.to(ends.device))
-        return QuestionAnsweringModelOutput(loss=loss, start_logits=starts, end_logits=ends)
 
 
 def common_classes(logits: list[Tensor], names: list[str]) -> list[Tensor]:

@@ -140,7 +140,10 @@ def _load_back(job: Any, made: Any, opened: Opened, part: Path, out: Path) -> st
         raise CompressionError(f"{out}: what was written does not load by {auto_class} ({reason_of(error)})") from error
     batch = None
     if opened.examples:
-        batch = model_inputs(next(iter(job.task.batches(opened.examples["test"], opened.processor, job.batch_size))), made)
+        rows = next(iter(job.task.batches(opened.examples["test"], opened.processor, job.batch_size)))
+        batch = model_inputs(rows, made)
+        if job.task.generates:  # a decoder reads what it is to write, too
+            batch["labels"] = rows["labels"].to(made.device)
     return f"{auto_class} loads it; {compare_outputs(made, fresh, batch, out)}"
 
 

@@ -29,7 +29,18 @@ from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.opened import open_inputs
 from hf_compress.tasks.task import Task
 
-_TASKS = ("sequence_classification", "image_classification", "audio_classification", "causal_lm")
+_TASKS = (
+    "sequence_classification",
+    "image_classification",
+    "audio_classification",
+    "token_classification",
+    "question_answering",
+    "masked_lm",
+    "causal_lm",
+    "seq2seq",
+    "speech_seq2seq",
+    "ctc",
+)
 
 
 def one_process() -> None:

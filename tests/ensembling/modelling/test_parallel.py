@@ -6,6 +6,7 @@ from transformers import BertForTokenClassification
 
 from hf_compress import CompressionError
 from hf_compress.ensembling.modelling.parallel import ParallelEnsemble
+from hf_compress.ensembling.modelling.question_answering import ParallelEnsembleForQuestionAnswering
 from tests.ensembling.folders import images, lower_tokenizer, named, sharper, sounds, texts
 from tests.tiny import tiny_bert, tiny_reader, tiny_tokenizer
 
@@ -71,6 +72,7 @@ def test_tokens_are_combined_each():
 def test_beginnings_and_ends_of_answers_are_combined_as_positions():
     members = [sharper(tiny_reader(seed)).eval() for seed in range(2)]
     made = ParallelEnsemble.from_members(members)
+    assert type(made) is ParallelEnsembleForQuestionAnswering
     with torch.no_grad():
         output = made(IDS, start_positions=torch.zeros(5).long(), end_positions=torch.ones(5).long())
         start = sum(member(IDS).start_logits.softmax(-1) for member in members) / 2
