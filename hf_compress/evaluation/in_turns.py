@@ -12,7 +12,7 @@ from hf_compress._kinds import CheckedKinds
 from hf_compress.evaluation.cost.macs import count_macs
 from hf_compress.evaluation.cost.rounds import time_rounds
 from hf_compress.evaluation.cost.timings import synchronizer
-from hf_compress.inputs.batches import model_inputs
+from hf_compress.inputs.batches import forward_inputs
 from hf_compress.tasks.opened import Opened
 
 
@@ -89,7 +89,7 @@ def _first(one: Timed, split: str, batch_size: int, num_rows: int) -> list[dict[
     examples = one.opened.examples[split]
     some = examples.select(range(min(num_rows, len(examples))))
     batches = one.opened.task.batches(some, one.opened.processor, batch_size)
-    return [model_inputs(batch, one.model) for batch in batches]
+    return [forward_inputs(batch, one.model, one.opened.task.generates) for batch in batches]
 
 
 def _caller(model: Any, batches: Sequence[dict[str, Any]]) -> Callable[[], None]:

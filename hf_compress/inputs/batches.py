@@ -21,6 +21,18 @@ def model_inputs(batch: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     return on_device(inputs, device)
 
 
+def forward_inputs(batch: Mapping[str, Any], model: nn.Module, generates: bool) -> dict[str, Any]:
+    """What one forward of a model takes: of one that writes its labels too, because its decoder reads what comes before.
+
+    Args:
+        batch: see `model_inputs`.
+        model: see `cast_inputs`.
+        generates: the model's task is to write.
+    """
+    inputs = model_inputs(batch, model)
+    return {**inputs, "labels": batch["labels"].to(next(model.parameters()).device)} if generates else inputs
+
+
 def cast_inputs(batch: Mapping[str, Any], model: nn.Module) -> dict[str, Any]:
     """A batch whose floating-point tensors, but for labels, have the model's type.
 

@@ -60,11 +60,9 @@ class ParallelEnsembleForCTC(ParallelEnsemble):
             CompressionError: a member got no inputs, answers NaN and is not left out, or has other frames.
         """
         inputs = {"input_values": input_values, "attention_mask": attention_mask, "input_features": input_features}
-        if labels is None:
-            return CausalLMOutput(
-                logits=self.fused([output.logits for output in self.ask(self.member_inputs({**inputs, **others}))])
-            )  # type: ignore[arg-type]
         own = self.member_inputs({**inputs, **others})
+        if labels is None:
+            return CausalLMOutput(logits=self.fused([output.logits for output in self.ask(own)]))  # type: ignore[arg-type]
         first: Any = self.members[0]
         with listening(first) as heard:
             outputs = [first(**own[0], labels=labels.to(self.device_of(first)))]

@@ -18,7 +18,7 @@ from hf_compress.evaluation.asked import has_classes
 from hf_compress.evaluation.ensembled import EnsembleReport
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.verdict import judge
-from hf_compress.inputs.batches import model_inputs
+from hf_compress.inputs.batches import forward_inputs
 from hf_compress.jobs.ensemble.answers import SPLITS, Answers, ask_model, costs_of, time_all
 from hf_compress.jobs.ensemble.documents import write_documents
 from hf_compress.jobs.ensemble.fit import Fitted, fit_members, in_order, refuse_nan, together, warmed
@@ -141,9 +141,7 @@ def _load_back(job: Any, made: Any, opened: Opened, part: Path, out: Path) -> st
     batch = None
     if opened.examples:
         rows = next(iter(job.task.batches(opened.examples["test"], opened.processor, job.batch_size)))
-        batch = model_inputs(rows, made)
-        if job.task.generates:  # a decoder reads what it is to write, too
-            batch["labels"] = rows["labels"].to(made.device)
+        batch = forward_inputs(rows, made, job.task.generates)
     return f"{auto_class} loads it; {compare_outputs(made, fresh, batch, out)}"
 
 

@@ -28,6 +28,7 @@ def test_a_member_twice_measures_as_the_member_does(name, tmp_path):
         "members": [{"model": str(tmp_path / member)} for member in ("one", "again")],
         "task": dump(task),
         "data": {"path": str(tmp_path / "data.parquet"), "validation_share": 0.2},
+        "latency": None,
         "output_dir": str(tmp_path / "out"),
     }
     done = Recipe.from_plain(plain).run()

@@ -29,7 +29,7 @@ def test_every_mistake_is_named_in_one_go(recipe, made):
     [
         ({"fit": {"weights": True}, "data": None}, "fit: weights and temperatures are learned on validation rows"),
         ({"fit": {"weights": True}, "combiner": "median"}, "fit.weights: the result of median moves in jumps"),
-        ({"task": {"name": "ctc"}}, "task: this job makes no ensembles for ctc"),
+        ({"task": {"name": "chat"}}, "task: this job makes no ensembles for chat"),
         (
             {"task": {"name": "causal_lm"}, "fit": {"temperatures": True}},
             "fit: temperatures are learned of rows of one label",
