@@ -66,13 +66,14 @@ class EnsembleReport(Report):
         return ours > best if self.greater_is_better else ours < best
 
     def as_good_for_no_more(self) -> str | None:
-        """The first member that is as good as a cascade on the validation split and costs no more there; None without."""
-        sign = 1 if self.greater_is_better else -1
-        for name in self.members:
-            good = sign * self.validation[name] >= sign * self.validation[self.ours]
-            if good and self.validation_costs[name] <= self.validation_costs[self.ours]:
-                return name
-        return None
+        """The best of the members that are as good as a cascade on validation and cost no more; None without."""
+        sign, ours, costs = 1 if self.greater_is_better else -1, self.ours, self.validation_costs
+        found = [
+            name
+            for name in self.members
+            if sign * self.validation[name] >= sign * self.validation[ours] and costs[name] <= costs[ours]
+        ]
+        return max(found, key=lambda name: sign * self.validation[name], default=None)
 
 
 def report_of(data: dict[str, Any]) -> Report:

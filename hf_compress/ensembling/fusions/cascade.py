@@ -139,7 +139,7 @@ class CascadeFusion(Fusion, name="cascade"):
         found = stages.run(thresholds)
         note = (
             f"Cascade on validation: accuracy {found.quality:.4f}, the last member's {last:.4f}, at"
-            f" {found.cost / alone:.3f} of its cost ({found.cost:.4g} {said.unit} a row); answered by "
+            f" {found.cost / alone:.3f} of its cost ({found.cost:.4g} a row, {said.unit}); answered by "
             + ", ".join(f"{name} {share:.1%}" for name, share in zip(said.names, found.shares, strict=True))
             + "."
         )

@@ -39,7 +39,7 @@ def blocks(manifest: Manifest, findings: str) -> list[str]:
         findings or unmeasured,
         *picture,
         section("Use", _code(manifest)),
-        section("Members", _members(members), *_methods(manifest), *_learned(manifest)),
+        section("Members", _members(members, _fusion(manifest) is None), *_methods(manifest), *_learned(manifest)),
         *([section("Cascade", *_stages(report))] if report is not None and report.get("stages") else []),
         section("Limits", bullets(_limits(manifest))),
         section(
@@ -132,13 +132,14 @@ def _code(manifest: Manifest) -> str:
     return "\n".join(lines)
 
 
-def _members(members: list[dict[str, Any]]) -> str:
-    """A table."""
-    lines = ["| member | from | architecture | weight | temperature |", "| --- | --- | --- | --- | --- |"]
+def _members(members: list[dict[str, Any]], weighted: bool) -> str:
+    """A table; with weights where they say something."""
+    titles = ["member", "from", "architecture", *(["weight"] if weighted else []), "temperature"]
+    lines = [f"| {' | '.join(titles)} |", f"| {' | '.join(['---'] * len(titles))} |"]
     for member in members:
         known = "model" in member
         source = f"`{member['model']}` at `{member['revision'][:12]}`" if known else "a local folder"
-        numbers = f"{member['weight']:.4f} | {member['temperature']:.3f}"
+        numbers = (f"{member['weight']:.4f} | " if weighted else "") + f"{member['temperature']:.3f}"
         lines.append(f"| {member['name']} | {source} | {member['architecture']} | {numbers} |")
     return "\n".join(lines)
 

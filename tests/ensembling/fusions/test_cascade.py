@@ -22,7 +22,7 @@ def test_by_hand_the_rows_and_their_cost():
     assert 0.55 < found.options["thresholds"][0] < 0.6 and found.learned == ("thresholds",)
     assert found.facts["shares"] == [0.75, 0.25] and found.facts["cost"] == (3 * 1 + 11) / 4
     assert found.notes[0].endswith(
-        "accuracy 1.0000, the last member's 1.0000, at 0.350 of its cost (3.5 coins a row); answered by x 75.0%, y 25.0%."
+        "accuracy 1.0000, the last member's 1.0000, at 0.350 of its cost (3.5 a row, coins); answered by x 75.0%, y 25.0%."
     )
     fusion = CascadeFusion(least_quality=1.0)
     answer = fusion.answer(found, LOGITS, MeanProbabilities(), None).exp()
