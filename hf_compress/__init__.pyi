@@ -42,6 +42,7 @@ from hf_compress.ensembling.fitting.weights import mixture_weights as mixture_we
 from hf_compress.ensembling.fusions.cascade import CascadeFusion as CascadeFusion
 from hf_compress.ensembling.fusions.gating import GatingFusion as GatingFusion
 from hf_compress.ensembling.fusions.parallel import ParallelFusion as ParallelFusion
+from hf_compress.ensembling.fusions.residual import ResidualFusion as ResidualFusion
 from hf_compress.ensembling.fusions.stacking import StackingFusion as StackingFusion
 from hf_compress.ensembling.modelling.gate import Gate as Gate
 from hf_compress.ensembling.modelling.models import Cascade as Cascade
@@ -90,6 +91,7 @@ from hf_compress.jobs.train.recipe import Train as Train
 from hf_compress.jobs.train.save_result import save_result as save_result
 from hf_compress.jobs.train.settings import Dense as Dense
 from hf_compress.jobs.train_ensemble.diversities.bagging import Bagging as Bagging
+from hf_compress.jobs.train_ensemble.diversities.boosting import Boosting as Boosting
 from hf_compress.jobs.train_ensemble.diversities.recipes import MemberRecipes as MemberRecipes
 from hf_compress.jobs.train_ensemble.diversities.seeds import Seeds as Seeds
 from hf_compress.jobs.train_ensemble.diversities.snapshots import CycleSnapshots as CycleSnapshots

@@ -46,6 +46,10 @@ class ResidualTrainer(CompressionTrainer):
             )
         _distributed.refuse_several("boosting")
         super().__init__(*args, **{**kwargs, "exact_task_loss": False})
+        if getattr(getattr(self.model, "config", None), "problem_type", None) == "multi_label_classification":
+            raise CompressionError(
+                "boosting adds the logits of one label or number for a row, and this model is for several"
+            )
         # The loss divides by the items of the accumulated batch, which the Trainer then counts.
         self.model_accepts_loss_kwargs = True
         for model in self.earlier:

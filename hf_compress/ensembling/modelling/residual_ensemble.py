@@ -33,8 +33,7 @@ class ResidualConfig(EnsembleConfig):
                 f"residual: members are for {what}, and it is for one label or number of a text, image or recording as a"
                 " whole; a ParallelEnsemble takes others"
             )
-        unused = {"temperatures": None, **UNSET}
-        for field, nothing in unused.items():
+        for field, nothing in UNSET.items():
             if getattr(self, field) != nothing:
                 raise CompressionError(
                     f"residual: {field}={getattr(self, field)!r} has no meaning for a sum of members; leave it out"

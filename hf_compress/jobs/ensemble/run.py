@@ -163,7 +163,7 @@ def _compare(job: Any, answers: Sequence[Answers], members: Sequence[OpenedMembe
             )
             continue
         settled = job.fusion.settled(fitted.fused, warmed(logits, fitted.temperatures))
-        apart = (together(logits, job, fitted).exp() - found.exp()).abs()[settled]
+        apart = (together(logits, job, fitted).exp() - found.softmax(-1)).abs()[settled]
         worst = float(apart.max()) if len(apart) else 0.0
         if not worst <= _CLOSE:
             raise CompressionError(

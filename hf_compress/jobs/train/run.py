@@ -33,7 +33,6 @@ from hf_compress.training.compression import NOTHING, Compression
 from hf_compress.training.loading import first_loads
 from hf_compress.training.preemption import Preemption
 from hf_compress.training.restore import restore_finished
-from hf_compress.training.trainer import CompressionSeq2SeqTrainer, CompressionTrainer
 from hf_compress.training.whole_model import in_one_process
 
 logger = logging.getLogger(__name__)
@@ -178,7 +177,7 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
 def _trainer(plan: Plan, model: Any, args: Any, compression: Compression = NOTHING) -> Any:
     opened, metrics = plan.opened, plan.recipe.evaluation.metrics
     task, processor, evaluated = opened.task, opened.processor, opened.examples["validation"]
-    cls = CompressionSeq2SeqTrainer if task.generates else CompressionTrainer
+    cls, own = plan.recipe.trainer()
     collator = task.collator(processor)
     hears = [collator] if isinstance(collator, TrainerCallback) else []
     return cls(
@@ -193,6 +192,7 @@ def _trainer(plan: Plan, model: Any, args: Any, compression: Compression = NOTHI
         callbacks=[_OwnSteps(plan.recipe.last_step), *hears],
         exact_task_loss=True,  # also in the dense stage, whose gradient would be multiplied like any other
         **dict(compression),
+        **own,
     )
 
 

@@ -19,6 +19,7 @@ from hf_compress.tasks.metrics.metric import Metric
 from hf_compress.tasks.task import Task
 from hf_compress.training.arguments import build_training
 from hf_compress.training.compression import Compression
+from hf_compress.training.trainer import CompressionSeq2SeqTrainer, CompressionTrainer
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,6 +115,10 @@ class TrainSettings(Recipe):
     def last_step(self) -> int | None:
         """The optimizer step behind which training ends, where that is before the end of its schedules; else None."""
         return None
+
+    def trainer(self) -> tuple[Any, dict[str, Any]]:
+        """The Trainer's class, and what it takes that is this recipe's alone."""
+        return (CompressionSeq2SeqTrainer if self.task.generates else CompressionTrainer), {}
 
     def seen_rows(self, examples: Any) -> tuple[Any, dict[str, str]]:
         """The training examples that this run sees, and what there is to say of that in reports."""

@@ -9,6 +9,8 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import Strategy
 
 Plain = dict[str, Any]
+RESULT = "compressed"
+"""Where `job: train` leaves a finished model in its folder."""
 FEWEST = 2
 
 
@@ -19,10 +21,12 @@ class Diversity(Strategy, kind="diversity", package="hf_compress.jobs.train_ense
     Attributes:
         open_alike: data and models of all members are the same, so that looking at the first is enough.
         one_by_one: a member goes on from what the one before it has left, so that no two are trained at a time.
+        fusion: of the ensemble, where members are made for one; None: that of the recipe.
     """
 
     open_alike: ClassVar[bool] = True
     one_by_one: ClassVar[bool] = False
+    fusion: ClassVar[str | None] = None
 
     def recipes(self, base: Plain, seed: int, planned_steps: Callable[[], int]) -> dict[str, Plain]:
         """What each member's recipe says.
@@ -39,6 +43,15 @@ class Diversity(Strategy, kind="diversity", package="hf_compress.jobs.train_ense
             CompressionError: no members can be made of it.
         """
         raise TypeError(f"{type(self).__name__} defines no recipes()")
+
+    def placed(self, recipes: dict[str, Plain], place: str) -> dict[str, Plain]:
+        """The recipes with what depends on where members lie; by default as they are.
+
+        Args:
+            recipes: from `recipes`.
+            place: gets a folder for each, of its name.
+        """
+        return recipes
 
     def begin(self, name: str, folders: Mapping[str, Path], recipe: Any) -> None:
         """Where a way has something to put into a member's folder before it is trained, or goes on being trained.

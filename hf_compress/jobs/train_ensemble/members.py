@@ -102,7 +102,7 @@ def plan_members(base: Plain, diversity: Diversity, folder: Path, title: str) ->
         return int(recipe.planned_steps())
 
     try:
-        plain = diversity.recipes(shared, seed, planned_steps)
+        plain = diversity.placed(diversity.recipes(shared, seed, planned_steps), str(folder))
     except RecipeError as error:
         raise RecipeError([replace(one, path=f"train.{one.path}".rstrip(".")) for one in error.problems]) from error
     except CompressionError as error:
@@ -130,6 +130,24 @@ def ensemble_plain(block: Plain, members: Mapping[str, Path], recipe: Plain, see
         "output_dir": folder,
         **block,
     }
+
+
+def fused_block(block: Plain, diversity: Diversity) -> Plain:
+    """The block with the fusion that members are made for.
+
+    Raises:
+        CompressionError: it names another.
+    """
+    if diversity.fusion is None:
+        return block
+    given = block.get("fusion", diversity.fusion)
+    name = given.get("name") if isinstance(given, dict) else given
+    if name != diversity.fusion:
+        raise CompressionError(
+            f"ensemble.fusion: it is {name!r}, and members of {diversity.name} are made for {diversity.fusion};"
+            " leave it out"
+        )
+    return {"fusion": diversity.fusion, **block}
 
 
 def check_block(block: Plain, base: Plain) -> None:

@@ -14,6 +14,7 @@ from hf_compress.jobs.train_ensemble.members import (
     check_block,
     check_ensemble,
     ensemble_plain,
+    fused_block,
     plan_members,
     read_base,
 )
@@ -59,15 +60,17 @@ def planned(
     return plan_members(base, diversity, folder.members, title or folder.path.name)
 
 
-def block(base: dict[str, Any], ensemble: dict[str, Any]) -> None:
+def block(base: dict[str, Any], ensemble: dict[str, Any], diversity: Diversity) -> dict[str, Any]:
     """What is said of the ensemble, whoever its members are."""
-    check_block(ensemble, base)
+    found = fused_block(ensemble, diversity)
+    check_block(found, base)
+    return found
 
 
-def together(planned: Sequence[Member], folder: EnsembleFolder, ensemble: dict[str, Any]) -> dict[str, Any]:
+def together(planned: Sequence[Member], folder: EnsembleFolder, block: dict[str, Any]) -> dict[str, Any]:
     """The recipe of what becomes of them."""
     first = planned[0].recipe
-    plain = ensemble_plain(ensemble, results_of(planned), first.to_plain(), first.seed, str(folder.ensemble))
+    plain = ensemble_plain(block, results_of(planned), first.to_plain(), first.seed, str(folder.ensemble))
     check_ensemble(plain)
     return plain
 

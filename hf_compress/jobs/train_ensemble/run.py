@@ -7,16 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress.jobs.train_ensemble.diversity import Diversity
+from hf_compress.jobs.train_ensemble.diversity import RESULT, Diversity
 from hf_compress.jobs.train_ensemble.members import Member
 from hf_compress.jobs.train_ensemble.run_folder import EnsembleFolder
 from hf_compress.jobs.train_ensemble.workers import train_in_workers
 from hf_compress.recipe.recipe import Recipe
 
 logger = logging.getLogger(__name__)
-
-RESULT = "compressed"
-"""Where `job: train` leaves a finished model in its folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,7 +76,6 @@ def test_images_are_read_too():
         ({"step_sizes": [1.0]}, "step_sizes has 1 entries for 2 members"),
         ({"step_sizes": [1.0, float("inf")]}, "the step size of member '.*' is inf"),
         ({"weights": [1, 2]}, r"residual: weights=\[1, 2\] has no meaning for a sum"),
-        ({"temperatures": [1.0, 2.0]}, r"residual: temperatures=\[1.0, 2.0\] has no meaning"),
         ({"combiner": "median"}, "residual: combiner=.* has no meaning"),
     ],
 )

@@ -3,7 +3,7 @@
 import pytest
 from datasets import Dataset
 
-from hf_compress import Recipe
+from hf_compress import CompressionError, Recipe
 from hf_compress._problems import RecipeError
 from hf_compress.jobs.train.member import bootstrap_sample
 
@@ -58,3 +58,26 @@ def test_what_a_member_cannot_be_is_refused():
     fresh = {"config": {"model_type": "llama"}}
     said = refused(model=fresh, tokenizer={"vocab_size": 300}, distillation={})
     assert said == ["dense: is missing: fresh weights must be trained before they are compressed; write `dense: {}`"]
+
+
+def test_a_sum_is_of_one_label_for_a_row_and_has_one_loss():
+    said = refused(residual={"earlier": ["x"]})
+    assert len(said) == 1 and said[0].startswith("residual: logits are added of one label for a row")
+    text = {"task": {"name": "sequence_classification", "length": 8}}
+    for name in ("quantization", "distillation"):
+        assert any(f"go without {name}" in one for one in refused(residual={}, **text, **{name: {}}))
+    assert refused(residual={"step_size": 0.0}, **text) == ["residual: step_size=0.0 must be a finite number above 0"]
+
+
+def test_an_earlier_member_that_is_not_there_is_named():
+    member = Recipe.from_plain({**PLAIN, "task": "sequence_classification", "residual": {"earlier": ["./nowhere"]}})
+    with pytest.raises(CompressionError, match="residual.earlier: ./nowhere cannot be loaded .*train it first"):
+        member.trainer()
+
+
+def test_until_is_a_step_of_a_planned_training():
+    steps = {"training": {**PLAIN["training"], "max_steps": 4}}
+    assert Recipe.from_plain({**PLAIN, **steps, "until": 3}).last_step == 3
+    assert refused(until=3) == ["until=3 needs training.max_steps, at least as large, which schedules go by"]
+    assert refused(until=0) == ["until=0 must be 1 or more"]
+    assert any("complete at the last step alone" in one for one in refused(until=3, pruning={}, **steps))
