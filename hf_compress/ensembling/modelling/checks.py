@@ -3,7 +3,7 @@
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress.ensembling.modelling.heads import BY_LABELS, BY_POSITION
+from hf_compress.ensembling.modelling.heads import BY_LABELS, BY_POSITION, BY_RECORDING
 
 
 def check_names(names: list[str], num_members: int) -> None:
@@ -46,6 +46,11 @@ def check_groups(groups: list[int], auto_class: str, names: list[str]) -> None:
         CompressionError: naming the first that does.
     """
     other = next((name for name, group in zip(names, groups, strict=True) if group), None)
+    if other is not None and auto_class in BY_RECORDING:
+        raise CompressionError(
+            f"member {other!r} has another feature extractor than member {names[0]!r}, and an ensemble for"
+            f" {auto_class} reads one; take members with one"
+        )
     if other is not None and auto_class in BY_POSITION:
         raise CompressionError(
             f"member {other!r} has another tokenizer than member {names[0]!r}, and {auto_class} answers token by token;"

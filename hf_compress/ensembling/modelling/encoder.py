@@ -45,7 +45,7 @@ class MembersEncoder(nn.Module):
             inputs_embeds: (B, T, H) in place of `input_ids`, of members of one width.
             input_features: of sound, as spectrograms.
             input_values: of sound, as samples.
-            **kwargs: inputs of further processors; others are left out.
+            **kwargs: what else is handed to encoders; those that no member's takes are left out.
         """
         named = {
             "input_ids": input_ids,
@@ -59,22 +59,17 @@ class MembersEncoder(nn.Module):
         for place, (member, read) in enumerate(zip(self.ensemble.members, own, strict=True)):
             encoder = member.get_encoder()
             made = {key: value for key, value in encoder(**readable(encoder, read)).items() if isinstance(value, Tensor)}
-            if self.ensemble.config.input_groups[place] and "attention_mask" in read:
-                made["attention_mask"] = read["attention_mask"]
             fields |= {_name(field, place): value for field, value in made.items()}
         return ModelOutput(fields)
 
 
-def encoded_of(output: Mapping[str, Any], num_members: int, device: Any) -> list[dict[str, Any]]:
-    """What each member's decoder is to be given of a `MembersEncoder`'s output.
+def encoded_of(output: Mapping[str, Any], num_members: int, device: Any) -> list[ModelOutput]:
+    """What each member's decoder is to be given as its `encoder_outputs`, of a `MembersEncoder`'s output.
 
     Args:
         output: as it came from the encoder, or with its rows in another order.
         num_members: of the ensemble.
         device: member's place -> where its weights are.
-
-    Returns:
-        `encoder_outputs`, and where the encoder had read a mask of its own, `attention_mask`.
 
     Raises:
         CompressionError: it is not what a `MembersEncoder` gave.
@@ -90,12 +85,10 @@ def encoded_of(output: Mapping[str, Any], num_members: int, device: Any) -> list
             f"encoder_outputs is a {type(output).__name__} that does not hold the states of {num_members} encoders; give"
             " what the ensemble's get_encoder() makes, or the inputs themselves"
         )
-    given = []
-    for fields in own:
-        mask = {"attention_mask": fields.pop("attention_mask")} if "attention_mask" in fields else {}
-        states = BaseModelOutput(last_hidden_state=fields[MAIN]) if len(fields) == 1 else ModelOutput(fields)  # type: ignore[arg-type]
-        given.append({"encoder_outputs": states, **mask})
-    return given
+    return [
+        BaseModelOutput(last_hidden_state=fields[MAIN]) if len(fields) == 1 else ModelOutput(fields)  # type: ignore[arg-type]
+        for fields in own
+    ]
 
 
 def _name(field: str, place: int) -> str:

@@ -43,6 +43,8 @@ BY_POSITION = (
     "AutoModelForSeq2SeqLM",
 )
 """Heads that answer for each place of their input, so that all members must read the same tokens."""
+BY_RECORDING = ("AutoModelForSpeechSeq2Seq", "AutoModelForCTC")
+"""Heads of models whose processor has a feature extractor and a tokenizer in one."""
 
 
 def auto_class_of(class_name: str) -> str:

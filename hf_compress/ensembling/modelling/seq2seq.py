@@ -2,7 +2,6 @@
 
 from typing import Any
 
-import torch
 from torch import Tensor
 from transformers.modeling_outputs import Seq2SeqLMOutput
 from transformers.utils.generic import can_return_tuple
@@ -10,7 +9,6 @@ from transformers.utils.generic import can_return_tuple
 from hf_compress.ensembling.modelling.cache import CACHE, MembersCache
 from hf_compress.ensembling.modelling.encoder import MembersEncoder, begun, encoded_of, start_of
 from hf_compress.ensembling.modelling.generating import GeneratingEnsemble
-from hf_compress.ensembling.modelling.inputs import split_inputs
 
 
 class ParallelEnsembleForSeq2SeqLM(GeneratingEnsemble):
@@ -29,37 +27,6 @@ class ParallelEnsembleForSeq2SeqLM(GeneratingEnsemble):
             modality: what transformers asks models with several encoders for; here it changes nothing.
         """
         return MembersEncoder(self)
-
-    def generate(self, inputs: Tensor | None = None, *args: Any, **kwargs: Any) -> Any:
-        """As `GenerationMixin.generate`, with a growing cache for each member; takes inputs of further processors too.
-
-        Raises:
-            CompressionError: another kind of cache is asked for, or a member got no inputs.
-        """
-        # GenerationMixin hands no inputs on but those of forward by name, so others are read before it.
-        if self._further(kwargs):
-            self.encode_first(inputs, kwargs)
-            inputs = None
-        return super().generate(inputs, *args, **kwargs)
-
-    def encode_first(self, inputs: Tensor | None, kwargs: dict[str, Any]) -> None:
-        """Ask the encoders before `generate` would; in `kwargs` their output takes the place of what they read.
-
-        Args:
-            inputs: the main input, where it is not in `kwargs`.
-            kwargs: of `generate`; changed.
-        """
-        main = self.main_input_name
-        read = {key: kwargs.pop(key) for key in (main, *self._further(kwargs)) if key in kwargs}
-        if kwargs.get("encoder_outputs") is None:
-            read = {**({} if inputs is None else {main: inputs}), **read}
-            with torch.no_grad():
-                kwargs["encoder_outputs"] = self.get_encoder()(attention_mask=kwargs.get("attention_mask"), **read)
-
-    def _further(self, kwargs: dict[str, Any]) -> list[str]:
-        """Inputs of further processors."""
-        groups = set(self.config.input_groups or ())
-        return [key for key in kwargs if split_inputs({key: 0}, groups).keys() - {0}]
 
     @can_return_tuple  # type: ignore[untyped-decorator]
     def forward(  # type: ignore[override]
@@ -93,7 +60,7 @@ class ParallelEnsembleForSeq2SeqLM(GeneratingEnsemble):
             cache: the same, by its newer name.
             labels: (B, T), -100 where nothing counts; without `decoder_input_ids` each member makes its own of them.
             use_cache: give back the caches.
-            **others: what further processors made.
+            **others: what else members read.
 
         Raises:
             CompressionError: a cache of one model, or the states of one encoder.
@@ -126,12 +93,12 @@ class ParallelEnsembleForSeq2SeqLM(GeneratingEnsemble):
         """What each member reads: its inputs, or what its encoder made of them."""
         if encoder_outputs is None:
             return self.member_inputs({**inputs, **others})
+        states = encoded_of(encoder_outputs, len(self.members), lambda place: self.device_of(self.members[place]))
         mask = inputs["attention_mask"]
-        own = encoded_of(encoder_outputs, len(self.members), lambda place: self.device_of(self.members[place]))
-        for place, given in enumerate(own):
-            if mask is not None and not self.config.input_groups[place]:  # type: ignore[index]
-                given["attention_mask"] = mask.to(self.device_of(self.members[place]))
-        return own
+        return [
+            {"encoder_outputs": one} | ({} if mask is None else {"attention_mask": mask.to(self.device_of(member))})
+            for one, member in zip(states, self.members, strict=True)
+        ]
 
     def _written(self, written: dict[str, Any], member: Any, cache: Any) -> dict[str, Any]:
         """What is given to a member's decoder, on its device and from its own start token on."""

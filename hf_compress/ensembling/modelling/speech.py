@@ -1,6 +1,7 @@
 """Models that write down what is said, in parallel: Whisper and its kin, one recording of their length at a time."""
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import torch
@@ -12,6 +13,11 @@ from hf_compress._errors import CompressionError
 from hf_compress.ensembling.modelling.encoder import start_of
 from hf_compress.ensembling.modelling.seq2seq import ParallelEnsembleForSeq2SeqLM
 
+_OF_PROMPT = (
+    *("language", "task", "return_timestamps"),
+    *("lang_to_id", "task_to_id", "no_timestamps_token_id", "forced_decoder_ids"),
+)
+"""What a generation config says of prompts."""
 DETECTED = -1
 """In a prompt: the language, which is to be heard."""
 
@@ -39,9 +45,12 @@ class ParallelEnsembleForSpeechSeq2Seq(ParallelEnsembleForSeq2SeqLM):
         Raises:
             CompressionError: a recording is too long, timestamps are asked for, or members know no such language or task.
         """
-        config: Any = kwargs.get("generation_config") or (args[0] if args else None) or self.generation_config
+        given = kwargs.get("generation_config") or (args[0] if args else None)
+        # A config of one call names what it changes; the rest is the ensemble's.
+        found = {name: [getattr(one, name, None) for one in (given, self.generation_config)] for name in _OF_PROMPT}
+        config = SimpleNamespace(**{name: own if first is None else first for name, (first, own) in found.items()})
         asked: dict[str, Any] = {name: kwargs.pop(name, None) for name in ("language", "task", "return_timestamps")}
-        asked = {name: getattr(config, name, None) if one is None else one for name, one in asked.items()}
+        asked = {name: getattr(config, name) if one is None else one for name, one in asked.items()}
         if asked.pop("return_timestamps"):
             raise CompressionError(
                 "return_timestamps: an ensemble writes words and not when they are said; leave it out, or set it to"
@@ -51,7 +60,7 @@ class ParallelEnsembleForSpeechSeq2Seq(ParallelEnsembleForSeq2SeqLM):
         if "decoder_input_ids" not in kwargs:
             prompt: list[Any] = prompt_of(config, start_of(self), **asked)
             if DETECTED in prompt:
-                self.encode_first(inputs, kwargs)
+                self._encode_first(inputs, kwargs)
                 inputs = None
                 prompt[prompt.index(DETECTED)] = self._heard(kwargs["encoder_outputs"], sorted(config.lang_to_id.values()))
             rows = kwargs["encoder_outputs"].last_hidden_state if "encoder_outputs" in kwargs else inputs
@@ -61,6 +70,14 @@ class ParallelEnsembleForSpeechSeq2Seq(ParallelEnsembleForSeq2SeqLM):
                     [torch.as_tensor(token, device=self.device).expand(len(rows)) for token in prompt], dim=1
                 )
         return super().generate(inputs, *args, **kwargs)
+
+    def _encode_first(self, inputs: Tensor | None, kwargs: dict[str, Any]) -> None:
+        """Ask the encoders before `generate` would; in `kwargs` their output takes the place of what they read."""
+        if kwargs.get("encoder_outputs") is None:
+            given = kwargs.pop(self.main_input_name, None)
+            read = {self.main_input_name: inputs if given is None else given}
+            with torch.no_grad():
+                kwargs["encoder_outputs"] = self.get_encoder()(attention_mask=kwargs.get("attention_mask"), **read)
 
     def _refuse_long(self, inputs: Tensor | None, kwargs: Mapping[str, Any]) -> None:
         """Whisper reads a spectrogram of one length, two of whose columns become one position."""

@@ -2,12 +2,12 @@
 
 import pytest
 import torch
-from transformers import AutoModelForSpeechSeq2Seq, GenerationConfig
+from transformers import AutoModelForSpeechSeq2Seq, GenerationConfig, WhisperFeatureExtractor, WhisperProcessor
 
 from hf_compress import CompressionError, ParallelEnsemble
 from hf_compress.ensembling.modelling.speech import DETECTED, ParallelEnsembleForSpeechSeq2Seq, prompt_of
 from tests.ensembling.folders import hearers
-from tests.tiny import tiny_whisper
+from tests.tiny import tiny_tokenizer, tiny_whisper
 
 SOUNDS = torch.randn(2, 16, 100, generator=torch.Generator().manual_seed(0)) * torch.tensor([1.0, 30.0]).view(2, 1, 1)
 SETTINGS = {
@@ -46,6 +46,7 @@ def test_a_member_twice_is_that_member_prompt_and_all(options):
     made = ParallelEnsemble.from_members([members[0]] * 2, names=["one", "again"])
     given = {"max_new_tokens": 6, "do_sample": False, **options}
     found = made.generate(SOUNDS, **given)
+    assert torch.equal(found[:, 1:4], made.generate(SOUNDS, generation_config=GenerationConfig(**given))[:, 1:4])
     assert torch.equal(found, members[0].generate(SOUNDS, force_unique_generate_call=True, **given))
     if "language" in options:
         assert found[:, :4].tolist() == [[1, 41, 43, 44]] * 2
@@ -111,4 +112,8 @@ def test_what_an_ensemble_does_not_do_is_refused(pair):
         made.generate(SOUNDS, task="sing")
     with pytest.raises(CompressionError, match="must name the places 1, 2"):
         prompt_of(GenerationConfig(forced_decoder_ids=[[2, 40]]), 1, None, None)
-    assert tiny_whisper().config.model_type == "whisper" and members
+    extractors = [WhisperFeatureExtractor(feature_size=bins, chunk_length=1) for bins in (16, 8)]
+    processors = [WhisperProcessor(extractor, tiny_tokenizer()) for extractor in extractors]
+    coarse = [members[0], tiny_whisper(1, num_mel_bins=8)]
+    with pytest.raises(CompressionError, match="member 'y' has another feature extractor than member 'x'"):
+        ParallelEnsemble.from_members(coarse, names=["x", "y"], processors=processors)
