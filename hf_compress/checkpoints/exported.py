@@ -17,6 +17,10 @@ from hf_compress._forward.probe import unpadded_inputs
 from hf_compress._modules.modes import evaluating_without_gradients
 from hf_compress._quiet import quiet
 from hf_compress.checkpoints.weight_files import PROGRAMS
+from hf_compress.ensembling.modelling.cascade import Cascade
+from hf_compress.ensembling.modelling.in_graph import BRANCHES, branches
+
+logger = logging.getLogger(__name__)
 
 BACKENDS: dict[str, tuple[str, ...]] = {
     "onnx": ("onnx", "onnxscript", "onnxruntime"),
@@ -103,14 +107,23 @@ def export_model(model: Any, backend: str) -> Any:
         for name, value in first.items()
     }
     config = {"export_format": backend, "dynamic": True, "dynamic_shapes": shapes}
-    try:
-        with silent(), evaluating_without_gradients(model), _without_cache(model.config):
-            return AutoHfExporter.from_config(config).export(model, dict(first), config)
-    except Exception as error:  # each architecture fails in its own way, in any of four libraries
-        raise CompressionError(
-            f"{type(model).__name__} cannot be exported for {backend} by transformers: {reason_of(error)}; write another"
-            " format"
-        ) from error
+    ways = list(BRANCHES) if any(isinstance(module, Cascade) for module in model.modules()) else ["none"]
+    for way in ways:
+        try:
+            with silent(), evaluating_without_gradients(model), _without_cache(model.config), branches(way):
+                exported = AutoHfExporter.from_config(config).export(model, dict(first), config)
+        except Exception as error:  # each architecture fails in its own way, in any of four libraries
+            if way == ways[-1]:
+                raise CompressionError(
+                    f"{type(model).__name__} cannot be exported for {backend} by transformers: {reason_of(error)}; write"
+                    " another format"
+                ) from error
+            logger.debug("exported for %s with branches for %s: %s", backend, way, reason_of(error))
+        else:
+            if len(ways) > 1:
+                logger.log(logging.INFO if way == ways[0] else logging.WARNING, "in this graph %s", BRANCHES[way])
+            return exported
+    raise AssertionError  # the last way returns or raises
 
 
 def load_exported(folder: Path, precision: str | None = "f32") -> Any:

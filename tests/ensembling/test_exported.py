@@ -1,9 +1,12 @@
-"""Parallel ensembles as one graph that knows nothing of this package, nor of the members."""
+"""Ensembles as one graph that knows nothing of this package, nor of the members."""
 
 import pytest
 import torch
 
-from hf_compress import OnnxFormat, ParallelEnsemble
+from hf_compress import Cascade, Gate, GatingEnsemble, OnnxFormat, ParallelEnsemble, StackingEnsemble
+from hf_compress._forward.probe import unpadded_inputs
+from hf_compress.checkpoints.exported import load_exported
+from hf_compress.export.formats.openvino import OpenVinoFormat
 from tests.ensembling.folders import images, lower_tokenizer, sounds, texts
 from tests.tiny import tiny_tokenizer
 
@@ -22,8 +25,6 @@ def test_one_onnx_graph_answers_as_the_ensemble(kind, tmp_path):
     """That it does is what `write` asks of it; here its files are run once more, by ONNX Runtime alone."""
     import onnxruntime
 
-    from hf_compress._forward.probe import unpadded_inputs
-
     members, processors = MEMBERS[kind]()
     made = ParallelEnsemble.from_members(members, processors=processors, weights=[1, 2])
     OnnxFormat().write(made, tmp_path / "out", made.processor)
@@ -33,3 +34,42 @@ def test_one_onnx_graph_answers_as_the_ensemble(kind, tmp_path):
     answers = session.run(None, {key: value.numpy() for key, value in inputs.items() if key in names})
     with torch.no_grad():
         torch.testing.assert_close(torch.tensor(answers[0]), made(**inputs).logits, rtol=1e-4, atol=1e-4)
+
+
+def gate():
+    made = Gate(2, 3)
+    made.outer.weight.data.copy_(torch.linspace(-1, 1, 16).view(2, 8))
+    return made
+
+
+KINDS = {
+    "cascade": lambda members: Cascade.from_members(members, thresholds=[0.6]),
+    "stacking": lambda members: StackingEnsemble.from_members(
+        members, weight=torch.linspace(-1, 1, 18).view(3, 6), bias=torch.zeros(3)
+    ),
+    "gating": lambda members: GatingEnsemble.from_members(members, gate=gate()),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("make", [texts, images, sounds])
+@pytest.mark.parametrize("form", [OnnxFormat(), OpenVinoFormat()])
+def test_kinds_above_members_are_one_graph_too(kind, make, form, tmp_path):
+    if form.mistake(quantized=False):
+        pytest.skip(form.mistake(quantized=False))
+    members, processors = make()
+    made = KINDS[kind](members)
+    made.processor = processors[0]
+    form.save(made, tmp_path / "out", made.processor)
+    graph = load_exported(tmp_path / "out")
+    for rows in (1, 12):
+        inputs = unpadded_inputs(made, rows)
+        inputs = {key: value.roll(1) if value.is_floating_point() else value % 60 for key, value in inputs.items()}
+        options = {"output_stages": True} if kind == "cascade" else {}
+        with torch.no_grad():
+            wanted = made(**inputs, **options)
+        found = graph(**inputs)
+        torch.testing.assert_close(found["logits"], wanted.logits, rtol=1e-5, atol=1e-5)
+        if kind == "cascade":
+            assert torch.equal(found["stages"].long(), wanted.stages)

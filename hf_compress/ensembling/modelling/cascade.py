@@ -1,6 +1,7 @@
 """Several models one after the other: each answers the rows that it is sure of, the next is asked about the rest."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -11,6 +12,7 @@ from transformers.modeling_outputs import SequenceClassifierOutput
 from hf_compress._errors import CompressionError
 from hf_compress.ensembling.confidence import Confidence
 from hf_compress.ensembling.modelling.classifier import WHOLE_ROWS, ClassifierConfig, ClassifierEnsemble, num_rows
+from hf_compress.ensembling.modelling.in_graph import cascade_in_graph
 
 NOBODY = 2.0
 """A threshold that no confidence reaches: its stage answers no row."""
@@ -92,7 +94,7 @@ class Cascade(ClassifierEnsemble):
     """Members from cheap to dear. Stage k answers rows whose confidence is at least thresholds[k]; the last answers all.
 
     Only the rows that are left go on, as a smaller batch, so a row costs what the stages cost that it visits. `forward`
-    takes `output_stages=True`, and its output then says which member answered each row.
+    takes `output_stages=True`, and its output then says which member answered each row; an exported graph always says it.
 
     Source: Viola, Jones (2001), Rapid Object Detection using a Boosted Cascade of Simple Features,
     https://doi.org/10.1109/CVPR.2001.990517.
@@ -113,10 +115,15 @@ class Cascade(ClassifierEnsemble):
         """
         show = bool(inputs.pop("output_stages", False))
         own = self.member_inputs(inputs)
+        if torch.compiler.is_exporting():  # whoever runs the graph can ask for nothing, so it says all
+            leave_out = self.config.on_nan == "leave_out"
+            logits, stages = cascade_in_graph(list(self.members), own, self.said, self._judge(), leave_out)
+            return CascadeOutput(logits=logits, stages=stages)  # type: ignore[arg-type]
         total = self._rows(own)
         left = torch.arange(total, device=self.device)
         stages = torch.full_like(left, -1)
         answers = torch.zeros(total, int(self.config.num_labels or 0), device=self.device)
+        sure = self._judge()
         for stage, (member, read) in enumerate(zip(self.members, own, strict=True)):
             if not len(left):
                 break
@@ -125,7 +132,7 @@ class Cascade(ClassifierEnsemble):
             # Later stages overwrite earlier ones; a row whose later answers are NaN keeps the last that was a number.
             answers = answers.index_copy(0, left[numbers], rows[numbers])
             stages[left[numbers]] = stage
-            left = left[~self._sure(rows, stage)]
+            left = left[~sure(rows, stage)]
         if bool((stages < 0).any()):
             raise CompressionError(
                 f"row {int((stages < 0).nonzero()[0])} is answered with NaN by every member; look at its inputs"
@@ -148,12 +155,16 @@ class Cascade(ClassifierEnsemble):
         paid = torch.tensor(self.config.costs, dtype=torch.float64).cumsum(0)
         return float(paid[stages.cpu()].mean())
 
-    def _sure(self, rows: Tensor, stage: int) -> Tensor:
-        """(rows,) whether this stage's answer is taken; of NaN it is not, except that behind the last there is nobody."""
-        thresholds = self.config.thresholds or []
-        if stage == len(thresholds):
-            return torch.ones(len(rows), dtype=torch.bool, device=rows.device)
-        return self.config.confidences()[stage].score(rows) >= thresholds[stage]
+    def _judge(self) -> Callable[[Tensor, int], Tensor]:
+        """What says of log-probabilities and their stage, (rows,), whether they are taken; NaN is not, but at the last."""
+        thresholds, confidences = self.config.thresholds or [], self.config.confidences()
+
+        def sure(rows: Tensor, stage: int) -> Tensor:
+            if stage == len(thresholds):
+                return torch.ones_like(rows[:, 0], dtype=torch.bool)
+            return confidences[stage].score(rows) >= thresholds[stage]
+
+        return sure
 
     def _rows(self, own: list[dict[str, Any]]) -> int:
         names = self.config.names
