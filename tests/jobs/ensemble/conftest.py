@@ -38,6 +38,7 @@ def recipe(made, tmp_path):
             "members": [{"model": str(made / "model-0")}, {"model": str(made / "model-1")}],
             "task": {"name": "sequence_classification", "length": 16},
             "data": {"path": str(made / "data")},
+            "latency": {"rows": 1, "rounds": 1, "warmup": 0},
             "output_dir": str(tmp_path / "out"),
             **changes,
         }

@@ -80,7 +80,7 @@ def test_members_with_tokenizers_of_their_own_are_each_asked_with_their_own_inpu
     folders = saved(*texts((tiny_tokenizer, lower_tokenizer)), tmp_path)
     fusion = {"name": "cascade", "thresholds": [0.5]}
     members = [{"model": folder, "cost": cost} for folder, cost in zip(folders, (1.0, 2.0), strict=True)]
-    done = Recipe.from_plain(recipe(members=members, fusion=fusion, latency={"rows": 2, "rounds": 1})).run()
+    done = Recipe.from_plain(recipe(members=members, fusion=fusion)).run()
     report = read_report(done.folder)
     alone = [answers(folder, "test", made) for folder in folders]
     for row, (logs, labels) in zip(report.rows, alone, strict=False):
@@ -98,7 +98,7 @@ def test_images_for_two_processors(recipe, tmp_path):
     (tmp_path / "data").mkdir()
     for split in SPLITS:
         write_images(tmp_path / "data" / f"{split}.parquet")
-    done = made_of(recipe, folders, tmp_path / "data", {"name": "image_classification"}, latency=None)
+    done = made_of(recipe, folders, tmp_path / "data", {"name": "image_classification"})
     assert (
         done.report.rows[-1].name == "ensemble"
         and "EnsembleImageProcessor" in (done.folder / "modeling_ensemble.py").read_text()
@@ -112,7 +112,7 @@ def test_weights_of_language_models_are_learned_of_the_tokens_that_came(recipe, 
         text = json.dumps({"text": "abc de. hello abc. " * 4})
         (tmp_path / "data" / f"{split}.jsonl").write_text("\n".join([text] * 3))
     task = {"name": "causal_lm", "text": "text", "length": 8}
-    done = made_of(recipe, folders, tmp_path / "data", task, fit={"weights": True}, latency={"rows": 1, "rounds": 1})
+    done = made_of(recipe, folders, tmp_path / "data", task, fit={"weights": True})
     report = read_report(done.folder)
     tokenizer, split = AutoTokenizer.from_pretrained(folders[0]), "abc de. hello abc. " * 4
     ids = [
