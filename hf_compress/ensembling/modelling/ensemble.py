@@ -17,6 +17,7 @@ from hf_compress.ensembling.modelling.inputs import placed, readable, refuse_mis
 from hf_compress.ensembling.modelling.labels import label_orders
 from hf_compress.ensembling.modelling.places import (
     KINDS,
+    config_like,
     default_names,
     facts_of,
     generation_config_at,
@@ -142,8 +143,8 @@ class Ensemble(Execution, PreTrainedModel):
         ]
         different, groups = group_processors(own, named, same_tokens if heads[0] == BY_TOKEN else same_processor)
         check_groups(groups, heads[0], named)
-        first = loaded[0].config.to_dict()
-        config = cls.config_class(
+        first, kind = loaded[0].config.to_dict(), cls.kind_for(heads[0], groups)
+        config = kind.config_class(
             members=[facts_of(*facts) for facts in zip(named, loaded, places, strict=True)],
             auto_class=heads[0],
             combiner=plain_combiner(combiner),
@@ -151,7 +152,7 @@ class Ensemble(Execution, PreTrainedModel):
             **{key: first[key] for key in _OF_FIRST if key in first},
             **options,
         )
-        made = cls.kind_for(heads[0], groups)(config, loaded)
+        made = kind(config, loaded)
         made.take_processors(own if made.by_text else different)
         return made.eval()  # type: ignore[no-any-return]
 
@@ -180,7 +181,7 @@ class Ensemble(Execution, PreTrainedModel):
         options = {key: value for key, value in kwargs.items() if key not in _OF_AUTO}
         path = pretrained_model_name_or_path
         if not isinstance(config, EnsembleConfig):
-            config = cls.config_class.from_pretrained(path, subfolder=subfolder, trust_remote_code=False, **hub)
+            config = config_like(cls.config_class, path, {"subfolder": subfolder, **hub})
         places = [member_place(path, subfolder, facts, hub) for facts in config.members or []]
         loaded = [
             load_member(name, where, config.auto_class, output_loading_info=True, **options)

@@ -20,7 +20,7 @@ from hf_compress.ensembling.modelling.residual_ensemble import ResidualConfig, R
 from hf_compress.ensembling.modelling.seq2seq import ParallelEnsembleForSeq2SeqLM
 from hf_compress.ensembling.modelling.speech import ParallelEnsembleForSpeechSeq2Seq
 from hf_compress.ensembling.modelling.stacking_ensemble import StackingConfig, StackingEnsemble
-from hf_compress.ensembling.modelling.union_language import UnionEnsembleForCausalLM
+from hf_compress.ensembling.modelling.union_language import UnionConfig, UnionEnsembleForCausalLM
 
 __all__ = [
     "Cascade",
@@ -39,13 +39,14 @@ __all__ = [
     "ResidualEnsemble",
     "StackingConfig",
     "StackingEnsemble",
+    "UnionConfig",
     "UnionEnsembleForCausalLM",
 ]
 
 KINDS = (ParallelEnsemble, Cascade, StackingEnsemble, GatingEnsemble, ResidualEnsemble)
 """One class for each kind; those for one head only are found through it."""
 
-for _kind in KINDS:
+for _kind in (*KINDS, UnionEnsembleForCausalLM):
     _config = _kind.config_class
     AutoConfig.register(_config.model_type, _config, exist_ok=True)
     for _auto_class in _kind.for_heads or LISTS:

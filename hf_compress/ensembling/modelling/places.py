@@ -119,6 +119,14 @@ def config_at(model: Any, where: Place) -> PreTrainedConfig:
     return AutoConfig.from_pretrained(model, trust_remote_code=False, **where)  # type: ignore[no-any-return]
 
 
+def config_like(kind: Any, model: Any, where: Place) -> Any:
+    """The config of an ensemble, by a class of configs or by one below it, as its file says."""
+    plain, _ = PreTrainedConfig.get_config_dict(model, **where)
+    own = own_config(plain.get("model_type", ""))
+    chosen = own if own is not None and issubclass(own, kind) else kind
+    return chosen.from_pretrained(model, trust_remote_code=False, **where)
+
+
 def loader(auto_class: str, config: PreTrainedConfig) -> Any:
     """What loads a member: the Auto class of its head, or the class of an ensemble."""
     for kind in KINDS:

@@ -52,8 +52,8 @@ class Reading:
             CompressionError: a text is longer than it can read.
         """
         refuse_long(self.member, self.name, max(map(len, rows)))
-        # Half of a cache that says nothing is read anew.
-        if not self._cached or (self.mask is not None and 2 * int(self.mask.sum()) < self.mask.numel()):
+        # A cache twice as long as its texts is made anew.
+        if not self._cached or (self.mask is not None and self.mask.shape[1] > 2 * max(map(len, rows))):
             self.reset()
         if not self.rows:
             self.rows, self._places = [[] for _ in rows], [[] for _ in rows]

@@ -76,7 +76,9 @@ class Spelling:
                 self.own[spelled] = number
         self.prefix = self.spell(inner).removesuffix(b"a")
         self._backend = _exact(plain, type(backend))
-        ends = [tokenizer.eos_token_id, *(eos or ())]
+        ends = list(eos or ())
+        # The usual end of its texts, unless its model goes on behind that.
+        ends.insert(0 if tokenizer.eos_token_id in ends or not ends else len(ends), tokenizer.eos_token_id)
         self.eos = list(dict.fromkeys(one for one in ends if one is not None))
         self.bos, self.pad = tokenizer.bos_token_id, tokenizer.pad_token_id
         for probe in _PROBES:

@@ -11,6 +11,7 @@ from transformers.utils.generic import can_return_tuple
 from hf_compress._errors import CompressionError
 from hf_compress.ensembling.modelling.cache import CACHE
 from hf_compress.ensembling.modelling.language import ParallelEnsembleForCausalLM
+from hf_compress.ensembling.modelling.parallel import ParallelConfig
 from hf_compress.ensembling.modelling.processors import load_processor
 from hf_compress.ensembling.modelling.reading import NO_TOKEN, Reading, UnionCache
 from hf_compress.ensembling.modelling.spans import mixed, score_spans
@@ -19,6 +20,12 @@ from hf_compress.ensembling.modelling.vocabulary import UnionVocabulary
 
 OVER_A_UNION = ("mean_probabilities", "hard_vote", "maximum")
 """Combiners by which a token is possible that some members do not have."""
+
+
+class UnionConfig(ParallelConfig):
+    """Of a `UnionEnsembleForCausalLM`; vocab_size is that of the union."""
+
+    model_type = "union_ensemble"
 
 
 class UnionEnsembleForCausalLM(ParallelEnsembleForCausalLM):
@@ -35,6 +42,7 @@ class UnionEnsembleForCausalLM(ParallelEnsembleForCausalLM):
     """
 
     by_text: ClassVar[bool] = True
+    config_class = UnionConfig
 
     def __init__(self, config: Any, members: Any = None) -> None:
         super().__init__(config, members)
@@ -51,6 +59,11 @@ class UnionEnsembleForCausalLM(ParallelEnsembleForCausalLM):
             )
         self.tokenizers: list[Any] = []
         self.vocabulary: Any = None
+
+    @property
+    def num_classes(self) -> int:
+        """Tokens of the union."""
+        return int(self.vocabulary.size)
 
     def take_processors(self, processors: Sequence[Any]) -> None:
         """The members' tokenizers, of which the ensemble's is made.
@@ -109,8 +122,10 @@ class UnionEnsembleForCausalLM(ParallelEnsembleForCausalLM):
         """
         if self.vocabulary is None:
             raise CompressionError("the members' tokenizers are not known; load the ensemble by from_pretrained")
-        if input_ids is None:
-            raise CompressionError("members read text by their own tokenizers, so give input_ids and no embeddings")
+        if input_ids is None or not input_ids.shape[1]:
+            raise CompressionError(
+                "members read text by their own tokenizers; give input_ids, one token or more, no embeddings"
+            )
         if labels is not None:
             loss = self._span_loss(input_ids, attention_mask, labels)
             return CausalLMOutputWithPast(loss=loss)  # type: ignore[arg-type]

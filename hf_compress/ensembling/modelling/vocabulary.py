@@ -59,7 +59,7 @@ class UnionVocabulary:
         self._layers = [_layers(pairs) for pairs in maps]
         self._specials = [{to: own for own, to in reversed(roles.items())} for roles in self._roles]
         for roles, one in zip(self._specials, self.spellings, strict=True):
-            roles.update(dict.fromkeys(first.eos, next(iter(one.eos), None)) if one is not first else {})
+            roles.update(dict.fromkeys(first.eos, one.eos[0]) if one.eos else {})
 
     def distribution(self, place: int, logits: Tensor) -> Tensor:
         """A member's logits as log-probabilities over the union; -inf for tokens that it does not have.

@@ -208,5 +208,5 @@ def test_texts_that_are_too_long_and_other_caches_are_refused():
     ensemble = ParallelEnsemble.from_members(members, processors=tokenizers, names=["x", "y"])
     with pytest.raises(CompressionError, match="member 'x' reads .* tokens of a text, and has places for 128"):
         ensemble(**inputs(ensemble, ["xyz " * 60]), logits_to_keep=1)
-    with pytest.raises(CompressionError, match="give input_ids and no embeddings"):
+    with pytest.raises(CompressionError, match="give input_ids, one token or more"):
         ensemble(inputs_embeds=torch.zeros(1, 2, 32))
