@@ -81,6 +81,19 @@ def test_beginnings_and_ends_of_answers_are_combined_as_positions():
     torch.testing.assert_close(output.loss, -(start[:, 0].log() + end[:, 1].log()).mean() / 2)
 
 
+def test_folders_of_the_class_that_answered_questions_before_load_as_its_own(tmp_path):
+    made = ParallelEnsemble.from_members([sharper(tiny_reader(seed)).eval() for seed in range(2)])
+    made.save_pretrained(tmp_path)
+    path = tmp_path / "config.json"
+    config = path.read_text().replace("ParallelEnsembleForQuestionAnswering", "ParallelEnsemble")
+    assert "ForQuestionAnswering" not in config.replace("AutoModelForQuestionAnswering", "").replace("BertFor", "")
+    path.write_text(config)
+    again = ParallelEnsemble.from_pretrained(tmp_path)
+    assert type(again) is ParallelEnsembleForQuestionAnswering
+    with torch.no_grad():
+        assert torch.equal(again(IDS).start_logits, made(IDS).start_logits)
+
+
 @pytest.mark.parametrize(
     ("make", "name", "shape"), [(images, "pixel_values", (2, 3, 8, 8)), (sounds, "input_values", (2, 400))]
 )
