@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from hf_compress.ensembling.modelling.execution import Execution
 from hf_compress.ensembling.opened import OpenedMember
 from hf_compress.evaluation.asked import Asked, ask
 from hf_compress.evaluation.finished import load_finished
@@ -50,7 +51,10 @@ def ask_model(
     """
     model = _loaded(one, device)
     tokens = ("validation",) if job.fit.weights and has_tokens(job.task) else ()
+    execution = model.config.execution if isinstance(model, Execution) else None
     try:
+        if execution is not None:  # by the clock it would be asked otherwise, and rounded otherwise, from run to run
+            model.set_execution("sequential")
         found = {
             split: ask(
                 model,
@@ -64,6 +68,8 @@ def ask_model(
             for split in SPLITS
         }
         macs = macs_of_row(model, one.opened, "validation", job.batch_size) if counted else None
+        if execution is not None:
+            model.set_execution(execution)
         while_loaded(model)
         return Answers(splits=found, parameters=sum(one.numel() for one in model.parameters()), macs=macs)
     finally:

@@ -7,11 +7,12 @@ import math
 import pytest
 import torch
 from huggingface_hub import ModelCard
-from transformers import AutoModelForSequenceClassification, AutoTokenizer
+from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_compress import CompressionError, Recipe
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.compare import read_report
+from hf_compress.jobs.ensemble import answers as answering
 from hf_compress.jobs.verify.run import verify
 from tests.command_line import tree
 from tests.jobs.ensemble.conftest import LABELS
@@ -160,3 +161,17 @@ def test_what_an_interrupted_run_left_is_removed_and_that_is_said(recipe, tmp_pa
 def test_checking_writes_nothing(recipe, tmp_path):
     before = tree(tmp_path)
     assert Recipe.from_plain(recipe()).preflight() == [] and tree(tmp_path) == before
+
+
+def test_the_ensemble_is_asked_one_by_one_where_its_answers_are_compared(recipe, monkeypatch):
+    """By the clock it would be asked as one model, which rounds otherwise."""
+    asked, original = [], answering.ask
+
+    def watched(model, *arguments, **options):
+        asked.append(getattr(model.config, "execution", None))
+        return original(model, *arguments, **options)
+
+    monkeypatch.setattr(answering, "ask", watched)
+    done = Recipe.from_plain({**recipe(), "latency": None}).run()
+    assert asked == [None] * 4 + ["sequential"] * 2
+    assert AutoConfig.from_pretrained(done.folder).execution == "auto"
