@@ -7,6 +7,7 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._hub.publication import Publication
+from hf_compress._kinds import describe
 from hf_compress._problems import Problem, RecipeError, problems_of
 from hf_compress.jobs.train_ensemble.diversity import Diversity, Plain
 from hf_compress.recipe.recipe import Recipe
@@ -57,7 +58,7 @@ def read_base(train: str | Plain) -> Plain:
         raise CompressionError(f"train.job: it is {job!r}, and members are trained by a recipe of the job train")
     training = plain.get("training", {})
     if not isinstance(training, dict):
-        return {"job": "train-member", **plain}
+        raise CompressionError(f"train.training: {describe(training)} given, a mapping expected")
     if "output_dir" in training and not isinstance(train, str):
         raise CompressionError(
             "train.training.output_dir: each member has a folder of its own in output_dir; leave it out here"
@@ -104,7 +105,7 @@ def plan_members(base: Plain, diversity: Diversity, folder: Path, title: str) ->
     try:
         plain = diversity.placed(diversity.recipes(shared, seed, planned_steps), str(folder))
     except RecipeError as error:
-        raise RecipeError([replace(one, path=f"train.{one.path}".rstrip(".")) for one in error.problems]) from error
+        raise RecipeError([replace(one, path=one.path or "diversity") for one in error.problems]) from error
     except CompressionError as error:
         raise CompressionError(f"diversity: {error}") from error
     recipes = _made({name: _with_folder(one, name, folder, title) for name, one in plain.items()})

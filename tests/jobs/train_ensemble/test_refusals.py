@@ -52,6 +52,12 @@ def test_a_right_recipe_is_found_right_and_nothing_is_written(recipe, call, tmp_
         ({"train__job": "merge"}, "train.job: it is 'merge', and members are trained by a recipe of the job train"),
         ({"train__dense": {}}, "train.dense: nothing is compressed"),
         ({"train__data": {"path": "nowhere.jsonl"}}, "train.data.path: "),
+        ({"train__training": 5}, "train.training: 5 (a whole number) given, a mapping expected"),
+        (
+            {"diversity": {"name": "snapshots"}, "train__training": {"warmup_steps": "a"}},
+            "train.training.warmup_steps: 'a' (text) given",
+        ),
+        ({"diversity": {"name": "recipes", "recipes_of": ["no.yaml", {}]}}, "diversity: there is no recipe no.yaml"),
         ({"train": "nowhere.yaml"}, "train: there is no recipe nowhere.yaml"),
         ({"ensemble": {"combiner": "mea"}}, "ensemble.combiner: unknown combiner 'mea'"),
         ({"ensemble": {"members": []}}, "ensemble.members: they are what is trained here; leave it out"),
