@@ -47,10 +47,10 @@ from hf_compress.ensembling.fusions.stacking import StackingFusion as StackingFu
 from hf_compress.ensembling.modelling.gate import Gate as Gate
 from hf_compress.ensembling.modelling.models import Cascade as Cascade
 from hf_compress.ensembling.modelling.models import EnsembleConfig as EnsembleConfig
-from hf_compress.ensembling.modelling.models import GatingEnsemble as GatingEnsemble
+from hf_compress.ensembling.modelling.models import Gating as Gating
 from hf_compress.ensembling.modelling.models import ParallelEnsemble as ParallelEnsemble
 from hf_compress.ensembling.modelling.models import ResidualEnsemble as ResidualEnsemble
-from hf_compress.ensembling.modelling.models import StackingEnsemble as StackingEnsemble
+from hf_compress.ensembling.modelling.models import Stacking as Stacking
 from hf_compress.ensembling.text_likelihood import text_log_likelihood as text_log_likelihood
 from hf_compress.evaluation.bootstrap import Bootstrap as Bootstrap
 from hf_compress.evaluation.configuration import Evaluation as Evaluation

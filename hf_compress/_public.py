@@ -29,10 +29,10 @@ LISTED = {
     "ensembling.modelling.models": (
         "Cascade",
         "EnsembleConfig",
-        "GatingEnsemble",
+        "Gating",
         "ParallelEnsemble",
         "ResidualEnsemble",
-        "StackingEnsemble",
+        "Stacking",
     ),
     "ensembling.text_likelihood": ("text_log_likelihood",),
     "evaluation.bootstrap": ("Bootstrap",),

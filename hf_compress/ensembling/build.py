@@ -13,11 +13,11 @@ from hf_compress.ensembling.combiner import Combiner, log_probabilities
 from hf_compress.ensembling.confidence import Confidence
 from hf_compress.ensembling.fitting.cascade import NEVER, CascadeResult
 from hf_compress.ensembling.fitting.gating import FittedGate, fit_gate
-from hf_compress.ensembling.fitting.stacking import Stacking, fit_stacking
+from hf_compress.ensembling.fitting.stacking import FittedStacking, fit_stacking
 from hf_compress.ensembling.fitting.thresholds import choose_thresholds
 from hf_compress.ensembling.labelled_rows import at_labels, checked
 from hf_compress.ensembling.modelling.classifier import WHOLE_ROWS
-from hf_compress.ensembling.modelling.models import Cascade, GatingEnsemble, StackingEnsemble
+from hf_compress.ensembling.modelling.models import Cascade, Gating, Stacking
 
 logger = logging.getLogger(__name__)
 
@@ -136,24 +136,24 @@ def build_stacking(
     folds: Tensor | None = None,
     temperatures: Sequence[float] | None = None,
     **options: Any,
-) -> tuple[StackingEnsemble, Stacking]:
+) -> tuple[Stacking, FittedStacking]:
     """A stacking ensemble with the classifier that `fit_stacking` learns.
 
     Args:
-        members: as `StackingEnsemble.from_members` takes them.
+        members: as `Stacking.from_members` takes them.
         logits: (M, N, C) as `member_logits` gives them, of rows that no member was trained on.
         labels: (N,) classes, every class at least once.
         strength: of the penalty.
         folds: (N,) to measure with.
         temperatures: of the members.
-        **options: of `StackingEnsemble.from_members`.
+        **options: of `Stacking.from_members`.
 
     Raises:
         CompressionError: logits, labels or numbers cannot be used, or members do not go together.
     """
     rows, labels = _divided(logits, labels, temperatures)
     found = fit_stacking(rows, labels, strength=strength, folds=folds)
-    made = StackingEnsemble.from_members(
+    made = Stacking.from_members(
         members, weight=found.weight, bias=found.bias, temperatures=_listed(temperatures), **options
     )
     return made, found
@@ -168,24 +168,24 @@ def build_gating(
     temperatures: Sequence[float] | None = None,
     fitting: Mapping[str, Any] | None = None,
     **options: Any,
-) -> tuple[GatingEnsemble, FittedGate]:
+) -> tuple[Gating, FittedGate]:
     """A gating ensemble with the gate that `fit_gate` learns.
 
     Args:
-        members: as `GatingEnsemble.from_members` takes them.
+        members: as `Gating.from_members` takes them.
         logits: (M, N, C) as `member_logits` gives them, of rows that no member was trained on.
         labels: (N,) classes.
         combiner: None = `MeanProbabilities()`.
         temperatures: of the members.
         fitting: further arguments of `fit_gate`, such as hidden, steps and seed.
-        **options: of `GatingEnsemble.from_members`.
+        **options: of `Gating.from_members`.
 
     Raises:
         CompressionError: logits, labels or numbers cannot be used, or members do not go together.
     """
     rows, labels = _divided(logits, labels, temperatures)
     found = fit_gate(rows, labels, combiner, **(fitting or {}))
-    made = GatingEnsemble.from_members(
+    made = Gating.from_members(
         members,
         gate=found.gate,
         combiner=combiner or "mean_probabilities",

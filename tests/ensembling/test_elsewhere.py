@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hf_compress import Cascade, Gate, GatingEnsemble, ParallelEnsemble, ResidualEnsemble, StackingEnsemble
+from hf_compress import Cascade, Gate, Gating, ParallelEnsemble, ResidualEnsemble, Stacking
 from tests.ensembling.folders import hearers, images, lower_tokenizer, sounds, spellers, texts, translators, writers
 from tests.ensembling.speakers import pair
 from tests.tiny import tiny_tokenizer
@@ -87,8 +87,8 @@ def place(tmp_path_factory):
     gate.outer.weight.data.copy_(torch.linspace(-1, 1, 16).view(2, 8))
     for name, kind, options in (
         ("cascade", Cascade, {"thresholds": [0.45]}),
-        ("stacking", StackingEnsemble, learned),
-        ("gating", GatingEnsemble, {"gate": gate}),
+        ("stacking", Stacking, learned),
+        ("gating", Gating, {"gate": gate}),
         ("residual", ResidualEnsemble, {"step_sizes": [1.0, 0.5]}),
     ):
         made = kind.from_members(members, processors=processors, execution="sequential", **options)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from hf_compress import Cascade, Gate, GatingEnsemble, OnnxFormat, ParallelEnsemble, StackingEnsemble
+from hf_compress import Cascade, Gate, Gating, OnnxFormat, ParallelEnsemble, Stacking
 from hf_compress._forward.probe import unpadded_inputs
 from hf_compress.checkpoints.exported import load_exported
 from hf_compress.export.formats.openvino import OpenVinoFormat
@@ -44,10 +44,10 @@ def gate():
 
 KINDS = {
     "cascade": lambda members: Cascade.from_members(members, thresholds=[0.6]),
-    "stacking": lambda members: StackingEnsemble.from_members(
+    "stacking": lambda members: Stacking.from_members(
         members, weight=torch.linspace(-1, 1, 18).view(3, 6), bias=torch.zeros(3)
     ),
-    "gating": lambda members: GatingEnsemble.from_members(members, gate=gate()),
+    "gating": lambda members: Gating.from_members(members, gate=gate()),
 }
 
 

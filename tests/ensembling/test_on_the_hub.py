@@ -6,7 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from hf_compress import CompressionError, ParallelEnsemble, Quantization, StackingEnsemble, push, quantize, save_compressed
+from hf_compress import CompressionError, ParallelEnsemble, Quantization, Stacking, push, quantize, save_compressed
 from hf_compress.quantization.schemes.presets import W8A16
 from tests.ensembling.folders import saved, texts
 
@@ -68,14 +68,14 @@ def test_a_version_with_fewer_members_leaves_none_of_the_older_one(folders, loca
 
 
 def test_what_was_learned_above_the_members_goes_along(folders, local_hub, tmp_path):
-    made = StackingEnsemble.from_members(folders, weight=torch.linspace(-1, 1, 18).view(3, 6), bias=torch.ones(3))
+    made = Stacking.from_members(folders, weight=torch.linspace(-1, 1, 18).view(3, 6), bias=torch.ones(3))
     made.push_to_hub("me/stack")
     again = AutoModelForSequenceClassification.from_pretrained("me/stack")
     assert torch.equal(again(IDS).logits, made(IDS).logits)
     made.save_pretrained(tmp_path / "out")
     push(tmp_path / "out", "me/pushed")
     assert local_hub.files("me/pushed")["ensemble.safetensors"] == local_hub.files("me/stack")["ensemble.safetensors"]
-    assert torch.equal(StackingEnsemble.from_pretrained("me/pushed")(IDS).logits, made(IDS).logits)
+    assert torch.equal(Stacking.from_pretrained("me/pushed")(IDS).logits, made(IDS).logits)
 
 
 def test_a_member_without_weights_is_not_pushed(folders, local_hub, tmp_path):

@@ -15,7 +15,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stacking:
+class FittedStacking:
     """log p = log softmax(W x + b), x the members' log-probabilities one after the other; log-losses are mean nats per row.
 
     Attributes:
@@ -43,7 +43,7 @@ def fit_stacking(
     strength: float = 0.03,
     folds: Tensor | None = None,
     max_iterations: int = 1000,
-) -> Stacking:
+) -> FittedStacking:
     """Multinomial logistic regression: minimises mean_n -log p_n[label_n] + strength / 2 |W|^2, by scikit-learn.
 
     Args:
@@ -66,9 +66,9 @@ def fit_stacking(
     logits = logits.double()
     held_out = None if folds is None else _held_out(logits, labels, strength, folds, max_iterations)
     weight, bias = _fit(logits, labels, strength, max_iterations, "the rows")
-    made = Stacking(weight=weight, bias=bias, nll=0.0)
+    made = FittedStacking(weight=weight, bias=bias, nll=0.0)
     nll = float(mean_nll(made.log_probabilities(logits), labels))
-    return Stacking(weight=weight, bias=bias, nll=nll, nll_held_out=held_out)
+    return FittedStacking(weight=weight, bias=bias, nll=nll, nll_held_out=held_out)
 
 
 def _held_out(logits: Tensor, labels: Tensor, strength: float, folds: Tensor, max_iterations: int) -> float:
@@ -83,7 +83,7 @@ def _held_out(logits: Tensor, labels: Tensor, strength: float, folds: Tensor, ma
         inside = folds == name
         where = f"the rows outside of fold {name.item()}"
         weight, bias = _fit(logits[:, ~inside], labels[~inside], strength, max_iterations, where)
-        predicted = Stacking(weight=weight, bias=bias, nll=0.0).log_probabilities(logits[:, inside])
+        predicted = FittedStacking(weight=weight, bias=bias, nll=0.0).log_probabilities(logits[:, inside])
         total += float(mean_nll(predicted, labels[inside])) * int(inside.sum())
     return total / len(labels)
 

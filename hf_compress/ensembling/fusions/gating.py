@@ -32,7 +32,7 @@ class GatingFusion(Fusion, name="gating"):
         year=1991,
         link="https://doi.org/10.1162/neco.1991.3.1.79",
     )
-    ensemble: ClassVar[str] = "GatingEnsemble"
+    ensemble: ClassVar[str] = "Gating"
     takes: ClassVar[tuple[Literal["weights", "combiner", "leave_out"], ...]] = ("combiner",)
 
     hidden: int | None = None

@@ -9,7 +9,7 @@ from torch import Tensor
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress.ensembling.combiner import Combiner
-from hf_compress.ensembling.fitting.stacking import Stacking, fit_stacking
+from hf_compress.ensembling.fitting.stacking import FittedStacking, fit_stacking
 from hf_compress.ensembling.fusion import Fused, Fusion, Said
 
 
@@ -26,7 +26,7 @@ class StackingFusion(Fusion, name="stacking"):
     reference: ClassVar[Reference | None] = Reference(
         authors="Wolpert", title="Stacked Generalization", year=1992, link="https://doi.org/10.1016/S0893-6080(05)80023-1"
     )
-    ensemble: ClassVar[str] = "StackingEnsemble"
+    ensemble: ClassVar[str] = "Stacking"
 
     strength: float = 0.03
     folds: int = 5
@@ -54,5 +54,5 @@ class StackingFusion(Fusion, name="stacking"):
 
     def answer(self, fused: Fused, logits: Tensor, combiner: Combiner, weights: Tensor | None) -> Tensor:
         """(M, N, C) -> (N, C), in fp32 as the ensemble computes."""
-        made = Stacking(weight=fused.options["weight"], bias=fused.options["bias"], nll=0.0)
+        made = FittedStacking(weight=fused.options["weight"], bias=fused.options["bias"], nll=0.0)
         return made.log_probabilities(logits.float())

@@ -12,7 +12,7 @@ from hf_compress.ensembling.modelling.own_weights import LearnedEnsemble
 
 
 class GatingConfig(ClassifierConfig):
-    """Of a `GatingEnsemble`.
+    """Of a `Gating`.
 
     Attributes:
         hidden: width of the gate's hidden layer; None = none.
@@ -23,7 +23,7 @@ class GatingConfig(ClassifierConfig):
     hidden: int | None = None
 
 
-class GatingEnsemble(LearnedEnsemble):
+class Gating(LearnedEnsemble):
     """p = combiner(members, gate(members)): a `Gate` gives each row weights of its own, from what the members say of it.
 
     `fit_gate` learns it on validation data, for one combiner.

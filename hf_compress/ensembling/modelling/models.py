@@ -6,7 +6,7 @@ from transformers import AutoConfig
 from hf_compress.ensembling.modelling.cascade import Cascade, CascadeConfig
 from hf_compress.ensembling.modelling.config import EnsembleConfig
 from hf_compress.ensembling.modelling.ctc import ParallelEnsembleForCTC
-from hf_compress.ensembling.modelling.gating_ensemble import GatingConfig, GatingEnsemble
+from hf_compress.ensembling.modelling.gating_ensemble import Gating, GatingConfig
 from hf_compress.ensembling.modelling.heads import LISTS
 from hf_compress.ensembling.modelling.language import ParallelEnsembleForCausalLM
 from hf_compress.ensembling.modelling.parallel import ParallelConfig, ParallelEnsemble
@@ -19,7 +19,7 @@ from hf_compress.ensembling.modelling.question_answering import ParallelEnsemble
 from hf_compress.ensembling.modelling.residual_ensemble import ResidualConfig, ResidualEnsemble
 from hf_compress.ensembling.modelling.seq2seq import ParallelEnsembleForSeq2SeqLM
 from hf_compress.ensembling.modelling.speech import ParallelEnsembleForSpeechSeq2Seq
-from hf_compress.ensembling.modelling.stacking_ensemble import StackingConfig, StackingEnsemble
+from hf_compress.ensembling.modelling.stacking_ensemble import Stacking, StackingConfig
 from hf_compress.ensembling.modelling.union_language import UnionConfig, UnionEnsembleForCausalLM
 
 __all__ = [
@@ -27,7 +27,7 @@ __all__ = [
     "CascadeConfig",
     "EnsembleConfig",
     "GatingConfig",
-    "GatingEnsemble",
+    "Gating",
     "ParallelConfig",
     "ParallelEnsemble",
     "ParallelEnsembleForCTC",
@@ -38,12 +38,12 @@ __all__ = [
     "ResidualConfig",
     "ResidualEnsemble",
     "StackingConfig",
-    "StackingEnsemble",
+    "Stacking",
     "UnionConfig",
     "UnionEnsembleForCausalLM",
 ]
 
-KINDS = (ParallelEnsemble, Cascade, StackingEnsemble, GatingEnsemble, ResidualEnsemble)
+KINDS = (ParallelEnsemble, Cascade, Stacking, Gating, ResidualEnsemble)
 """One class for each kind; those for one head only are found through it."""
 
 for _kind in (*KINDS, UnionEnsembleForCausalLM):

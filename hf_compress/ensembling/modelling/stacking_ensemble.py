@@ -14,13 +14,13 @@ from hf_compress.ensembling.modelling.own_weights import LearnedEnsemble
 
 
 class StackingConfig(ClassifierConfig):
-    """Of a `StackingEnsemble`; members are told apart by W, so there are no weights and no combiner."""
+    """Of a `Stacking`; members are told apart by W, so there are no weights and no combiner."""
 
     model_type = "stacking_ensemble"
     unused: ClassVar[tuple[str, ...]] = ("weights", "combiner", "on_nan")
 
 
-class StackingEnsemble(LearnedEnsemble):
+class Stacking(LearnedEnsemble):
     """log p = log softmax(W x + b), x the members' log-probabilities one after the other, (B, M * C), none below -30.
 
     `fit_stacking` learns W (C, M * C) and b (C,) on validation data. Arithmetic is fp32.

@@ -4,7 +4,7 @@ import pytest
 import torch
 from transformers import AutoModelForSequenceClassification
 
-from hf_compress import CompressionError, Gate, GatingEnsemble
+from hf_compress import CompressionError, Gate, Gating
 from tests.ensembling.folders import saved, texts, writers
 
 IDS = torch.randint(4, 60, (12, 7), generator=torch.Generator().manual_seed(0))
@@ -24,7 +24,7 @@ def gate(hidden=None, classes=3):
 @pytest.mark.parametrize("combiner", ["mean_probabilities", "mean_logits"])
 def test_each_row_has_weights_of_its_own(hidden, combiner):
     members, _ = texts()
-    made = GatingEnsemble.from_members(members, gate=gate(hidden), combiner=combiner, temperatures=[1.0, 2.0])
+    made = Gating.from_members(members, gate=gate(hidden), combiner=combiner, temperatures=[1.0, 2.0])
     labels = torch.arange(12) % 3
     with torch.no_grad():
         output = made(IDS, labels=labels)
@@ -48,10 +48,10 @@ def test_each_row_has_weights_of_its_own(hidden, combiner):
 
 def test_saved_and_loaded_by_the_auto_class_it_answers_the_same_bits(tmp_path):
     folders = saved(*texts(), tmp_path / "members")
-    made = GatingEnsemble.from_members(folders, gate=gate(5), combiner="median")
+    made = Gating.from_members(folders, gate=gate(5), combiner="median")
     made.save_pretrained(tmp_path / "out")
     again, info = AutoModelForSequenceClassification.from_pretrained(tmp_path / "out", output_loading_info=True)
-    assert type(again) is GatingEnsemble and not any(info.values()) and again.config.hidden == 5
+    assert type(again) is Gating and not any(info.values()) and again.config.hidden == 5
     assert torch.equal(again(IDS).logits, made(IDS).logits)
     for name, own in gate(5).state_dict().items():
         assert torch.equal(again.gate.state_dict()[name], own), name
@@ -62,8 +62,8 @@ def test_what_does_not_fit_is_refused():
     with pytest.raises(
         CompressionError, match=r"gate's mean has the shape \(10,\); for 2 members and 3 classes it is \(8,\)"
     ):
-        GatingEnsemble.from_members(members, gate=gate(classes=4))
+        Gating.from_members(members, gate=gate(classes=4))
     with pytest.raises(CompressionError, match="gating: weights=.* has no meaning"):
-        GatingEnsemble.from_members(members, gate=gate(), weights=[1, 2])
+        Gating.from_members(members, gate=gate(), weights=[1, 2])
     with pytest.raises(CompressionError, match="gating: members are loaded by AutoModelForCausalLM"):
-        GatingEnsemble.from_members(writers()[0], gate=gate())
+        Gating.from_members(writers()[0], gate=gate())

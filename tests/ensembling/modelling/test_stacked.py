@@ -11,7 +11,7 @@ from transformers import (
     ResNetForImageClassification,
 )
 
-from hf_compress import CompressionError, ParallelEnsemble, StackingEnsemble
+from hf_compress import CompressionError, ParallelEnsemble, Stacking
 from tests.ensembling.folders import images, lower_tokenizer, named, sharper, sounds, texts, writers
 from tests.tiny import tiny_bert, tiny_reader, tiny_tokenizer
 
@@ -66,7 +66,7 @@ def test_weights_temperatures_and_kinds_above_members_are_the_same():
     members, _ = texts()
     for kind, options in (
         (ParallelEnsemble, {"weights": [1, 3], "temperatures": [2.0, 0.5], "combiner": "mean_logits"}),
-        (StackingEnsemble, {"weight": torch.linspace(-1, 1, 18).view(3, 6), "bias": torch.zeros(3)}),
+        (Stacking, {"weight": torch.linspace(-1, 1, 18).view(3, 6), "bias": torch.zeros(3)}),
     ):
         made = kind.from_members(members, execution="sequential", **options)
         (expected,) = answers(made, input_ids=IDS)
