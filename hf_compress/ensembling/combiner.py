@@ -55,7 +55,8 @@ def check_weights(weights: Sequence[float] | None, num_members: int, names: Sequ
         names: of the members, where they are known.
 
     Raises:
-        CompressionError: there is not one per member, one is negative or not finite, or all are 0.
+        CompressionError: there is not one per member, one is negative or not finite, all are 0, or they sum to
+            what fp32 does not hold.
     """
     if weights is None:
         return
@@ -67,6 +68,11 @@ def check_weights(weights: Sequence[float] | None, num_members: int, names: Sequ
             raise CompressionError(f"{whose} is {weight}; weights are finite numbers, 0 or more, of any sum")
     if not any(weights):
         raise CompressionError("all weights are 0; give at least one member a weight above 0")
+    total = sum(weights)
+    if not 1e-30 < total < 1e30:  # arithmetic is fp32, which would make 0 or infinity of it
+        raise CompressionError(
+            f"the weights sum to {total:.3g}, which is outside of 1e-30 to 1e30; scale all of them alike"
+        )
 
 
 def widened(logits: Tensor) -> Tensor:

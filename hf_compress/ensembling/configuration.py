@@ -33,6 +33,8 @@ class EnsembleMember(metaclass=CheckedKinds):
     def __post_init__(self) -> None:
         if not self.model:
             raise CompressionError("model is empty; name a folder or a Hub id")
+        if self.name is not None and not self.name.strip():
+            raise CompressionError("name is empty; leave it out for the last part of model, or write one")
         if self.name == ALL:
             raise CompressionError(f"name={ALL!r} is what the report calls all members together; choose another")
         if self.weight:  # one of 0 is right beside others

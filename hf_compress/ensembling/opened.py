@@ -16,6 +16,7 @@ from hf_compress.ensembling.modelling.heads import BY_LABELS
 from hf_compress.ensembling.modelling.labels import label_orders
 from hf_compress.ensembling.modelling.places import default_names
 from hf_compress.ensembling.modelling.processors import group_processors, joined_processor, load_processor
+from hf_compress.inputs.labels import label_ids
 from hf_compress.inputs.sections import Data
 from hf_compress.tasks.opened import Found, Opened, open_inputs
 from hf_compress.tasks.task import Task
@@ -74,6 +75,7 @@ def open_members(members: Sequence[EnsembleMember], task: Task | None, data: Dat
     places = [folder for folder in folders if folder is not None]
     with _of("members"):
         orders = _fitting(task, places, opened, names, data is not None)
+    _refuse_bare_numbers(task, opened, orders, names)
     return [
         OpenedMember(name=name, folder=folder, opened=one, order=order, hub=_hub(member, folder))
         for name, member, folder, one, order in zip(names, members, places, opened, orders, strict=True)
@@ -136,3 +138,30 @@ def _fitting(
             " padded for both; leave data and fit out, so that it is written and not measured, or take members of one"
         )
     return orders
+
+
+def _refuse_bare_numbers(
+    task: Task, opened: Sequence[Opened], orders: Sequence[list[int] | None], names: Sequence[str]
+) -> None:
+    """Refuse labels that are numbers without names where members number their labels differently.
+
+    Raises:
+        CompressionError: with the first number that two members understand differently.
+    """
+    column = next((one for one in task.columns() if one.key in ("label", "labels")), None)
+    if column is None:
+        return
+    for name, one, order in zip(names, opened, orders, strict=True):
+        if order is None or not one.raw:
+            continue
+        first, own = (
+            label_ids(found.raw, column.name, found.labels, getattr(task, "classes", ())) for found in (opened[0], one)
+        )
+        for value, number in first.items():
+            if order[number] != own[value]:
+                meant = [found.labels[place] for found, place in ((opened[0], number), (one, own[value]))]
+                raise CompressionError(
+                    f"task.{column.key}: the data's labels are numbers, and {value} is {meant[0]!r} for member {names[0]!r}"
+                    f" and {meant[1]!r} for member {name!r}; write task.classes, the labels' names in the order of the"
+                    " data's numbers"
+                )

@@ -73,7 +73,7 @@ def _of_ensemble(report: EnsembleReport) -> Verdict:
     elif not report.is_better():
         reason += "; the ensemble does not beat it, so ask that member alone"
     if report.fitted:
-        reason += f" ({' and '.join(report.fitted)} were fitted on these rows)"
+        reason += f" (fitted on these rows: {', '.join(report.fitted)})"
     return Verdict(kind=kind, reason=reason, thresholds=rule)
 
 

@@ -30,6 +30,8 @@ def test_a_share_of_zero_leaves_out_what_is_impossible_but_not_what_is_unknown()
         ([1.0, -0.5], "weight 1 is -0.5; weights are finite numbers, 0 or more"),
         ([math.inf, 1.0], "weight 0 is inf"),
         ([0.0, 0.0], "all weights are 0"),
+        ([1e308, 1.7e308], "the weights sum to inf"),
+        ([1e-50, 1e-50], "the weights sum to 2e-50, which is outside"),
     ],
 )
 def test_weights_that_mean_nothing_are_refused_before_any_model_is_loaded(weights, sentence):

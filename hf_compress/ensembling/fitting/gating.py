@@ -76,7 +76,7 @@ def fit_gate(
     num_held_out = round(held_out * num_rows) if 0 < held_out < 1 else 0
     if not 0 < num_held_out < num_rows:
         raise CompressionError(
-            f"held_out={held_out!r} of {num_rows} rows leaves one side empty; give a share in (0, 1), or more rows"
+            f"held_out={held_out!r} of {num_rows} rows leaves one side empty; give another share, or more rows"
         )
     if steps < 1 or patience < 1:
         raise CompressionError(f"steps={steps} and patience={patience} must be 1 or more")

@@ -18,7 +18,7 @@ def check_names(names: list[str], num_members: int) -> None:
         raise CompressionError(f"{len(names)} names for {num_members} members; give one each")
     for name in names:
         if names.count(name) > 1:
-            raise CompressionError(f"two members are called {name!r}; pass names= that differ")
+            raise CompressionError(f"two members are called {name!r}; give them names that differ")
 
 
 def check_heads(models: list[Any], heads: list[str], names: list[str]) -> None:

@@ -126,6 +126,7 @@ class UnionEnsembleForCausalLM(ParallelEnsembleForCausalLM):
             raise CompressionError(
                 "members read text by their own tokenizers; give input_ids, one token or more, no embeddings"
             )
+        self._refuse_strange(input_ids, attention_mask)
         if labels is not None:
             loss = self._span_loss(input_ids, attention_mask, labels)
             return CausalLMOutputWithPast(loss=loss)  # type: ignore[arg-type]
@@ -142,6 +143,16 @@ class UnionEnsembleForCausalLM(ParallelEnsembleForCausalLM):
         rows = held.tokens.tolist()
         logits = torch.stack([self._next([row[: before.shape[1] + k + 1] for row in rows], held) for k in kept], dim=1)
         return CausalLMOutputWithPast(logits=logits, **{CACHE: held if use_cache else None})  # type: ignore[arg-type]
+
+    def _refuse_strange(self, tokens: Tensor, mask: Tensor | None) -> None:
+        """Refuse ids that the union does not have; padding may be anything."""
+        kept = tokens if mask is None else tokens[mask[:, -tokens.shape[1] :].to(tokens.device) != 0]
+        wrong = kept[(kept < 0) | (kept >= self.vocabulary.size)].tolist()
+        if wrong:
+            raise CompressionError(
+                f"input_ids: {wrong[0]} is no token of the {self.vocabulary.size} of the union; take ids of the ensemble's"
+                " own tokenizer"
+            )
 
     def _span_loss(self, tokens: Tensor, mask: Tensor | None, labels: Tensor) -> Tensor:
         """- sum of log p(span) over the spans whose tokens all have labels, per such token of the first member's.

@@ -59,7 +59,8 @@ def known_task(task: Task) -> None:
 
 def some_weights(members: Sequence[EnsembleMember]) -> None:
     """One of them counts."""
-    check_weights([member.weight for member in members], len(members), names_of(members))
+    if members:  # none at all is refused as such
+        check_weights([member.weight for member in members], len(members), names_of(members))
 
 
 def rows_end(data: Data | None) -> None:

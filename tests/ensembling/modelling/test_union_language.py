@@ -210,3 +210,14 @@ def test_texts_that_are_too_long_and_other_caches_are_refused():
         ensemble(**inputs(ensemble, ["xyz " * 60]), logits_to_keep=1)
     with pytest.raises(CompressionError, match="give input_ids, one token or more"):
         ensemble(inputs_embeds=torch.zeros(1, 2, 32))
+
+
+@pytest.mark.parametrize("number", [-1, 10**6])
+def test_ids_of_no_token_are_refused(number):
+    members, tokenizers = pair()
+    ensemble = ParallelEnsemble.from_members(members, processors=tokenizers, names=["x", "y"])
+    ids = torch.tensor([[number, 5]])
+    with pytest.raises(CompressionError, match=f"input_ids: {number} is no token of the"):
+        ensemble(ids)
+    padded = ensemble(ids, attention_mask=torch.tensor([[0, 1]]), logits_to_keep=1).logits
+    assert torch.equal(padded, ensemble(ids[:, 1:]).logits)

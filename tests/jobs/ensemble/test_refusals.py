@@ -1,5 +1,7 @@
 """What an ensemble job refuses before it computes anything."""
 
+import json
+
 import pytest
 from transformers import AutoConfig
 
@@ -59,6 +61,8 @@ def test_one_member_is_no_ensemble_and_two_of_one_name_are_not_told_apart(recipe
     one = {"model": str(made / "model-0"), "name": "same"}
     assert any("an ensemble of 1 member(s) is none" in said for said in refused(recipe(members=[one])))
     assert any("two members are called 'same'" in said for said in refused(recipe(members=[one, one])))
+    assert not any("weights" in said for said in refused(recipe(members=[])))
+    assert any("members.0: name is empty" in said for said in refused(recipe(members=[{**one, "name": " "}, one])))
 
 
 def test_members_with_other_labels_or_of_another_modality(recipe, made, tmp_path):
@@ -69,6 +73,25 @@ def test_members_with_other_labels_or_of_another_modality(recipe, made, tmp_path
     assert AutoConfig.from_pretrained(image).model_type == "vit"
     said = refused(recipe(members=[{"model": str(made / "model-0")}, {"model": image}]))
     assert said and all(one.startswith("members.1.model: ") for one in said)
+
+
+def test_numbers_for_labels_that_members_number_differently_need_names(recipe, made, tmp_path):
+    for file in (made / "data").iterdir():
+        rows = map(json.loads, file.read_text().splitlines())
+        (tmp_path / file.name).write_text(
+            "\n".join(json.dumps({**row, "label": "abc".index(row["label"])}) for row in rows)
+        )
+    numbers = {"data": {"path": str(tmp_path)}, "output_dir": str(tmp_path / "out")}
+    said = refused(recipe(**numbers))
+    words = (
+        "the data's labels are numbers, and 0 is 'a' for member 'model-0' and 'c' for member 'model-1'; write task.classes"
+    )
+    assert len(said) == 1 and words in said[0]
+    task = {"name": "sequence_classification", "length": 16, "classes": ["a", "b", "c"]}
+    named = Recipe.from_plain(recipe(**numbers, task=task)).open()["opened"]
+    words = Recipe.from_plain(recipe(output_dir=str(tmp_path / "out"))).open()["opened"]
+    for one, other in zip(named, words, strict=True):
+        assert list(one.opened.examples["test"]["labels"]) == list(other.opened.examples["test"]["labels"])
 
 
 def test_a_folder_has_no_revision(recipe, made):
