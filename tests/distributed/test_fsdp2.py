@@ -104,7 +104,7 @@ def test_one_process_goes_on_from_the_checkpoint_of_two(form, done, tmp_path):
     ended = torch.load(done / "saving" / form / "ended.pt", weights_only=True)
     for key, value in alone.model.named_parameters():
         # The same rows in one batch; AdamW divides by the size of a gradient, so roundings grow.
-        torch.testing.assert_close(value.detach(), ended[key], rtol=0, atol=5e-3)
+        torch.testing.assert_close(value.detach(), ended[key], rtol=0, atol=1e-2)
     moved = max(float((value.detach() - ended[key]).abs().max()) for key, value in alone.model.named_parameters())
     fresh = run(FIRST, tmp_path / "fresh", processes=1, **settings)
     begun = max(float((value.detach() - ended[key]).abs().max()) for key, value in fresh.model.named_parameters())

@@ -15,7 +15,7 @@ from tests.distributed.launch import accelerate, forked, made_once, torchrun
 from tests.tiny import tiny_llama
 from tests.training.ragged import STATES, TASKS
 from tests.training.runs import assert_equal_bits, text_rows
-from tests.training.test_gradient_invariance import gradients
+from tests.training.test_gradient_invariance import closeness, gradients
 
 
 @pytest.fixture(scope="module")
@@ -35,7 +35,7 @@ def test_gradient_and_logged_losses_over_two_processes_equal_those_of_one(done, 
         split = torch.load(done / f"{task}.pt", weights_only=True)
         assert split.keys() == reference.keys()
         for name in reference:
-            torch.testing.assert_close(split[name], reference[name], rtol=1e-9, atol=1e-12)
+            torch.testing.assert_close(split[name], reference[name], **closeness(task))
 
 
 def test_both_processes_end_with_the_same_pruned_weights_and_resume_exactly(done):

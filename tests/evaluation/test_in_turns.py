@@ -34,7 +34,7 @@ def batches(examples, processor, size):
 
 
 def opened(width, count=5):
-    task = SimpleNamespace(batches=batches)
+    task = SimpleNamespace(batches=batches, generates=False)
     return SimpleNamespace(task=task, processor=width, examples={"test": Rows(range(count)), "validation": Rows(range(3))})
 
 

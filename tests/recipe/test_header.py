@@ -21,6 +21,8 @@ SHIPPED = sorted((ROOT / "recipes").glob("*.yaml"))
 
 def local_inputs(data):
     """What a recipe names that no clone has."""
+    if isinstance(data.get("train"), dict):  # what members of an ensemble are trained by
+        return local_inputs(data["train"])
     found = [member["model"] for member in data.get("members", [])]
     found += [data["data"]["path"]] if "data" in data else []
     found += [data[key] for key in ("model", "against") if isinstance(data.get(key), str)]

