@@ -13,6 +13,9 @@ from hf_compress.ensembling.combiner import Combiner, log_probabilities
 from hf_compress.ensembling.fitting.step_size import fit_step_size
 from hf_compress.ensembling.fusion import Fused, Fusion, Said
 
+_MOST = 1e6
+"""Logits times a step size have to be numbers in fp32."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResidualFusion(Fusion, name="residual"):
@@ -35,8 +38,10 @@ class ResidualFusion(Fusion, name="residual"):
     step_size: float | None = None
 
     def __post_init__(self) -> None:
-        if self.step_size is not None and not (math.isfinite(self.step_size) and self.step_size > 0):
-            raise CompressionError(f"step_size={self.step_size} must be a finite number above 0; leave it out to learn it")
+        if self.step_size is not None and not (math.isfinite(self.step_size) and 0 < self.step_size <= _MOST):
+            raise CompressionError(
+                f"step_size={self.step_size} must be a number above 0, and at most {_MOST:g}; left out, it is learned"
+            )
 
     def fit(self, said: Said) -> Fused:
         """Step sizes in the order of members; each that is learned leaves the loss as it was, or smaller."""

@@ -2,13 +2,14 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
+from hf_compress._problems import RecipeError, problems_of
 from hf_compress.ensembling.fitting.temperature import fit_temperatures
 from hf_compress.ensembling.fitting.weights import fit_weights
 from hf_compress.ensembling.fusion import Fused, Said
@@ -137,7 +138,11 @@ def fit_members(
         unit=unit,
         seed=job.seed,
     )
-    fused = job.fusion.fit(said)
+    try:
+        fused = job.fusion.fit(said)
+    except CompressionError as error:
+        refused = [replace(one, path=f"fusion.{one.path}".rstrip(".")) for one in problems_of(error)]
+        raise RecipeError(refused) from error
     return _said(
         Fitted(
             weights=weights,

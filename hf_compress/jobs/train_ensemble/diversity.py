@@ -11,7 +11,7 @@ from hf_compress._registry import Strategy
 Plain = dict[str, Any]
 RESULT = "compressed"
 """Where `job: train` leaves a finished model in its folder."""
-FEWEST = 2
+FEWEST, MOST = 2, 1000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,13 +64,15 @@ class Diversity(Strategy, kind="diversity", package="hf_compress.jobs.train_ense
 
 
 def check_number(num_members: int) -> None:
-    """Refuse what is no ensemble.
+    """Refuse what is no ensemble, or more than anybody trains: every member's recipe is made before the first is trained.
 
     Raises:
-        CompressionError: fewer than two.
+        CompressionError: fewer than two, or more than a thousand.
     """
     if num_members < FEWEST:
         raise CompressionError(f"num_members={num_members} must be {FEWEST} or more; one model by itself is `job: train`")
+    if num_members > MOST:
+        raise CompressionError(f"num_members={num_members} must be {MOST} or fewer")
 
 
 def with_training(base: Plain, **changes: Any) -> Plain:

@@ -36,5 +36,7 @@ def test_a_given_step_is_that_of_every_member():
 
 
 def test_a_step_that_goes_nowhere_is_refused():
-    with pytest.raises(CompressionError, match="step_size=0.0 must be a finite number above 0"):
+    with pytest.raises(CompressionError, match="step_size=0.0 must be a number above 0, and at most 1e"):
         ResidualFusion(step_size=0.0)
+    with pytest.raises(CompressionError, match="and at most 1e"):
+        ResidualFusion(step_size=1e300)

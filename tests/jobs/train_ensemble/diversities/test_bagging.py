@@ -24,3 +24,5 @@ def test_members_may_begin_alike_and_differ_by_their_samples():
 def test_one_member_is_refused():
     with pytest.raises(CompressionError, match="num_members=1 must be 2 or more"):
         Bagging(num_members=1)
+    with pytest.raises(CompressionError, match="num_members=1000000 must be 1000 or fewer"):
+        Bagging(num_members=1_000_000)
