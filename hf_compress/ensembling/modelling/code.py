@@ -9,6 +9,8 @@ PACKAGE = "hf_compress"
 _ENSEMBLING = Path(__file__).parents[1]
 _REPLACED = ("Combiner", "Confidence")
 """Classes that the beginning of the file brings in a form that needs no registry of the package."""
+_SHARED = (Path("_modules", "heard_loss.py"),)
+"""Files from elsewhere in the package that come along; like the others they import nothing of it but these."""
 _NOT_IN_IT = ("__init__", "code", "models", "standalone")
 
 
@@ -46,6 +48,7 @@ def _in_order() -> list[Path]:
         for path in sorted((_ENSEMBLING / folder).glob("*.py"))
         if path.stem not in _NOT_IN_IT and (folder or path.stem in ("combiner", "confidence"))
     }
+    files |= {f"{PACKAGE}.{'.'.join(path.with_suffix('').parts)}": _ENSEMBLING.parent / path for path in _SHARED}
     done: list[str] = []
 
     def visit(name: str) -> None:

@@ -1,7 +1,5 @@
 """Models that spell what is said frame by frame, in parallel: each frame's distributions become one."""
 
-import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 from torch import Tensor
@@ -9,6 +7,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from transformers.utils.generic import can_return_tuple
 
 from hf_compress._errors import CompressionError
+from hf_compress._modules.heard_loss import heard_loss
 from hf_compress.ensembling.modelling.parallel import ParallelEnsemble
 
 _SAME = {
@@ -64,7 +63,7 @@ class ParallelEnsembleForCTC(ParallelEnsemble):
         if labels is None:
             return CausalLMOutput(logits=self.fused([output.logits for output in self.ask(own)]))  # type: ignore[arg-type]
         first: Any = self.members[0]
-        with listening(first) as heard:
+        with heard_loss(first) as heard:
             outputs = [first(**own[0], labels=labels.to(self.device_of(first)))]
         if "logit_lengths" not in heard:
             raise CompressionError(
@@ -76,20 +75,3 @@ class ParallelEnsembleForCTC(ParallelEnsemble):
         heard["logit_lengths"] = heard["logit_lengths"].to(fused.device)
         loss = self.loss_function(fused, labels.to(fused.device), **heard)
         return CausalLMOutput(loss=loss, logits=fused)  # type: ignore[arg-type]
-
-
-@contextlib.contextmanager
-def listening(member: Any) -> Iterator[dict[str, Any]]:
-    """What a member hands its loss beside logits and labels: only it knows how many frames its samples become."""
-    heard: dict[str, Any] = {}
-
-    def listen(logits: Tensor, labels: Tensor, **given: Any) -> Tensor:
-        heard.update(given)
-        return logits.new_zeros(())
-
-    before = member.loss_function
-    member.loss_function = listen
-    try:
-        yield heard
-    finally:
-        member.loss_function = before

@@ -146,7 +146,8 @@ def _costs(
         costs |= {} if own is None else {student.name: own}
     found |= {"costs": costs, "cost_unit": whole.unit, "validation_costs": dict(zip(names, whole.costs, strict=True))}
     on = {split: _on_rows(job, members, answers, fitted, split, whole.costs) for split in ("validation", "test")}
-    counted = _on_rows(job, members, answers, fitted, "test", [macs[name] for name in names])
+    by_macs = tuple(macs[name] for name in names)
+    counted = on["test"] if by_macs == whole.costs else _on_rows(job, members, answers, fitted, "test", by_macs)
     if on["test"] is None or on["validation"] is None or counted is None:
         return found
     costs[ALL], found["validation_costs"][ALL], macs[ALL] = (one["cost"] for one in (on["test"], on["validation"], counted))

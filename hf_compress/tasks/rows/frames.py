@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from hf_compress._errors import CompressionError
+from hf_compress._modules.heard_loss import heard_loss
 from hf_compress.tasks.heads import base_model
 from hf_compress.tasks.row_kind import IGNORED, RowKind, TaskRows
 
@@ -59,18 +60,8 @@ class Frames(RowKind, name="frames"):
     @contextlib.contextmanager
     def listening(self, model: Any) -> Iterator[dict[str, Any]]:
         """What the head hands its loss: only it knows how many frames its samples become."""
-        heard: dict[str, Any] = {}
-
-        def listen(logits: Tensor, labels: Tensor, **given: Any) -> Tensor:
-            heard.update(given)
-            return logits.new_zeros(())
-
-        before = model.loss_function
-        model.loss_function = listen
-        try:
+        with heard_loss(model) as heard:
             yield heard
-        finally:
-            model.loss_function = before
 
     def rows(self, logits: Tensor, targets: Mapping[str, Tensor], facts: Mapping[str, Any]) -> TaskRows:
         """A row for every frame, and the loss of the utterances.
