@@ -1,6 +1,7 @@
 """In which order an ensemble's members are asked: one by one, as one, or on several devices at once."""
 
 import logging
+import threading
 import time
 from collections.abc import Sequence
 from typing import Any, Self
@@ -30,6 +31,7 @@ class Asking:
         self.stack: StackedMembers | None = None
         self.fastest: dict[Any, str] = {}
         self.refused: dict[str, str] = {}
+        self.lock = threading.RLock()
 
     def __reduce__(self) -> Any:
         return type(self), ()
@@ -130,23 +132,24 @@ class Execution:
     def _stacked(self, inputs: list[dict[str, Any]]) -> list[Any]:
         """As one; the first time that members are stacked they are also asked one by one, and their answers compared."""
         known = self.asking
-        if known.stack is not None and known.stack.fits(list(self.members)):
-            return stacked_answers(known.stack, inputs[0])
-        known.stack = None  # before there is another, so that weights are there once
-        self._refuse_unstackable()
-        stack = StackedMembers(list(self.members))
-        try:
-            found = stacked_answers(stack, inputs[0])
-        except CompressionError as error:
-            raise CompressionError(f"execution='stacked': {error}; write auto or sequential") from error
-        apart = distance(found, self._one_by_one(inputs))
-        if not apart <= CLOSE:
-            raise CompressionError(
-                f"execution='stacked': answers differ from those of members asked one by one by {apart:.3g} of the largest"
-                f" ({CLOSE:g} is tolerated); write auto or sequential"
-            )
-        known.stack = stack
-        return found
+        with known.lock:
+            if known.stack is not None and known.stack.fits(list(self.members)):
+                return stacked_answers(known.stack, inputs[0])
+            known.stack = None  # before there is another, so that weights are there once
+            self._refuse_unstackable()
+            stack = StackedMembers(list(self.members))
+            try:
+                found = stacked_answers(stack, inputs[0])
+            except CompressionError as error:
+                raise CompressionError(f"execution='stacked': {error}; write auto or sequential") from error
+            apart = distance(found, self._one_by_one(inputs))
+            if not apart <= CLOSE:
+                raise CompressionError(
+                    f"execution='stacked': answers differ from those of members asked one by one by {apart:.3g} of the"
+                    f" largest ({CLOSE:g} is tolerated); write auto or sequential"
+                )
+            known.stack = stack
+            return found
 
     def _fastest(self, inputs: list[dict[str, Any]]) -> list[Any]:
         """In the way that was the fastest for inputs of this size; the first time all ways are tried."""
@@ -159,7 +162,7 @@ class Execution:
             return self._one_by_one(inputs)
         size = (*self._devices(), torch.is_autocast_enabled(self._devices()[0].type), *_size(inputs))
         if size in self.asking.fastest:
-            return ways.get(self.asking.fastest[size], self._one_by_one)(inputs)  # type: ignore[no-any-return]
+            return self._known(self.asking.fastest[size], ways, inputs)
         outputs = self._one_by_one(inputs)
         seconds: dict[str, list[float]] = {}
         for way in list(ways):
@@ -167,9 +170,7 @@ class Execution:
                 ways[way](inputs)  # what is prepared once costs nothing later
                 seconds[way] = []
             except (CompressionError, torch.OutOfMemoryError) as error:
-                if isinstance(error, CompressionError):
-                    self.asking.refused[way] = str(error)
-                _LOG.info("members are not asked in the way %r: %s", way, error)
+                self._refused(way, error)
         for _ in range(_ROUNDS if len(seconds) > 1 else 0):
             for way, times in seconds.items():
                 times.append(self._seconds(ways[way], inputs))
@@ -180,6 +181,22 @@ class Execution:
                 seconds, key=lambda way: min(seconds[way]) * (_GAIN if way == "sequential" else 1)
             )
         return outputs
+
+    def _known(self, fastest: str, ways: dict[str, Any], inputs: list[dict[str, Any]]) -> list[Any]:
+        """In this way; one by one where members have changed so that it is none any more."""
+        if fastest != "stacked" or fastest not in ways:
+            return ways.get(fastest, self._one_by_one)(inputs)  # type: ignore[no-any-return]
+        try:
+            return self._stacked(inputs)
+        except CompressionError as error:
+            self._refused(fastest, error)
+            return self._one_by_one(inputs)
+
+    def _refused(self, way: str, error: Exception) -> None:
+        """`auto` goes on without this way: for good where the members are why, and not for want of memory."""
+        if isinstance(error, CompressionError):
+            self.asking.refused[way] = str(error)
+        _LOG.info("members are not asked in the way %r: %s", way, error)
 
     def _seconds(self, way: Any, inputs: list[dict[str, Any]]) -> float:
         devices = [device for device in set(self._devices()) if device.type != "cpu"]

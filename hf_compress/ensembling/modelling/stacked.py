@@ -1,5 +1,6 @@
 """Members of one architecture as one: their weights in one tensor each, and one forward pass for all of them."""
 
+import copy
 import warnings
 from collections.abc import Sequence
 from types import SimpleNamespace
@@ -24,7 +25,10 @@ class StackedMembers:
     """The members' weights, (M, ...) in one tensor for each name; the members' own are views of it.
 
     So no weight is there twice, and what is written into a member in place (`load_state_dict`, an optimizer) is seen. Where
-    a member has been given other tensors (`.to(device)`, another head), `fits` says so.
+    a member has been given other tensors (`.to(device)`, another head), another module, a hook or dropout, `fits` says so.
+
+    The forward pass is that of a copy of the first member without memory: torch puts the stacked tensors into the module
+    that it runs, where another thread that asks the member itself meanwhile would meet them.
 
     Args:
         members: found to go together by `why_not_stacked`.
@@ -40,15 +44,18 @@ class StackedMembers:
                 for own, row in zip(parts, self.weights[name], strict=True):
                     own[name].data = row
         self._addresses = {name: [row.data_ptr() for row in whole] for name, whole in self.weights.items()}
-        self._base = members[0]
+        self._modules = [list(member.modules()) for member in members]
+        self._shell = _without_memory(members[0])
 
     def fits(self, members: Sequence[nn.Module]) -> bool:
-        """Whether these members' weights still are these rows."""
-        if members[0] is not self._base:
-            return False
+        """Whether these are still the members that were stacked, module by module, and their weights these rows."""
         for place, member in enumerate(members):
-            own = _tensors(member)
-            if own.keys() != self._addresses.keys():
+            modules, own = list(member.modules()), _tensors(member)
+            if len(modules) != len(self._modules[place]) or own.keys() != self._addresses.keys():
+                return False
+            if any(here is not there for here, there in zip(modules, self._modules[place], strict=True)):
+                return False
+            if any(module.training for module in modules) or _hooked(member):
                 return False
             # The rows are kept, so nothing else can stand at their addresses.
             if any(tensor.data_ptr() != self._addresses[name][place] for name, tensor in own.items()):
@@ -59,7 +66,7 @@ class StackedMembers:
         """The members' answers to the same inputs, with what `ANSWERS` names as attributes."""
 
         def answers(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-            output = functional_call(self._base, weights, (), inputs)
+            output = functional_call(self._shell, weights, (), inputs)
             return {name: output[name] for name in ANSWERS if name in output}
 
         found = vmap(answers)(self.weights)
@@ -89,6 +96,8 @@ def why_not_stacked(members: Sequence[Any], names: Sequence[str], groups: Sequen
             return f"member {name!r} is an ensemble itself"
         if getattr(member.config, "quantization_config", None) is not None:
             return f"member {name!r} has packed weights, which unpack one model at a time"
+        if _hooked(member):
+            return f"member {name!r} has a forward hook, and no pass of its own in which it would be called"
         if group != groups[0]:
             return f"member {name!r} reads other inputs than member {names[0]!r}"
         if kind != kinds[0] or own.keys() != parts[0].keys():
@@ -151,6 +160,28 @@ def distance(found: Sequence[Any], wanted: Sequence[Any]) -> float:
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, each once."""
     return {**dict(module.named_parameters()), **dict(module.named_buffers())}
+
+
+def _hooked(member: nn.Module) -> bool:
+    """Whether a user wants something called when the member, or a part of it, is; one pass for all has no place for it.
+
+    Hooks of torch and transformers belong to the architecture: those of all members are alike.
+    """
+    return any(
+        not str(getattr(hook, "__module__", "")).startswith(("torch.", "transformers."))
+        for module in member.modules()
+        for hooks in (module._forward_hooks, module._forward_pre_hooks)
+        for hook in hooks.values()
+    )
+
+
+def _without_memory(member: nn.Module) -> nn.Module:
+    """A copy whose parameters and buffers are on the meta device; its config is the member's own, whoever changes that."""
+    known: dict[int, Any] = {id(member.config): member.config}
+    for tensor in _tensors(member).values():
+        empty = torch.empty_like(tensor, device="meta")
+        known[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+    return copy.deepcopy(member, known)
 
 
 def _differs(one: dict[str, Any], other: dict[str, Any]) -> str:

@@ -1,7 +1,9 @@
 """How members are asked: by setting, and by what was the fastest."""
 
 import copy
+import functools
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -16,8 +18,14 @@ IDS = torch.randint(4, 60, (5, 7), generator=torch.Generator().manual_seed(0))
 
 def asked_alone(made):
     """A list that grows when the last member is asked by itself: stacked, the first stands for all."""
-    seen = []
-    made.members[-1].register_forward_pre_hook(lambda *_: seen.append(1))
+    seen, asked = [], made.members[-1].forward
+
+    @functools.wraps(asked)
+    def forward(*args, **kwargs):
+        seen.append(1)
+        return asked(*args, **kwargs)
+
+    made.members[-1].forward = forward
     return seen
 
 
@@ -60,6 +68,51 @@ def test_auto_measures_by_the_clock_and_answers():
         for _ in range(3):
             torch.testing.assert_close(made(IDS).logits, expected(IDS).logits, rtol=1e-5, atol=1e-5)
     assert next(iter(made.asking.fastest.values())) in ("sequential", "stacked")
+
+
+@pytest.mark.parametrize("change", ["dropout", "another shape", "a hook"])
+def test_auto_goes_on_one_by_one_where_members_can_be_stacked_no_more(change, monkeypatch):
+    timed(monkeypatch, {"_one_by_one": 1.0, "_stacked": 0.5})
+    made = ParallelEnsemble.from_members(texts()[0])
+    with torch.no_grad():
+        made(IDS)
+        assert set(made.asking.fastest.values()) == {"stacked"}
+        if change == "dropout":  # on, so that a member is asked several times for a spread of answers
+            for module in made.modules():
+                if isinstance(module, torch.nn.Dropout):
+                    module.train()
+            assert not torch.equal(made(IDS).logits, made(IDS).logits)
+            return
+        if change == "another shape":
+            made.members[1] = texts(type_vocab_size=3)[0][1]
+        else:
+            made.members[0].classifier.register_forward_hook(lambda module, args, output: -output)
+        expected = copy.deepcopy(made).set_execution("sequential")(IDS).logits
+        torch.testing.assert_close(made(IDS).logits, expected)
+        torch.testing.assert_close(
+            made(IDS[:, :3]).logits, copy.deepcopy(made).set_execution("sequential")(IDS[:, :3]).logits
+        )
+
+
+@pytest.mark.parametrize("execution", ["auto", "stacked"])
+def test_threads_can_ask_an_ensemble_at_the_same_time(execution, monkeypatch):
+    timed(monkeypatch, {"_one_by_one": 1.0, "_stacked": 0.5})
+    made = ParallelEnsemble.from_members(texts()[0], execution=execution)
+    batches = [IDS[:rows, :length] for rows in (1, 3, 5) for length in (2, 5, 7)]
+    expected = copy.deepcopy(made).set_execution("sequential")
+    with torch.no_grad():
+        expected = [expected(ids).logits for ids in batches]
+
+    def apart(start):
+        with torch.set_grad_enabled(start == 0):  # which asks the members themselves
+            return max(
+                float((made(batches[place]).logits.detach() - expected[place]).abs().max())
+                for place in [(start + k) % len(batches) for k in range(3 * len(batches))]
+            )
+
+    with ThreadPoolExecutor(4) as pool:
+        assert max(pool.map(apart, range(4))) < 1e-5
+    assert made.asking.stack is not None
 
 
 @pytest.mark.parametrize("why", ["gradients", "training", "deterministic", "sequential", "other inputs", "language"])

@@ -86,7 +86,7 @@ def test_no_weight_is_there_twice():
             )
 
 
-@pytest.mark.parametrize("change", ["load_state_dict", "assign", "to", "another module", "in place"])
+@pytest.mark.parametrize("change", ["load_state_dict", "assign", "to", "another module", "without weights", "in place"])
 def test_weights_that_change_are_followed(change):
     members, _ = texts()
     made = ParallelEnsemble.from_members(members, execution="stacked")
@@ -98,6 +98,10 @@ def test_weights_that_change_are_followed(change):
         made.to(torch.float64)
     elif change == "another module":
         members[0].classifier = copy.deepcopy(other.classifier)
+    elif change == "without weights":
+        for member in members:
+            member.bert.pooler.activation = torch.nn.Tanh()
+            member.dropout = torch.nn.ReLU()
     else:
         with torch.no_grad():
             members[1].classifier.weight *= -1
@@ -226,13 +230,31 @@ def test_a_forward_pass_that_looks_at_values_is_refused_in_a_sentence():
 
 
 def test_members_that_compute_differently_are_refused_when_they_are_stacked():
-    """A hook belongs to one member, and the others would get it or lose it."""
+    """Numbers on modules are seen by no config."""
     members = texts(orders=("abc", "abc"))[0]
-    members[1].register_forward_hook(lambda module, args, output: {"logits": output.logits * 2})
+    members[1].bert.encoder.layer[0].attention.self.scaling *= 2
     made = ParallelEnsemble.from_members(members, execution="stacked", combiner="mean_logits")
-    members[1].register_forward_hook(lambda module, args, output: type("Output", (), output)())
     with pytest.raises(CompressionError, match="differ from those of members asked one by one by .* of the largest"):
         answers(made, input_ids=IDS)
+
+
+def test_a_member_with_a_hook_has_a_pass_of_its_own():
+    """Also where it comes after the members were stacked: it would be called for all of them, or for none."""
+    members = texts(orders=("abc", "abc"))[0]
+    made = ParallelEnsemble.from_members(members, names=["x", "y"], execution="stacked")
+    expected = answers(made, input_ids=IDS)
+    seen = []
+    handle = members[1].classifier.register_forward_hook(lambda module, args, output: seen.append(output))
+    with pytest.raises(
+        CompressionError, match="'y' has a forward hook, and no pass of its own in which it would be called"
+    ):
+        answers(made, input_ids=IDS)
+    made.set_execution("auto")
+    torch.testing.assert_close(answers(made, input_ids=IDS), expected, rtol=1e-5, atol=1e-5)
+    with torch.no_grad():
+        torch.testing.assert_close(seen[-1], members[1](IDS).logits)
+    handle.remove()
+    torch.testing.assert_close(answers(made.set_execution("stacked"), input_ids=IDS), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("execution", ["stacked", "devices"])
