@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hf_compress._registry import Strategy
 from hf_compress.ensembling.combiner import Combiner
+from hf_compress.ensembling.member_costs import MemberCosts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +21,7 @@ class Said:
         labels: (N,) classes.
         names: of the members.
         combiner: that the ensemble is to have, for kinds that have one.
-        costs: M numbers, what a row costs in each member; None where nobody knows.
-        unit: of the costs, in words.
+        costs: of a row in each member; None where nobody knows.
         seed: of what is drawn.
     """
 
@@ -29,8 +29,7 @@ class Said:
     labels: Tensor
     names: tuple[str, ...]
     combiner: Combiner
-    costs: tuple[float, ...] | None = None
-    unit: str = "MACs"
+    costs: MemberCosts | None = None
     seed: int = 0
 
 

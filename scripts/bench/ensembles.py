@@ -17,6 +17,7 @@ import torch
 from transformers import BertConfig, BertForSequenceClassification, ViTConfig, ViTForImageClassification
 
 from hf_compress import Cascade, ParallelEnsemble
+from hf_compress.ensembling.member_costs import MemberCosts
 
 LENGTH, CLASSES = 32, 3
 
@@ -105,7 +106,7 @@ def executions(options: Any) -> list[list[str]]:
 
 
 def cascade_account(options: Any) -> list[list[str]]:
-    """Measured ms of a row against the shares of rows times the members' measured ms."""
+    """Measured ms of a row against the shares of rows times the members' measured ms at the batches that reach them."""
     members = [bert(64), bert(128), bert(256)]
     rows = []
     for size in options.cascade_batches:
@@ -118,13 +119,19 @@ def cascade_account(options: Any) -> list[list[str]]:
                 for member in members[:2]
             ]
         made = Cascade.from_members(members, thresholds=sure)
+        singles = [{key: value[:1] for key, value in one.items()} for one in batches]
         cases = {f"member {k}": partial(through, member, batches) for k, member in enumerate(members)}
+        cases |= {f"member {k} alone": partial(through, member, singles) for k, member in enumerate(members)}
         cases["cascade"] = partial(through, made, batches)
         seconds = bench.interleaved(cases, options.repeats)
         stages = torch.cat([made(**one, output_stages=True).stages for one in batches])
         shares = [float((stages >= k).double().mean()) for k in range(3)]
-        rounds = zip(*(seconds[f"member {k}"] for k in range(3)), strict=True)
-        account = [sum(share * own for share, own in zip(shares, each, strict=True)) for each in rounds]
+        account = []
+        for turn in range(options.repeats):
+            each = tuple(seconds[f"member {k}"][turn] / total for k in range(3))
+            alone = tuple(seconds[f"member {k} alone"][turn] / len(singles) for k in range(3))
+            costs = MemberCosts(each=each, alone=alone, batch_size=size).where_reached(shares)
+            account.append(total * sum(share * cost for share, cost in zip(shares, costs, strict=True)))
         rows.append(
             [
                 str(size),
@@ -164,7 +171,8 @@ def main() -> None:
             f"Median (smallest-largest) of {options.repeats} interleaved rounds; ratios to sequential, inside a round.",
             bench.table([*columns, "auto / best", "auto took"], asked),
             "A cascade of three BERTs (widths 64, 128, 256), half of the rows of each stage kept. Account:\n"
-            "the shares of rows that reach the members times the members' own times on whole batches, in the same rounds.",
+            "the shares of rows that reach the members times what a row costs them in batches of that many rows, which\n"
+            "follows from their times on whole batches and on single rows in the same rounds (MemberCosts.where_reached).",
             bench.table(
                 [
                     "batch",

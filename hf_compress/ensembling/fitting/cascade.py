@@ -30,6 +30,11 @@ class CascadeResult:
     cost: float
     shares: tuple[float, ...]
 
+    @property
+    def reaching(self) -> tuple[float, ...]:
+        """The share of the rows that each stage is asked about; that of the first is 1."""
+        return tuple(max(0.0, 1 - sum(self.shares[:stage])) for stage in range(len(self.shares)))
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stages:

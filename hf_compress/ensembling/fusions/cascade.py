@@ -14,13 +14,16 @@ from hf_compress.ensembling.combiner import Combiner, log_probabilities
 from hf_compress.ensembling.confidence import Confidence
 from hf_compress.ensembling.confidences.learned_deferral import LearnedDeferral
 from hf_compress.ensembling.confidences.maximum_probability import MaximumProbability
-from hf_compress.ensembling.fitting.cascade import NEVER, Stages, stages_of
+from hf_compress.ensembling.fitting.cascade import NEVER, CascadeResult, Stages, stages_of
 from hf_compress.ensembling.fitting.deferral import Learns, fit_deferral
 from hf_compress.ensembling.fitting.thresholds import choose_thresholds, frontier
 from hf_compress.ensembling.fusion import Fused, Fusion, Said
+from hf_compress.ensembling.member_costs import MemberCosts
 
 _SAFE = 1e-3
 """A confidence closer to its threshold may fall on either side of it in a batch of other rows."""
+_MAX_ROUNDS = 8
+"""How often thresholds are chosen for costs that follow from the thresholds before."""
 _LIMITS = ("least_quality", "least_of_last", "most_cost", "thresholds")
 
 
@@ -38,7 +41,7 @@ class CascadeFusion(Fusion, name="cascade"):
         confidence: how sure an answer is. `learned_deferral` without weights is learned on validation.
         deferral: what that learns, see `fit_deferral`.
         costs: what a row costs where members do not say it: "macs" (multiplications with an addition) or "ms", measured
-            on validation rows.
+            on validation rows in full batches and one by one; a stage then costs what it does at the batches that reach it.
     """
 
     reference: ClassVar[Reference | None] = Reference(
@@ -120,33 +123,25 @@ class CascadeFusion(Fusion, name="cascade"):
             CompressionError: no thresholds keep the limit, or costs do not rise from member to member.
         """
         assert said.costs is not None
-        refuse_falling(said.names, said.costs, f"{said.unit} of a row")
+        refuse_falling(said.names, said.costs.each, f"{said.costs.unit} of a row")
         confidence: Any = self.confidence
         learned = []
         if self.unlearned:
             confidence = list(fit_deferral(said.logits, said.labels, learns=self.deferral))
             learned.append("deferral scores")
-        stages = self._stages(confidence, said.logits, said.labels, said.costs)
-        last, alone = float(stages.quality[-1].mean()), said.costs[-1]
-        thresholds = self.thresholds
-        if thresholds is None:
-            limits = {
-                "least_quality": self.least_quality if self.least_of_last is None else self.least_of_last * last,
-                "most_cost": None if self.most_cost is None else self.most_cost * alone,
-            }
-            thresholds = choose_thresholds(stages.confidences, stages.quality, said.costs, **limits).thresholds
-            learned.append("thresholds")
-        found = stages.run(thresholds)
+        learned += ["thresholds"] if self.thresholds is None else []
+        found, stages, costs = self._chosen(confidence, said, said.costs)
+        last, alone, thresholds = float(stages.quality[-1].mean()), said.costs.each[-1], found.thresholds
         note = (
             f"Cascade on validation: accuracy {found.quality:.4f}, the last member's {last:.4f}, at"
-            f" {found.cost / alone:.3f} of its cost ({found.cost:.4g} a row, {said.unit}); answered by "
+            f" {found.cost / alone:.3f} of its cost ({found.cost:.4g} a row, {said.costs.unit}); answered by "
             + ", ".join(f"{name} {share:.1%}" for name, share in zip(said.names, found.shares, strict=True))
             + "."
         )
         idle = [name for name, threshold in zip(said.names, thresholds, strict=False) if threshold == NEVER]
         more = [f"{name} answers no row, and every row that reaches it pays for it: leave it out." for name in idle]
         return Fused(
-            options={"thresholds": list(thresholds), "confidence": confidence, "costs": list(said.costs)},
+            options={"thresholds": list(thresholds), "confidence": confidence, "costs": list(costs)},
             learned=tuple(learned),
             notes=(note, *more),
             facts={
@@ -158,6 +153,28 @@ class CascadeFusion(Fusion, name="cascade"):
                 "frontier": [list(one) for one in frontier(stages)],
             },
         )
+
+    def _chosen(self, confidence: Any, said: Said, costs: MemberCosts) -> tuple[CascadeResult, Stages, tuple[float, ...]]:
+        """What the thresholds do, with costs at the batches that reach the stages; which depend on the thresholds, so they
+        are chosen again until they stay.
+        """
+        paid = costs.each
+        for _ in range(_MAX_ROUNDS):
+            stages = self._stages(confidence, said.logits, said.labels, paid)
+            thresholds = self.thresholds
+            if thresholds is None:
+                last = float(stages.quality[-1].mean())
+                limits = {
+                    "least_quality": self.least_quality if self.least_of_last is None else self.least_of_last * last,
+                    "most_cost": None if self.most_cost is None else self.most_cost * costs.each[-1],
+                }
+                thresholds = choose_thresholds(stages.confidences, stages.quality, paid, **limits).thresholds
+            found = stages.run(thresholds)
+            before, paid = paid, costs.where_reached(found.reaching)
+            if paid == before:
+                break
+        stages = self._stages(confidence, said.logits, said.labels, paid)
+        return stages.run(found.thresholds), stages, paid
 
     def answer(self, fused: Fused, logits: Tensor, combiner: Combiner, weights: Tensor | None) -> Tensor:
         """(M, N, C) -> (N, C), those of the stage that answers."""

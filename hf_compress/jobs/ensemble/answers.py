@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from hf_compress.ensembling.member_costs import MemberCosts
 from hf_compress.ensembling.modelling.execution import Execution
 from hf_compress.ensembling.opened import OpenedMember
 from hf_compress.evaluation.asked import Asked, ask
@@ -79,8 +80,8 @@ def ask_model(
 
 def costs_of(
     job: Any, members: Sequence[OpenedMember], answers: Sequence[Answers], device: torch.device
-) -> tuple[tuple[float, ...] | None, str]:
-    """What a row costs in each member, and the unit: as the recipe has it, or as it is measured on validation rows.
+) -> MemberCosts | None:
+    """What a row costs in each member, as the recipe has it, or as it is measured on validation rows; None: nobody knows.
 
     Args:
         job: the recipe.
@@ -90,14 +91,15 @@ def costs_of(
     """
     given = tuple(member.cost for member in job.members)
     if None not in given:
-        return given, "by the recipe"
+        return MemberCosts(each=given, unit="by the recipe")
     if not answers:
-        return None, ""
+        return None
     if job.fusion.asks_costs == "ms":  # times can be compared only in turns, so all members are loaded at once
         timed = [Timed(name=one.name, model=_loaded(one, device), opened=one.opened) for one in members]
         found = milliseconds(timed, "validation", job.batch_size, job.latency or Latency())
-        return tuple(found[one.name][str(job.batch_size)] for one in members), "ms"
-    return tuple(float(one.macs or 0) for one in answers), "MACs"
+        full, alone = (tuple(found[one.name][str(size)] for one in members) for size in (job.batch_size, 1))
+        return MemberCosts(each=full, unit="ms", alone=alone, batch_size=job.batch_size)
+    return MemberCosts(each=tuple(float(one.macs or 0) for one in answers))
 
 
 def time_all(

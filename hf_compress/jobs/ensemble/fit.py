@@ -13,6 +13,7 @@ from hf_compress._problems import RecipeError, problems_of
 from hf_compress.ensembling.fitting.temperature import fit_temperatures
 from hf_compress.ensembling.fitting.weights import fit_weights
 from hf_compress.ensembling.fusion import Fused, Said
+from hf_compress.ensembling.member_costs import MemberCosts
 from hf_compress.ensembling.opened import OpenedMember
 from hf_compress.evaluation.asked import Asked, has_classes
 from hf_compress.jobs.ensemble.token_weights import fit_token_weights, without_a_say
@@ -79,9 +80,7 @@ def refuse_nan(asked: Sequence[Asked], members: Sequence[OpenedMember], split: s
         raise CompressionError("\n".join(said))
 
 
-def fit_members(
-    job: Any, asked: Sequence[Asked], members: Sequence[OpenedMember], costs: tuple[float, ...] | None, unit: str
-) -> Fitted:
+def fit_members(job: Any, asked: Sequence[Asked], members: Sequence[OpenedMember], costs: MemberCosts | None) -> Fitted:
     """Temperatures, then weights or what the fusion learns, as far as they are asked for.
 
     Args:
@@ -89,7 +88,6 @@ def fit_members(
         asked: the members' answers to the validation rows; empty without data.
         members: in the same order.
         costs: of a row in each member; None where nobody knows.
-        unit: of the costs.
 
     Raises:
         CompressionError: answers that nothing can be learned of.
@@ -97,14 +95,14 @@ def fit_members(
     given = tuple(member.weight for member in job.members)
     weights = None if len(set(given)) == 1 else tuple(weight / sum(given) for weight in given)
     if not asked:
-        return Fitted(weights=weights, fused=job.fusion.given(costs))
+        return Fitted(weights=weights, fused=job.fusion.given(None if costs is None else costs.each))
     if job.fit.asked or job.fusion.learns:
         refuse_nan(asked, members, "validation", ", and nothing can be fitted to that")
     if not has_classes(job.task):
         made = fit_token_weights(asked, [member.name for member in members]) if job.fit.weights else {}
         return _said(Fitted(**{"weights": weights, **made}))
     if any(one.num_nan for one in asked):
-        return Fitted(weights=weights, fused=job.fusion.given(costs))
+        return Fitted(weights=weights, fused=job.fusion.given(None if costs is None else costs.each))
     logits, labels = in_order(asked, members), asked[0].labels
     assert labels is not None
     learned: list[str] = []
@@ -135,7 +133,6 @@ def fit_members(
         names=tuple(member.name for member in members),
         combiner=job.combiner,
         costs=costs,
-        unit=unit,
         seed=job.seed,
     )
     try:

@@ -13,6 +13,7 @@ from hf_compress._provenance import describe_machine
 from hf_compress.ensembling.configuration import ALL
 from hf_compress.ensembling.diagnostics import disagreement, error_correlation
 from hf_compress.ensembling.labelled_rows import check_members
+from hf_compress.ensembling.member_costs import MemberCosts
 from hf_compress.ensembling.opened import OpenedMember
 from hf_compress.evaluation.asked import PROBABILITIES, has_classes
 from hf_compress.evaluation.ensembled import EnsembleReport
@@ -35,14 +36,12 @@ class Measured:
         part: its folder.
         device: where.
         costs: of a row in each member; None where nobody knows.
-        unit: of the costs.
     """
 
     opened: Opened
     part: Path
     device: torch.device
-    costs: tuple[float, ...] | None
-    unit: str
+    costs: MemberCosts | None
 
 
 def report_of_run(
@@ -139,15 +138,19 @@ def _costs(
         macs[student.name] = float(answers[len(members)].macs or 0)
     if whole.costs is None:
         return found
-    costs = dict(zip(names, whole.costs, strict=True))
-    if student is not None and whole.unit in ("MACs", "ms"):
+    each, unit = whole.costs.each, whole.costs.unit
+    paid = tuple(
+        fitted.fused.options.get("costs") or each
+    )  # of rows as they reach the members, which cost more by the clock
+    costs = dict(zip(names, each, strict=True))
+    if student is not None and unit in ("MACs", "ms"):
         timed = latency.get(student.name, {}).get(str(job.batch_size))
-        own = macs[student.name] if whole.unit == "MACs" else timed
+        own = macs[student.name] if unit == "MACs" else timed
         costs |= {} if own is None else {student.name: own}
-    found |= {"costs": costs, "cost_unit": whole.unit, "validation_costs": dict(zip(names, whole.costs, strict=True))}
-    on = {split: _on_rows(job, members, answers, fitted, split, whole.costs) for split in ("validation", "test")}
+    found |= {"costs": costs, "cost_unit": unit, "validation_costs": dict(zip(names, each, strict=True))}
+    on = {split: _on_rows(job, members, answers, fitted, split, paid) for split in ("validation", "test")}
     by_macs = tuple(macs[name] for name in names)
-    counted = on["test"] if by_macs == whole.costs else _on_rows(job, members, answers, fitted, "test", by_macs)
+    counted = on["test"] if by_macs == paid else _on_rows(job, members, answers, fitted, "test", by_macs)
     if on["test"] is None or on["validation"] is None or counted is None:
         return found
     costs[ALL], found["validation_costs"][ALL], macs[ALL] = (one["cost"] for one in (on["test"], on["validation"], counted))
@@ -156,7 +159,7 @@ def _costs(
         found["stages"] = [
             {"member": name, "threshold": threshold, "cost": cost, "validation": there, "test": here}
             for name, threshold, cost, there, here in zip(
-                names, thresholds, whole.costs, on["validation"]["shares"], on["test"]["shares"], strict=True
+                names, thresholds, paid, on["validation"]["shares"], on["test"]["shares"], strict=True
             )
         ]
         found["curve"] = on["test"]["curve"] if job.task.metric == "accuracy" else []

@@ -73,8 +73,8 @@ def build(job: Any, members: Sequence[OpenedMember], out: Path, student: OpenedM
     if job.on_nan == "refuse":
         for split in SPLITS if answers else ():
             refuse_nan([one.splits[split] for one in answers], members, split, "")
-    costs, unit = costs_of(job, members, answers, device)
-    fitted = fit_members(job, [one.splits["validation"] for one in answers], members, costs, unit)
+    costs = costs_of(job, members, answers, device)
+    fitted = fit_members(job, [one.splits["validation"] for one in answers], members, costs)
     with written_beside(out) as part:
         made = _written(job, members, fitted, part)
         opened = open_inputs(str(part), job.data, job.task, seed=job.seed, measured="held_out")
@@ -82,7 +82,7 @@ def build(job: Any, members: Sequence[OpenedMember], out: Path, student: OpenedM
         del made
         report = None
         if job.data is not None:
-            report = _measured(job, members, student, answers, fitted, Measured(opened, part, device, costs, unit), out)
+            report = _measured(job, members, student, answers, fitted, Measured(opened, part, device, costs), out)
             logger.info("verdict: %s", judge(report))
         write_documents(job, members, fitted, report, part, out, loads)
     return EnsembleResult(folder=out, report=report, loads=loads)

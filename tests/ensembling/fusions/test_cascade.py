@@ -5,15 +5,17 @@ import torch
 
 from hf_compress import CascadeFusion, CompressionError, LearnedDeferral, Margin, MeanProbabilities
 from hf_compress.ensembling.fusion import Said
+from hf_compress.ensembling.member_costs import MemberCosts
 
 FIRST = torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.6, 0.4], [0.45, 0.55]])
 LOGITS = torch.stack([FIRST, torch.tensor([[0.99, 0.01]]).expand(4, 2)]).log()
 LABELS = torch.zeros(4, dtype=torch.long)
 
 
-def said(logits=LOGITS, labels=LABELS, costs=(1.0, 10.0)):
+def said(logits=LOGITS, labels=LABELS, costs=(1.0, 10.0), **timed):
     names = tuple("xyz"[: len(logits)])
-    return Said(logits=logits, labels=labels, names=names, combiner=MeanProbabilities(), costs=costs, unit="coins")
+    paid = MemberCosts(each=costs, unit="coins", **timed)
+    return Said(logits=logits, labels=labels, names=names, combiner=MeanProbabilities(), costs=paid)
 
 
 def test_by_hand_the_rows_and_their_cost():
@@ -38,6 +40,17 @@ def test_by_hand_the_rows_and_their_cost():
 )
 def test_limits_are_shares_of_the_last_member(limits, cost):
     assert CascadeFusion(**limits).fit(said()).facts["cost"] == pytest.approx(cost)
+
+
+def test_by_the_clock_a_stage_costs_what_it_does_in_the_batches_that_reach_it():
+    """In batches of 4 a row of y takes 10 and 22 alone: 6 a row and 16 a call. A quarter of the rows reach it, so a batch
+    calls it with probability 1 - 0.75^4 and brings one row on the mean: 6 + 16 * 0.68359375 = 16.9375 a row."""
+    found = CascadeFusion(least_quality=1.0).fit(said(alone=(1.0, 22.0), batch_size=4))
+    assert found.options["costs"] == pytest.approx([1.0, 16.9375])
+    assert found.facts["cost"] == pytest.approx(1 + 16.9375 / 4) and found.facts["shares"] == [0.75, 0.25]
+    # 0.4 of what y alone costs in full batches is 4: enough for a quarter of the rows at 10 each, not at 16.9375.
+    assert CascadeFusion(most_cost=0.4).fit(said()).facts["cost"] == 3.5
+    assert CascadeFusion(most_cost=0.4).fit(said(alone=(1.0, 22.0), batch_size=4)).facts["shares"] == [1.0, 0.0]
 
 
 def test_a_row_beside_its_threshold_is_not_settled():
