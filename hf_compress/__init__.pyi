@@ -144,8 +144,11 @@ from hf_compress.pruning.patterns.n_m import NM as NM
 from hf_compress.pruning.patterns.unstructured import Unstructured as Unstructured
 from hf_compress.pruning.prune import prune as prune
 from hf_compress.pruning.schedules.constant import Constant as Constant
+from hf_compress.pruning.schedules.cosine import Cosine as Cosine
 from hf_compress.pruning.schedules.cubic import Cubic as Cubic
+from hf_compress.pruning.schedules.exponential import Exponential as Exponential
 from hf_compress.pruning.schedules.linear import LinearRamp as LinearRamp
+from hf_compress.pruning.schedules.one_cycle import OneCycle as OneCycle
 from hf_compress.quantization.configuration import Quantization as Quantization
 from hf_compress.quantization.groups import Group as Group
 from hf_compress.quantization.modules.linear import QuantizableLinear as QuantizableLinear

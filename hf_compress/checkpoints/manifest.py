@@ -124,14 +124,29 @@ def _upgraded(data: dict[str, Any]) -> dict[str, Any]:
     Until 0.1 a checkpoint had no format and its techniques stood at the top, and the manifest of a training had no kind.
     """
     if "format" in data:
-        return {"kind": "train", **data}
+        return _with_new_fields({"kind": "train", **data})
     facts = {key: value for key, value in data.items() if key not in ("hf_compress", *_TECHNIQUES)}
-    return {
-        "format": _FORMAT,
-        "kind": CHECKPOINT,
-        "name": None,
-        "recipe": {key: data[key] for key in _TECHNIQUES if key in data},
-        "created": None,
-        "versions": {key: data[key] for key in ("hf_compress",) if key in data},
-        **facts,
-    }
+    return _with_new_fields(
+        {
+            "format": _FORMAT,
+            "kind": CHECKPOINT,
+            "name": None,
+            "recipe": {key: data[key] for key in _TECHNIQUES if key in data},
+            "created": None,
+            "versions": {key: data[key] for key in ("hf_compress",) if key in data},
+            **facts,
+        }
+    )
+
+
+def _with_new_fields(data: dict[str, Any]) -> dict[str, Any]:
+    """A checkpoint's techniques with the settings that they did not have when it was written, at what they did then.
+
+    A result keeps its recipe as it is, because its card quotes it.
+    """
+    recipe = data.get("recipe")
+    pruning = recipe.get("pruning") if data["kind"] == CHECKPOINT and isinstance(recipe, dict) else None
+    schedule = pruning.get("schedule") if isinstance(pruning, dict) else None
+    if isinstance(schedule, dict):
+        schedule.setdefault("initial", 0.0)
+    return data

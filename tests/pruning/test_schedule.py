@@ -18,6 +18,12 @@ def test_between_the_ends_the_sparsity_moves_every_few_steps_counted_from_begin(
     assert values == [0, 0, 0, 0, 0, 0, 0.25, 0.25, 0.25, 0.25, 0.25, 0.5, 0.5]
 
 
+def test_the_way_begins_at_the_initial_sparsity():
+    ramp = LinearRamp(final=0.8, initial=0.4, begin=2, end=6, every=1)
+    assert [ramp.sparsity(step, 10) for step in range(8)] == pytest.approx([0, 0, 0.4, 0.5, 0.6, 0.7, 0.8, 0.8])
+    assert [ramp.reached(step, 10) for step in (1, 2, 4, 6, 9)] == [None, 0.0, 0.5, 1.0, 1.0]
+
+
 def test_the_end_is_reached_even_if_every_does_not_divide_the_way():
     ramp = LinearRamp(final=0.5, begin=0, end=7, every=5)
     assert ramp.sparsity(6, 10) < 0.5
@@ -28,6 +34,8 @@ def test_the_end_is_reached_even_if_every_does_not_divide_the_way():
     ("settings", "message"),
     [
         ({"final": 1.0}, r"final=1\.0 is not a sparsity"),
+        ({"initial": -0.1}, r"initial=-0\.1 is not a sparsity"),
+        ({"initial": 0.7}, r"initial=0\.7 is above final=0\.5, and sparsity never falls"),
         ({"begin": 0.5}, r"begin=0\.5 is not a point"),
         ({"end": -1}, "end=-1 is negative"),
         ({"every": 0}, "every=0 is not a number of steps"),

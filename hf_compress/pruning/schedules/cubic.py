@@ -9,9 +9,9 @@ from hf_compress.pruning.schedule import Schedule
 
 @dataclass(frozen=True, kw_only=True)
 class Cubic(Schedule, name="cubic"):
-    """s(t) = final * (1 - (1 - (t - begin) / (end - begin))^3).
+    """s(t) = final + (initial - final) * (1 - (t - begin) / (end - begin))^3.
 
-    Fast while there is much to spare, slow near the end. Source: Zhu and Gupta 2017, equation 1, with s_i = 0.
+    Fast while there is much to spare, slow near the end. Source: Zhu and Gupta 2017, equation 1.
     """
 
     reference: ClassVar[Reference | None] = Reference(

@@ -20,3 +20,8 @@ def test_two_different_moments_are_refused():
         CompressionError, match="begin='20%' and end='0%' differ, but the constant schedule prunes at one moment"
     ):
         Constant(begin="20%")
+
+
+def test_an_initial_sparsity_is_refused_because_there_is_no_way_to_start_from_it():
+    with pytest.raises(CompressionError, match=r"initial=0\.2 is where a gradual schedule starts.*leave initial out"):
+        Constant(final=0.5, initial=0.2)
