@@ -136,11 +136,16 @@ from hf_compress.merging.search.adamerging import adamerging as adamerging
 from hf_compress.merging.search.coefficient_search import search_coefficients as search_coefficients
 from hf_compress.merging.search.greedy_soup import greedy_soup as greedy_soup
 from hf_compress.merging.search.learned_soup import learned_soup as learned_soup
+from hf_compress.pruning.allocations.erk import ERK as ERK
 from hf_compress.pruning.allocations.global_ import Global as Global
+from hf_compress.pruning.allocations.per_layer import PerLayer as PerLayer
 from hf_compress.pruning.allocations.uniform import Uniform as Uniform
 from hf_compress.pruning.configuration import Pruning as Pruning
 from hf_compress.pruning.criteria.magnitude import Magnitude as Magnitude
+from hf_compress.pruning.patterns.blocks import Blocks as Blocks
+from hf_compress.pruning.patterns.columns import WholeColumns as WholeColumns
 from hf_compress.pruning.patterns.n_m import NM as NM
+from hf_compress.pruning.patterns.rows import WholeRows as WholeRows
 from hf_compress.pruning.patterns.unstructured import Unstructured as Unstructured
 from hf_compress.pruning.prune import prune as prune
 from hf_compress.pruning.schedules.constant import Constant as Constant

@@ -38,6 +38,12 @@ def matrix_shape(module: nn.Module) -> tuple[int, int]:
     return outputs, inputs
 
 
+def layer_shape(module: nn.Module) -> tuple[int, ...]:
+    """(O, I) of the whole matrix; of a convolution (O, C, kernel...)."""
+    outputs, inputs = matrix_shape(module)
+    return (outputs, num_channels(module), *_shape(module)[2:]) if _kind(module).has_kernel else (outputs, inputs)
+
+
 def matrix_size(module: nn.Module) -> int:
     """How many weights the whole matrix has."""
     return math.prod(matrix_shape(module))

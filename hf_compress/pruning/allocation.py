@@ -1,15 +1,28 @@
 """The contract of an allocation: how one overall sparsity is shared among layers."""
 
+import itertools
 from collections.abc import Iterable, Mapping
+from typing import ClassVar
 
 from torch import Tensor
 
 from hf_compress._registry import Strategy
 from hf_compress._sharding.across import Across
+from hf_compress.pruning.criterion import Criterion
 
 
 class Allocation(Strategy, kind="allocation", package="hf_compress.pruning.allocations"):
-    """Distributes sparsity over layers."""
+    """Distributes sparsity over layers.
+
+    Attributes:
+        needs: statistics that the scores it looks at are made of, as of a criterion.
+    """
+
+    needs: ClassVar[tuple[str, ...]] = ()
+
+    def scored_by(self, criterion: Criterion) -> Criterion:
+        """Whose scores it looks at: those of the run's criterion, unless an allocation has a measure of its own."""
+        return criterion
 
     def shares(self, scores: Mapping[str, Tensor], sparsity: float) -> dict[str, float]:
         """One sparsity per layer.
@@ -23,7 +36,36 @@ class Allocation(Strategy, kind="allocation", package="hf_compress.pruning.alloc
             Sparsity per layer name, each in [0, 1], whose mean weighted by layer size is `sparsity` (to within one weight
             per layer).
         """
-        raise TypeError(f"{type(self).__name__} defines no shares()")
+        found = self.shares_of_shapes({name: tuple(score.shape) for name, score in scores.items()}, sparsity, sparsity)
+        if found is None:
+            raise TypeError(f"{type(self).__name__} defines no shares()")
+        return found
+
+    def shares_of_shapes(
+        self, shapes: Mapping[str, tuple[int, ...]], sparsity: float, final: float
+    ) -> dict[str, float] | None:
+        """The same where shapes and names of layers say it all; asked first, so that no score is computed in vain.
+
+        Args:
+            shapes: per layer name (O, I), of a convolution (O, C, kernel...).
+            sparsity: the overall share of zeros, in [0, 1).
+            final: the one that the schedule ends with.
+
+        Returns:
+            What `shares` would; None where that takes scores.
+        """
+        return None
+
+    def check_layers(self, shapes: Mapping[str, tuple[int, ...]], final: float) -> None:
+        """Refuse settings that do not fit the layers.
+
+        Args:
+            shapes: as for `shares_of_shapes`.
+            final: the overall sparsity at the end.
+
+        Raises:
+            CompressionError: with what does not fit.
+        """
 
     def shares_of_parts(self, scores: Mapping[str, Tensor], sparsity: float, across: Across) -> dict[str, float] | None:
         """The same where every process holds other scores of the same layers.
@@ -38,7 +80,14 @@ class Allocation(Strategy, kind="allocation", package="hf_compress.pruning.alloc
         """
         return None
 
-    def fewest_zeros(self, sizes: Iterable[int], sparsity: float) -> int:
-        """How many zeros `shares` promises at least, over layers of these sizes, once each layer has rounded its share."""
+    def fewest_zeros(self, sizes: Iterable[int], sparsity: float, units: Iterable[int] | None = None) -> int:
+        """How many zeros `shares` promises at least, once each layer has rounded its share.
+
+        Args:
+            sizes: weights of each layer.
+            sparsity: the overall share of zeros.
+            units: weights that go together, for each layer; None = one by one.
+        """
         counts = list(sizes)
-        return max(round(sparsity * sum(counts)) - len(counts), 0)
+        together = itertools.repeat(1, len(counts)) if units is None else units
+        return max(round(sparsity * sum(counts)) - sum(together), 0)

@@ -1,17 +1,19 @@
 """Whether a pruning job fits the modules it was given, known before anything is pruned."""
 
+import math
 from collections.abc import Mapping
 
-import torch
 from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.matching import Selection, select_modules
-from hf_compress._modules.matrix import matrix_shape, matrix_size, num_channels
+from hf_compress._modules.matrix import layer_shape, matrix_shape, num_channels
 from hf_compress._modules.routers import routers
 from hf_compress.calibration.input_rows import check_rows
 from hf_compress.calibration.statistic import Statistic, statistics_of
+from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.pattern import Pattern
 from hf_compress.pruning.statistics import Stats
 
 
@@ -36,21 +38,44 @@ def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning) -> None:
         CompressionError: a module has no weight matrix, or one that the criterion's statistics are not for, the pattern
             does not fit into a layer, or every layer is so small that the sparsity rounds to nothing.
     """
-    sizes = {name: matrix_size(module) for name, module in modules.items()}
     if any(not one.needs_gradient for one in statistics_of(pruning.criterion.needs)):
         check_rows(modules)
+    pattern, final = pruning.pattern, pruning.schedule.final
+    shapes = {name: layer_shape(module) for name, module in modules.items()}
     for name, module in modules.items():
-        width = num_channels(module) if pruning.pattern.along_inputs else matrix_shape(module)[1]
+        width = num_channels(module) if pattern.along_inputs else matrix_shape(module)[1]
         try:
-            pruning.pattern.mask(torch.zeros(1, width), pruning.schedule.final)
+            pattern.check_layer(math.prod(shapes[name]) // width, width)
         except CompressionError as error:
             raise CompressionError(f"pruning.pattern: {name}: {error}") from error
-    final = pruning.schedule.final
-    if final > 0 and pruning.allocation.fewest_zeros(sizes.values(), final) == 0 and max(sizes.values()) * final < 1:
+    pruning.allocation.check_layers(shapes, final)
+    _check_rounding({name: matrix_shape(module) for name, module in modules.items()}, pruning)
+
+
+def units_of(shapes: Mapping[str, tuple[int, int]], pattern: Pattern) -> dict[str, int]:
+    """How many weights of each layer, by its (O, I), go together."""
+    return {name: math.prod(pattern.unit(*shape)) for name, shape in shapes.items()}
+
+
+def _check_rounding(shapes: Mapping[str, tuple[int, int]], pruning: Pruning) -> None:
+    """Refuse a sparsity that rounds to nothing in every layer, or to all of one whose weights go in groups."""
+    final, units = pruning.schedule.final, units_of(shapes, pruning.pattern)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    counts = {name: sizes[name] // units[name] for name in shapes}
+    what = "weights" if max(units.values()) == 1 else f"groups of the pattern {pruning.pattern.name}"
+    fewest = pruning.allocation.fewest_zeros(sizes.values(), final, units.values())
+    if final > 0 and fewest == 0 and max(counts.values()) * final < 1:
         raise CompressionError(
-            f"pruning.schedule.final: {final:g} rounds to no weight at all in layers of at most {max(sizes.values())}"
-            " weights; raise it, or target larger layers"
+            f"pruning.schedule.final: {final:g} rounds to no weight at all in layers of at most {max(counts.values())}"
+            f" {what}; raise it, or target larger layers"
         )
+    if isinstance(pruning.allocation, Uniform):
+        whole = [name for name in shapes if units[name] > 1 and round(final * counts[name]) == counts[name]]
+        if whole:
+            raise CompressionError(
+                f"pruning.schedule.final: {final:g} rounds to all {counts[whole[0]]} {what} of {whole[0]}, which would be"
+                f" zero throughout; lower it, or add '{whole[0]}' to pruning.ignore"
+            )
 
 
 def check_statistics(modules: Mapping[str, nn.Module], pruning: Pruning, stats: Stats) -> None:

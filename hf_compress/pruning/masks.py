@@ -1,6 +1,7 @@
 """Masks that live beside a model while it trains."""
 
 import functools
+import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -13,7 +14,7 @@ from hf_compress._modules.matrix import as_stored, matrix_shape, matrix_size, ow
 from hf_compress._modules.parts import across_matrix, part_of_matrix, whole_matrix
 from hf_compress._sharding.contract import check_supported, is_sharded, reshard, sharding_of
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.fit import check_fit, chosen
+from hf_compress.pruning.fit import check_fit, chosen, units_of
 from hf_compress.pruning.prune import compute_masks, zero, zeros_of
 from hf_compress.pruning.statistics import Stats
 
@@ -204,5 +205,6 @@ class Masks:
 
     def fewest_zeros(self, sparsity: float) -> int:
         """How many zeros the masks must hold for an overall sparsity: each layer rounds its share of its own size."""
-        sizes = [matrix_size(module) for module in self.modules.values()]
-        return self.pruning.allocation.fewest_zeros(sizes, sparsity)
+        shapes = {name: matrix_shape(module) for name, module in self.modules.items()}
+        sizes, units = map(math.prod, shapes.values()), units_of(shapes, self.pruning.pattern).values()
+        return self.pruning.allocation.fewest_zeros(sizes, sparsity, units)

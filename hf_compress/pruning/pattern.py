@@ -2,6 +2,7 @@
 
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 from hf_compress._registry import Strategy
@@ -29,8 +30,9 @@ class Pattern(Strategy, kind="pattern", package="hf_compress.pruning.patterns"):
             sparsity: share of zeros in [0, 1).
 
         Returns:
-            (O, I) bool, True = keep, with exactly `round(sparsity * O * I)` False entries; of equal scores the one with
-            the lower flat index is kept.
+            (O, I) bool, True = keep, with exactly `round(sparsity * N)` of its N units False (N = O * I where weights go
+            one by one); of equal scores the one with the lower flat index is kept. A score of -inf is that of a weight
+            that is pruned already.
         """
         raise TypeError(f"{type(self).__name__} defines no mask()")
 
@@ -47,6 +49,21 @@ class Pattern(Strategy, kind="pattern", package="hf_compress.pruning.patterns"):
         """
         return None
 
+    def unit(self, outputs: int, inputs: int) -> tuple[int, int]:
+        """How many rows and columns of a layer's (O, I) matrix go together; single weights unless a pattern says more."""
+        return 1, 1
+
+    def check_layer(self, outputs: int, inputs: int) -> None:
+        """Refuse a layer that the pattern does not fit into.
+
+        Args:
+            outputs: rows of what `mask` would be given for it.
+            inputs: columns of that.
+
+        Raises:
+            CompressionError: with the number that does not go into which other.
+        """
+
     def check(self, sparsity: float) -> None:
         """Refuse a final sparsity the pattern cannot have.
 
@@ -62,3 +79,24 @@ def keep_largest(score: Tensor, num_pruned: int, across: Across = ALONE) -> Tens
     """
     total = across.total(score.numel())
     return largest(lambda: [score], min(max(total - num_pruned, 0), total), score.numel(), across).mask(score)
+
+
+def keep_units(score: Tensor, unit: tuple[int, int], sparsity: float) -> Tensor:
+    """A mask in which rectangles of weights go or stay together, those with the lowest mean score first.
+
+    Weights that are pruned already (a score of -inf) count as 0 in the mean; a rectangle of nothing else goes first.
+
+    Args:
+        score: (O, I) fp32.
+        unit: the rectangle's rows and columns, which divide O and I.
+        sparsity: the share of rectangles that go, rounded to whole ones; of equal ones the last in flat order.
+
+    Returns:
+        (O, I) bool, True = keep.
+    """
+    (rows, columns), (outputs, inputs) = unit, score.shape
+    units = score.reshape(outputs // rows, rows, inputs // columns, columns)
+    gone = units == -torch.inf
+    means = units.masked_fill(gone, 0.0).mean(dim=(1, 3)).masked_fill(gone.all(3).all(1), -torch.inf)
+    keep = keep_largest(means, round(sparsity * means.numel()))
+    return keep[:, None, :, None].expand(units.shape).reshape(score.shape)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import require
 from hf_compress._modules.ignored import say_left_out, say_unmatched
-from hf_compress._modules.matrix import as_stored, channel_rows, from_channel_rows, matrix_size, own_matrix
+from hf_compress._modules.matrix import as_stored, channel_rows, from_channel_rows, layer_shape, matrix_size, own_matrix
 from hf_compress._modules.parts import across_matrix, is_in_order, part_of_matrix, whole_matrix
 from hf_compress._modules.plain_model import require_plain
 from hf_compress._sharding.across import ALONE, Across, Rows
@@ -61,7 +61,10 @@ def compute_masks(
         return score
 
     scores = _OneByOne(modules, score_of)
-    shares = _shares(pruning.allocation, modules, scores, across, sparsity)
+    shapes = {name: layer_shape(module) for name, module in modules.items()}
+    shares = pruning.allocation.shares_of_shapes(shapes, sparsity, pruning.schedule.final)
+    if shares is None:
+        shares = _shares(pruning.allocation, modules, scores, across, sparsity)
     masks = {}
     for name, score in scores.items():
         known = held.get(name)

@@ -1,6 +1,8 @@
 """What every strategy of a kind promises; a new one is tested without editing a list."""
 
 import dataclasses
+import itertools
+import math
 
 import pytest
 import torch
@@ -47,7 +49,7 @@ def test_a_strategy_is_a_frozen_value_that_a_recipe_can_write_and_read(cls, tmp_
         assert build(kind, dump(made, full), "here", problems) == made, problems
 
 
-def scores(shape=(6, 16), seed=0):
+def scores(shape=(8, 16), seed=0):
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed)).round(decimals=1)  # with ties
 
 
@@ -96,9 +98,22 @@ def test_a_criterion_gets_its_statistics_from_batches_and_from_a_trainers_data(c
 @pytest.mark.parametrize("sparsity", [0.0, 0.13, 0.25, 0.5])
 def test_a_pattern_prunes_the_exact_count_and_repeats_itself(cls, sparsity):
     mask = cls().mask(scores(), sparsity)
-    assert mask.dtype is torch.bool and mask.shape == (6, 16)
-    assert int((~mask).sum()) == round(sparsity * 96)
+    assert mask.dtype is torch.bool and mask.shape == (8, 16)
+    together = math.prod(cls().unit(8, 16))
+    assert int((~mask).sum()) == round(sparsity * 128 / together) * together
     assert torch.equal(mask, cls().mask(scores(), sparsity))
+
+
+@pytest.mark.parametrize("cls", members(Pattern))
+def test_a_pattern_takes_what_is_pruned_already_first_and_only_adds_to_it(cls):
+    masks = [cls().mask(scores(seed=1), 0.25)]
+    for sparsity in (0.25, 0.4, 0.5):
+        held = torch.where(masks[-1], scores(seed=2), -torch.inf)  # other scores: what is gone comes first all the same
+        masks.append(cls().mask(held, sparsity) & masks[-1])
+    together = math.prod(cls().unit(8, 16))
+    counts = [int((~mask).sum()) for mask in masks]
+    assert counts == [round(share * 128 / together) * together for share in (0.25, 0.25, 0.4, 0.5)]
+    assert all(not (after & ~before).any() for before, after in itertools.pairwise(masks))
 
 
 @pytest.mark.parametrize("cls", members(Schedule))
@@ -128,6 +143,14 @@ def test_an_allocation_promises_no_more_zeros_than_its_layers_round_to(cls, spar
     zeros = sum(round(shares[name] * score.numel()) for name, score in layers.items())
     promised = cls().fewest_zeros([score.numel() for score in layers.values()], sparsity)
     assert zeros - 2 * len(layers) <= promised <= zeros
+
+
+@pytest.mark.parametrize("cls", members(Allocation))
+def test_an_allocation_promises_no_more_zeros_than_layers_that_round_to_groups_have(cls):
+    layers = {str(size): scores((1, size), seed=size) for size in (4, 12, 20, 40)}
+    shares = cls().shares(layers, 0.4)
+    zeros = sum(round(shares[name] * score.numel() / 4) * 4 for name, score in layers.items())
+    assert 0 <= cls().fewest_zeros([score.numel() for score in layers.values()], 0.4, [4] * len(layers)) <= zeros
 
 
 @pytest.mark.parametrize("cls", members(Scheme))

@@ -1,11 +1,9 @@
 """The same sparsity everywhere."""
 
+import itertools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from torch import Tensor
-
-from hf_compress._sharding.across import Across
 from hf_compress.pruning.allocation import Allocation
 
 
@@ -13,14 +11,11 @@ from hf_compress.pruning.allocation import Allocation
 class Uniform(Allocation, name="uniform"):
     """Every layer gets the overall sparsity."""
 
-    def shares(self, scores: Mapping[str, Tensor], sparsity: float) -> dict[str, float]:
+    def shares_of_shapes(self, shapes: Mapping[str, tuple[int, ...]], sparsity: float, final: float) -> dict[str, float]:
         """The overall sparsity, for each name."""
-        return dict.fromkeys(scores, sparsity)
+        return dict.fromkeys(shapes, sparsity)
 
-    def shares_of_parts(self, scores: Mapping[str, Tensor], sparsity: float, across: Across) -> dict[str, float]:
-        """The same."""
-        return self.shares(scores, sparsity)
-
-    def fewest_zeros(self, sizes: Iterable[int], sparsity: float) -> int:
+    def fewest_zeros(self, sizes: Iterable[int], sparsity: float, units: Iterable[int] | None = None) -> int:
         """Exact: each layer rounds the same share of its own size."""
-        return sum(round(sparsity * size) for size in sizes)
+        together = itertools.repeat(1) if units is None else units
+        return sum(round(sparsity * (size // unit)) * unit for size, unit in zip(sizes, together, strict=False))

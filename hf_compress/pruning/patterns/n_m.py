@@ -55,16 +55,20 @@ class NM(Pattern, name="n_m"):
                 f" set schedule.final to {wanted:g}"
             )
 
+    def check_layer(self, outputs: int, inputs: int) -> None:
+        """The inputs are whole groups of m."""
+        if inputs % self.m:
+            raise CompressionError(
+                f"m={self.m} does not divide the {inputs} inputs of a layer; ignore that layer or change m"
+            )
+
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         """(O, I) -> (O, I) bool; exactly `round(sparsity * O * I)` False, all inside the n:m pattern.
 
         Raises:
             CompressionError: m does not divide I.
         """
-        if score.shape[-1] % self.m:
-            raise CompressionError(
-                f"m={self.m} does not divide the {score.shape[-1]} inputs of a layer; ignore that layer or change m"
-            )
+        self.check_layer(*score.shape)
         return self._mask(score, sparsity, ALONE)
 
     def mask_of_part(self, score: Tensor, sparsity: float, across: Across) -> Tensor | None:
