@@ -74,7 +74,7 @@ def open_members(members: Sequence[EnsembleMember], task: Task | None, data: Dat
         return []
     places = [folder for folder in folders if folder is not None]
     with _of("members"):
-        orders = _fitting(task, places, opened, names, data is not None)
+        orders = _fitting(task, places, opened, names)
     _refuse_bare_numbers(task, opened, orders, names)
     return [
         OpenedMember(name=name, folder=folder, opened=one, order=order, hub=_hub(member, folder))
@@ -116,9 +116,7 @@ def _of(path: str) -> Iterator[None]:
     found.refuse()
 
 
-def _fitting(
-    task: Task, folders: Sequence[Path], opened: Sequence[Opened], names: list[str], asked: bool
-) -> list[list[int] | None]:
+def _fitting(task: Task, folders: Sequence[Path], opened: Sequence[Opened], names: list[str]) -> list[list[int] | None]:
     """Refuse members that do not go together, as the ensemble itself would; the orders of their labels."""
     configs: list[Any] = [one.base for one in opened]
     head = task.head.auto_class
@@ -131,12 +129,6 @@ def _fitting(
     different, groups = group_processors(processors, names)
     check_groups(groups, head, names)
     joined_processor(different)
-    other = next((name for name, group in zip(names, groups, strict=True) if group), None)
-    if asked and other is not None and task.processor_class == "AutoFeatureExtractor":
-        raise CompressionError(
-            f"data: member {other!r} has another feature extractor than member {names[0]!r}, and no batch of sounds is"
-            " padded for both; leave data and fit out, so that it is written and not measured, or take members of one"
-        )
     return orders
 
 

@@ -68,18 +68,19 @@ class AudioTask(ReadsLate):
         rows = undecoded(split, self.audio).select_columns([self.audio])
         return [read_header(row[self.audio]) for row in rows]
 
-    def padding(self, splits: Splits, extractor: Any, seconds: float = math.inf) -> PadSounds:
+    def padding(self, splits: Splits, extractor: Any, seconds: float = math.inf, number: int = 0) -> PadSounds:
         """To the longest sound of a batch; where the model is not told where a sound ends, to the longest of all.
 
         Args:
             splits: raw rows.
             extractor: the model's.
             seconds: that are heard of a sound at most.
+            number: of an extractor inside an ensemble's.
         """
         if getattr(extractor, "return_attention_mask", True) or longest_heard(extractor) is not None:
-            return PadSounds(extractor)
+            return PadSounds(extractor, number=number)
         longest = max(one.seconds for split in splits.values() for one in self.headers(split))
-        return PadSounds(extractor, round(sampling_rate(extractor) * min(longest, seconds)))
+        return PadSounds(extractor, round(sampling_rate(extractor) * min(longest, seconds)), number)
 
     def hear(self, values: Iterable[Any], extractor: Any, pad: PadSounds, cut: int | None = None) -> dict[str, list[Any]]:
         """What the feature extractor makes of some rows.

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import numpy
 
+from hf_compress.ensembling.modelling.inputs import numbered
 from hf_compress.tasks.row_kind import IGNORED
 
 
@@ -65,19 +66,21 @@ class PadSounds:
     fit into less. What has one size for every sound (Whisper, AST) stays as it is.
 
     Args:
-        processor: a feature extractor.
+        processor: a feature extractor, or an ensemble's, which has several inside.
         num_samples: what a sound is padded to; None = the longest of a batch.
+        number: of an extractor inside an ensemble's; what it makes has it behind its name.
     """
 
-    def __init__(self, processor: Any, num_samples: int | None = None) -> None:
-        self._extractor, self._num_samples = processor, num_samples
+    def __init__(self, processor: Any, num_samples: int | None = None, number: int = 0) -> None:
+        self._extractor, self._num_samples, self._number = processor, num_samples, number
 
     def __call__(self, rows: Sequence[Mapping[str, Any]]) -> Any:
         """Tensors of shape (B, N) or (B, T, F), a mask where the extractor makes one, and labels (lists with -100)."""
         import torch
 
-        names = self._extractor.model_input_names
-        batch = self._padded([{name: row[name] for name in names if name in row} for row in rows], "pt")
+        batch: dict[str, Any] = {}
+        for number, extractor in enumerate(extractors_in(self._extractor)):
+            batch |= PadSounds(extractor, self._num_samples, number)._batch(rows)
         labels = [row["labels"] for row in rows]
         if isinstance(labels[0], list):
             longest = max(map(len, labels))
@@ -85,14 +88,24 @@ class PadSounds:
         return {**batch, "labels": torch.tensor(labels)}
 
     def row(self, sound: Mapping[str, Any]) -> dict[str, Any]:
-        """One sound alone."""
-        return {name: values[0] for name, values in self._padded([sound], "np").items()}
+        """One sound alone, by the names that the extractor has for it."""
+        return {numbered(name, self._number): values[0] for name, values in self._padded([sound], "np").items()}
+
+    def _batch(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        names = {name: numbered(name, self._number) for name in self._extractor.model_input_names}
+        own = [{name: row[here] for name, here in names.items() if here in row} for row in rows]
+        return {numbered(name, self._number): values for name, values in self._padded(own, "pt").items()}
 
     def _padded(self, sounds: Sequence[Mapping[str, Any]], kind: str) -> Any:
         heard = [sound[self._extractor.model_input_names[0]] for sound in sounds]
         least = least_samples(self._extractor.sampling_rate) if numpy.ndim(heard[0]) == 1 else 0
         length = max(*map(len, heard), self._num_samples or 0, least)
         return self._extractor.pad(sounds, padding="max_length", max_length=length, return_tensors=kind)
+
+
+def extractors_in(processor: Any) -> list[Any]:
+    """The feature extractors inside an ensemble's, by their numbers; any other is alone."""
+    return list(getattr(processor, "each", (processor,)))
 
 
 def least_samples(rate: int) -> int:

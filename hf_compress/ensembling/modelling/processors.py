@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import transformers
 from transformers import BaseImageProcessor, BatchEncoding, BatchFeature, PreTrainedTokenizerFast, SequenceFeatureExtractor
@@ -217,11 +217,18 @@ class _Several:
 
     processors: list[dict[str, Any]]
 
-    def _prepare(self, loader: str, inputs: tuple[Any, ...], options: dict[str, Any]) -> BatchFeature:
+    loader: ClassVar[str]
+
+    @property
+    def each(self) -> list[Any]:
+        """The processors, in the order of their numbers."""
         if not hasattr(self, "_made"):
-            self._made = [_from_plain(loader, plain) for plain in self.processors]
+            self._made = [_from_plain(self.loader, plain) for plain in self.processors]
+        return self._made
+
+    def _prepare(self, inputs: tuple[Any, ...], options: dict[str, Any]) -> BatchFeature:
         made = BatchFeature()
-        for k, processor in enumerate(self._made):
+        for k, processor in enumerate(self.each):
             made.update({numbered(key, k): value for key, value in processor(*inputs, **options).items()})
         return made
 
@@ -234,6 +241,7 @@ class EnsembleImageProcessor(_Several, BaseImageProcessor):
     """Image processors of several members: `pixel_values` for the first, `pixel_values_1` for the next, and so on."""
 
     model_input_names = ["pixel_values"]
+    loader = "AutoImageProcessor"
 
     @classmethod
     def of(cls, processors: Sequence[Any]) -> "EnsembleImageProcessor":
@@ -242,13 +250,14 @@ class EnsembleImageProcessor(_Several, BaseImageProcessor):
 
     def __call__(self, images: Any, *args: Any, **kwargs: Any) -> BatchFeature:  # type: ignore[override]
         """What all processors make of the same images."""
-        return self._prepare("AutoImageProcessor", (images, *args), kwargs)
+        return self._prepare((images, *args), kwargs)
 
 
 class EnsembleFeatureExtractor(_Several, SequenceFeatureExtractor):
     """Feature extractors of several members: `input_values` for the first, `input_values_1` for the next, and so on."""
 
     model_input_names = ["input_values"]
+    loader = "AutoFeatureExtractor"
 
     @classmethod
     def of(cls, processors: Sequence[Any]) -> "EnsembleFeatureExtractor":
@@ -270,7 +279,7 @@ class EnsembleFeatureExtractor(_Several, SequenceFeatureExtractor):
 
     def __call__(self, raw_speech: Any, *args: Any, **kwargs: Any) -> BatchFeature:
         """What all extractors make of the same recordings."""
-        return self._prepare("AutoFeatureExtractor", (raw_speech, *args), kwargs)
+        return self._prepare((raw_speech, *args), kwargs)
 
 
 JOINED = {

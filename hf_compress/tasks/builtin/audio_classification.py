@@ -13,7 +13,7 @@ from hf_compress.tasks.cut import listed
 from hf_compress.tasks.frames import check_masks, num_frames
 from hf_compress.tasks.heads import AUDIO_CLASSIFICATION, Head
 from hf_compress.tasks.one_label import OneLabel
-from hf_compress.tasks.padding import PadSounds, least_samples
+from hf_compress.tasks.padding import PadSounds, extractors_in, least_samples
 from hf_compress.tasks.task import Splits
 
 if TYPE_CHECKING:
@@ -51,13 +51,14 @@ class AudioClassification(OneLabel, AudioTask, name="audio_classification"):
 
     def describe(self, splits: Splits, processor: Any) -> dict[str, str]:
         """Also how many sounds are cut."""
-        facts, limit = super().describe(splits, processor), self._limit(processor)
-        if math.isinf(limit):
-            return facts
-        cut = {
-            name: (sum(one.seconds > limit for one in self.headers(split)), len(split)) for name, split in splits.items()
-        }
-        return {**facts, f"sounds cut at {limit:g} s": listed(cut, "rows")}
+        facts = super().describe(splits, processor)
+        for limit in sorted({self._limit(extractor) for extractor in extractors_in(processor)} - {math.inf}):
+            cut = {
+                name: (sum(one.seconds > limit for one in self.headers(split)), len(split))
+                for name, split in splits.items()
+            }
+            facts |= {f"sounds cut at {limit:g} s": listed(cut, "rows")}
+        return facts
 
     def fit_rows(self, splits: Splits, model: "PreTrainedModel", processor: Any) -> Splits:
         """As they are; refuses masks in time that are longer than a sound."""
@@ -69,20 +70,24 @@ class AudioClassification(OneLabel, AudioTask, name="audio_classification"):
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """What the feature extractor makes of sounds, and labels, computed when a batch is read."""
-        limit = self._limit(processor)
-        transform = partial(
-            self._hear,
-            processor=processor,
-            ids=label_ids(splits, self.label, labels, self.classes),
-            cut=None if math.isinf(limit) else round(sampling_rate(processor) * limit),
-            pad=self.padding(splits, processor, limit),
-        )
+        heard = []
+        for number, extractor in enumerate(extractors_in(processor)):
+            limit = self._limit(extractor)
+            cut = None if math.isinf(limit) else round(sampling_rate(extractor) * limit)
+            heard.append((extractor, self.padding(splits, extractor, limit, number), cut))
+        transform = partial(self._hear, heard=heard, ids=label_ids(splits, self.label, labels, self.classes))
         return self.late(self.undecoded(splits), transform)
 
     def _hear(
-        self, batch: Mapping[str, Sequence[Any]], processor: Any, ids: Mapping[Any, int], cut: int | None, pad: PadSounds
+        self,
+        batch: Mapping[str, Sequence[Any]],
+        heard: Sequence[tuple[Any, PadSounds, int | None]],
+        ids: Mapping[Any, int],
     ) -> dict[str, Any]:
-        return {**self.hear(batch[self.audio], processor, pad, cut), "labels": [ids[value] for value in batch[self.label]]}
+        made: dict[str, Any] = {}
+        for extractor, pad, cut in heard:
+            made |= self.hear(batch[self.audio], extractor, pad, cut)
+        return {**made, "labels": [ids[value] for value in batch[self.label]]}
 
     def collator(self, processor: Any) -> Any:
         """Pads to the longest sound of a batch."""

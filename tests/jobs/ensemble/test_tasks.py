@@ -3,10 +3,20 @@
 import json
 import math
 
+import numpy
 import pytest
 import torch
 from datasets import Dataset, Features, Value
-from transformers import AutoModelForCausalLM, AutoTokenizer, ViTImageProcessorPil, Wav2Vec2FeatureExtractor
+from transformers import (
+    ASTConfig,
+    ASTFeatureExtractor,
+    ASTForAudioClassification,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    ViTImageProcessorPil,
+    Wav2Vec2FeatureExtractor,
+    pipeline,
+)
 
 from hf_compress import Recipe, mixture_weights
 from hf_compress.checkpoints.manifest import Manifest
@@ -50,6 +60,52 @@ def test_sounds(recipe, tmp_path):
         Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "data" / f"{split}.parquet")
     done = made_of(recipe, folders, tmp_path / "data", {"name": "audio_classification"}, fit={"temperatures": True})
     assert done.report.rows[-1].metrics["num_examples"] == 6
+
+
+def test_sounds_for_two_feature_extractors(recipe, tmp_path):
+    """One reads samples, padded to the longest sound of all, the other a spectrogram of one length."""
+    torch.manual_seed(1)
+    config = ASTConfig(
+        hidden_size=16,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        num_mel_bins=16,
+        max_length=20,
+        num_labels=2,
+    )
+    sees = named(sharper(ASTForAudioClassification(config)), ("low", "high"))
+    hears = named(sharper(tiny_hearer(num_labels=2), 2.0), ("high", "low"))
+    extractors = [Wav2Vec2FeatureExtractor(), ASTFeatureExtractor(num_mel_bins=16, max_length=20)]
+    folders = saved([hears, sees], extractors, tmp_path)
+    sounds = [sine(16000, 200.0 * (1 + place), 0.1 * (1 + place)) for place in range(6)]
+    rows = {"audio": [wav(sound, 16000) for sound in sounds], "label": ["low", "high"] * 3}
+    (tmp_path / "data").mkdir()
+    for split in SPLITS:
+        features = Features({"audio": Value("binary"), "label": Value("string")})
+        Dataset.from_dict(rows, features=features).to_parquet(tmp_path / "data" / f"{split}.parquet")
+    done = made_of(
+        recipe, folders, tmp_path / "data", {"name": "audio_classification"}, fit={"weights": True}, batch_size=4
+    )
+    assert verify(str(done.folder), data=str(tmp_path / "data")).holds
+    assert done.report.setting["sounds cut at 0.2 s"].startswith("4 of 6 train")
+    longest = max(map(len, sounds))
+    with torch.no_grad():
+        nll = []
+        for sound, label in zip(sounds, rows["label"], strict=True):
+            sound = numpy.float32(numpy.round(sound * 32767.0) / 32768)  # as 16 bits keep it
+            padded = torch.tensor(extractors[0](sound, sampling_rate=16000).input_values[0])
+            padded = torch.nn.functional.pad(padded, (0, longest - len(padded)))
+            first = hears(padded[None]).logits.softmax(-1)[0]
+            image = extractors[1](sound[:3200], sampling_rate=16000, return_tensors="pt").input_values
+            second = sees(image).logits.softmax(-1)[0].flip(0)
+            weights = done.report.weights
+            both = weights["model-0"] * first + weights["model-1"] * second
+            nll.append(-both[("high", "low").index(label)].log())
+    assert done.report.rows[-1].metrics["nll"] == pytest.approx(float(sum(nll) / 6), abs=1e-4)
+    # A pipeline, which prepares one sound at a time for all members.
+    asked = pipeline("audio-classification", str(done.folder))(sounds[0].copy())
+    assert {one["label"] for one in asked} == {"high", "low"}
 
 
 def test_the_perplexity_of_language_models_together_is_that_of_their_mixture(recipe, tmp_path):
