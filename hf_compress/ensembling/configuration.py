@@ -35,6 +35,8 @@ class EnsembleMember(metaclass=CheckedKinds):
             raise CompressionError("model is empty; name a folder or a Hub id")
         if self.name is not None and not self.name.strip():
             raise CompressionError("name is empty; leave it out for the last part of model, or write one")
+        if self.name is not None and not self.name.isprintable():
+            raise CompressionError(f"name={self.name!r} must be one line, of letters that can be seen")
         if self.name == ALL:
             raise CompressionError(f"name={ALL!r} is what the report calls all members together; choose another")
         if self.weight:  # one of 0 is right beside others

@@ -85,6 +85,16 @@ class Fusion(Strategy, kind="fusion", package="hf_compress.ensembling.fusions"):
             CompressionError: saying which.
         """
 
+    def check_rows(self, num_rows: int) -> None:
+        """Refuse too few rows to learn from, before a member is asked; by default none are.
+
+        Args:
+            num_rows: of the validation split.
+
+        Raises:
+            CompressionError: saying how many it takes.
+        """
+
     def given(self, costs: tuple[float, ...] | None = None) -> Fused:
         """What it is without rows; asked where `learns` is False.
 

@@ -53,8 +53,12 @@ class Asked:
         """Rows that are answered with NaN; without logits all of them where a number of theirs is NaN."""
         if self.logits is not None:
             return int(self.logits.isnan().any(-1).sum())
-        counted = int(self.metrics.get("num_examples", self.metrics.get("num_tokens", 1)))
-        return counted if any(math.isnan(value) for value in self.metrics.values()) else 0
+        return self.num_rows if any(math.isnan(value) for value in self.metrics.values()) else 0
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that were asked about, or tokens."""
+        return int(self.metrics.get("num_examples", self.metrics.get("num_tokens", 1)))
 
 
 def has_classes(task: Task) -> bool:

@@ -18,7 +18,7 @@ def load_tokenizer(model: str) -> Any:
     folder = folder_of(model, "tokenizer")
     if folder is not None and not any(file for part in ("token", "vocab", ".model") for file in folder.glob(f"*{part}*")):
         raise CompressionError(
-            f"tokenizer: the folder {model} holds none; save it there with save_pretrained, or name another"
+            f"tokenizer: the folder {model} holds no tokenizer; save it there with save_pretrained, or name another"
         )
     tokenizer = from_pretrained(AutoTokenizer, model, "tokenizer")
     if set(tokenizer.get_vocab()) <= set(tokenizer.all_special_tokens):

@@ -11,7 +11,7 @@ from tests.tiny import tiny_tokenizer
 
 
 def test_a_folder_without_a_tokenizer_is_refused(tmp_path):
-    with pytest.raises(CompressionError, match="tokenizer: the folder .* holds none"):
+    with pytest.raises(CompressionError, match="tokenizer: the folder .* holds no tokenizer"):
         load_tokenizer(str(write_model(tmp_path / "model", tokenizer=False)))
 
 

@@ -896,7 +896,7 @@ BROKEN_MODELS = {
     ),
     "no tokenizer": (
         lambda folder: [file.unlink() for file in folder.glob("token*")],
-        "tokenizer: the folder {path} holds none",
+        "tokenizer: the folder {path} holds no tokenizer",
     ),
     "broken tokenizer": (
         lambda folder: (folder / "tokenizer.json").write_text("{}"),

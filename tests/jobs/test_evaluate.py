@@ -122,7 +122,7 @@ def test_every_mistake_is_said_in_one_go_and_nothing_is_written(folder, call):
     wrong = {
         "empty": ["model: empty cannot be loaded"],
         "./nowhere": ["model: there is no folder './nowhere'"],
-        "writer": ["tokenizer: the folder writer holds none"],
+        "writer": ["tokenizer: the folder writer holds no tokenizer"],
     }
     for model, expected in wrong.items():
         code, out, complaints = call(

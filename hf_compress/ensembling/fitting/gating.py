@@ -36,6 +36,20 @@ class FittedGate:
     steps: int
 
 
+def rows_held_out(held_out: float, num_rows: int) -> int:
+    """How many rows a share of them is.
+
+    Raises:
+        CompressionError: none, or all.
+    """
+    number = round(held_out * num_rows) if 0 < held_out < 1 else 0
+    if not 0 < number < num_rows:
+        raise CompressionError(
+            f"held_out={held_out!r} of {num_rows} rows leaves one side empty; give another share, or more rows"
+        )
+    return number
+
+
 def fit_gate(
     logits: Tensor,
     labels: Tensor,
@@ -73,11 +87,7 @@ def fit_gate(
     """
     logits, labels = checked(logits, labels)
     num_rows = len(labels)
-    num_held_out = round(held_out * num_rows) if 0 < held_out < 1 else 0
-    if not 0 < num_held_out < num_rows:
-        raise CompressionError(
-            f"held_out={held_out!r} of {num_rows} rows leaves one side empty; give another share, or more rows"
-        )
+    num_held_out = rows_held_out(held_out, num_rows)
     if steps < 1 or patience < 1:
         raise CompressionError(f"steps={steps} and patience={patience} must be 1 or more")
     combined = combiner or MeanProbabilities()

@@ -21,11 +21,13 @@ class FittedTemperatures:
         temperatures: one per member; above 1 where the member was too sure of itself, below 1 where it was not sure enough.
         nll_before: of each member as it is.
         nll_after: of each member with its temperature.
+        at_limit: places of members for which no better temperature lies between the limits.
     """
 
     temperatures: tuple[float, ...]
     nll_before: tuple[float, ...]
     nll_after: tuple[float, ...]
+    at_limit: tuple[int, ...] = ()
 
 
 def fit_temperatures(logits: Tensor, labels: Tensor, *, lowest: float = 0.01, highest: float = 100.0) -> FittedTemperatures:
@@ -52,11 +54,11 @@ def fit_temperatures(logits: Tensor, labels: Tensor, *, lowest: float = 0.01, hi
         )
     logits, labels = checked(logits, labels)
     found = [_temperature(own.double(), labels, lowest, highest) for own in logits]
-    for member, temperature in enumerate(found):
-        if temperature in (lowest, highest):
-            logger.warning(
-                "member %d has the temperature %g, which is the limit; no better one lies within", member, temperature
-            )
+    at_limit = tuple(place for place, one in enumerate(found) if one in (lowest, highest))
+    for member in at_limit:
+        logger.warning(
+            "member %d has the temperature %g, which is the limit; no better one lies within", member, found[member]
+        )
     return FittedTemperatures(
         temperatures=tuple(found),
         nll_before=tuple(float(mean_nll(log_probabilities(own.double()), labels)) for own in logits),
@@ -64,6 +66,7 @@ def fit_temperatures(logits: Tensor, labels: Tensor, *, lowest: float = 0.01, hi
             float(mean_nll(log_probabilities(own.double() / temperature), labels))
             for own, temperature in zip(logits, found, strict=True)
         ),
+        at_limit=at_limit,
     )
 
 
@@ -78,6 +81,8 @@ def _temperature(logits: Tensor, labels: Tensor, lowest: float, highest: float) 
         return float((probabilities * logits).sum(-1).mean()) - target
 
     low, high = math.log(lowest), math.log(highest)
+    if slope(low) <= 0 <= slope(high):  # all logits of a row are the same, and any temperature is as good
+        return min(max(1.0, lowest), highest)
     if slope(low) <= 0:
         return lowest
     if slope(high) >= 0:

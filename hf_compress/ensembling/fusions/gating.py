@@ -9,7 +9,7 @@ from torch import Tensor
 from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress.ensembling.combiner import Combiner
-from hf_compress.ensembling.fitting.gating import fit_gate
+from hf_compress.ensembling.fitting.gating import fit_gate, rows_held_out
 from hf_compress.ensembling.fusion import Fused, Fusion, Said
 
 
@@ -54,6 +54,10 @@ class GatingFusion(Fusion, name="gating"):
             raise CompressionError(
                 f"learning_rate={self.learning_rate} must be above 0, and weight_decay={self.weight_decay} 0 or more"
             )
+
+    def check_rows(self, num_rows: int) -> None:
+        """Some are held out, and some are not."""
+        rows_held_out(self.held_out, num_rows)
 
     def fit(self, said: Said) -> Fused:
         """The gate, where the held-out rows are best."""

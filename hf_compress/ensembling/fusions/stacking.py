@@ -37,8 +37,16 @@ class StackingFusion(Fusion, name="stacking"):
         if self.folds < 0 or self.folds == 1:
             raise CompressionError(f"folds={self.folds}: one part leaves no other; write 2 or more, or 0")
 
+    def check_rows(self, num_rows: int) -> None:
+        """Every fold has a row."""
+        if self.folds > num_rows:
+            raise CompressionError(
+                f"folds={self.folds} of {num_rows} validation rows leaves some empty; write fewer, or 0 for none"
+            )
+
     def fit(self, said: Said) -> Fused:
         """W and b, of all rows; the log-loss is also measured fold by fold."""
+        self.check_rows(len(said.labels))
         folds = None
         if self.folds:
             order = torch.randperm(len(said.labels), generator=torch.Generator().manual_seed(said.seed))

@@ -70,10 +70,9 @@ def refuse_nan(asked: Sequence[Asked], members: Sequence[OpenedMember], split: s
     said = []
     for number, (one, member) in enumerate(zip(asked, members, strict=True)):
         broken = one.num_nan
-        num_rows = one.metrics.get("num_examples", one.metrics.get("num_tokens"))
         if broken:
             said.append(
-                f"members.{number}.model: {member.name!r} answers NaN to {broken} of {num_rows} rows of the"
+                f"members.{number}.model: {member.name!r} answers NaN to {broken} of {one.num_rows} rows of the"
                 f" {split} split{why}; mend it, or take it out"
             )
     if said:
@@ -118,6 +117,15 @@ def fit_members(job: Any, asked: Sequence[Asked], members: Sequence[OpenedMember
             for member, before, after in zip(members, warm.nll_before, warm.nll_after, strict=True)
         )
         notes.append(f"Temperatures fitted on validation, the members' log-loss there: {changes}.")
+        notes += [
+            f"The temperature of {members[place].name} is {temperatures[place]:g}, which is the limit: "
+            + (
+                "its logits say nothing of the labels there."
+                if temperatures[place] > 1
+                else "it is right on all rows there."
+            )
+            for place in warm.at_limit
+        ]
     if job.fit.weights:
         found = fit_weights(logits, labels, job.combiner)
         weights = found.weights

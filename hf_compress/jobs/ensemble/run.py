@@ -70,9 +70,12 @@ def build(job: Any, members: Sequence[OpenedMember], out: Path, student: OpenedM
         logger.info("%s: an earlier run was interrupted; what it left is removed, and this one begins again", out)
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     answers = [] if job.data is None else [ask_model(job, one, device) for one in members]
-    if job.on_nan == "refuse":
-        for split in SPLITS if answers else ():
-            refuse_nan([one.splits[split] for one in answers], members, split, "")
+    for split in SPLITS if answers else ():
+        asked = [one.splits[split] for one in answers]
+        if job.on_nan == "refuse":
+            refuse_nan(asked, members, split, "")
+        elif all(one.num_nan == one.num_rows for one in asked):
+            refuse_nan(asked, members, split, ", so there is none to go on with")
     costs = costs_of(job, members, answers, device)
     fitted = fit_members(job, [one.splits["validation"] for one in answers], members, costs)
     with written_beside(out) as part:

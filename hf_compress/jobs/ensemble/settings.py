@@ -173,7 +173,7 @@ def opened(
     members: Sequence[EnsembleMember], task: Task | None = None, data: Data | None = None, seed: int = 0
 ) -> list[OpenedMember]:
     """Members with their rows, found to go together."""
-    return open_members(members, task, data, seed)
+    return open_members(members, task, data, _known(seed))
 
 
 def beside(
@@ -183,12 +183,27 @@ def beside(
     if student is None or task is None:
         return None
     problems: list[Problem] = []
-    made = open_inputs(student, data, task, seed=seed, measured="held_out", problems=problems)
+    made = open_inputs(student, data, task, seed=_known(seed), measured="held_out", problems=problems)
     own = [replace(one, path="student") for one in problems if one.path in ("model", "tokenizer", "")]
     if problems:
         raise RecipeError([*own, *[one for one in problems if one.path not in ("model", "tokenizer", "")]])
     name = Path(student).name
     return OpenedMember(name=name, folder=resolve_folder(student, "student"), opened=made, order=None, hub={})
+
+
+def enough_rows(opened: Sequence[OpenedMember], fusion: Fusion, data: Data | None) -> None:
+    """As many as the fusion takes to learn from."""
+    if data is None or not opened or not fusion.learns:
+        return
+    try:
+        fusion.check_rows(len(opened[0].opened.examples["validation"]))
+    except CompressionError as error:
+        raise CompressionError(f"fusion: {error}") from error
+
+
+def _known(seed: int) -> int:
+    """The seed; one that `some_seed` refuses is not refused again by every member that is opened."""
+    return seed if 0 <= seed < 2**32 else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +253,7 @@ class EnsembleSettings(Checked):
         slopes_to_fit,
         student_to_measure,
     )
-    opens: ClassVar[tuple[Opener, ...]] = (opened, beside)
+    opens: ClassVar[tuple[Opener, ...]] = (opened, beside, enough_rows)
 
     @property
     def evaluation(self) -> Evaluation:

@@ -39,9 +39,15 @@ def test_a_member_that_is_always_right_or_says_nothing_gets_the_limit_and_a_warn
     _, labels = members()
     right = torch.nn.functional.one_hot(labels, 4).float()
     found = fit_temperatures(torch.stack([right, -right]), labels, lowest=0.05, highest=20)
-    assert found.temperatures == (0.05, 20)
+    assert found.temperatures == (0.05, 20) and found.at_limit == (0, 1)
     assert "member 0 has the temperature 0.05, which is the limit" in caplog.text
     assert "member 1 has the temperature 20, which is the limit" in caplog.text
+
+
+def test_a_member_whose_logits_are_all_the_same_keeps_them():
+    logits, labels = members()
+    found = fit_temperatures(torch.stack([logits[0], torch.full_like(logits[0], 0.3)]), labels)
+    assert found.temperatures[1] == 1 and found.at_limit == () and found.nll_after[1] == found.nll_before[1]
 
 
 @pytest.mark.parametrize(("lowest", "highest"), [(0.0, 1.0), (2.0, 1.0), (1.0, float("inf"))])

@@ -23,5 +23,11 @@ def test_it_is_fit_stacking_measured_on_folds():
 def test_refused():
     with pytest.raises(CompressionError, match="folds=1: one part leaves no other"):
         StackingFusion(folds=1)
+    with pytest.raises(
+        CompressionError, match="folds=5 of 4 validation rows leaves some empty; write fewer, or 0 for none"
+    ):
+        StackingFusion().check_rows(4)
+    StackingFusion().check_rows(5)
+    StackingFusion(folds=0).check_rows(1)
     with pytest.raises(CompressionError, match="strength=0.0 must be above 0"):
         StackingFusion(strength=0.0)

@@ -87,6 +87,15 @@ CASES = {
         "student: it is measured beside the members, and there is no",
     ),
     "a student like a member": ({"student": "elsewhere/model-0"}, "student: a member is called 'model-0' too"),
+    "more folds than rows": (
+        {"fusion": {"name": "stacking", "folds": 41}},
+        "fusion: folds=41 of 40 validation rows leaves some empty",
+    ),
+    "a share of no row": (
+        {"fusion": {"name": "gating", "held_out": 0.01}},
+        "fusion: held_out=0.01 of 40 rows leaves one side empty",
+    ),
+    "a name of two lines": ({"first": {"name": "a\nb"}}, "members.0: name='a\\nb' must be one line"),
     "no rows to time": ({"latency": {"rows": 0}}, "latency: rows=0 and rounds=7 must be 1 or more"),
 }
 
@@ -110,6 +119,19 @@ def test_one_sentence_and_2(case, recipe, made, others, tmp_path, call):
         and "Traceback" not in "".join(complaints)
         and not (tmp_path / "out").exists()
     )
+
+
+def test_a_seed_is_complained_about_once(recipe, tmp_path, call):
+    (tmp_path / "recipe.yaml").write_text(write_yaml(recipe(seed=-1)))
+    assert call("check", tmp_path / "recipe.yaml")[::2] == (2, ["seed=-1 must lie between 0 and 2**32 - 1"])
+
+
+def test_members_that_all_answer_nan_are_named_where_they_may_be_left_out(recipe, others, tmp_path, call):
+    members = [{"model": str(others / "broken"), "name": name} for name in ("one", "two")]
+    (tmp_path / "recipe.yaml").write_text(write_yaml(recipe(members=members, on_nan="leave_out")))
+    code, _, complaints = call("run", tmp_path / "recipe.yaml")
+    assert code == 2 and "'one' answers NaN to 40 of 40 rows of the validation split, so there is none" in complaints[0]
+    assert len(complaints) == 2 and not (tmp_path / "out").exists()
 
 
 def test_a_member_that_answers_nan_is_named(recipe, made, others, tmp_path, call):
