@@ -10,14 +10,11 @@ from hf_compress.ensembling.modelling.gating_ensemble import Gating, GatingConfi
 from hf_compress.ensembling.modelling.heads import LISTS
 from hf_compress.ensembling.modelling.language import ParallelEnsembleForCausalLM
 from hf_compress.ensembling.modelling.parallel import ParallelConfig, ParallelEnsemble
-from hf_compress.ensembling.modelling.processors import (
-    EnsembleFeatureExtractor,
-    EnsembleImageProcessor,
-    EnsembleTokenizer,
-)
+from hf_compress.ensembling.modelling.processors import EnsembleTokenizer
 from hf_compress.ensembling.modelling.question_answering import ParallelEnsembleForQuestionAnswering
 from hf_compress.ensembling.modelling.residual_ensemble import ResidualConfig, ResidualEnsemble
 from hf_compress.ensembling.modelling.seq2seq import ParallelEnsembleForSeq2SeqLM
+from hf_compress.ensembling.modelling.several import EnsembleFeatureExtractor, EnsembleImageProcessor
 from hf_compress.ensembling.modelling.speech import ParallelEnsembleForSpeechSeq2Seq
 from hf_compress.ensembling.modelling.stacking_ensemble import Stacking, StackingConfig
 from hf_compress.ensembling.modelling.union_language import UnionConfig, UnionEnsembleForCausalLM

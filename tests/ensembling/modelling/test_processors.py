@@ -6,13 +6,8 @@ import torch
 from transformers import DataCollatorWithPadding
 
 from hf_compress import CompressionError
-from hf_compress.ensembling.modelling.processors import (
-    EnsembleFeatureExtractor,
-    EnsembleImageProcessor,
-    EnsembleTokenizer,
-    group_processors,
-    joined_processor,
-)
+from hf_compress.ensembling.modelling.processors import EnsembleTokenizer, group_processors, joined_processor
+from hf_compress.ensembling.modelling.several import EnsembleFeatureExtractor, EnsembleImageProcessor
 from tests.ensembling.folders import images, lower_tokenizer, sounds
 from tests.tiny import tiny_tokenizer
 
