@@ -12,6 +12,7 @@ class EnsembleReport(Report):
 
     Attributes:
         validation: name of a row -> the metric to compare by, on the validation split.
+        by_folds: the ensemble's number there is of folds that did not teach it.
         fitted: what was learned on the validation split ("temperatures", "weights"), in that order.
         weights: name of a member -> its share of all weights.
         temperatures: name of a member -> its own; empty where all are 1.
@@ -30,6 +31,7 @@ class EnsembleReport(Report):
     """
 
     validation: dict[str, float] = field(default_factory=dict)
+    by_folds: bool = False
     fitted: tuple[str, ...] = ()
     weights: dict[str, float] = field(default_factory=dict)
     temperatures: dict[str, float] = field(default_factory=dict)

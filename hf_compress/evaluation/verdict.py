@@ -73,7 +73,8 @@ def _of_ensemble(report: EnsembleReport) -> Verdict:
     elif not report.is_better():
         reason += "; the ensemble does not beat it, so ask that member alone"
     if report.fitted:
-        reason += f" (fitted on these rows: {', '.join(report.fitted)})"
+        reason += f" (fitted on these rows: {', '.join(report.fitted)}"
+        reason += "; its own number is of folds that did not teach it)" if report.by_folds else ")"
     return Verdict(kind=kind, reason=reason, thresholds=rule)
 
 

@@ -23,12 +23,14 @@ class FittedStacking:
         bias: b, (C,) in fp64.
         nll: on the rows that it was fitted on.
         nll_held_out: of every row by a classifier fitted without the row's fold; None without folds.
+        accuracy_held_out: the share of rows that such a classifier answers rightly; None without folds.
     """
 
     weight: Tensor
     bias: Tensor
     nll: float
     nll_held_out: float | None = None
+    accuracy_held_out: float | None = None
 
     def log_probabilities(self, logits: Tensor) -> Tensor:
         """(M, ..., C) -> (..., C), in fp32, or in fp64 where the logits are."""
@@ -64,28 +66,30 @@ def fit_stacking(
         raise CompressionError(f"strength={strength!r} must be above 0; a small one such as 1e-6 hardly counts")
     logits, labels = checked(logits, labels)
     logits = logits.double()
-    held_out = None if folds is None else _held_out(logits, labels, strength, folds, max_iterations)
+    held_out = (None, None) if folds is None else _held_out(logits, labels, strength, folds, max_iterations)
     weight, bias = _fit(logits, labels, strength, max_iterations, "the rows")
     made = FittedStacking(weight=weight, bias=bias, nll=0.0)
     nll = float(mean_nll(made.log_probabilities(logits), labels))
-    return FittedStacking(weight=weight, bias=bias, nll=nll, nll_held_out=held_out)
+    return FittedStacking(weight=weight, bias=bias, nll=nll, nll_held_out=held_out[0], accuracy_held_out=held_out[1])
 
 
-def _held_out(logits: Tensor, labels: Tensor, strength: float, folds: Tensor, max_iterations: int) -> float:
+def _held_out(logits: Tensor, labels: Tensor, strength: float, folds: Tensor, max_iterations: int) -> tuple[float, float]:
+    """The log-loss and the accuracy."""
     folds = folds.detach().cpu()
     if folds.shape != labels.shape:
         raise CompressionError(f"folds of shape {tuple(folds.shape)} for {len(labels)} rows; give the fold of each row")
     names = folds.unique()
     if len(names) < 2:
         raise CompressionError("folds names a single fold, without which no row is left; give two or more, or none")
-    total = 0.0
+    total, right = 0.0, 0
     for name in names:
         inside = folds == name
         where = f"the rows outside of fold {name.item()}"
         weight, bias = _fit(logits[:, ~inside], labels[~inside], strength, max_iterations, where)
         predicted = FittedStacking(weight=weight, bias=bias, nll=0.0).log_probabilities(logits[:, inside])
         total += float(mean_nll(predicted, labels[inside])) * int(inside.sum())
-    return total / len(labels)
+        right += int((predicted.argmax(-1) == labels[inside]).sum())
+    return total / len(labels), right / len(labels)
 
 
 def _fit(logits: Tensor, labels: Tensor, strength: float, max_iterations: int, where: str) -> tuple[Tensor, Tensor]:

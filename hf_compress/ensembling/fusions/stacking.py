@@ -57,7 +57,7 @@ class StackingFusion(Fusion, name="stacking"):
             options={"weight": found.weight, "bias": found.bias},
             learned=("stacking classifier",),
             notes=(f"Stacking classifier fitted on validation, its log-loss there: {found.nll:.4f}{beside}.",),
-            facts={"nll": found.nll, "nll_held_out": found.nll_held_out},
+            facts={"nll": found.nll, "nll_held_out": found.nll_held_out, "accuracy_held_out": found.accuracy_held_out},
         )
 
     def answer(self, fused: Fused, logits: Tensor, combiner: Combiner, weights: Tensor | None) -> Tensor:

@@ -8,7 +8,7 @@ import transformers
 from transformers import BaseImageProcessor, BatchFeature, SequenceFeatureExtractor
 
 from hf_compress._errors import CompressionError
-from hf_compress.ensembling.modelling.inputs import numbered
+from hf_compress.ensembling.modelling.inputs import numbered, split_inputs
 
 
 class _Several:
@@ -67,7 +67,10 @@ class EnsembleFeatureExtractor(_Several, SequenceFeatureExtractor):
         """
         rates = sorted({one.sampling_rate for one in processors})
         if len(rates) > 1:
-            raise CompressionError(f"the members read sound at {', '.join(map(str, rates))} Hz; they must have one rate")
+            raise CompressionError(
+                f"the members read sound at {', '.join(map(str, rates))} Hz, and one recording is handed to all of them;"
+                " take members of one rate"
+            )
         first = processors[0]
         return cls(
             feature_size=first.feature_size,
@@ -79,6 +82,27 @@ class EnsembleFeatureExtractor(_Several, SequenceFeatureExtractor):
     def __call__(self, raw_speech: Any, *args: Any, **kwargs: Any) -> BatchFeature:
         """What all extractors make of the same recordings."""
         return self._prepare((raw_speech, *args), kwargs)
+
+    def pad(self, processed_features: Any, *args: Any, **kwargs: Any) -> BatchFeature:
+        """Each extractor pads what it made.
+
+        Raises:
+            CompressionError: what one of them made is not there.
+        """
+        several = isinstance(processed_features, list | tuple)
+        rows = [dict(row) for row in (processed_features if several else [processed_features])]
+        split = [split_inputs(row, set(range(len(self.each)))) for row in rows]
+        made = BatchFeature()
+        for k, extractor in enumerate(self.each):
+            own = [row[k] for row in split]
+            if not all(own):
+                raise CompressionError(
+                    f"the rows lack {numbered(extractor.model_input_names[0], k)}, which its feature extractor {k} makes; a"
+                    " Trainer drops it unless TrainingArguments say remove_unused_columns=False"
+                )
+            padded = extractor.pad(own if several else own[0], *args, **kwargs)
+            made.update({numbered(key, k): value for key, value in padded.items()})
+        return made
 
 
 def _plain(processor: Any) -> dict[str, Any]:

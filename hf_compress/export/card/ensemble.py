@@ -146,8 +146,10 @@ def _members(members: list[dict[str, Any]], weighted: bool) -> str:
 
 def _learned(manifest: Manifest) -> list[str]:
     learned = manifest.fact("fitted")
-    said = f"{' and '.join(learned).capitalize()} were fitted on the validation rows." if learned else "Nothing was fitted."
-    return [said]
+    if not learned:
+        return ["Nothing was fitted."]
+    one = len(learned) == 1 and not learned[0].endswith("s")
+    return [f"{' and '.join(learned).capitalize()} {'was' if one else 'were'} fitted on the validation rows."]
 
 
 def _limits(manifest: Manifest) -> dict[str, str]:

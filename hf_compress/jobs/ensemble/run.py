@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -85,34 +85,43 @@ def build(job: Any, members: Sequence[OpenedMember], out: Path, student: OpenedM
         del made
         report = None
         if job.data is not None:
-            report = _measured(job, members, student, answers, fitted, Measured(opened, part, device, costs), out)
+            run = Measured(
+                job=job,
+                members=members,
+                student=student,
+                fitted=fitted,
+                opened=opened,
+                part=part,
+                device=device,
+                costs=costs,
+                answers=answers,
+            )
+            report = _measured(run, out)
             logger.info("verdict: %s", judge(report))
         write_documents(job, members, fitted, report, part, out, loads)
     return EnsembleResult(folder=out, report=report, loads=loads)
 
 
-def _measured(
-    job: Any,
-    members: Sequence[OpenedMember],
-    student: OpenedMember | None,
-    answers: Sequence[Answers],
-    fitted: Fitted,
-    whole: Measured,
-    out: Path,
-) -> EnsembleReport:
-    """Ask the written ensemble, and the student; time all of them."""
-    subject = OpenedMember(name=ALL, folder=whole.part, opened=whole.opened, order=None, hub={})
-    beside = [] if student is None else [ask_model(job, student, whole.device)]
+def _measured(run: Measured, out: Path) -> EnsembleReport:
+    """Ask the written ensemble, and the student; time all of them.
+
+    Args:
+        run: with the members' answers.
+        out: what the folder becomes.
+    """
+    job, members, student = run.job, run.members, run.student
+    subject = OpenedMember(name=ALL, folder=run.part, opened=run.opened, order=None, hub={})
+    beside = [] if student is None else [ask_model(job, student, run.device)]
     latency: dict[str, dict[str, float]] = {}
     ours = ask_model(
         job,
         subject,
-        whole.device,
+        run.device,
         counted=False,
-        while_loaded=lambda model: latency.update(time_all(job, model, members, student, subject, whole.device)),
+        while_loaded=lambda model: latency.update(time_all(job, model, members, student, subject, run.device)),
     )
-    _compare(job, [*answers, ours], members, fitted, out)
-    return report_of_run(job, members, student, [*answers, *beside, ours], fitted, whole, latency)
+    _compare(job, [*run.answers, ours], members, run.fitted, out)
+    return report_of_run(replace(run, answers=[*run.answers, *beside, ours], latency=latency))
 
 
 def _written(job: Any, members: Sequence[OpenedMember], fitted: Fitted, part: Path) -> Any:

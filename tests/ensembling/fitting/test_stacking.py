@@ -57,6 +57,11 @@ def test_folds_measure_on_rows_that_the_classifier_did_not_see():
     ]
     assert found.nll_held_out == pytest.approx(sum(by_hand) / 2)
     assert found.nll_held_out > found.nll
+    right = [
+        (half.log_probabilities(logits[:, folds == fold]).argmax(-1) == labels[folds == fold]).sum()
+        for fold, half in enumerate(halves)
+    ]
+    assert found.accuracy_held_out == pytest.approx(float(sum(right)) / 200)
     torch.testing.assert_close(found.weight, fit_stacking(logits, labels).weight)
 
 

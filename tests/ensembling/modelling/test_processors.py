@@ -74,6 +74,27 @@ def test_sound_is_prepared_for_each_member(tmp_path):
         np.testing.assert_array_equal(batch["input_values_1" if number else "input_values"], expected)
 
 
+def test_sounds_are_padded_by_the_extractor_that_prepared_them():
+    from transformers import Wav2Vec2FeatureExtractor
+
+    processors = [
+        Wav2Vec2FeatureExtractor(padding_value=0.5),
+        Wav2Vec2FeatureExtractor(do_normalize=False, return_attention_mask=True),
+    ]
+    made = joined_processor(processors)
+    waves = [np.random.default_rng(seed).normal(size=400 + seed).astype(np.float32) for seed in range(3)]
+    rows = [{name: values[0] for name, values in made(wave, sampling_rate=16000).items()} for wave in waves]
+    batch = DataCollatorWithPadding(made)([{**row, "label": k} for k, row in enumerate(rows)])
+    assert batch["labels"].tolist() == [0, 1, 2]
+    for number, processor in enumerate(processors):
+        alone = [{name: values[0] for name, values in processor(wave, sampling_rate=16000).items()} for wave in waves]
+        for key, values in processor.pad(alone, padding=True, return_tensors="pt").items():
+            assert torch.equal(batch[f"{key}_{number}" if number else key], values)
+    assert batch["input_values"][0, -1] == 0.5 and batch["attention_mask_1"].sum(1).tolist() == [400, 401, 402]
+    with pytest.raises(CompressionError, match="the rows lack input_values_1, which its feature extractor 1 makes"):
+        made.pad([{"input_values": rows[0]["input_values"]}])
+
+
 def test_other_sampling_rates_are_refused():
     _, processors = sounds(rates=(16000, 8000))
     with pytest.raises(CompressionError, match="8000, 16000 Hz"):

@@ -119,6 +119,14 @@ def test_what_is_learned_above_members_beats_the_best_or_the_report_says_so(made
     logs, labels = answers(done.folder, "test", made)
     assert report.rows[-1].metrics["nll"] == pytest.approx(-logs.gather(1, labels[:, None]).mean().item(), abs=1e-5)
     assert f"- fusion `{name}`" in (done.folder / "README.md").read_text()
+    on_test = {row.name: row.metrics["accuracy"] for row in report.rows}
+    beaten = on_test["ensemble"] > max(on_test[member] for member in report.members)
+    assert ("On the test rows the ensemble does not beat 'model-" in done.summary()) == (not beaten)
+    assert ("combiner" in report.setting) == (name == "gating") and report.by_folds == (name == "stacking")
+    if name == "stacking":  # judged by rows that did not teach it
+        found = Manifest.read(done.folder).facts["fusion"]["found"]
+        assert report.validation["ensemble"] == found["accuracy_held_out"]
+        assert "its own number is of folds that did not teach it" in plain["reason"]
 
 
 def test_a_learned_deferral_score_travels_in_the_config_and_macs_are_counted(made, tmp_path):
