@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from hf_compress import _distributed
@@ -21,6 +22,7 @@ from hf_compress.calibration.statistic import Labels, Statistic, statistics_of
 from hf_compress.calibration.statistics.fisher import FisherDiagonal
 from hf_compress.calibration.statistics.gram import GramMatrix
 from hf_compress.calibration.together import run_together
+from hf_compress.calibration.totals import Totals
 
 logger = logging.getLogger(__name__)
 
@@ -95,14 +97,26 @@ def collect(
         raise CompressionError("batches is empty; statistics need examples")
     for each in gradients:
         each.close()
+    totals = [*inputs.totals, *(each.totals for each in gradients)]
+    return finished(totals, chosen, device)
+
+
+def finished(totals: Sequence[Totals], layers: Iterable[str], device: torch.device) -> Collected:
+    """What all processes have observed, by statistic and parameter; layers that nothing reached are named in the log.
+
+    Args:
+        totals: of this process, one for each statistic.
+        layers: that were looked at.
+        device: where this process computes.
+    """
     found: Collected = {}
-    for totals in (*inputs.totals, *(each.totals for each in gradients)):
-        totals.add_up(device)
-        values = totals.finish()
-        if not totals.statistic.needs_gradient:
-            _say_unreached(totals.statistic.name, [name for name in chosen if name not in values])
+    for each in totals:
+        each.add_up(device)
+        values = each.finish()
+        if not each.statistic.needs_gradient:
+            _say_unreached(each.statistic.name, [name for name in layers if name not in values])
             values = {f"{name}.weight": value for name, value in values.items()}
-        found[totals.statistic.name] = values
+        found[each.statistic.name] = values
     return found
 
 

@@ -64,6 +64,14 @@ class Pattern(Strategy, kind="pattern", package="hf_compress.pruning.patterns"):
             CompressionError: with the number that does not go into which other.
         """
 
+    def columns_at_once(self, most: int) -> int:
+        """How many neighbouring columns have to be decided together, where a layer is gone through from left to right.
+
+        Args:
+            most: columns that may be.
+        """
+        return most
+
     def check(self, sparsity: float) -> None:
         """Refuse a final sparsity the pattern cannot have.
 

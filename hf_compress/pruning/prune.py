@@ -1,4 +1,4 @@
-"""Masks from scores, and one-shot pruning."""
+"""Masks from scores."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 
@@ -6,19 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._kinds import require
-from hf_compress._modules.ignored import say_left_out, say_unmatched
 from hf_compress._modules.matrix import as_stored, channel_rows, from_channel_rows, layer_shape, matrix_size, own_matrix
 from hf_compress._modules.parts import across_matrix, is_in_order, part_of_matrix, whole_matrix
-from hf_compress._modules.plain_model import require_plain
 from hf_compress._sharding.across import ALONE, Across, Rows
-from hf_compress._sharding.contract import check_supported, reshard, sharding_of
+from hf_compress._sharding.contract import reshard, sharding_of
 from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criterion import Criterion
-from hf_compress.pruning.fit import check_fit, check_statistics, chosen
+from hf_compress.pruning.fit import check_statistics, chosen
 from hf_compress.pruning.pattern import Pattern
-from hf_compress.pruning.statistics import Batches, Collected, Stats, statistics_for
+from hf_compress.pruning.statistics import Stats
 
 
 @torch.no_grad()
@@ -28,6 +25,7 @@ def compute_masks(
     sparsity: float,
     stats: Stats | None = None,
     held: Mapping[str, Tensor] | None = None,
+    shares: Mapping[str, float] | None = None,
 ) -> dict[str, Tensor]:
     """One mask per module for an overall sparsity.
 
@@ -38,6 +36,7 @@ def compute_masks(
         stats: what the criterion needs, per layer.
         held: masks that stand already, for some of the modules; what they prune stays pruned and counts first, so that a
             layer has the larger of both sparsities.
+        shares: sparsity of each module, where they are known already; the allocation is not asked then.
 
     Returns:
         (O, I) bool per name, True = keep; of a sharded weight this process's part. Every process must call it.
@@ -61,8 +60,9 @@ def compute_masks(
         return score
 
     scores = _OneByOne(modules, score_of)
-    shapes = {name: layer_shape(module) for name, module in modules.items()}
-    shares = pruning.allocation.shares_of_shapes(shapes, sparsity, pruning.schedule.final)
+    if shares is None:
+        shapes = {name: layer_shape(module) for name, module in modules.items()}
+        shares = pruning.allocation.shares_of_shapes(shapes, sparsity, pruning.schedule.final)
     if shares is None:
         shares = _shares(pruning.allocation, modules, scores, across, sparsity)
     masks = {}
@@ -130,39 +130,6 @@ def _mask(pattern: Pattern, module: nn.Module, score: Tensor, sparsity: float, a
     if keep is None:
         return part_of_matrix(module, _mask(pattern, module, whole_matrix(module, score), sparsity, ALONE))
     return from_channel_rows(module, keep) if pattern.along_inputs else keep
-
-
-@torch.no_grad()
-def prune(model: nn.Module, pruning: Pruning, calibration: Batches | Collected | None = None) -> dict[str, Tensor]:
-    """Prune in place, at once, to the schedule's final sparsity. Zeros that are there stay, and count first.
-
-    Args:
-        model: changed in place.
-        pruning: what and how; of the schedule only `final` counts.
-        calibration: for a criterion that needs statistics: batches of the model's keyword arguments to collect them on, or
-            what `collect` returned for them. Others do not look at it.
-
-    Returns:
-        The masks by module name, (O, I) bool, True = keep; of a sharded model this process's parts.
-
-    Raises:
-        CompressionError: nothing matches, the criterion's statistics are missing, the pattern does not fit, or the model is
-            quantized, carries adapters or is sharded in a way that hides its weights; nothing was changed.
-    """
-    require(pruning, Pruning, "prune(model, Pruning(schedule=Constant(final=0.5)))")
-    require_plain(model, "pruning")
-    check_supported(model, "pruning")
-    reshard(model)
-    selection = chosen(model, pruning)
-    modules = selection.modules
-    say_unmatched(model, pruning.ignore, "pruning")
-    say_left_out(selection.left_out, "pruning")
-    check_fit(modules, pruning)
-    stats = statistics_for(model, modules, pruning.criterion, calibration)
-    masks = compute_masks(modules, pruning, pruning.schedule.final, stats, held=zeros_of(modules))
-    for name, module in modules.items():
-        apply_mask(module, masks[name])
-    return masks
 
 
 def apply_mask(module: nn.Module, keep: Tensor) -> None:

@@ -20,8 +20,9 @@ from hf_compress._sharding.contract import full_shape, local, shard, sharding_of
 from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.criterion import Criterion
 from hf_compress.pruning.masks import Masks
+from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.pattern import Pattern, keep_largest
-from hf_compress.pruning.prune import measure_sparsity, prune
+from hf_compress.pruning.prune import measure_sparsity
 from tests.tiny import tiny_gpt2, tiny_llama
 
 

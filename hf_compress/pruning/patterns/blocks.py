@@ -56,6 +56,16 @@ class Blocks(Pattern, name="blocks"):
                     f"{name}={size} does not divide the {whole} {what} of a layer; ignore that layer or change {name}"
                 )
 
+    def columns_at_once(self, most: int) -> int:
+        """Those of a block.
+
+        Raises:
+            CompressionError: no whole blocks fit.
+        """
+        if most % self.columns:
+            raise CompressionError(f"{most} columns hold no whole blocks of columns={self.columns}; give a multiple of it")
+        return self.columns
+
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         """(O, I) -> (O, I) bool with `round(sparsity * O * I / (rows * columns))` blocks False.
 

@@ -5,6 +5,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from hf_compress._errors import CompressionError
 from hf_compress._registry import Reference
 from hf_compress.pruning.pattern import Pattern, keep_units
 
@@ -30,6 +31,14 @@ class WholeColumns(Pattern, name="columns"):
     def unit(self, outputs: int, inputs: int) -> tuple[int, int]:
         """A column."""
         return outputs, 1
+
+    def columns_at_once(self, most: int) -> int:
+        """None: columns are decided among all.
+
+        Raises:
+            CompressionError: always.
+        """
+        raise CompressionError(f"{self.name}: whole columns cannot be decided from left to right; use a criterion")
 
     def mask(self, score: Tensor, sparsity: float) -> Tensor:
         """(O, I) -> (O, I) bool with `round(sparsity * I)` columns False."""

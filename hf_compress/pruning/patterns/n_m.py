@@ -46,6 +46,16 @@ class NM(Pattern, name="n_m"):
         if not 0 < self.n < self.m:
             raise CompressionError(f"n={self.n}, m={self.m} is not an n:m pattern; it needs 0 < n < m, e.g. n=2, m=4")
 
+    def columns_at_once(self, most: int) -> int:
+        """A group.
+
+        Raises:
+            CompressionError: no whole groups fit.
+        """
+        if most % self.m:
+            raise CompressionError(f"blocks of {most} columns hold no whole groups of m={self.m}; give a multiple of m")
+        return self.m
+
     def check(self, sparsity: float) -> None:
         """The final sparsity is 1 - n/m and nothing else."""
         wanted = 1 - self.n / self.m

@@ -9,7 +9,8 @@ from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.allocations.per_layer import PerLayer
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.prune import measure_sparsity, prune
+from hf_compress.pruning.one_shot import prune
+from hf_compress.pruning.prune import measure_sparsity
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.pruning.schedules.linear import LinearRamp
 

@@ -1,0 +1,86 @@
+"""One-shot pruning."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from hf_compress._errors import CompressionError
+from hf_compress._kinds import require
+from hf_compress._modules.ignored import say_left_out, say_unmatched
+from hf_compress._modules.plain_model import require_plain
+from hf_compress._sharding.contract import check_supported, reshard
+from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.criterion import Criterion
+from hf_compress.pruning.fit import check_fit, chosen
+from hf_compress.pruning.in_order import check_in_order, prune_in_order
+from hf_compress.pruning.prune import apply_mask, compute_masks, zeros_of
+from hf_compress.pruning.solver import Solver
+from hf_compress.pruning.statistics import Batches, Collected, statistics_for
+
+
+@torch.no_grad()
+def prune(
+    model: nn.Module,
+    pruning: Pruning,
+    calibration: Batches | Collected | None = None,
+    *,
+    solver: Solver | None = None,
+    in_order: bool = False,
+) -> dict[str, Tensor]:
+    """Prune in place, at once, to the schedule's final sparsity. Zeros that are there stay, and count first.
+
+    Args:
+        model: changed in place.
+        pruning: what and how; of the schedule only `final` counts.
+        calibration: for a solver and a criterion that needs statistics: batches of the model's keyword arguments to collect
+            them on, or, not in order, what `collect` returned for them. Others do not look at it.
+        solver: chooses instead of the criterion, and corrects the weights that stay.
+        in_order: measure each block with the inputs that the pruned blocks before it give, and not all at once on the model
+            as it is; see `collect_in_order`. A solver always does.
+
+    Returns:
+        The masks by module name, (O, I) bool, True = keep; of a sharded model this process's parts.
+
+    Raises:
+        CompressionError: nothing matches, the statistics are missing, the pattern does not fit, or the model is quantized,
+            carries adapters or is sharded in a way that hides its weights; nothing was changed. In order, statistics that
+            are not finite are found when some blocks are pruned.
+    """
+    require(pruning, Pruning, "prune(model, Pruning(schedule=Constant(final=0.5)))")
+    require_plain(model, "pruning")
+    check_supported(model, "pruning")
+    reshard(model)
+    selection = chosen(model, pruning)
+    modules = selection.modules
+    say_unmatched(model, pruning.ignore, "pruning")
+    say_left_out(selection.left_out, "pruning")
+    check_fit(modules, pruning)
+    if solver is not None or (in_order and pruning.criterion.needs):
+        check_in_order(modules, pruning, solver)
+        return prune_in_order(model, modules, pruning, _batches(calibration, pruning, solver), solver)
+    stats = statistics_for(model, modules, pruning.criterion, calibration)
+    masks = compute_masks(modules, pruning, pruning.schedule.final, stats, held=zeros_of(modules))
+    for name, module in modules.items():
+        apply_mask(module, masks[name])
+    return masks
+
+
+def _batches(calibration: Batches | Collected | None, pruning: Pruning, solver: Solver | None) -> Batches:
+    """What is measured on, block by block.
+
+    Raises:
+        CompressionError: there is nothing, or statistics that were collected at once.
+    """
+    wants: Solver | Criterion = pruning.criterion if solver is None else solver
+    if calibration is None:
+        raise CompressionError(
+            f"calibration: {wants.name} needs {', '.join(wants.needs)}, measured on examples; give prune() batches, a list"
+            " of mappings of tensors"
+        )
+    if isinstance(calibration, Mapping):
+        raise CompressionError(
+            "calibration holds statistics that were collected at once, and in order each block is measured behind pruned"
+            " ones; give batches (one batch as [batch])"
+        )
+    return calibration
