@@ -5,7 +5,8 @@ import importlib.util
 import io
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,9 @@ import torch
 from torch import Tensor
 
 from hf_compress._errors import CompressionError, reason_of
-from hf_compress._forward.probe import unpadded_inputs
 from hf_compress._modules.modes import evaluating_without_gradients
 from hf_compress._quiet import quiet
+from hf_compress.checkpoints.traced_batches import batches_to_trace
 from hf_compress.checkpoints.weight_files import PROGRAMS
 from hf_compress.ensembling.modelling.cascade import Cascade
 from hf_compress.ensembling.modelling.in_graph import BRANCHES, branches
@@ -63,32 +64,26 @@ def refuse_unexportable(model: Any, backend: str) -> None:
         )
 
 
-def batches_to_trace(model: Any) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Two batches that differ in every axis that may differ: the number of rows, and the length where it is open.
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """What an exporter made of a model.
 
-    Raises:
-        CompressionError: none can be made from the model's config.
+    Attributes:
+        exported: an `ExportedModel` of transformers.
+        asked: of a cascade, whom its graph asks, as a sentence; empty of other models.
     """
-    first = unpadded_inputs(model, 2)
-    # Samples of sound come in hundreds, and layers of strides swallow a handful of them.
-    longer = 11 if first is None or "input_values" not in first else first["input_values"].shape[-1] * 3 // 2
-    second = unpadded_inputs(model, 3, longer)
-    if first is None or second is None:
-        raise CompressionError(
-            f"{type(model).__name__}: no batch can be made from its config, and an exporter follows the model on one"
-        )
-    return first, second
+
+    exported: Any
+    asked: str = ""
 
 
-def export_model(model: Any, backend: str) -> Any:
+def export_model(model: Any, backend: str, example: Mapping[str, Any] | None = None) -> Program:
     """One graph of the forward pass, without a cache, for any number of rows and, where it is open, any length.
 
     Args:
         model: dense, in fp32; stays as it is.
         backend: a key of `BACKENDS`.
-
-    Returns:
-        An `ExportedModel` of transformers.
+        example: see `batches_to_trace`.
 
     Raises:
         CompressionError: see `refuse_unexportable` and `batches_to_trace`, or the exporter does not take the architecture.
@@ -97,7 +92,7 @@ def export_model(model: Any, backend: str) -> Any:
     from transformers.exporters.auto import AutoHfExporter
 
     refuse_unexportable(model, backend)
-    first, second = batches_to_trace(model)
+    first, second = batches_to_trace(model, example)
     shapes = {
         name: {
             axis: Dim.AUTO
@@ -108,6 +103,10 @@ def export_model(model: Any, backend: str) -> Any:
     }
     config = {"export_format": backend, "dynamic": True, "dynamic_shapes": shapes}
     ways = list(BRANCHES) if any(isinstance(module, Cascade) for module in model.modules()) else ["none"]
+    if len(ways) > 1:  # at its first call a model of transformers takes a lock, and no branch of a graph does
+        with evaluating_without_gradients(model), _without_cache(model.config):
+            model(**first)
+    refused = ""
     for way in ways:
         try:
             with silent(), evaluating_without_gradients(model), _without_cache(model.config), branches(way):
@@ -118,11 +117,14 @@ def export_model(model: Any, backend: str) -> Any:
                     f"{type(model).__name__} cannot be exported for {backend} by transformers: {reason_of(error)}; write"
                     " another format"
                 ) from error
+            refused = refused or reason_of(error)
             logger.debug("exported for %s with branches for %s: %s", backend, way, reason_of(error))
         else:
-            if len(ways) > 1:
-                logger.log(logging.INFO if way == ways[0] else logging.WARNING, "in this graph %s", BRANCHES[way])
-            return exported
+            asked = BRANCHES[way] if len(ways) > 1 else ""
+            asked += f" (that rows leave is refused by the exporter: {refused})" if refused else ""
+            if asked:
+                logger.log(logging.WARNING if refused else logging.INFO, "in this graph %s", asked)
+            return Program(exported=exported, asked=asked)
     raise AssertionError  # the last way returns or raises
 
 
@@ -206,13 +208,14 @@ def runner_options(backend: str, precision: str | None) -> dict[str, Any]:
     return {}
 
 
-def compare_exported(model: Any, exported: Any, place: Path) -> str:
+def compare_exported(model: Any, exported: Any, place: Path, example: Mapping[str, Any] | None = None) -> str:
     """Refuse a program whose outputs are not the model's, on a batch of the traced shape and on another.
 
     Args:
         model: what was exported.
         exported: from `load_exported`.
         place: how refusals call the folder.
+        example: what it was exported with.
 
     Returns:
         A sentence for the log.
@@ -221,7 +224,7 @@ def compare_exported(model: Any, exported: Any, place: Path) -> str:
         CompressionError: it does not run in another shape, or an output differs by more than `TOLERANCE` of the largest.
     """
     worst = 0.0
-    for batch in batches_to_trace(model):
+    for batch in batches_to_trace(model, example):
         shape = ", ".join(f"{name} {list(value.shape)}" for name, value in batch.items())
         with torch.no_grad(), evaluating_without_gradients(model), _without_cache(model.config):
             wanted = model(**batch)

@@ -13,6 +13,7 @@ from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.checkpoints.exported import (
     EXTRA,
     TOLERANCE,
+    Program,
     backend_of,
     compare_exported,
     export_model,
@@ -63,15 +64,32 @@ class ExportedFormat(ExportFormat):
     ) -> None:
         """The graph, its weights, config.json and export.json, which says how it was traced.
 
-        It is loaded by its runtime and compared with the model on two batches made from the config; `example` is not asked
-        for.
+        It is loaded by its runtime and compared with the model on two batches made from the config, with what `example`
+        has beside the main input.
+        """
+        self.write_program(model, folder, processor, example, place)
+
+    def write_program(
+        self,
+        model: PreTrainedModel,
+        folder: Path,
+        processor: Any = None,
+        example: Mapping[str, Any] | None = None,
+        place: Path | None = None,
+    ) -> Program:
+        """What `write` does.
+
+        Returns:
+            What was written, with what it asks of a cascade's members.
         """
         refuse_unexportable(model, self.backend)
         check_saveable(model)
-        export_model(model, self.backend).save_pretrained(folder)
+        program = export_model(model, self.backend, example)
+        program.exported.save_pretrained(folder)
         if processor is not None:
             processor.save_pretrained(folder)
-        logger.info(compare_exported(model, load_exported(folder), place or folder))
+        logger.info(compare_exported(model, load_exported(folder), place or folder, example))
+        return program
 
     def load(self, cls: Any, folder: Path) -> Any:
         """In its runtime, in fp32, as something that is called like the model."""

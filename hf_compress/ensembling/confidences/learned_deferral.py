@@ -50,8 +50,10 @@ class LearnedDeferral(Confidence, name="learned_deferral"):
 
     def score(self, log_probabilities: Tensor) -> Tensor:
         """(..., C) -> (...)."""
-        features = deferral_features(log_probabilities, len(self.weights))
-        return torch.sigmoid(features @ features.new_tensor(self.weights) + self.bias)
+        features = deferral_features(log_probabilities, len(self.weights)).unbind(-1)
+        # Numbers and no tensor of them, which the branches of an exported graph cannot hold.
+        weighted = torch.stack([weight * one for weight, one in zip(self.weights, features, strict=True)])
+        return torch.sigmoid(weighted.sum(0) + self.bias)
 
 
 def deferral_features(log_probabilities: Tensor, count: int) -> Tensor:

@@ -14,7 +14,7 @@ from hf_compress.ensembling.modelling.config import EnsembleConfig, plain_combin
 from hf_compress.ensembling.modelling.execution import Asking, Execution
 from hf_compress.ensembling.modelling.heads import BY_LABELS, BY_TOKEN, head_of
 from hf_compress.ensembling.modelling.inputs import placed, readable, refuse_missing, split_inputs
-from hf_compress.ensembling.modelling.labels import label_orders
+from hf_compress.ensembling.modelling.labels import LabelOrders, label_orders
 from hf_compress.ensembling.modelling.places import (
     KINDS,
     config_like,
@@ -94,7 +94,7 @@ class Ensemble(Execution, PreTrainedModel):
         self.members = nn.ModuleList(members)
         configs = [member.config for member in self.members]
         by_labels = config.auto_class in BY_LABELS and len(config.id2label or ()) > 1
-        self._orders = label_orders(configs, config.names) if by_labels else [None] * len(configs)
+        self.orders = LabelOrders(label_orders(configs, config.names) if by_labels else [None] * len(configs))
 
     def add_own_parts(self) -> None:
         """Where a kind of ensemble makes parts of its own; asked before members are there."""
@@ -261,8 +261,7 @@ class Ensemble(Execution, PreTrainedModel):
 
     def ordered(self, logits: Tensor, member: int) -> Tensor:
         """A member's logits (..., C) in the ensemble's order of labels, on the ensemble's device."""
-        order = self._orders[member]
-        return placed(logits if order is None else logits[..., order], self.device)  # type: ignore[no-any-return]
+        return self.orders(placed(logits, self.device), member)  # type: ignore[no-any-return]
 
     def combine(self, answers: Tensor, weights: Tensor | None = None) -> Tensor:
         """Members' logits as one row of log-probabilities.

@@ -60,7 +60,9 @@ def cascade_in_graph(
         names = [name for name, value in inputs[place].items() if isinstance(value, Tensor)]
         fixed = {name: value for name, value in inputs[place].items() if name not in names}
         ask = _stage(members[place], place, names, fixed, said, sure, leave_out)
-        operands = (answers, stages, left, *[inputs[place][name] for name in names])
+        # Where a row stands among those that are left; counted out here, because not every exporter counts in a branch.
+        back = (left.cumsum(0) - 1).clamp(min=0)
+        operands = (answers, stages, left, back, *[inputs[place][name] for name in names])
         if _WAY.get() == "none":
             answers, stages, left = ask(*operands)
         else:
@@ -80,22 +82,18 @@ def _stage(
     """The branch in which a member is asked."""
     rows_leave = _WAY.get() == "rows"
 
-    def ask(answers: Tensor, stages: Tensor, left: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        places = left.nonzero().squeeze(1) if rows_leave else None
+    def ask(answers: Tensor, stages: Tensor, left: Tensor, back: Tensor, *tensors: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         own = dict(zip(names, tensors, strict=True))
-        if places is not None:
+        if rows_leave:
+            places = left.nonzero().squeeze(1)
             own = {name: value.index_select(0, places) for name, value in own.items()}
         rows = said(member(**own, **fixed).logits, place).log_softmax(-1)
-        taken = ~torch.isnan(rows).any(-1) if leave_out else torch.ones_like(rows[:, 0], dtype=torch.bool)
         further = _left(rows, sure(rows, place), leave_out)
-        if places is None:
-            taken = taken & left
-            return torch.where(taken[:, None], rows, answers), torch.where(taken, place, stages), further & left
-        rows = torch.where(taken[:, None], rows, answers.index_select(0, places))
-        who = torch.where(taken, place, stages.index_select(0, places))
-        # Counted as numbers: graphs of ONNX put no truth values into places.
-        kept = left.to(torch.int64).index_copy(0, places, further.to(torch.int64))
-        return answers.index_copy(0, places, rows), stages.index_copy(0, places, who), kept > 0
+        if rows_leave:
+            # Rows go back by being read, because ONNX's exporter does not follow what is written into places.
+            rows, further = rows.index_select(0, back), further.index_select(0, back)
+        taken = left & ~torch.isnan(rows).any(-1) if leave_out else left
+        return torch.where(taken[:, None], rows, answers), torch.where(taken, place, stages), further & left
 
     return ask
 

@@ -2,6 +2,9 @@
 
 from typing import Any
 
+import torch
+from torch import Tensor, nn
+
 from hf_compress._errors import CompressionError
 
 
@@ -30,6 +33,24 @@ def label_orders(configs: list[Any], names: list[str]) -> list[list[int] | None]
             )
         orders.append(None if own == first else [own.index(label) for label in first])
     return orders
+
+
+class LabelOrders(nn.Module):
+    """Puts members' classes into the ensemble's order; what it knows is in no checkpoint, because configs say it.
+
+    Orders are buffers, and no constants, which the branches of an exported graph cannot hold.
+    """
+
+    def __init__(self, orders: list[list[int] | None]) -> None:
+        """As `label_orders` gives them."""
+        super().__init__()
+        for member, order in enumerate(orders):
+            self.register_buffer(f"of_{member}", None if order is None else torch.tensor(order), persistent=False)
+
+    def forward(self, logits: Tensor, member: int) -> Tensor:
+        """A member's logits (..., C) with the ensemble's first class first."""
+        order = getattr(self, f"of_{member}")
+        return logits if order is None else logits.index_select(-1, order.to(logits.device))
 
 
 def labels_of(config: Any) -> list[str]:

@@ -34,7 +34,7 @@ class ExportedRuntime(Runtime):
 
     def prepare(self, model: Any, batch: Mapping[str, Tensor]) -> Prepared:
         """Export it, in memory."""
-        exported = export_model(model, self.backend)
+        exported = export_model(model, self.backend).exported
         with silent():
             exported.to("cpu", **runner_options(self.backend, self.precision))
         return Prepared(call=lambda inputs: exported(**inputs))

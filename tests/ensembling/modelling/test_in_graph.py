@@ -10,7 +10,7 @@ from torch.export import Dim
 from hf_compress import Cascade
 from hf_compress.ensembling.confidence import Confidence
 from hf_compress.ensembling.modelling.in_graph import BRANCHES, branches
-from tests.ensembling.folders import images
+from tests.ensembling.folders import images, named
 
 PIXELS = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -18,6 +18,7 @@ PIXELS = torch.randn(12, 3, 8, 8, generator=torch.Generator().manual_seed(0))
 @pytest.fixture(scope="module")
 def cascade():
     members, _ = images()
+    named(members[1], "cab")
     with torch.no_grad():
         score = Confidence.create("margin").score(members[0](pixel_values=PIXELS).logits.log_softmax(-1))
     return Cascade.from_members(members, thresholds=[score.median().item()], confidence="margin")
@@ -45,6 +46,8 @@ def ways(*names):
 def test_a_graph_answers_as_the_cascade_and_says_who_did(cascade, programs, way):
     program = programs(way)
     assert sum("cond" in str(node.target) for node in program.graph.nodes if node.op == "call_function") == (way != "none")
+    for branch in program.graph_module.children():  # exporters take no branch that holds tensors of its own
+        assert not any(isinstance(getattr(branch, str(node.target), None), torch.Tensor) for node in branch.graph.nodes)
     surest = cascade(pixel_values=PIXELS, output_stages=True).stages == 0
     for pixels in (PIXELS, PIXELS[:1], PIXELS[surest], PIXELS[~surest]):
         with torch.no_grad():
