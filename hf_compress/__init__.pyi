@@ -66,6 +66,7 @@ from hf_compress.evaluation.in_turns import Latency as Latency
 from hf_compress.evaluation.model_evaluation import ModelEvaluation as ModelEvaluation
 from hf_compress.evaluation.sliding_window import SlidingWindow as SlidingWindow
 from hf_compress.export.configuration import Export as Export
+from hf_compress.export.configuration import GraphExport as GraphExport
 from hf_compress.export.formats.auto import AutoFormat as AutoFormat
 from hf_compress.export.formats.compressed_tensors import CompressedTensorsFormat as CompressedTensorsFormat
 from hf_compress.export.formats.compressed_tensors import save_compressed as save_compressed

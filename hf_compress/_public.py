@@ -44,7 +44,7 @@ LISTED = {
     "evaluation.in_turns": ("Latency",),
     "evaluation.model_evaluation": ("ModelEvaluation",),
     "evaluation.sliding_window": ("SlidingWindow",),
-    "export.configuration": ("Export",),
+    "export.configuration": ("Export", "GraphExport"),
     "export.formats.compressed_tensors": ("save_compressed",),
     "export.formats.dense": ("save_dense",),
     "export.merged": ("merge",),

@@ -20,7 +20,7 @@ STATES = (
 _LEFT_BEHIND = ("runs", "__pycache__", "*.part", "*.lock", "*.tmp")
 _OURS = (
     *("model.safetensors", "model-*-of-*.safetensors", INDEX, ADAPTER, "config.json", "generation_config.json"),
-    *("ensemble.safetensors", "modeling_ensemble.py", "member-*", "processor-*"),
+    *("ensemble.safetensors", "modeling_ensemble.py", "member-*", "processor-*", "graph-*"),
     *(ADAPTER_CONFIG, MANIFEST, "report.json", "report.md", "report.png", "report.html", "recipe.yaml"),
     *("model.onnx", "model.onnx.data", "openvino_model.xml", "openvino_model.bin", "model.pte", PROGRAMS),
 )

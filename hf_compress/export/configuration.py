@@ -9,6 +9,17 @@ from hf_compress.export.formats.auto import AutoFormat
 
 
 @dataclass(frozen=True, kw_only=True)
+class GraphExport(Publication):
+    """Where a result of several models is published, and what is written beside them; see `Publication` for the first.
+
+    Attributes:
+        format: one graph of all of them, in a folder of its own; None = none.
+    """
+
+    format: Literal["onnx", "openvino"] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Export(Publication):
     """How the result is written, and where it is published; see `Publication` for that.
 

@@ -4,6 +4,7 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
+from hf_compress._units import format_bytes
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.export.card.results import card_results
 from hf_compress.export.card.sections import bullets, made, method_line, section
@@ -39,6 +40,7 @@ def blocks(manifest: Manifest, findings: str) -> list[str]:
         findings or unmeasured,
         *picture,
         section("Use", _code(manifest)),
+        *([section("As one graph", *_graph(manifest.fact("graph")))] if "graph" in manifest.facts else []),
         section("Members", _members(members, _fusion(manifest) is None), *_methods(manifest), *_learned(manifest)),
         *([section("Cascade", *_stages(report))] if report is not None and report.get("stages") else []),
         section("Limits", bullets(_limits(manifest))),
@@ -130,6 +132,28 @@ def _code(manifest: Manifest) -> str:
         " `modeling_ensemble.py`, is then run on your machine; read it first.",
     ]
     return "\n".join(lines)
+
+
+def _graph(graph: dict[str, Any]) -> list[str]:
+    """The graph beside the members: how it is loaded, and what it was compared with."""
+    code = [
+        "```python",
+        "from transformers.exporters import ExportedModel",
+        "",
+        f'graph = ExportedModel.from_pretrained("{_HERE}", subfolder="{graph["folder"]}")',
+        "```",
+    ]
+    rows = f"{graph['rows']:,} test rows" if graph["rows"] else "two made-up batches, as there are no rows"
+    close = f", {graph['close']:,} of them too close to a threshold to compare" if graph["close"] else ""
+    within = (
+        f"; largest difference {graph['difference']:.2g}, largest output {graph['largest']:.3g}" if graph["rows"] else ""
+    )
+    facts = {
+        "format": f"{graph['format']}, {format_bytes(graph['file_bytes'])}. {graph['needs']}",
+        **({"members": graph["asked"]} if graph["asked"] else {}),
+        "compared with the ensemble": f"on {rows}{close}{within}",
+    }
+    return ["All members in one program, which also runs without Python.", "\n".join(code), bullets(facts)]
 
 
 def _members(members: list[dict[str, Any]], weighted: bool) -> str:

@@ -29,6 +29,7 @@ def write_documents(
     part: Path,
     out: Path,
     loads: str,
+    graph: Mapping[str, Any] | None = None,
 ) -> None:
     """The report's files, compression.json and README.md into `part`.
 
@@ -40,10 +41,13 @@ def write_documents(
         part: the ensemble's folder.
         out: what it becomes.
         loads: what was compared when it was loaded back.
+        graph: facts about the graph beside the members; None without one.
     """
     if report is not None:
         write_ensemble(report, part)
     recipe = {key: value for key, value in job.to_plain(full=True).items() if key != "export"}
+    if job.export.format is not None:
+        recipe["export"] = {"format": job.export.format}
     names = public_names(recipe)
     facts = {
         "task": job.task.name,
@@ -56,6 +60,7 @@ def write_documents(
         "size": format_bytes(measure_size(part)["file_bytes"]),
         "load_back": loads,
         "license": _licence(job),
+        **({} if graph is None else {"graph": dict(graph)}),
         **({} if report is None else _measured(report)),
         "files": companion_hashes(part),
     }

@@ -3,15 +3,17 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_compress._folders import check_outside
-from hf_compress._hub.publication import Publication
 from hf_compress.ensembling.opened import OpenedMember
+from hf_compress.export.configuration import GraphExport
 from hf_compress.export.push import destination, published
 from hf_compress.inputs.place import place
+from hf_compress.jobs.ensemble.graph import graph_of_members, graph_to_write
 from hf_compress.jobs.ensemble.run import EnsembleResult, build
 from hf_compress.jobs.ensemble.settings import EnsembleSettings
+from hf_compress.recipe.checks import Check
 from hf_compress.recipe.recipe import Recipe
 
 
@@ -27,14 +29,15 @@ class EnsembleModels(Recipe, EnsembleSettings, name="ensemble"):
     Attributes:
         output_dir: the new folder.
         title: how report and card call the result; by default the folder's name.
-        export: where the result is published.
+        export: where the result is published, and whether one graph of all members is written beside them.
     """
 
     output_dir: str
     title: str | None = None
-    export: Publication = field(default_factory=Publication)
+    export: GraphExport = field(default_factory=GraphExport)
 
-    opens = (place, destination, place_outside)
+    checks: ClassVar[tuple[Check, ...]] = (graph_to_write,)
+    opens = (place, destination, place_outside, graph_of_members)
 
     def run(self, resume: bool = False) -> Any:
         """Ask, fit, write, load back, measure.

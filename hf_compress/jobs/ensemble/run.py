@@ -22,6 +22,7 @@ from hf_compress.inputs.batches import forward_inputs
 from hf_compress.jobs.ensemble.answers import SPLITS, Answers, ask_model, costs_of, time_all
 from hf_compress.jobs.ensemble.documents import write_documents
 from hf_compress.jobs.ensemble.fit import Fitted, fit_members, in_order, refuse_nan, together, warmed
+from hf_compress.jobs.ensemble.graph import Graph, write_graph
 from hf_compress.jobs.ensemble.report_of_run import Measured, report_of_run
 from hf_compress.tasks.opened import Opened, open_inputs
 
@@ -39,11 +40,13 @@ class EnsembleResult:
         folder: with members, config, processor, code, manifest, card and, where it was measured, a report.
         report: the numbers; None without data.
         loads: what was compared when it was loaded back.
+        graph: what was written beside the members; None where none was asked for.
     """
 
     folder: Path
     report: EnsembleReport | None
     loads: str
+    graph: Graph | None = None
 
     def summary(self) -> str:
         """What the command line says at the end."""
@@ -51,7 +54,8 @@ class EnsembleResult:
             said = ["Neither fitted nor measured: the recipe has no data.", ""]
         else:
             said = [table(self.report), "", *self.report.notes, f"Verdict: {judge(self.report)}.", ""]
-        return "\n".join([*said, f"{self.loads}", f"model and card  {self.folder}"])
+        graph = [] if self.graph is None else [self.graph.said]
+        return "\n".join([*said, f"{self.loads}", *graph, f"model and card  {self.folder}"])
 
 
 def build(job: Any, members: Sequence[OpenedMember], out: Path, student: OpenedMember | None = None) -> EnsembleResult:
@@ -83,6 +87,7 @@ def build(job: Any, members: Sequence[OpenedMember], out: Path, student: OpenedM
         opened = open_inputs(str(part), job.data, job.task, seed=job.seed, measured="held_out")
         loads = _load_back(job, made, opened, part, out)
         del made
+        graph = None if job.export.format is None else write_graph(job, fitted, opened, part, out)
         report = None
         if job.data is not None:
             run = Measured(
@@ -98,8 +103,10 @@ def build(job: Any, members: Sequence[OpenedMember], out: Path, student: OpenedM
             )
             report = _measured(run, out)
             logger.info("verdict: %s", judge(report))
-        write_documents(job, members, fitted, report, part, out, loads)
-    return EnsembleResult(folder=out, report=report, loads=loads)
+        if report is not None and graph is not None:
+            report = replace(report, notes=(*report.notes, graph.said))
+        write_documents(job, members, fitted, report, part, out, loads, None if graph is None else graph.facts)
+    return EnsembleResult(folder=out, report=report, loads=loads, graph=graph)
 
 
 def _measured(run: Measured, out: Path) -> EnsembleReport:

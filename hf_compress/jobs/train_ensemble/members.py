@@ -1,6 +1,6 @@
 """The members of an ensemble that is to be trained: their recipes, and everything that is wrong with them at once."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -178,6 +178,22 @@ def check_ensemble(plain: Plain) -> None:
         Recipe.from_plain(plain)
     except RecipeError as error:
         raise RecipeError([replace(one, path=f"ensemble.{one.path}".rstrip(".")) for one in error.problems]) from error
+
+
+def check_graph(block: Plain, members: Sequence[Member]) -> None:
+    """Refuse a graph of members that will be stored as no graph holds them.
+
+    Raises:
+        CompressionError: naming them.
+    """
+    export = block.get("export")
+    form = export.get("format") if isinstance(export, dict) else None
+    unfit = [one.name for one in members if one.recipe.export.dtype != "float32" or one.recipe.quantization is not None]
+    if form is not None and unfit:
+        raise CompressionError(
+            f"ensemble.export.format: {form} holds members that are stored in float32, and {', '.join(unfit)} will be"
+            " quantized or in 16 bits; write train: {export: {dtype: float32}} without quantization, or leave it out"
+        )
 
 
 def _with_folder(plain: Plain, name: str, folder: Path, title: str) -> Plain:

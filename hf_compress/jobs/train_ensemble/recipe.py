@@ -13,6 +13,7 @@ from hf_compress.jobs.train_ensemble.members import (
     Member,
     check_block,
     check_ensemble,
+    check_graph,
     ensemble_plain,
     fused_block,
     plan_members,
@@ -72,6 +73,7 @@ def together(planned: Sequence[Member], folder: EnsembleFolder, block: dict[str,
     first = planned[0].recipe
     plain = ensemble_plain(block, results_of(planned), first.to_plain(), first.seed, str(folder.ensemble))
     check_ensemble(plain)
+    check_graph(block, planned)
     return plain
 
 

@@ -90,3 +90,10 @@ def test_several_processes_of_a_launcher_are_refused(recipe, tmp_path, monkeypat
     monkeypatch.setattr(_distributed, "world_size", lambda: 2)
     with pytest.raises(RecipeError, match="workers: N trains N members at a time.* is the work of one process"):
         Recipe.from_plain(recipe(tmp_path))
+
+
+def test_a_graph_of_members_in_16_bits_is_refused_before_they_are_trained(recipe, tmp_path, monkeypatch):
+    monkeypatch.setattr("hf_compress.export.exported_format.missing_packages", lambda backend: "")
+    said = refused(recipe(tmp_path, ensemble={"export": {"format": "onnx"}}, train__export={"dtype": "bfloat16"}))
+    assert any("ensemble.export.format: onnx holds members that are stored in float32, and " in one for one in said), said
+    assert refused(recipe(tmp_path, ensemble={"export": {"format": "onnx"}}, train__export={"dtype": "float32"})) == []
