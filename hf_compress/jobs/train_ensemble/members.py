@@ -74,12 +74,18 @@ def read_base(train: str | Plain) -> Plain:
 
 
 def seed_of(base: Plain) -> int:
-    """training.seed of plain data; the Trainer's own where there is none, or none that is right."""
+    """training.seed of plain data; the Trainer's own where there is none.
+
+    Raises:
+        CompressionError: it is no seed. Members have seeds of their own, so theirs would not be refused for it.
+    """
     from transformers import TrainingArguments
 
     training = base.get("training")
-    seed = training.get("seed") if isinstance(training, dict) else None
-    return seed if type(seed) is int and 0 <= seed < 2**31 else TrainingArguments.seed
+    seed = training.get("seed", TrainingArguments.seed) if isinstance(training, dict) else TrainingArguments.seed
+    if type(seed) is not int or not 0 <= seed < 2**31:
+        raise CompressionError(f"train.training.seed: {describe(seed)} given, a whole number from 0 to 2**31 - 1 expected")
+    return seed
 
 
 def plan_members(base: Plain, diversity: Diversity, folder: Path, title: str) -> list[Member]:
@@ -175,9 +181,13 @@ def check_ensemble(plain: Plain) -> None:
         RecipeError: at `ensemble`.
     """
     try:
-        Recipe.from_plain(plain)
+        problems = Recipe.from_plain(plain).preflight()
     except RecipeError as error:
         raise RecipeError([replace(one, path=f"ensemble.{one.path}".rstrip(".")) for one in error.problems]) from error
+    # Members that are not trained are not there, and the rest of what this job gives was looked at with them.
+    own = [one for one in problems if one.path.partition(".")[0] not in _OWN]
+    if own:
+        raise RecipeError([replace(one, path=f"ensemble.{one.path}".rstrip(".")) for one in own])
 
 
 def check_graph(block: Plain, members: Sequence[Member]) -> None:

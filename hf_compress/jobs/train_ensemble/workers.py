@@ -37,7 +37,7 @@ def train_in_workers(members: Sequence[Member], workers: int, place: Path) -> No
     running: dict[int, tuple[Member, subprocess.Popen[bytes]]] = {}
     try:
         while left or running:
-            for slot in range(workers):
+            for slot in range(min(workers, len(members))):
                 if left and slot not in running:
                     number, member = left.pop(0)
                     logger.info("member %d of %d: %s, see %s", number + 1, len(members), member.name, _log(member, place))

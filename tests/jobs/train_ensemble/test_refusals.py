@@ -60,6 +60,13 @@ def test_a_right_recipe_is_found_right_and_nothing_is_written(recipe, call, tmp_
         ({"diversity": {"name": "recipes", "recipes_of": ["no.yaml", {}]}}, "diversity: there is no recipe no.yaml"),
         ({"train": "nowhere.yaml"}, "train: there is no recipe nowhere.yaml"),
         ({"ensemble": {"combiner": "mea"}}, "ensemble.combiner: unknown combiner 'mea'"),
+        ({"train__training__seed": -1}, "train.training.seed: -1 (a whole number) given, a whole number from 0 to 2**31"),
+        ({"train__training__seed": "x"}, "train.training.seed: 'x' (text) given"),
+        (
+            {"diversity": {"name": "recipes", "recipes_of": [{}, {"model": "m"}, {}]}},
+            "diversity: recipes_of: recipe-2 says the same as recipe-0, so both would be one model",
+        ),
+        ({"ensemble": {"student": "./nobody"}}, "ensemble.student: there is no folder './nobody'"),
         ({"ensemble": {"members": []}}, "ensemble.members: they are what is trained here; leave it out"),
         ({"ensemble": {"fit": {"weights": True}, "combiner": "median"}}, "ensemble.fit.weights: the result of median"),
     ],

@@ -37,8 +37,9 @@ def member(name):
     return SimpleNamespace(name=name, recipe=SimpleNamespace(to_yaml=lambda: f"name: {name}\n"))
 
 
-def test_all_are_trained_and_each_has_a_recipe_and_a_log(place):
-    workers.train_in_workers([member(name) for name in "abc"], 2, place)
+@pytest.mark.parametrize("number", [2, 10**9])
+def test_all_are_trained_and_each_has_a_recipe_and_a_log(place, number):
+    workers.train_in_workers([member(name) for name in "abc"], number, place)
     assert sorted(file.name for file in place.glob("*.ended")) == ["a.ended", "b.ended", "c.ended"]
     assert sorted(file.name for file in place.glob("*.log")) == ["a.log", "b.log", "c.log"]
     assert (place / "b.yaml").read_text() == "name: b\n"

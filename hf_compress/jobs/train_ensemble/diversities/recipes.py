@@ -36,6 +36,13 @@ class MemberRecipes(Diversity, name="recipes"):
             if isinstance(plain.get("training"), dict):
                 plain["training"] = {key: value for key, value in plain["training"].items() if key != "output_dir"}
             made[f"recipe-{number}"] = _over(base, plain)
+        for name, plain in made.items():
+            twin = next(other for other, known in made.items() if known == plain)
+            if twin != name:
+                raise CompressionError(
+                    f"recipes_of: {name} says the same as {twin}, so both would be one model; write what differs, such as"
+                    " training: {seed: 1}"
+                )
         first = made["recipe-0"].get("data")
         for name, plain in made.items():
             if _rows(plain.get("data")) != _rows(first):
