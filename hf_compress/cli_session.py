@@ -12,6 +12,7 @@ import typer
 
 from hf_compress import _distributed
 from hf_compress._errors import Terminated
+from hf_compress._parent import ending_with_parent
 
 
 def check_recipe(recipe: Any, file: Path, processes: int | None = None) -> None:
@@ -36,7 +37,8 @@ def interruptible(way_out: str) -> Iterator[None]:
 
     before = signal.signal(signal.SIGTERM, terminate)
     try:
-        yield
+        with ending_with_parent():
+            yield
     except KeyboardInterrupt as error:
         told = isinstance(error, Terminated)
         if _distributed.is_main():

@@ -92,8 +92,9 @@ def _asked(manifest: Manifest) -> str:
         "cascade": "they are asked one after the other, from cheap to dear, until one is sure of its answer",
         "stacking": "every one of them is asked, and a classifier makes one answer of theirs",
         "gating": "every one of them is asked, and a small network says for each row whom to listen to",
+        "residual": "every one of them is asked, and their logits are added, each times a step size",
     }
-    return said.get(fusion["name"], fusion["summary"])
+    return said.get(fusion["name"], fusion["summary"].removesuffix("."))
 
 
 def _stages(report: dict[str, Any]) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hf_compress._errors import CompressionError
+from hf_compress._parent import named
 from hf_compress.jobs.train_ensemble.members import Member
 
 logger = logging.getLogger(__name__)
@@ -21,6 +22,8 @@ _SAID = "hf-compress: "
 
 def train_in_workers(members: Sequence[Member], workers: int, place: Path) -> None:
     """Train members by `hf-compress run`, so many at a time; when one fails, the others are told to end.
+
+    Where this process is killed, they end by themselves, each with a checkpoint.
 
     Where there are several CUDA devices, the worker that begins as number k of those that run has the device k modulo their
     number to itself. What a member says stands in `<name>.log` beside its folder.
@@ -61,7 +64,7 @@ def _start(member: Member, place: Path, slot: int) -> "subprocess.Popen[bytes]":
     file.write_text(member.recipe.to_yaml(), encoding="utf-8")
     with _log(member, place).open("ab") as log:
         return subprocess.Popen(
-            _command(member, file), stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **_device(slot)}
+            _command(member, file), stdout=log, stderr=subprocess.STDOUT, env={**os.environ, **_device(slot), **named()}
         )
 
 

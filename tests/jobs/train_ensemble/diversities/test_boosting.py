@@ -37,6 +37,9 @@ def test_stages_are_trained_on_what_is_left_and_become_a_sum(recipe, tmp_path):
         torch.testing.assert_close(made(ids).logits, wanted)
     report = json.loads((tmp_path / "out" / "ensemble" / "report.json").read_text())
     assert report["fitted"] == ["step sizes"]
+    card = (tmp_path / "out" / "ensemble" / "README.md").read_text()
+    assert "and their logits are added, each times a step size. No weights" in card
+    assert "Step sizes were fitted on the validation rows." in card
     own = json.loads((places[1] / "report.json").read_text())
     assert own["setting"]["boosting"].startswith("trained on what 1 earlier leave over")
     # A stage by itself gives the same weights, and other ones where nothing is before it.
