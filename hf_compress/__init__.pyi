@@ -7,6 +7,8 @@ from hf_compress.calibration.collect import collect_gram as collect_gram
 from hf_compress.calibration.configuration import Calibration as Calibration
 from hf_compress.calibration.folder import save_statistics as save_statistics
 from hf_compress.calibration.statistics.fisher import FisherDiagonal as FisherDiagonal
+from hf_compress.calibration.statistics.gradient import MeanGradient as MeanGradient
+from hf_compress.calibration.statistics.gradient_size import GradientSize as GradientSize
 from hf_compress.calibration.statistics.gram import GramMatrix as GramMatrix
 from hf_compress.calibration.statistics.input_norm import InputNorm as InputNorm
 from hf_compress.distillation.configuration import Distillation as Distillation
@@ -117,7 +119,6 @@ from hf_compress.merging.methods.dare_linear import DareLinear as DareLinear
 from hf_compress.merging.methods.dare_ties import DareTies as DareTies
 from hf_compress.merging.methods.della import Della as Della
 from hf_compress.merging.methods.della_linear import DellaLinear as DellaLinear
-from hf_compress.merging.methods.fisher import Fisher as Fisher
 from hf_compress.merging.methods.iso_c import IsoC as IsoC
 from hf_compress.merging.methods.karcher import Karcher as Karcher
 from hf_compress.merging.methods.linear import Linear as Linear
@@ -139,10 +140,19 @@ from hf_compress.merging.search.greedy_soup import greedy_soup as greedy_soup
 from hf_compress.merging.search.learned_soup import learned_soup as learned_soup
 from hf_compress.pruning.allocations.erk import ERK as ERK
 from hf_compress.pruning.allocations.global_ import Global as Global
+from hf_compress.pruning.allocations.owl import OWL as OWL
 from hf_compress.pruning.allocations.per_layer import PerLayer as PerLayer
 from hf_compress.pruning.allocations.uniform import Uniform as Uniform
 from hf_compress.pruning.configuration import Pruning as Pruning
+from hf_compress.pruning.criteria.fisher import Fisher as Fisher
 from hf_compress.pruning.criteria.magnitude import Magnitude as Magnitude
+from hf_compress.pruning.criteria.movement import Movement as Movement
+from hf_compress.pruning.criteria.random_ import Random as Random
+from hf_compress.pruning.criteria.ria import RIA as RIA
+from hf_compress.pruning.criteria.snip import SNIP as SNIP
+from hf_compress.pruning.criteria.taylor import Taylor as Taylor
+from hf_compress.pruning.criteria.threshold import Threshold as Threshold
+from hf_compress.pruning.criteria.wanda import Wanda as Wanda
 from hf_compress.pruning.one_shot import prune as prune
 from hf_compress.pruning.patterns.blocks import Blocks as Blocks
 from hf_compress.pruning.patterns.columns import WholeColumns as WholeColumns

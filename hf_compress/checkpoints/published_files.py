@@ -14,7 +14,15 @@ RESULTS = ".eval_results"
 ADAPTER_CONFIG = "adapter_config.json"
 STATES = (
     *("training_args.bin", "optimizer.pt", "optimizer.bin", "scheduler.pt", "scaler.pt", "rng_state*.pth"),
-    *("trainer_state.json", "projections.safetensors", "global_step*", "latest", "zero_to_fp32.py", "checkpoint-*"),
+    *(
+        "trainer_state.json",
+        "projections.safetensors",
+        "pruning.safetensors",
+        "global_step*",
+        "latest",
+        "zero_to_fp32.py",
+        "checkpoint-*",
+    ),
 )
 """States of a training."""
 _LEFT_BEHIND = ("runs", "__pycache__", "*.part", "*.lock", "*.tmp")

@@ -15,10 +15,12 @@ class Allocation(Strategy, kind="allocation", package="hf_compress.pruning.alloc
     """Distributes sparsity over layers.
 
     Attributes:
-        needs: statistics that the scores it looks at are made of, as of a criterion.
+        needs: statistics that the scores it looks at are made of, where they are not the run's criterion's.
+        compares_layers: scores of different layers are compared with each other.
     """
 
     needs: ClassVar[tuple[str, ...]] = ()
+    compares_layers: ClassVar[bool] = False
 
     def scored_by(self, criterion: Criterion) -> Criterion:
         """Whose scores it looks at: those of the run's criterion, unless an allocation has a measure of its own."""

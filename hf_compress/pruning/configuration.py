@@ -1,5 +1,6 @@
 """The pruning job as a value."""
 
+import dataclasses
 from dataclasses import dataclass, field
 
 from hf_compress._errors import CompressionError
@@ -41,8 +42,49 @@ class Pruning(metaclass=CheckedKinds):
         if not self.targets:
             raise CompressionError("pruning.targets is empty; name what to prune, e.g. [Linear]")
         self.pattern.check(self.schedule.final)
+        if self.criterion.cut is not None:
+            self._check_cut()
+        if self.criterion.in_rows and self.allocation.compares_layers:
+            raise CompressionError(
+                f"the criterion {self.criterion.name} compares weights within each row, and the allocation"
+                f" {self.allocation.name} those of all layers; use the allocation uniform, erk or owl, or the criterion"
+                " magnitude"
+            )
         if not self.pattern.any_sparsity and not isinstance(self.allocation, Uniform):
             raise CompressionError(
                 f"the pattern {self.pattern.name} fixes the sparsity of each layer, so the allocation"
                 f" {self.allocation.name} has nothing to share out; use the allocation uniform, or the pattern unstructured"
             )
+
+    def _check_cut(self) -> None:
+        """Refuse what would share out or round a sparsity that the criterion's value makes by itself."""
+        found = f"the criterion {self.criterion.name} prunes whatever lies below its value"
+        if not isinstance(self.pattern, Unstructured) or not isinstance(self.allocation, Uniform):
+            part = self.allocation if isinstance(self.pattern, Unstructured) else self.pattern
+            raise CompressionError(f"{found}, and the {part.kind} {part.name} has no say in that; leave it out")
+        default = {one.name: one.default for one in dataclasses.fields(self.schedule)}
+        if (self.schedule.final, self.schedule.initial) != (default["final"], default["initial"]):
+            raise CompressionError(
+                f"{found}, so the sparsity is what comes out; leave schedule.final and schedule.initial out"
+            )
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """The statistics that criterion and allocation read."""
+        return tuple(dict.fromkeys((*self.criterion.needs, *self.allocation.needs)))
+
+    def amount(self, step: int, max_steps: int) -> float:
+        """How far masks are after `step` of `max_steps` steps: the sparsity, or the share of a criterion's cut."""
+        if self.criterion.cut is None:
+            return self.schedule.sparsity(step, max_steps)
+        return self.schedule.reached(step, max_steps) or 0.0
+
+    @property
+    def final(self) -> float:
+        """The amount at the end."""
+        return self.schedule.final if self.criterion.cut is None else 1.0
+
+    @property
+    def target(self) -> float | None:
+        """The sparsity at the end; None where a criterion's value makes it."""
+        return self.schedule.final if self.criterion.cut is None else None

@@ -13,8 +13,9 @@ from hf_compress.calibration.input_rows import check_rows
 from hf_compress.calibration.statistic import Statistic, statistics_of
 from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.criterion import ACCUMULATED
 from hf_compress.pruning.pattern import Pattern
-from hf_compress.pruning.statistics import Stats
+from hf_compress.pruning.statistics import Stats, needy_part, refuse_accumulated
 
 
 def chosen(model: nn.Module, pruning: Pruning) -> Selection:
@@ -38,7 +39,7 @@ def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning) -> None:
         CompressionError: a module has no weight matrix, or one that the criterion's statistics are not for, the pattern
             does not fit into a layer, or every layer is so small that the sparsity rounds to nothing.
     """
-    if any(not one.needs_gradient for one in statistics_of(pruning.criterion.needs)):
+    if any(not one.needs_gradient for one in statistics_of(pruning.needs)):
         check_rows(modules)
     pattern, final = pruning.pattern, pruning.schedule.final
     shapes = {name: layer_shape(module) for name, module in modules.items()}
@@ -49,7 +50,8 @@ def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning) -> None:
         except CompressionError as error:
             raise CompressionError(f"pruning.pattern: {name}: {error}") from error
     pruning.allocation.check_layers(shapes, final)
-    _check_rounding({name: matrix_shape(module) for name, module in modules.items()}, pruning)
+    if pruning.target is not None:
+        _check_rounding({name: matrix_shape(module) for name, module in modules.items()}, pruning)
 
 
 def units_of(shapes: Mapping[str, tuple[int, int]], pattern: Pattern) -> dict[str, int]:
@@ -84,18 +86,20 @@ def check_statistics(modules: Mapping[str, nn.Module], pruning: Pruning, stats: 
     Raises:
         CompressionError: naming the first layer that lacks one, or has one of another shape.
     """
-    known = Statistic.available()
+    known, (part, _) = Statistic.available(), needy_part(pruning)
     for name, module in modules.items():
+        if ACCUMULATED not in stats.get(name, {}):
+            refuse_accumulated(pruning.criterion)
         outputs, inputs = matrix_shape(module)
-        for need in pruning.criterion.needs:
+        for need in pruning.needs:
             if need not in stats.get(name, {}):
                 raise CompressionError(
-                    f"pruning.criterion: criterion {pruning.criterion.name!r} needs {need} of {name}, and no example of the"
+                    f"pruning.{part.kind}: {part.kind} {part.name!r} needs {need} of {name}, and no example of the"
                     f" calibration reaches that layer; add '{name}' to pruning.ignore, or give more examples"
                 )
             shape = {"(I,)": (inputs,), "(I, I)": (inputs, inputs), "(O, I)": (outputs, inputs)}[known[need].shape]
             if stats[name][need].shape != shape:
                 raise CompressionError(
-                    f"pruning.criterion: the {need} of {name} has the shape {tuple(stats[name][need].shape)} and not"
+                    f"pruning.{part.kind}: the {need} of {name} has the shape {tuple(stats[name][need].shape)} and not"
                     f" {shape}; collect it on this model"
                 )

@@ -56,8 +56,8 @@ class Masks:
         """Compute new masks for an overall sparsity; what is pruned stays pruned, so the sparsity never falls.
 
         Args:
-            sparsity: share of zeros in [0, 1).
-            stats: what the criterion needs, per layer.
+            sparsity: share of zeros in [0, 1), or what `Pruning.amount` says.
+            stats: what criterion and allocation need, per layer.
 
         Raises:
             CompressionError: see `compute_masks`.
@@ -204,7 +204,10 @@ class Masks:
         )
 
     def fewest_zeros(self, sparsity: float) -> int:
-        """How many zeros the masks must hold for an overall sparsity: each layer rounds its share of its own size."""
+        """How many zeros the masks must hold for an overall sparsity: each layer rounds its share of its own size.
+
+        None at all where the criterion's cut decides how many there are.
+        """
         shapes = {name: matrix_shape(module) for name, module in self.modules.items()}
         sizes, units = map(math.prod, shapes.values()), units_of(shapes, self.pruning.pattern).values()
-        return self.pruning.allocation.fewest_zeros(sizes, sparsity, units)
+        return 0 if self.pruning.target is None else self.pruning.allocation.fewest_zeros(sizes, sparsity, units)

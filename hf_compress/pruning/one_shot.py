@@ -16,7 +16,7 @@ from hf_compress.pruning.fit import check_fit, chosen
 from hf_compress.pruning.in_order import check_in_order, prune_in_order
 from hf_compress.pruning.prune import apply_mask, compute_masks, zeros_of
 from hf_compress.pruning.solver import Solver
-from hf_compress.pruning.statistics import Batches, Collected, statistics_for
+from hf_compress.pruning.statistics import Batches, Collected, refuse_accumulated, statistics_for
 
 
 @torch.no_grad()
@@ -43,11 +43,13 @@ def prune(
         The masks by module name, (O, I) bool, True = keep; of a sharded model this process's parts.
 
     Raises:
-        CompressionError: nothing matches, the statistics are missing, the pattern does not fit, or the model is quantized,
-            carries adapters or is sharded in a way that hides its weights; nothing was changed. In order, statistics that
+        CompressionError: nothing matches, the statistics are missing, the criterion scores by what a training accumulates,
+            the pattern does not fit, or the model is quantized, carries adapters or is sharded in a way that hides its
+            weights; nothing was changed. In order, statistics that
             are not finite are found when some blocks are pruned.
     """
     require(pruning, Pruning, "prune(model, Pruning(schedule=Constant(final=0.5)))")
+    refuse_accumulated(pruning.criterion)
     require_plain(model, "pruning")
     check_supported(model, "pruning")
     reshard(model)
@@ -56,11 +58,11 @@ def prune(
     say_unmatched(model, pruning.ignore, "pruning")
     say_left_out(selection.left_out, "pruning")
     check_fit(modules, pruning)
-    if solver is not None or (in_order and pruning.criterion.needs):
+    if solver is not None or (in_order and pruning.needs):
         check_in_order(modules, pruning, solver)
         return prune_in_order(model, modules, pruning, _batches(calibration, pruning, solver), solver)
-    stats = statistics_for(model, modules, pruning.criterion, calibration)
-    masks = compute_masks(modules, pruning, pruning.schedule.final, stats, held=zeros_of(modules))
+    stats = statistics_for(model, modules, pruning, calibration)
+    masks = compute_masks(modules, pruning, pruning.final, stats, held=zeros_of(modules))
     for name, module in modules.items():
         apply_mask(module, masks[name])
     return masks

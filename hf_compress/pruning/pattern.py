@@ -89,22 +89,40 @@ def keep_largest(score: Tensor, num_pruned: int, across: Across = ALONE) -> Tens
     return largest(lambda: [score], min(max(total - num_pruned, 0), total), score.numel(), across).mask(score)
 
 
-def keep_units(score: Tensor, unit: tuple[int, int], sparsity: float) -> Tensor:
-    """A mask in which rectangles of weights go or stay together, those with the lowest mean score first.
+def unit_means(score: Tensor, unit: tuple[int, int]) -> Tensor:
+    """The mean score of each rectangle of weights that go together.
 
-    Weights that are pruned already (a score of -inf) count as 0 in the mean; a rectangle of nothing else goes first.
+    Weights that are pruned already (a score of -inf) count as 0; a rectangle of nothing else has -inf.
 
     Args:
         score: (O, I) fp32.
+        unit: the rectangle's rows and columns, which divide O and I.
+
+    Returns:
+        (O / rows, I / columns) fp32.
+    """
+    (rows, columns), (outputs, inputs) = unit, score.shape
+    units = score.reshape(outputs // rows, rows, inputs // columns, columns)
+    gone = units == -torch.inf
+    return units.masked_fill(gone, 0.0).mean(dim=(1, 3)).masked_fill(gone.all(3).all(1), -torch.inf)
+
+
+def of_units(values: Tensor, unit: tuple[int, int]) -> Tensor:
+    """The way back: (O / rows, I / columns) -> (O, I), the rectangle's value for each of its weights."""
+    rows, columns = unit
+    return values.repeat_interleave(rows, 0).repeat_interleave(columns, 1)
+
+
+def keep_units(score: Tensor, unit: tuple[int, int], sparsity: float) -> Tensor:
+    """A mask in which rectangles of weights go or stay together, those with the lowest mean score first.
+
+    Args:
+        score: (O, I) fp32; see `unit_means`.
         unit: the rectangle's rows and columns, which divide O and I.
         sparsity: the share of rectangles that go, rounded to whole ones; of equal ones the last in flat order.
 
     Returns:
         (O, I) bool, True = keep.
     """
-    (rows, columns), (outputs, inputs) = unit, score.shape
-    units = score.reshape(outputs // rows, rows, inputs // columns, columns)
-    gone = units == -torch.inf
-    means = units.masked_fill(gone, 0.0).mean(dim=(1, 3)).masked_fill(gone.all(3).all(1), -torch.inf)
-    keep = keep_largest(means, round(sparsity * means.numel()))
-    return keep[:, None, :, None].expand(units.shape).reshape(score.shape)
+    means = unit_means(score, unit)
+    return of_units(keep_largest(means, round(sparsity * means.numel())), unit)

@@ -1,20 +1,27 @@
 """Masks from scores."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules.matrix import as_stored, channel_rows, from_channel_rows, layer_shape, matrix_size, own_matrix
+from hf_compress._modules.matrix import (
+    as_stored,
+    channel_rows,
+    from_channel_rows,
+    layer_shape,
+    matrix_shape,
+    matrix_size,
+    own_matrix,
+)
 from hf_compress._modules.parts import across_matrix, is_in_order, part_of_matrix, whole_matrix
 from hf_compress._sharding.across import ALONE, Across, Rows
 from hf_compress._sharding.contract import reshard, sharding_of
-from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.criterion import Criterion
 from hf_compress.pruning.fit import check_statistics, chosen
 from hf_compress.pruning.pattern import Pattern
+from hf_compress.pruning.scores import OneByOne, places_in_rows, scores_of
 from hf_compress.pruning.statistics import Stats
 
 
@@ -32,8 +39,8 @@ def compute_masks(
     Args:
         modules: the matched modules by name.
         pruning: criterion, pattern and allocation are used.
-        sparsity: overall share of zeros in [0, 1).
-        stats: what the criterion needs, per layer.
+        sparsity: overall share of zeros in [0, 1); for a criterion with a cut the share of it that counts.
+        stats: what criterion and allocation need, per layer.
         held: masks that stand already, for some of the modules; what they prune stays pruned and counts first, so that a
             layer has the larger of both sparsities.
         shares: sparsity of each module, where they are known already; the allocation is not asked then.
@@ -42,83 +49,97 @@ def compute_masks(
         (O, I) bool per name, True = keep; of a sharded weight this process's part. Every process must call it.
 
     Raises:
-        CompressionError: the criterion needs statistics that are not there, or a score is not finite.
+        CompressionError: statistics are needed that are not there, a score is not finite, or a criterion's cut leaves
+            nothing of a layer.
     """
     stats, held = stats or {}, held or {}
     check_statistics(modules, pruning, stats)
     across = {name: across_matrix(module) for name, module in modules.items()}
-    finite: set[str] = set()
-
-    def score_of(name: str) -> Tensor:
-        score = _score(pruning.criterion, modules[name], stats.get(name, {}), across[name])
-        if name not in finite and across[name].total(int(not torch.isfinite(score).all())):
-            raise CompressionError(
-                f"the {pruning.criterion.name} scores of {name} are not finite, so the weights hold NaN or infinity;"
-                " training has diverged: lower the learning rate"
-            )
-        finite.add(name)
-        return score
-
-    scores = _OneByOne(modules, score_of)
+    scores = scores_of(pruning.criterion, modules, stats, across)
+    if pruning.criterion.cut is not None:
+        return _below(pruning, scores, across, sparsity, held)
     if shares is None:
-        shapes = {name: layer_shape(module) for name, module in modules.items()}
-        shares = pruning.allocation.shares_of_shapes(shapes, sparsity, pruning.schedule.final)
-    if shares is None:
-        shares = _shares(pruning.allocation, modules, scores, across, sparsity)
+        shares = _shares(pruning, modules, scores, stats, across, sparsity)
     masks = {}
     for name, score in scores.items():
         known = held.get(name)
         if known is not None:
             score = torch.where(known, score, -torch.inf)
-        keep = _mask(pruning.pattern, modules[name], score, shares[name], across[name])
+        if pruning.criterion.in_rows and _has_several_in_a_row(pruning.pattern, modules[name]):
+            keep = _mask_in_rows(pruning.pattern, modules[name], score, shares[name], across[name])
+        else:
+            keep = _mask(pruning.pattern, modules[name], score, shares[name], across[name])
         masks[name] = keep if known is None else keep & known
     return masks
 
 
-class _OneByOne(Mapping[str, Tensor]):
-    """Matrices that are computed whenever they are asked for, so that a model's scores never stand there all at once: four
-    bytes for every weight are more than cheap arithmetic, done two or three times, is worth.
+def _below(
+    pruning: Pruning,
+    scores: Mapping[str, Tensor],
+    across: Mapping[str, Across],
+    amount: float,
+    held: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """The masks of a criterion with a cut, of which the share `amount` counts.
+
+    Raises:
+        CompressionError: a layer would be left without a weight.
     """
-
-    def __init__(self, names: Iterable[str], compute: Callable[[str], Tensor]) -> None:
-        self._names, self._compute = dict.fromkeys(names), compute
-
-    def __getitem__(self, name: str) -> Tensor:
-        return self._compute(name)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
+    masks, cut = {}, (pruning.criterion.cut or 0.0) * amount
+    for name, score in scores.items():
+        keep = score >= cut
+        masks[name] = keep & held[name] if name in held else keep
+        if not across[name].total(int(masks[name].count_nonzero())):
+            raise CompressionError(
+                f"pruning.criterion: {pruning.criterion.name}: all {across[name].total(score.numel())} weights of {name}"
+                f" lie below {cut:g}, and the layer would be gone; lower value, or add '{name}' to pruning.ignore"
+            )
+    return masks
 
 
-def _score(criterion: Criterion, module: nn.Module, stats: Mapping[str, Tensor], across: Across) -> Tensor:
-    """Of this process's part; statistics are of the whole layer, and so is then what is scored."""
-    if across is ALONE or (criterion.one_by_one and not stats):
-        return criterion.score(own_matrix(module), stats)
-    return part_of_matrix(module, criterion.score(whole_matrix(module, own_matrix(module)), stats))
+def _has_several_in_a_row(pattern: Pattern, module: nn.Module) -> bool:
+    """Whether a row of a layer has more than one group of weights that go together, and so something to compare in it."""
+    outputs, inputs = matrix_shape(module)
+    rows, columns = pattern.unit(outputs, inputs)
+    return rows == 1 and columns < inputs
+
+
+def _mask_in_rows(pattern: Pattern, module: nn.Module, score: Tensor, sparsity: float, across: Across) -> Tensor:
+    """The same, with scores that are compared within each row, of the whole layer."""
+    _, columns = pattern.unit(*matrix_shape(module))
+    if across is ALONE:
+        return _mask(pattern, module, places_in_rows(score, columns), sparsity, ALONE)
+    whole = _mask(pattern, module, places_in_rows(whole_matrix(module, score), columns), sparsity, ALONE)
+    return part_of_matrix(module, whole)
 
 
 def _shares(
-    allocation: Allocation,
+    pruning: Pruning,
     modules: Mapping[str, nn.Module],
     scores: Mapping[str, Tensor],
+    stats: Stats,
     across: Mapping[str, Across],
     sparsity: float,
 ) -> dict[str, float]:
     """The sparsity of each layer; of sharded ones from the scores of all processes."""
+    allocation = pruning.allocation
+    shapes = {name: layer_shape(module) for name, module in modules.items()}
+    known = allocation.shares_of_shapes(shapes, sparsity, pruning.schedule.final)
+    if known is not None:
+        return known
+    own = allocation.scored_by(pruning.criterion)
+    scores = scores if own is pruning.criterion else scores_of(own, modules, stats, across)
     groups = list(dict.fromkeys(one.of if isinstance(one, Rows) else one for one in across.values() if one is not ALONE))
     if not groups:
         return allocation.shares(scores, sparsity)
     if len(groups) == 1:
         first = groups[0].place == 0
         here = {name: first or across[name] is not ALONE for name in scores}
-        once = _OneByOne(scores, lambda name: scores[name] if here[name] else scores[name][:0])
+        once = OneByOne(scores, lambda name: scores[name] if here[name] else scores[name][:0])
         found = allocation.shares_of_parts(once, sparsity, groups[0])
         if found is not None:
             return found
-    return allocation.shares(_OneByOne(scores, lambda name: whole_matrix(modules[name], scores[name])), sparsity)
+    return allocation.shares(OneByOne(scores, lambda name: whole_matrix(modules[name], scores[name])), sparsity)
 
 
 def _mask(pattern: Pattern, module: nn.Module, score: Tensor, sparsity: float, across: Across) -> Tensor:

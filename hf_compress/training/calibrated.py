@@ -8,7 +8,7 @@ from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress.calibration.examples import calibration_batches
-from hf_compress.pruning.statistics import Stats, lacking, statistics_for
+from hf_compress.pruning.statistics import Stats, lacking, needy_part, statistics_for
 from hf_compress.training.compression import Compression
 from hf_compress.training.first_batch import readable, undisturbed
 
@@ -19,7 +19,7 @@ Statistics = Callable[[nn.Module, Mapping[str, nn.Module]], Stats]
 
 
 def no_statistics(model: nn.Module, modules: Mapping[str, nn.Module]) -> Stats:
-    """Of a criterion that needs none."""
+    """Where none are needed."""
     return {}
 
 
@@ -38,12 +38,12 @@ def statistics_of_trainer(trainer: Any) -> Statistics:
     """
     pruning, calibration = trainer.compression.pruning, trainer.compression.calibration
     say_unused(trainer.compression)
-    if pruning is None or not pruning.criterion.needs:
+    if pruning is None or not pruning.needs:
         return no_statistics
-    criterion = pruning.criterion
     if calibration is None:
+        part, _ = needy_part(pruning)
         raise CompressionError(
-            f"pruning.criterion: {lacking(criterion, 'pass calibration=Calibration() to the trainer to collect them')}"
+            f"pruning.{part.kind}: {lacking(pruning, 'pass calibration=Calibration() to the trainer to collect them')}"
         )
     num_rows = len(_readable(trainer)[0])
     if 0 < num_rows < calibration.num_examples:
@@ -51,7 +51,7 @@ def statistics_of_trainer(trainer: Any) -> Statistics:
 
     def collected(model: nn.Module, modules: Mapping[str, nn.Module]) -> Stats:
         with undisturbed(model), trainer.accelerator.autocast():
-            return statistics_for(model, modules, criterion, batches_of_trainer(trainer))
+            return statistics_for(model, modules, pruning, batches_of_trainer(trainer))
 
     return collected
 
@@ -59,7 +59,7 @@ def statistics_of_trainer(trainer: Any) -> Statistics:
 def say_unused(compression: Compression) -> None:
     """A line in the log where there is a calibration that nothing looks at."""
     pruning = compression.pruning
-    if compression.calibration is not None and (pruning is None or not pruning.criterion.needs):
+    if compression.calibration is not None and (pruning is None or not pruning.needs):
         logger.warning("calibration is set, and no criterion needs statistics: nothing is collected")
 
 

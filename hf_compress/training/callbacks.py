@@ -16,9 +16,12 @@ from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import check_statistics
 from hf_compress.pruning.masks import Masks
+from hf_compress.pruning.prune import compute_masks
+from hf_compress.pruning.statistics import Stats
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import is_enabled, set_enabled
 from hf_compress.quantization.reach import announce
+from hf_compress.training.accumulated import Accumulated
 from hf_compress.training.bypassed import BypassWatch
 from hf_compress.training.calibrated import Statistics, no_statistics
 from hf_compress.training.free_zeros import read_free_zeros
@@ -43,6 +46,8 @@ class PruningCallback(TrainerCallback):
     def __init__(self, pruning: Pruning, statistics: Statistics = no_statistics) -> None:
         self.pruning = pruning
         self._statistics = statistics
+        self.accumulated = Accumulated(pruning.criterion)
+        self._goes_on = False
         self.masks: Masks | None = None
         self.reached = False
         self._known: Mapping[str, Any] | None = None
@@ -58,31 +63,43 @@ class PruningCallback(TrainerCallback):
             reached: the sidecar says that the sparsity is final.
         """
         self._known, self.reached = known, reached
+        self._goes_on = True
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.pruning.schedule.check(state.max_steps)
         known, self._known = self._known or {}, None
         model: nn.Module = kwargs["model"]
         self.masks = Masks(model, self.pruning)
+        if not self._goes_on:
+            self.accumulated = Accumulated(self.pruning.criterion)
+        self._goes_on = False
+        self.accumulated.check(self.masks.modules)
         self._stop_following()
         self._followed = self.masks.follow_gradients()
-        check_statistics(self.masks.modules, self.pruning, self._statistics(model, self.masks.modules))
+        check_statistics(self.masks.modules, self.pruning, self._stats(model))
+        if self.pruning.criterion.cut is not None:  # a layer that it would take whole is named before the first step
+            compute_masks(self.masks.modules, self.pruning, self.pruning.final)
         free = (known.get("progress") or {}).get("free_zeros")
         if free is None:  # the beginning, or a checkpoint that no masks were kept for
             self.masks.hold_zeros()
         else:
             self.masks.read_zeros(read_free_zeros(free))
-        held, schedule = self.masks.num_pruned(), self.pruning.schedule
-        asked = schedule.sparsity(state.global_step, state.max_steps) if state.global_step else 0.0
+        held = self.masks.num_pruned()
+        asked = self.pruning.amount(state.global_step, state.max_steps) if state.global_step else 0.0
         behind = held < self.masks.fewest_zeros(asked)
         same_run = free is not None and known.get("max_steps") == state.max_steps and not behind
         self._sparsity = asked if same_run else 0.0  # otherwise the next step brings the masks to the schedule
-        self.reached = self.reached and held >= self.masks.fewest_zeros(schedule.final)
+        self.reached = self.reached and held >= self.masks.fewest_zeros(self.pruning.final)
         if state.is_world_process_zero:
             _announce(self.masks, model, held, None if same_run else state.global_step, asked if behind else None)
 
     def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self._stop_following()
+
+    def _stats(self, model: nn.Module) -> Stats:
+        """What scores are made of, as things are now."""
+        assert self.masks is not None
+        return self.accumulated.beside(self._statistics(model, self.masks.modules), self.masks.modules)
 
     def _stop_following(self) -> None:
         """Also what a training that was broken off has left."""
@@ -92,8 +109,11 @@ class PruningCallback(TrainerCallback):
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        if self.masks is not None and args.max_grad_norm <= 0:  # otherwise done before clipping
+        if self.masks is None:
+            return
+        if args.max_grad_norm <= 0:  # otherwise done before clipping
             self.masks.apply_to_gradients()
+        self.accumulated.add(self.masks.modules)
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -102,14 +122,24 @@ class PruningCallback(TrainerCallback):
             return
         # The hook runs before the count moves on, so this step is number global_step + 1.
         step = state.global_step + 1
-        sparsity = self.pruning.schedule.sparsity(step, state.max_steps)
+        sparsity = self.pruning.amount(step, state.max_steps)
         if sparsity != self._sparsity:
-            self.masks.update(sparsity, self._statistics(kwargs["model"], self.masks.modules))
+            self.masks.update(sparsity, self._stats(kwargs["model"]))
             self._sparsity = sparsity
+            if self.pruning.target is None:
+                _say_measured(self.masks, step, state.is_world_process_zero)
             optimizer: torch.optim.Optimizer = kwargs["optimizer"]
             self.masks.apply_to_optimizer(optimizer)
         self.masks.apply()
         self.reached = self.reached or step >= resolve_point(self.pruning.schedule.end, state.max_steps)
+
+
+def _say_measured(masks: Masks, step: int, speaks: bool) -> None:
+    """A line about the sparsity that a criterion's cut has made; every process must call it."""
+    held = masks.num_pruned()
+    if speaks:
+        criterion = masks.pruning.criterion
+        logger.info("step %d: %s prunes to sparsity %.4f", step, criterion.name, held / masks.num_weights())
 
 
 def _announce(masks: Masks, model: nn.Module, held: int, step: int | None, asked: float | None) -> None:
@@ -122,11 +152,12 @@ def _announce(masks: Masks, model: nn.Module, held: int, step: int | None, asked
         step: of a model that this run did not bring so far itself; None where it did.
         asked: the schedule's sparsity at this step, where the model has less.
     """
-    total, final = masks.num_weights(), masks.pruning.schedule.final
+    total, final = masks.num_weights(), masks.pruning.final
     logger.info("pruning %s", coverage(model, masks.modules).sentence("covers"))
     say_left_out(masks.left_out, "pruning")
     possible = masks.fewest_zeros(final) / total
-    if isinstance(masks.pruning.allocation, Uniform) and abs(final - possible) > 1e-3:
+    measured = masks.pruning.target is None
+    if not measured and isinstance(masks.pruning.allocation, Uniform) and abs(final - possible) > 1e-3:
         logger.warning("sparsity %.4f is the nearest to %g that layers of these sizes can have", possible, final)
     if asked is not None:
         logger.warning(

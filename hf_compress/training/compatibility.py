@@ -26,6 +26,10 @@ def _never_judged(args: Any) -> str:
     return why_never_judged(args, steps, None if steps else args.num_train_epochs)
 
 
+def _accumulates(compression: Compression) -> bool:
+    return compression.pruning is not None and compression.pruning.criterion.accumulates
+
+
 RULES: tuple[Rule, ...] = (
     *FSDP_RULES,
     *ZERO_RULES,
@@ -70,6 +74,22 @@ RULES: tuple[Rule, ...] = (
         ),
         message="no weight of the model asks for a gradient, so nothing would be trained (merging an adapter leaves them"
         " frozen); call model.requires_grad_(True)",
+    ),
+    Rule(
+        name="a criterion that accumulates + FSDP or DeepSpeed",
+        applies=lambda trainer, compression: (
+            _accumulates(compression) and (fsdp_plugin(trainer) is not None or deepspeed_config(trainer) is not None)
+        ),
+        message="the criterion adds up gradients of whole layers, which FSDP and DeepSpeed cut; prune by one that looks at"
+        " weights or inputs, or train with DDP",
+    ),
+    Rule(
+        name="a criterion that accumulates + fp16",
+        applies=lambda trainer, compression: (
+            _accumulates(compression) and getattr(trainer.accelerator, "mixed_precision", "no") == "fp16"
+        ),
+        message="the criterion adds up gradients, and under fp16 they are scaled, by another number from time to time, and"
+        " may be infinite; set bf16 in the place of fp16",
     ),
     Rule(
         name="distillation + label smoothing",

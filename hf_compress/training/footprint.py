@@ -75,6 +75,7 @@ class Sizes:
         largest: of the largest block of layers, which is gathered where weights are spread.
         states: the optimizer's, None where its name is not in `MOMENTS`.
         pruned: number of weights under masks.
+        accumulated: what the criterion adds up in training, which nothing spreads.
         largest_pruned: number of weights of the largest layer under a mask.
         copies: what the layers compute with instead of their weights (rounded, or cast to 16 bits), kept from the forward
             to the backward pass; with activation checkpointing of one block.
@@ -92,6 +93,7 @@ class Sizes:
     largest: int
     states: int | None
     pruned: int = 0
+    accumulated: int = 0
     largest_pruned: int = 0
     copies: int = 0
     half: bool = False
@@ -130,6 +132,7 @@ def sizes_of(
         largest=max(map(num_bytes, (block.parameters() for block in blocks)), default=0),
         states=None if moments is None else moments * trained,
         pruned=sum(map(matrix_size, pruned)),
+        accumulated=4 * sum(map(matrix_size, pruned)) if pruned and _accumulates(compression) else 0,
         largest_pruned=max(map(matrix_size, pruned), default=0),
         copies=copies // max(len(blocks), 1) if _checkpointed(args) else copies,
         half=half,
@@ -140,6 +143,10 @@ def sizes_of(
         batches=args.gradient_accumulation_steps,
         sync_each_batch=_sent_at_once(args),
     )
+
+
+def _accumulates(compression: Compression) -> bool:
+    return compression.pruning is not None and compression.pruning.criterion.accumulates
 
 
 def footprint(sizes: Sizes, way: Way = ALONE, processes: int = 1) -> dict[str, int]:
@@ -166,12 +173,13 @@ def footprint(sizes: Sizes, way: Way = ALONE, processes: int = 1) -> dict[str, i
         "gradients": share(gradients, way.gradients and not _held_back(sizes, way)) + (gradients if way.buckets else 0),
         "optimizer": share(sizes.states or 0, way.states),
         "masks": masks,
+        "criterion's totals": sizes.accumulated,
         "teacher": share(sizes.teacher or 0, way.weights and sizes.teacher_spread),
         "gathered weights": (sizes.largest if sizes.half else 2 * sizes.largest) if way.weights else 0,
         # FSDP2 and ZeRO-3 free what they gathered; a rounded copy is a tensor of its own, which nobody frees.
         "layers' copies": sizes.copies if sizes.rounded or not way.weights else 0,
     }
-    always = held["weights"] + held["optimizer"] + masks + held["teacher"] + held["gathered weights"]
+    always = held["weights"] + held["optimizer"] + masks + sizes.accumulated + held["teacher"] + held["gathered weights"]
     backward = always + held["layers' copies"] + (held["gradients"] if sizes.batches > 1 or way.buckets else 0)
     backward += 8 * sizes.largest_copied  # its gradient, and that of its copy, before the copy goes
     step = always + held["gradients"]

@@ -33,7 +33,7 @@ def _types_of_trained(model: Any) -> set[torch.dtype]:
 
 def _looks_at_gradients(compression: Compression) -> bool:
     pruning = compression.pruning
-    return pruning is not None and any(one.needs_gradient for one in statistics_of(pruning.criterion.needs))
+    return pruning is not None and any(one.needs_gradient for one in statistics_of(pruning.needs))
 
 
 def _saves_buffers(model: Any) -> bool:

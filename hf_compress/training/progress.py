@@ -1,6 +1,7 @@
 """How far pruning and quantization are: whether the model is what was asked for, and what a checkpoint says of it."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
@@ -104,6 +105,20 @@ class Progress:
             on = None if known is None else was_quantized(known, self.quantization.quantization)
             self.quantization.go_on_from(on)
 
+    def save(self, folder: Path) -> None:
+        """What a checkpoint must carry beside weights and sidecar; one process writes."""
+        if self.pruning is not None:
+            self.pruning.accumulated.save(folder)
+
+    def load(self, checkpoint: Path) -> None:
+        """Take it up again.
+
+        Raises:
+            CompressionError: it is not there.
+        """
+        if self.pruning is not None:
+            self.pruning.accumulated.load(checkpoint)
+
     def forget(self) -> None:
         """The model in training is let go of: what is asked from now on is asked of another one."""
         if self.pruning is not None:
@@ -137,8 +152,10 @@ class Progress:
             raise CompressionError(self._what_is_missing(state))
         if self.pruning is None:
             return
-        masks, final = Masks(model, self.pruning.pruning), self.pruning.pruning.schedule.final
+        masks, final = Masks(model, self.pruning.pruning), self.pruning.pruning.final
         zeros, wanted, total = int(masks.num_zeros()), masks.fewest_zeros(final), masks.num_weights()
+        if self.pruning.pruning.target is None and self.masks is not None:
+            wanted = self.masks.num_pruned()  # what the masks of this training hold
         if zeros < wanted:
             raise CompressionError(
                 f"the model has sparsity {zeros / total:.4f} and not {wanted / total:.4f}: something wrote to pruned"

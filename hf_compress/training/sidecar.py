@@ -3,6 +3,8 @@
 from pathlib import Path
 from typing import Any
 
+from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
+
 from hf_compress._errors import CompressionError
 from hf_compress.checkpoints.manifest import CHECKPOINT, MANIFEST, Manifest
 from hf_compress.pruning.prune import measure_sparsity
@@ -26,6 +28,8 @@ def write_sidecar(trainer: Any, folder: Path) -> None:
         **trainer.progress.to_plain(trainer.model),
     }
     if trainer.args.should_save:
+        if folder.name.startswith(f"{PREFIX_CHECKPOINT_DIR}-"):
+            trainer.progress.save(folder)
         Manifest(kind=CHECKPOINT, recipe=trainer.compression.to_public(), facts=facts).write(folder)
 
 
@@ -61,6 +65,7 @@ def go_on_from(trainer: Any, checkpoint: str) -> None:
     check_sidecar(known, checkpoint, trainer.compression)
     for part in (trainer._clock, trainer.progress, trainer._best_model):
         part.go_on_from(None if known is None else known.facts)
+    trainer.progress.load(Path(checkpoint))
 
 
 def check_sidecar(known: Manifest | None, checkpoint: str | Path, compression: Compression) -> None:

@@ -15,7 +15,7 @@ from hf_compress.distillation.teacher import Teacher
 from hf_compress.jobs.train.checks import CHECKS
 from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.criterion import Criterion
+from hf_compress.pruning.criterion import ACCUMULATED, Criterion
 from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.pattern import Pattern
 from hf_compress.pruning.prune import measure_sparsity
@@ -60,6 +60,8 @@ def test_a_criterion_scores_in_fp32_without_touching_the_weight(cls):
     before = weight.clone()
     generator = torch.Generator().manual_seed(1)
     stats = {need: statistic_like(need, weight.shape, generator) for need in cls.needs}
+    if cls.accumulates:
+        stats[ACCUMULATED] = torch.randn(weight.shape, generator=generator)
     known = {need: value.clone() for need, value in stats.items()}
     score = cls().score(weight, stats)
     assert score.shape == weight.shape and score.dtype is torch.float32 and score.isfinite().all()

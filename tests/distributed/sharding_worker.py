@@ -13,7 +13,7 @@ from pathlib import Path
 
 import torch
 
-from hf_compress import NM, Cubic, Global, Pruning, _distributed
+from hf_compress import ERK, NM, Cubic, Global, Pruning, Random, Threshold, WholeRows, _distributed
 from hf_compress._modules.parts import across_matrix, whole_matrix
 from hf_compress._sharding.across import ALONE
 from hf_compress._sharding.contract import full_shape, local, shard, sharding_of, whole
@@ -33,6 +33,18 @@ class InItsRow(Criterion, name="test_in_its_row"):
     def score(self, weight, stats):
         weight = weight.detach().float()
         return weight.abs() / weight.norm(dim=1, keepdim=True) / weight.norm(dim=0, keepdim=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AmongItsRow(Criterion, name="test_among_its_row"):
+    """Magnitude, compared within each row."""
+
+    @property
+    def in_rows(self):
+        return True
+
+    def score(self, weight, stats):
+        return weight.detach().float().abs()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +71,11 @@ JOBS = {
     "2:4": {"pattern": NM(n=2, m=4)},
     "a score of whole layers": {"criterion": InItsRow(), "allocation": Global()},
     "a pattern of whole layers": {"pattern": Anywhere()},
+    "compared in rows": {"criterion": AmongItsRow()},
+    "chance": {"criterion": Random()},
+    "a threshold": {"criterion": Threshold(value=0.03)},
+    "whole rows": {"pattern": WholeRows()},
+    "erk": {"allocation": ERK()},
     "an allocation of whole layers": {"allocation": LargeLayersMore()},
 }
 TARGETS = {"llama": ("Linear",), "gpt2": ("Conv1D",)}

@@ -100,7 +100,7 @@ def test_what_is_no_calibration_is_refused_before_anything_changes():
 
 
 def test_a_criterion_without_needs_looks_at_no_data():
-    assert statistics_for(tiny_llama(), {}, Pruning().criterion, iter(())) == {}
+    assert statistics_for(tiny_llama(), {}, Pruning(), iter(())) == {}
 
 
 def test_convolutions_with_groups_are_refused_by_name():

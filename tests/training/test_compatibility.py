@@ -9,7 +9,7 @@ from accelerate import ParallelismConfig
 from accelerate.utils import DistributedType
 from accelerate.utils.deepspeed import HfDeepSpeedConfig
 
-from hf_compress import CompressionError, CompressionTrainer, Distillation, ModelTeacher
+from hf_compress import CompressionError, CompressionTrainer, Distillation, ModelTeacher, Movement
 from hf_compress.training.compatibility import RULES, check_arguments, check_compatibility, check_projections
 from hf_compress.training.compression import Compression
 from hf_compress.training.zero_rules import whole_tensor_optimizer
@@ -128,6 +128,10 @@ CASES = {
     "quantization + a model without save_pretrained": lambda: situation(torch.nn.Linear(4, 4)),
     "pruning or quantization + half-precision weights": lambda: situation(tiny_llama(seed=0).to(torch.bfloat16)),
     "anything + frozen weights alone": lambda: situation(tiny_llama(seed=0).requires_grad_(False)),
+    "a criterion that accumulates + FSDP or DeepSpeed": lambda: deepspeed(ZERO_2),
+    "a criterion that accumulates + fp16": lambda: situation(
+        accelerator=SimpleNamespace(state=SimpleNamespace(), parallelism_config=None, mixed_precision="fp16")
+    ),
     "distillation + label smoothing": lambda: situation(label_smoothing_factor=0.1),
     "distillation + Liger kernels": lambda: situation(use_liger_kernel=True),
     "distillation + compute_loss_func": lambda: situation(compute_loss_func=print),
@@ -152,7 +156,8 @@ def test_rule_refuses_its_pair_in_one_sentence_with_a_way_out(rule):
     if rule.name == "distillation + an already quantized model":  # with the others, their rule speaks first
         given = dataclasses.replace(given, pruning=None, quantization=None)
     if rule.name.startswith("a criterion"):
-        given = dataclasses.replace(given, pruning=dataclasses.replace(given.pruning, criterion=Curious()))
+        criterion = Movement() if "accumulates" in rule.name else Curious()
+        given = dataclasses.replace(given, pruning=dataclasses.replace(given.pruning, criterion=criterion))
     assert rule.applies(trainer, given)
     with pytest.raises(CompressionError) as error:
         check_compatibility(trainer, given)

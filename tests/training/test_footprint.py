@@ -1,12 +1,12 @@
 """What a training takes in memory, against every tensor of one counted."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import pytest
 from datasets import Dataset
 from transformers import LlamaConfig, LlamaForCausalLM, TrainingArguments
 
-from hf_compress import CompressionTrainer, Cubic, Distillation, ModelTeacher, Pruning, Quantization
+from hf_compress import CompressionTrainer, Cubic, Distillation, ModelTeacher, Movement, Pruning, Quantization
 from hf_compress.training.compression import Compression
 from hf_compress.training.footprint import ALONE, WAYS, Sizes, Way, communication, footprint, missing, sizes_of, table
 from tests.peak import Peak
@@ -33,6 +33,7 @@ def wide_llama():
 NAMES = ("activation_checkpointing", "gradient_checkpointing")
 CHECKPOINTING = next(name for name in NAMES if name in {field.name for field in fields(TrainingArguments)})
 PRUNING = {"pruning": Pruning(schedule=Cubic(final=0.5, begin=0, end=2, every=1))}
+MOVEMENT = {"pruning": replace(PRUNING["pruning"], criterion=Movement())}
 ROUNDING = {"quantization": Quantization(scheme="W4A16", begin=0)}
 DISTILLATION = {"distillation": Distillation(teacher=ModelTeacher())}
 
@@ -44,6 +45,7 @@ DISTILLATION = {"distillation": Distillation(teacher=ModelTeacher())}
         ({}, {"optim": "sgd"}),
         ({}, {"bf16": True, "gradient_accumulation_steps": 2}),
         (PRUNING, {}),
+        (MOVEMENT, {}),
         (ROUNDING, {}),
         (ROUNDING, {"gradient_accumulation_steps": 2}),
         (ROUNDING, {"gradient_accumulation_steps": 2, CHECKPOINTING: True}),

@@ -16,7 +16,7 @@ from hf_compress.export.configuration import Export
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.jobs.train.settings import Dense, TrainSettings, arguments_class, with_defaults
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.statistics import lacking
+from hf_compress.pruning.statistics import lacking, needy_part
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.checks import Check
 from hf_compress.tasks.task import Task
@@ -132,10 +132,10 @@ def _dense_of_fresh(model: str | FreshModel, dense: Dense | None) -> list[Proble
 
 
 def _statistics(pruning: Pruning | None, calibration: Calibration | None) -> list[Problem]:
-    if pruning is None or not pruning.criterion.needs or calibration is not None:
+    if pruning is None or not pruning.needs or calibration is not None:
         return []
-    message = lacking(pruning.criterion, "add the section `calibration: {}` to collect them")
-    return [Problem(path="pruning.criterion", message=message)]
+    message = lacking(pruning, "add the section `calibration: {}` to collect them")
+    return [Problem(path=f"pruning.{needy_part(pruning)[0].kind}", message=message)]
 
 
 def _stream(

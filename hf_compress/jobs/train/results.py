@@ -155,7 +155,7 @@ def _thresholds(recipe: TrainSettings) -> Thresholds:
     asked = recipe.evaluation.verdict
     if recipe.pruning is None or asked.sparsity is not None:
         return asked
-    return dataclasses.replace(asked, sparsity=recipe.pruning.schedule.final)
+    return dataclasses.replace(asked, sparsity=recipe.pruning.target)
 
 
 def _base_model(recipe: TrainSettings) -> str | None:

@@ -166,7 +166,7 @@ def save_result(
 def _thresholds(trainer: Any) -> Thresholds:
     """The defaults, with what the run prunes to as a target."""
     pruning = trainer.compression.pruning
-    return Thresholds(sparsity=None if pruning is None else pruning.schedule.final)
+    return Thresholds(sparsity=None if pruning is None else pruning.target)
 
 
 def _check(trainer: Any, folder: Path) -> None:

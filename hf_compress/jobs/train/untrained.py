@@ -1,5 +1,6 @@
 """What a result is compared with: the dense model, and compression without training."""
 
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from hf_compress.export.formats.dense import DenseFormat, write_dense
 from hf_compress.pruning.one_shot import prune
 from hf_compress.quantization.ptq import quantize
 from hf_compress.training.compression import Compression
+
+logger = logging.getLogger(__name__)
 
 
 def reference_rows(
@@ -51,6 +54,12 @@ def reference_rows(
     rows = [measure(folder, "dense", DenseFormat(), **facts)]
     if not (untrained and compression.edits_weights):
         return rows
+    if compression.pruning is not None and compression.pruning.criterion.accumulates:
+        logger.info(
+            "no row 'compressed without training': criterion %r scores by the steps of a training",
+            compression.pruning.criterion.name,
+        )
+        return rows
     compress_untrained(model, compression, dtype, batches(), device)
     folder = place / "untrained"
     folder.mkdir()
@@ -72,7 +81,7 @@ def compress_untrained(
         device: where a criterion's statistics are collected.
     """
     if compression.pruning is not None:
-        needs_data = bool(compression.pruning.criterion.needs)
+        needs_data = bool(compression.pruning.needs)
         if needs_data:
             model.to(device)
         prune(model, compression.pruning, batches)

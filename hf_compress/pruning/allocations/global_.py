@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -16,6 +17,8 @@ class Global(Allocation, name="global"):
 
     Scores of different layers must be comparable, as magnitudes are. They are searched where they are, without a copy.
     """
+
+    compares_layers: ClassVar[bool] = True
 
     def shares(self, scores: Mapping[str, Tensor], sparsity: float) -> dict[str, float]:
         """Exact: the sizes of the layers' parts below one common threshold; ties go by layer order, then index."""

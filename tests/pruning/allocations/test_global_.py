@@ -27,6 +27,23 @@ def test_the_masks_are_those_of_one_sort_over_all_layers():
             assert torch.equal(Unstructured().mask(score, shares[name]), score >= threshold), (name, sparsity)
 
 
+@pytest.mark.slow
+def test_of_ten_million_scores_with_ties_the_masks_are_those_of_one_sort():
+    """A stable sort over all layers: highest first, of equal scores the earlier layer and the lower index first."""
+    generator = torch.Generator().manual_seed(0)
+    sizes = {"a": (1000, 3000), "b": (500, 400), "c": (2000, 3400)}
+    scores = {name: torch.randn(size, generator=generator).abs().mul(1e4).round() for name, size in sizes.items()}
+    every = torch.cat([score.flatten() for score in scores.values()])
+    assert every.numel() == 10**7 and len(every.unique()) < 10**5
+    order = every.sort(descending=True, stable=True).indices
+    for sparsity in (0.1, 0.5, 0.987):
+        expected = torch.ones(10**7, dtype=torch.bool)
+        expected[order[10**7 - round(sparsity * 10**7) :]] = False
+        shares = Global().shares(scores, sparsity)
+        for (name, score), keep in zip(scores.items(), expected.split([s.numel() for s in scores.values()]), strict=True):
+            assert torch.equal(Unstructured().mask(score, shares[name]).flatten(), keep), (name, sparsity)
+
+
 def test_ties_go_by_layer_order():
     scores = {"first": torch.ones(1, 4), "second": torch.ones(1, 4)}
     assert Global().shares(scores, 0.5) == {"first": 0.0, "second": 1.0}

@@ -1,0 +1,61 @@
+"""F * w^2 / 2."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from torch import nn
+
+from hf_compress._errors import CompressionError
+from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.criteria.fisher import Fisher
+from hf_compress.pruning.one_shot import prune
+from hf_compress.pruning.prune import compute_masks
+from hf_compress.pruning.schedules.constant import Constant
+from hf_compress.pruning.statistics import statistics_for
+
+
+def tiny():
+    """Two classes, two inputs, and examples whose gradients pull in different directions."""
+    model = Logits(nn.Linear(2, 2, bias=False))
+    with torch.no_grad():
+        model.layer.weight.copy_(torch.tensor([[1.0, -2.0], [0.5, 3.0]]))
+    inputs, labels = torch.tensor([[1.0, 0.0], [-1.0, 2.0], [0.5, 0.5]]), torch.tensor([0, 1, 0])
+    return model, inputs, labels
+
+
+class Logits(nn.Module):
+    """What collect asks of a model: logits of a batch."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, inputs, labels=None):
+        return SimpleNamespace(logits=self.layer(inputs))
+
+
+def by_hand(model, inputs, labels):
+    """The Hessian's diagonal of each example's cross-entropy, (N, O, I): p (1 - p) x^2, which no label enters."""
+    weight = model.layer.weight.detach()
+    p = (inputs @ weight.T).softmax(1)
+    return (p * (1 - p))[:, :, None] * inputs.square()[:, None, :]
+
+
+def test_the_score_is_that_of_the_hessians_diagonal_by_hand():
+    model, inputs, labels = tiny()
+    job = Pruning(criterion=Fisher(), schedule=Constant(final=0.5))
+    modules = {"layer": model.layer}
+    stats = statistics_for(model, modules, job, [{"inputs": inputs, "labels": labels}])
+    weight, hessians = model.layer.weight.detach(), by_hand(model, inputs, labels)
+    expected = weight.square() * hessians.mean(0) / 2
+    torch.testing.assert_close(Fisher().score(weight, stats["layer"]), expected)
+    keep = compute_masks(modules, job, 0.5, stats)["layer"]
+    assert torch.equal(keep, expected >= expected.flatten().sort().values[2])
+
+
+def test_without_examples_it_is_refused_before_anything_is_pruned():
+    model, _, _ = tiny()
+    with pytest.raises(CompressionError, match="criterion 'fisher' needs fisher, measured on examples; give prune"):
+        prune(model, Pruning(criterion=Fisher(), schedule=Constant(final=0.5)))
+    assert (model.layer.weight != 0).all()
