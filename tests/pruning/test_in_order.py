@@ -5,6 +5,7 @@ import torch
 
 from hf_compress import (
     NM,
+    OWL,
     Blocks,
     CompressionError,
     Constant,
@@ -137,3 +138,10 @@ def test_refused_before_anything_changes(pruning, calibration, options, sentence
     with pytest.raises(CompressionError, match=sentence):
         prune(model, half(**pruning), calibration, **options)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_an_allocation_that_looks_at_the_whole_model_is_refused_block_by_block_with_any_criterion():
+    with pytest.raises(
+        CompressionError, match="pruning.allocation: owl compares the scores of all layers, and block by block"
+    ):
+        prune(tiny_llama(), half(allocation=OWL()), batches(), in_order=True)
