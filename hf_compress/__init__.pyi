@@ -119,6 +119,7 @@ from hf_compress.merging.methods.dare_linear import DareLinear as DareLinear
 from hf_compress.merging.methods.dare_ties import DareTies as DareTies
 from hf_compress.merging.methods.della import Della as Della
 from hf_compress.merging.methods.della_linear import DellaLinear as DellaLinear
+from hf_compress.merging.methods.fisher import Fisher as Fisher
 from hf_compress.merging.methods.iso_c import IsoC as IsoC
 from hf_compress.merging.methods.karcher import Karcher as Karcher
 from hf_compress.merging.methods.linear import Linear as Linear
@@ -144,7 +145,7 @@ from hf_compress.pruning.allocations.owl import OWL as OWL
 from hf_compress.pruning.allocations.per_layer import PerLayer as PerLayer
 from hf_compress.pruning.allocations.uniform import Uniform as Uniform
 from hf_compress.pruning.configuration import Pruning as Pruning
-from hf_compress.pruning.criteria.fisher import Fisher as Fisher
+from hf_compress.pruning.criteria.fisher import FisherSaliency as FisherSaliency
 from hf_compress.pruning.criteria.magnitude import Magnitude as Magnitude
 from hf_compress.pruning.criteria.movement import Movement as Movement
 from hf_compress.pruning.criteria.random_ import Random as Random

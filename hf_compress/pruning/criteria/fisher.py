@@ -11,7 +11,7 @@ from hf_compress.pruning.criterion import Criterion
 
 
 @dataclass(frozen=True, kw_only=True)
-class Fisher(Criterion, name="fisher"):
+class FisherSaliency(Criterion, name="fisher"):
     """score = F * w^2 / 2: by how much the loss rises, to second order, without the weight.
 
     At a minimum the first order vanishes, and the Fisher information's diagonal F stands for the Hessian's.

@@ -8,7 +8,7 @@ from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.criteria.fisher import Fisher
+from hf_compress.pruning.criteria.fisher import FisherSaliency
 from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.prune import compute_masks
 from hf_compress.pruning.schedules.constant import Constant
@@ -44,12 +44,12 @@ def by_hand(model, inputs, labels):
 
 def test_the_score_is_that_of_the_hessians_diagonal_by_hand():
     model, inputs, labels = tiny()
-    job = Pruning(criterion=Fisher(), schedule=Constant(final=0.5))
+    job = Pruning(criterion=FisherSaliency(), schedule=Constant(final=0.5))
     modules = {"layer": model.layer}
     stats = statistics_for(model, modules, job, [{"inputs": inputs, "labels": labels}])
     weight, hessians = model.layer.weight.detach(), by_hand(model, inputs, labels)
     expected = weight.square() * hessians.mean(0) / 2
-    torch.testing.assert_close(Fisher().score(weight, stats["layer"]), expected)
+    torch.testing.assert_close(FisherSaliency().score(weight, stats["layer"]), expected)
     keep = compute_masks(modules, job, 0.5, stats)["layer"]
     assert torch.equal(keep, expected >= expected.flatten().sort().values[2])
 
@@ -57,5 +57,5 @@ def test_the_score_is_that_of_the_hessians_diagonal_by_hand():
 def test_without_examples_it_is_refused_before_anything_is_pruned():
     model, _, _ = tiny()
     with pytest.raises(CompressionError, match="criterion 'fisher' needs fisher, measured on examples; give prune"):
-        prune(model, Pruning(criterion=Fisher(), schedule=Constant(final=0.5)))
+        prune(model, Pruning(criterion=FisherSaliency(), schedule=Constant(final=0.5)))
     assert (model.layer.weight != 0).all()
