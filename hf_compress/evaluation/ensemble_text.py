@@ -44,13 +44,23 @@ def stages(report: EnsembleReport) -> dict[str, list[str]]:
         return {}
     return {
         "asked": [one["member"] for one in report.stages],
-        "answers from": [
-            "all that reach it" if one["threshold"] is None else f"{one['threshold']:.6g}" for one in report.stages
-        ],
+        "answers from": [least_confidence(one["threshold"], "all that reach it") for one in report.stages],
         f"cost of a row ({report.cost_unit})": [f"{one['cost']:.4g}" for one in report.stages],
         "answers, validation": [f"{one['validation']:.1%}" for one in report.stages],
         "answers, test": [f"{one['test']:.1%}" for one in report.stages],
     }
+
+
+def least_confidence(threshold: float | None, last: str) -> str:
+    """From which confidence a stage answers, in words where that is no confidence at all.
+
+    Args:
+        threshold: of the stage; None of the last, 2 of one that answers nothing.
+        last: what is said of the last.
+    """
+    if threshold is None:
+        return last
+    return "nothing" if threshold > 1 else f"{threshold:.6g}"
 
 
 def account(report: EnsembleReport) -> str:

@@ -106,6 +106,7 @@ def _stages(report: dict[str, Any]) -> list[str]:
     ]
     for one in report["stages"]:
         least = "any, all that reach it" if one["threshold"] is None else f"{one['threshold']:.6g}"
+        least = "none, it answers nothing" if (one["threshold"] or 0) > 1 else least
         lines.append(f"| {one['member']} | {least} | {one['cost']:.4g} | {one['validation']:.1%} | {one['test']:.1%} |")
     ours, last = report["costs"][report["rows"][-1]["name"]], report["stages"][-1]
     return [

@@ -151,6 +151,15 @@ def test_a_cascade_that_no_member_is_worth_leaving_for_says_so(made, tmp_path):
     )
 
 
+def test_a_stage_that_answers_nothing_is_called_so(made, tmp_path):
+    fusion = {"name": "cascade", "thresholds": [2.0]}
+    done = ran(made, tmp_path / "out", members=by_cost(made), fusion=fusion, latency=None)
+    for name, words in (("report.md", "nothing"), ("README.md", "none, it answers nothing")):
+        lines = (done.folder / name).read_text().splitlines()
+        cells = [[cell.strip() for cell in line.split("|")[1:-1]] for line in lines]
+        assert ["small", words, "1", "0.0%", "0.0%"] in cells
+
+
 def test_a_cascade_by_hand_needs_no_rows(made, tmp_path):
     done = ran(made, tmp_path / "out", data=None, fusion={"name": "cascade", "thresholds": [0.5], "confidence": "entropy"})
     config = Cascade.from_pretrained(done.folder).config
