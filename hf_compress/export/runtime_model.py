@@ -12,6 +12,8 @@ from hf_compress.distillation.objective import task_objective
 from hf_compress.tasks.task_loss import task_kind
 
 _CPU = torch.device("cpu")
+_USUAL = {"attention_mask": 1, "token_type_ids": 0}
+"""Beginning of an input's name -> what a model takes it for where it is not given."""
 
 
 class RuntimeModel(nn.Module):
@@ -57,11 +59,17 @@ class RuntimeModel(nn.Module):
         )
 
     def run(self, **inputs: Any) -> Any:
-        """The outputs for a batch, and the loss where it has labels."""
+        """The outputs for a batch, and the loss where it has labels.
+
+        Raises:
+            CompressionError: the batch says something that the graph was not traced with.
+        """
         known = next(iter(self.exported.components.values())).metadata.kwargs
         given = {name: value for name, value in on_device(inputs, _CPU).items() if name in known and value is not None}
-        if "attention_mask" in known and "attention_mask" not in given and "input_ids" in given:
-            given["attention_mask"] = torch.ones_like(given["input_ids"])
+        for name in known:
+            if name not in given and "input_ids" in given and name in _USUAL:
+                given[name] = torch.full_like(given["input_ids"], _USUAL[name])
+        _refuse_unknown(inputs, known)
         outputs = self.exported(**given)
         for name, value in outputs.items():
             if isinstance(value, Tensor):
@@ -83,6 +91,17 @@ class RuntimeModel(nn.Module):
             logits, targets, kind, {name: inputs[name] for name in inputs.keys() - targets.keys()}
         )
         return total / items.clamp(min=1)
+
+
+def _refuse_unknown(inputs: dict[str, Any], known: Any) -> None:
+    """Refuse masks and token types that say something, and that the graph does not take."""
+    for name, value in inputs.items():
+        usual = next((number for beginning, number in _USUAL.items() if name.startswith(beginning)), None)
+        if usual is not None and name not in known and isinstance(value, Tensor) and bool((value != usual).any()):
+            raise CompressionError(
+                f"the exported graph takes no {name}, and in this batch they are not all {usual}, so it would answer"
+                " another question; export the model again with such a batch as example, or write another format"
+            )
 
 
 def runtime_model(exported: Any, cls: Any) -> RuntimeModel:

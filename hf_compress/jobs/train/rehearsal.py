@@ -11,6 +11,7 @@ from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import remove
 from hf_compress._modules.types import cast_weights
 from hf_compress.export.formats.dense import DenseFormat
+from hf_compress.jobs.train.example import example_for
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.quantization.ptq import quantize
@@ -47,7 +48,8 @@ def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: t
             cast_weights(model, recipe.export.dtype)
             if alone and recipe.quantization is not None:
                 quantize(model, recipe.quantization)
-            form.write(model, part, opened.processor, place=folder.compressed)
+            example = example_for(form, opened, model, recipe.evaluation.batch_size)
+            form.write(model, part, opened.processor, example, place=folder.compressed)
             del model
             loaded = form.load(opened.task.model_class(), part).to(device)
             test, size = opened.examples["test"], recipe.evaluation.batch_size

@@ -26,6 +26,7 @@ from hf_compress.inputs.streams import is_stream
 from hf_compress.jobs.train.changes import without_publication
 from hf_compress.jobs.train.curves import curves, marks
 from hf_compress.jobs.train.documents import describe_methods, write_documents
+from hf_compress.jobs.train.example import example_for
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.jobs.train.untrained import reference_rows
@@ -93,7 +94,8 @@ def publish_folder(
         )
     )
     with written_beside(folder.compressed) as part:
-        form.write(model, part, opened.processor, place=folder.compressed)
+        example = example_for(form, opened, model, evaluation.batch_size)
+        form.write(model, part, opened.processor, example, place=folder.compressed)
         rows.append(measure(part, "ours", form, train_s=train_s, **measure_shares(model, recipe.pruning)))
         also = {key: greater for key, greater in evaluation.directions.items() if key != opened.task.metric}
         report = Report(

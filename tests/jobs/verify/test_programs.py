@@ -64,3 +64,11 @@ def test_an_exported_language_model_is_measured_and_shows_nothing_it_cannot_writ
     report = json.loads((folder / "report.json").read_text())
     assert report["rows"][-1]["answers"] == [] and "perplexity" in report["rows"][-1]["intervals"]
     assert call("verify", folder, "--data", tmp_path / "run" / "train.jsonl")[::2] == (0, [])
+
+
+def test_a_program_for_pairs_of_texts_takes_the_types_of_their_tokens(tmp_path, call):
+    task = {"name": "sequence_classification", "label": "name", "text_pair": "text", "length": 16}
+    names = {"id2label": {0: "cold", 1: "warm"}, "label2id": {"cold": 0, "warm": 1}}
+    folder = trained(tmp_path / "run", tiny_bert(num_labels=2, **names), call, task)
+    program = json.loads((folder / "export.json").read_text())
+    assert "token_type_ids" in json.dumps(program)
