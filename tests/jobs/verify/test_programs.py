@@ -3,12 +3,14 @@
 import json
 
 import pytest
+import torch
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from hf_compress._yaml import write_yaml
-from hf_compress.checkpoints.exported import missing_packages
+from hf_compress.checkpoints.exported import load_exported, missing_packages
 from hf_compress.checkpoints.manifest import WEIGHTS, Manifest
 from tests.small import DROP, pretrained, recipe, text_rows, write_jsonl, write_model
-from tests.tiny import tiny_bert, tiny_llama
+from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer
 
 pytestmark = [
     pytest.mark.skipif(bool(missing_packages("onnx")), reason=missing_packages("onnx")),
@@ -23,11 +25,14 @@ ONNX = {
 }
 
 
-def trained(place, model, call, task):
+def trained(place, model, call, task, tokenizer=None):
     place.mkdir()
     write_jsonl(place / "train.jsonl", text_rows())
     changes = {**ONNX, "task": task}
-    (place / "recipe.yaml").write_text(write_yaml(recipe(place, pretrained(write_model(place / "base", model), changes))))
+    base = write_model(place / "base", model)
+    if tokenizer is not None:
+        tokenizer.save_pretrained(base)
+    (place / "recipe.yaml").write_text(write_yaml(recipe(place, pretrained(base, changes))))
     assert call("run", place / "recipe.yaml")[::2] == (0, [])
     return place / "out" / "compressed"
 
@@ -69,6 +74,12 @@ def test_an_exported_language_model_is_measured_and_shows_nothing_it_cannot_writ
 def test_a_program_for_pairs_of_texts_takes_the_types_of_their_tokens(tmp_path, call):
     task = {"name": "sequence_classification", "label": "name", "text_pair": "text", "length": 16}
     names = {"id2label": {0: "cold", 1: "warm"}, "label2id": {"cold": 0, "warm": 1}}
-    folder = trained(tmp_path / "run", tiny_bert(num_labels=2, **names), call, task)
-    program = json.loads((folder / "export.json").read_text())
-    assert "token_type_ids" in json.dumps(program)
+    inputs = ["input_ids", "token_type_ids", "attention_mask"]
+    backend = tiny_tokenizer().backend_tokenizer
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", model_input_names=inputs)
+    folder = trained(tmp_path / "run", tiny_bert(num_labels=2, **names), call, task, tokenizer)
+    inputs = AutoTokenizer.from_pretrained(folder)("ab", "cde", return_tensors="pt")
+    assert inputs["token_type_ids"].tolist() == [[0, 0, 1, 1, 1]]
+    graph = load_exported(folder)
+    as_one = graph(**{**inputs, "token_type_ids": torch.zeros_like(inputs["input_ids"])})["logits"]
+    assert not torch.equal(graph(**inputs)["logits"], as_one)  # they are no input that makes no difference
