@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import load_file
 from transformers import default_data_collator
 
-from hf_compress import Calibration
+from hf_compress import Calibration, Cubic, Movement, Pruning
 from hf_compress.calibration.collect import collect
 from hf_compress.calibration.examples import calibration_batches
 from tests.distributed.launch import accelerate, forked, made_once, torchrun
 from tests.tiny import tiny_llama
 from tests.training.ragged import STATES, TASKS
-from tests.training.runs import assert_equal_bits, text_rows
+from tests.training.runs import assert_equal_bits, llama_trainer, text_rows
 from tests.training.test_gradient_invariance import closeness, gradients
 
 
@@ -62,6 +62,22 @@ def test_both_processes_collect_the_statistics_of_one_and_prune_and_resume_alike
             if need != "fisher":  # whose labels each process draws for itself
                 # The same rows, added up in another order.
                 torch.testing.assert_close(value, alone[need][f"{name}.weight"], rtol=1e-5, atol=1e-7)
+
+
+def test_what_a_criterion_adds_up_is_the_same_in_both_processes_and_in_one_and_is_resumed_exactly(done, tmp_path):
+    folder = done / "accumulated"
+    first = torch.load(folder / "rank0.pt", weights_only=True)
+    for name in ("rank1", "resumed0", "resumed1"):
+        found = torch.load(folder / f"{name}.pt", weights_only=True)
+        for what in ("weights", "totals"):
+            assert_equal_bits(first[what], found[what])
+    alone = llama_trainer(
+        tmp_path, {"pruning": Pruning(criterion=Movement(), schedule=Cubic(end="75%", every=2))}, max_steps=6
+    )
+    alone.train()
+    for name, total in alone.progress.pruning.accumulated.totals.items():
+        # Gradients of halves of the batch, averaged: the same numbers, added up in another order.
+        torch.testing.assert_close(first["totals"][name], total, rtol=1e-2, atol=1e-5)
 
 
 def test_a_run_of_which_one_process_is_told_to_end_goes_on_to_the_same_weights(done):

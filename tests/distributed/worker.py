@@ -22,6 +22,7 @@ from hf_compress import (
     Cubic,
     Distillation,
     ModelTeacher,
+    Movement,
     Pruning,
     Recipe,
     _distributed,
@@ -101,6 +102,18 @@ def calibrated(folder):
     resumed = llama_trainer(folder, jobs, per_device_train_batch_size=2, max_steps=6)
     resumed.train(resume_from_checkpoint=str(folder / "checkpoint-3"))
     torch.save(weights(resumed.model), folder / f"resumed{trainer.args.process_index}.pt")
+
+
+def accumulated(folder):
+    """A criterion that adds up gradients while it trains: what it has added up, and where the weights end."""
+    jobs = {"pruning": Pruning(criterion=Movement(), schedule=Cubic(end="75%", every=2))}
+    trainer = llama_trainer(folder, jobs, per_device_train_batch_size=2, max_steps=6)
+    trainer.train()
+    resumed = llama_trainer(folder, jobs, per_device_train_batch_size=2, max_steps=6)
+    resumed.train(resume_from_checkpoint=str(folder / "checkpoint-3"))
+    for name, one in (("rank", trainer), ("resumed", resumed)):
+        found = {"weights": weights(one.model), "totals": one.progress.pruning.accumulated.totals}
+        torch.save(found, folder / f"{name}{trainer.args.process_index}.pt")
 
 
 class Tell(TrainerCallback):
@@ -215,7 +228,7 @@ if __name__ == "__main__":
     folder = Path(sys.argv[1])
     for name in sys.argv[2].split(","):
         gradients(name, folder)
-    for run in (everything, calibrated, told, saved_together, refusals):
+    for run in (everything, calibrated, accumulated, told, saved_together, refusals):
         (folder / run.__name__).mkdir(exist_ok=True)
         run(folder / run.__name__)
     adapted_runs.adapted(folder / "adapted", 2)

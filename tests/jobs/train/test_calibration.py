@@ -102,3 +102,33 @@ def test_a_run_by_recipe_resumes_to_the_same_bytes_and_its_row_without_training_
     assert call("run", file, "--resume")[0] == 0
     ends = [load_file(folder / "out" / "compressed" / "model.safetensors") for folder in (straight, again)]
     assert ends[0].keys() == ends[1].keys() and all(torch.equal(one, ends[1][name]) for name, one in ends[0].items())
+
+
+def test_outliers_without_calibration_are_refused_at_the_allocation(tmp_path, call):
+    file = written(tmp_path, **{"pruning.criterion": "magnitude", "pruning.allocation": "owl", "calibration": None})
+    code, _, complaints = call("check", file)
+    assert code == 2 and complaints == [
+        "pruning.allocation: allocation 'owl' needs input_norm, measured on examples; add the section `calibration: {}` to"
+        " collect them, or use allocation 'uniform', which needs none"
+    ]
+
+
+def test_a_run_whose_criterion_accumulates_resumes_to_the_same_bytes_and_has_no_row_without_training(
+    tmp_path, call, monkeypatch
+):
+    ends = []
+    changes = {"pruning.criterion": "movement", "calibration": None}
+    for name in ("straight", "again"):
+        folder = tmp_path / name
+        folder.mkdir()
+        file = written(folder, **changes)
+        if name == "again":
+            with monkeypatch.context() as patch:
+                kill(patch, CompressionTrainer, "training_step", 2 + 3)
+                with pytest.raises(Killed):
+                    Recipe.load(file).run()
+        assert call("run", file, *(["--resume"] if name == "again" else []))[0] == 0
+        ends.append(load_file(folder / "out" / "compressed" / "model.safetensors"))
+        report = json.loads((folder / "out" / "compressed" / "report.json").read_text())
+        assert [row["name"] for row in report["rows"]] == ["dense", "ours"]
+    assert ends[0].keys() == ends[1].keys() and all(torch.equal(one, ends[1][name]) for name, one in ends[0].items())
