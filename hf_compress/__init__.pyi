@@ -160,6 +160,7 @@ from hf_compress.pruning.patterns.columns import WholeColumns as WholeColumns
 from hf_compress.pruning.patterns.n_m import NM as NM
 from hf_compress.pruning.patterns.rows import WholeRows as WholeRows
 from hf_compress.pruning.patterns.unstructured import Unstructured as Unstructured
+from hf_compress.pruning.reconstruction import Reconstruction as Reconstruction
 from hf_compress.pruning.schedules.constant import Constant as Constant
 from hf_compress.pruning.schedules.cosine import Cosine as Cosine
 from hf_compress.pruning.schedules.cubic import Cubic as Cubic

@@ -66,6 +66,7 @@ LISTED = {
     "merging.search.learned_soup": ("learned_soup",),
     "pruning.configuration": ("Pruning",),
     "pruning.one_shot": ("prune",),
+    "pruning.reconstruction": ("Reconstruction",),
     "quantization.configuration": ("Quantization",),
     "quantization.groups": ("Group",),
     "quantization.ptq": ("quantize",),

@@ -106,7 +106,7 @@ def collect_in_order(
         parts = itertools.chain.from_iterable(_parts(model, chain, kept) for chain in chains)
         for part in shown(parts, progress, total=sum(map(len, chains)), leave=False):
             observed = ObservedInputs(part.layers, statistics)
-            for call in part.calls:
+            for call in part.calls if statistics else ():
                 with observed.watching(model, call.batch):
                     part.module(*call.args, **call.kwargs)
             visit(part, finished(observed.totals, part.layers, device))

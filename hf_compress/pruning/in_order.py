@@ -1,7 +1,7 @@
 """One-shot pruning block by block: what a block is pruned by is measured behind the blocks that are pruned already."""
 
-from collections.abc import Mapping
-from typing import Any
+import logging
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -12,9 +12,13 @@ from hf_compress.calibration.collect import Collected
 from hf_compress.calibration.in_order import Part, collect_in_order
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.magnitude import Magnitude
-from hf_compress.pruning.prune import compute_masks, zero, zeros_of
+from hf_compress.pruning.pattern import Pattern
+from hf_compress.pruning.prune import apply_mask, compute_masks, zeros_of
+from hf_compress.pruning.reconstruction import Reconstruction, Unit, fit, record
 from hf_compress.pruning.solver import Solver
-from hf_compress.pruning.statistics import Batches, by_layer
+from hf_compress.pruning.statistics import Batches, Stats, by_layer
+
+logger = logging.getLogger(__name__)
 
 
 def check_in_order(modules: Mapping[str, nn.Module], pruning: Pruning, solver: Solver | None) -> None:
@@ -52,7 +56,12 @@ def check_in_order(modules: Mapping[str, nn.Module], pruning: Pruning, solver: S
 
 
 def prune_in_order(
-    model: nn.Module, modules: Mapping[str, nn.Module], pruning: Pruning, batches: Batches, solver: Solver | None
+    model: nn.Module,
+    modules: Mapping[str, nn.Module],
+    pruning: Pruning,
+    batches: Batches,
+    solver: Solver | None = None,
+    reconstruct: Reconstruction | None = None,
 ) -> dict[str, Tensor]:
     """See `prune`.
 
@@ -62,12 +71,12 @@ def prune_in_order(
         pruning: criterion, pattern, allocation and final sparsity.
         batches: to measure on.
         solver: instead of the criterion, or None.
+        reconstruct: how the weights that stay are fitted, or None.
 
     Raises:
         CompressionError: see `collect_in_order`, `compute_masks` and `Solver.solve`; blocks before the one that was looked
             at are pruned then.
     """
-    final = pruning.schedule.final
     shares = _shares(modules, pruning)
     assert shares is not None
     held = zeros_of(modules)
@@ -75,26 +84,60 @@ def prune_in_order(
 
     def visit(part: Part, found: Collected) -> None:
         stats = by_layer(found, part.layers)
+        units = record(part, model, reconstruct.scope) if reconstruct is not None and part.name else []
         if solver is None:
-            masks.update(compute_masks(part.layers, pruning, final, stats, held=held, shares=shares))
+            own = compute_masks(part.layers, pruning, pruning.schedule.final, stats, held=held, shares=shares)
             for name, module in part.layers.items():
-                zero(module.weight, as_stored(module, masks[name]))  # type: ignore[arg-type]
-            return
-        for name, module in part.layers.items():
-            own: Mapping[str, Any] = stats[name]
-            for need in solver.needs:
-                if need not in own:
-                    raise CompressionError(
-                        f"solver: {solver.name} needs {need} of {name}, and no example reaches that layer; add '{name}' to"
-                        " pruning.ignore, or give more examples"
-                    )
-            weight, keep = solver.solve(own_matrix(module), own, pruning.pattern, shares[name], held.get(name))
-            module.weight.copy_(as_stored(module, weight.to(module.weight.dtype)))  # type: ignore[operator, arg-type]
-            masks[name] = keep
+                apply_mask(module, own[name])
+        else:
+            own = _solve(part.layers, solver, stats, pruning.pattern, shares, held)
+        masks.update(own)
+        if reconstruct is not None:
+            _fit(part, units, masks, reconstruct)
 
     needs = pruning.criterion.needs if solver is None else solver.needs
     collect_in_order(model, batches, needs, modules, visit, progress="pruning")
     return {name: masks[name] for name in modules}
+
+
+def _solve(
+    layers: Mapping[str, nn.Module],
+    solver: Solver,
+    stats: Stats,
+    pattern: Pattern,
+    shares: Mapping[str, float],
+    held: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """Solve layer by layer, in place; the masks.
+
+    Raises:
+        CompressionError: a layer has no statistics, or see `Solver.solve`.
+    """
+    masks = {}
+    for name, module in layers.items():
+        for need in solver.needs:
+            if need not in stats[name]:
+                raise CompressionError(
+                    f"solver: {solver.name} needs {need} of {name}, and no example reaches that layer; add '{name}' to"
+                    " pruning.ignore, or give more examples"
+                )
+        try:
+            weight, masks[name] = solver.solve(own_matrix(module), stats[name], pattern, shares[name], held.get(name))
+        except CompressionError as error:
+            raise CompressionError(f"{name}: {error}") from error
+        module.weight.copy_(as_stored(module, weight.to(module.weight.dtype)))  # type: ignore[operator, arg-type]
+    return masks
+
+
+def _fit(part: Part, units: Sequence[Unit], masks: Mapping[str, Tensor], reconstruct: Reconstruction) -> None:
+    """Fit the parts of a block one after the other, and say what of it is not fitted."""
+    fitted = {name for unit in units for name in unit.layers}
+    left = [name for name in part.layers if name not in fitted]
+    if left and reconstruct.scope in ("both", "block"):
+        logger.warning("not reconstructed, since they lie in no block that is run by itself: %s", ", ".join(left))
+    for unit in units:
+        before, after = fit(unit, masks, reconstruct)
+        logger.info("%s: relative loss %.4g, reconstructed %.4g", unit.name, before, after)
 
 
 def _shares(modules: Mapping[str, nn.Module], pruning: Pruning) -> dict[str, float] | None:

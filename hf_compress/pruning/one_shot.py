@@ -15,6 +15,7 @@ from hf_compress.pruning.criterion import Criterion
 from hf_compress.pruning.fit import check_fit, chosen
 from hf_compress.pruning.in_order import check_in_order, prune_in_order
 from hf_compress.pruning.prune import apply_mask, compute_masks, zeros_of
+from hf_compress.pruning.reconstruction import Reconstruction, check_reconstruction
 from hf_compress.pruning.solver import Solver
 from hf_compress.pruning.statistics import Batches, Collected, refuse_accumulated, statistics_for
 
@@ -27,6 +28,7 @@ def prune(
     *,
     solver: Solver | None = None,
     in_order: bool = False,
+    reconstruct: Reconstruction | None = None,
 ) -> dict[str, Tensor]:
     """Prune in place, at once, to the schedule's final sparsity. Zeros that are there stay, and count first.
 
@@ -37,7 +39,8 @@ def prune(
             them on, or, not in order, what `collect` returned for them. Others do not look at it.
         solver: chooses instead of the criterion, and corrects the weights that stay.
         in_order: measure each block with the inputs that the pruned blocks before it give, and not all at once on the model
-            as it is; see `collect_in_order`. A solver always does.
+            as it is; see `collect_in_order`. A solver and `reconstruct` always do.
+        reconstruct: fit the weights that stay, part by part of each block; see `Reconstruction`.
 
     Returns:
         The masks by module name, (O, I) bool, True = keep; of a sharded model this process's parts.
@@ -58,9 +61,12 @@ def prune(
     say_unmatched(model, pruning.ignore, "pruning")
     say_left_out(selection.left_out, "pruning")
     check_fit(modules, pruning)
-    if solver is not None or (in_order and pruning.needs):
+    if solver is not None or reconstruct is not None or (in_order and pruning.needs):
         check_in_order(modules, pruning, solver)
-        return prune_in_order(model, modules, pruning, _batches(calibration, pruning, solver), solver)
+        if reconstruct is not None:
+            check_reconstruction()
+        batches = _batches(calibration, pruning, solver)
+        return prune_in_order(model, modules, pruning, batches, solver, reconstruct)
     stats = statistics_for(model, modules, pruning, calibration)
     masks = compute_masks(modules, pruning, pruning.final, stats, held=zeros_of(modules))
     for name, module in modules.items():
@@ -76,9 +82,9 @@ def _batches(calibration: Batches | Collected | None, pruning: Pruning, solver: 
     """
     wants: Solver | Criterion = pruning.criterion if solver is None else solver
     if calibration is None:
+        what = f"{wants.name} needs {', '.join(wants.needs)}" if wants.needs else "reconstruct needs outputs"
         raise CompressionError(
-            f"calibration: {wants.name} needs {', '.join(wants.needs)}, measured on examples; give prune() batches, a list"
-            " of mappings of tensors"
+            f"calibration: {what}, measured on examples; give prune() batches, a list of mappings of tensors"
         )
     if isinstance(calibration, Mapping):
         raise CompressionError(
