@@ -86,7 +86,7 @@ def prune_in_order(
         stats = by_layer(found, part.layers)
         units = record(part, model, reconstruct.scope) if reconstruct is not None and part.name else []
         if solver is None:
-            own = compute_masks(part.layers, pruning, pruning.schedule.final, stats, held=held, shares=shares)
+            own = compute_masks(part.layers, pruning, pruning.final, stats, held=held, shares=shares)
             for name, module in part.layers.items():
                 apply_mask(module, own[name])
         else:
@@ -142,5 +142,5 @@ def _fit(part: Part, units: Sequence[Unit], masks: Mapping[str, Tensor], reconst
 
 def _shares(modules: Mapping[str, nn.Module], pruning: Pruning) -> dict[str, float] | None:
     """The sparsity of each layer, as far as it follows from shapes."""
-    final = pruning.schedule.final
+    final = pruning.final
     return pruning.allocation.shares_of_shapes({name: layer_shape(one) for name, one in modules.items()}, final, final)
