@@ -57,9 +57,11 @@ def run(
     from hf_compress.recipe.header import pointing_to_header
     from hf_compress.recipe.recipe import Recipe
 
-    with interruptible("the same command with --resume goes on"), pointing_to_header(recipe):
-        loaded = _distributed.together(lambda: Recipe.load(recipe, overrides or (), sources=True))
-        say(loaded.run(resume))
+    with pointing_to_header(recipe):
+        with interruptible(Recipe.after_interruption):
+            loaded = _distributed.together(lambda: Recipe.load(recipe, overrides or (), sources=True))
+        with interruptible(loaded.after_interruption):
+            say(loaded.run(resume))
 
 
 @app.command()

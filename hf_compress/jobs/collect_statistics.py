@@ -104,6 +104,7 @@ class CollectStatistics(Recipe, name="collect-statistics"):
 
     checks = (some_statistics, labels_of_gradients, a_batch, a_number_of_rows, expected_of_classes)
     opens = (place, inputs)
+    after_interruption = "the same command begins again"
 
     def wanted(self) -> list[Statistic]:
         """The statistics, each once, with the labels and the seed of the job where they have none of their own."""

@@ -49,6 +49,7 @@ class Evaluate(Recipe, ModelEvaluation, name="evaluate"):
 
     checks = (_alone,)
     opens = (place,)
+    after_interruption = "the same command begins again"
 
     def run(self, resume: bool = False) -> Any:
         """Measure; there is nothing to resume."""

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 from hf_compress._errors import CompressionError
 from hf_compress._problems import Problem, RecipeError, problems_in, problems_of
@@ -25,7 +25,12 @@ class Recipe(Strategy, Checked, kind="job", package="hf_compress.jobs"):
     """One job as a value. Subclasses are the jobs; their fields are the keys of the YAML, and they say what can be wrong.
 
     See `hf_compress.recipe.checks` for `checks` and `opens`.
+
+    Attributes:
+        after_interruption: what the command line says then is to be done.
     """
+
+    after_interruption: ClassVar[str] = "the same command with --resume goes on"
 
     @classmethod
     def load(cls, path: str | Path, overrides: Sequence[str] = (), *, sources: bool = False) -> Self:

@@ -38,6 +38,7 @@ class EnsembleModels(Recipe, EnsembleSettings, name="ensemble"):
 
     checks: ClassVar[tuple[Check, ...]] = (graph_to_write,)
     opens = (place, destination, place_outside, graph_of_members)
+    after_interruption = "the same command begins again"
 
     def run(self, resume: bool = False) -> Any:
         """Ask, fit, write, load back, measure.

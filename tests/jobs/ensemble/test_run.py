@@ -10,11 +10,12 @@ from huggingface_hub import ModelCard
 from transformers import AutoConfig, AutoModelForSequenceClassification, AutoTokenizer
 
 from hf_compress import CompressionError, Recipe
+from hf_compress._yaml import write_yaml
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.evaluation.compare import read_report
 from hf_compress.jobs.ensemble import answers as answering
 from hf_compress.jobs.verify.run import verify
-from tests.command_line import tree
+from tests.command_line import call, tree  # noqa: F401 (a fixture)
 from tests.jobs.ensemble.conftest import LABELS
 
 
@@ -40,6 +41,15 @@ def answers(folder, split, made):
     with torch.no_grad():
         logits = torch.cat([model(**tokenizer(row["text"], return_tensors="pt")).logits for row in rows])
     return logits[:, order].double().log_softmax(-1), torch.tensor([LABELS.index(row["label"]) for row in rows])
+
+
+def test_an_interrupted_run_says_that_it_begins_again(recipe, tmp_path, call, monkeypatch):  # noqa: F811
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("hf_compress.jobs.ensemble.recipe.build", interrupted)
+    (tmp_path / "recipe.yaml").write_text(write_yaml(recipe()))
+    assert call("run", tmp_path / "recipe.yaml")[::2] == (130, ["interrupted; the same command begins again"])
 
 
 def test_every_row_of_the_report_is_what_stock_transformers_measures(done, made):
