@@ -124,8 +124,18 @@ def export_model(model: Any, backend: str, example: Mapping[str, Any] | None = N
             asked += f" (that rows leave is refused by the exporter: {refused})" if refused else ""
             if asked:
                 logger.log(logging.WARNING if refused else logging.INFO, "in this graph %s", asked)
+            if backend == "onnx":
+                _leave_out_traces(exported)
             return Program(exported=exported, asked=asked)
     raise AssertionError  # the last way returns or raises
+
+
+def _leave_out_traces(exported: Any) -> None:
+    """Every node says which lines of which files it came from: paths of this machine, and in branches most of the bytes."""
+    for component in exported.components.values():
+        for graph in (component.program.graph, *component.program.functions.values()):
+            for node in graph.all_nodes():
+                node.metadata_props.pop("pkg.torch.onnx.stack_trace", None)
 
 
 def load_exported(folder: Path, precision: str | None = "f32") -> Any:

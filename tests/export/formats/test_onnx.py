@@ -1,6 +1,7 @@
 """ONNX, run by ONNX Runtime."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -71,6 +72,12 @@ def test_a_program_that_is_not_the_model_is_refused_by_name(model, folder):
     other = tiny_bert(seed=1).eval()
     with pytest.raises(CompressionError, match="logits of the exported program differ from the model's by"):
         compare_exported(other, load_exported(folder), folder)
+
+
+@installed
+def test_the_file_names_no_path_of_this_machine(folder):
+    content = (folder / "model.onnx").read_bytes()
+    assert b"stack_trace" not in content and b"site-packages" not in content and str(Path.cwd()).encode() not in content
 
 
 @pytest.mark.skipif(not missing_packages("onnx"), reason="the packages are installed")
