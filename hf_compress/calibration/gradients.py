@@ -74,7 +74,7 @@ class ObservedGradients:
 
     def _log_likelihoods(self, example: Mapping[str, Tensor]) -> Iterator[tuple[float, Tensor]]:
         """(probability, log p(y | x)) for the labels y of one example."""
-        model, labels = self._model, self._statistic.labels
+        model, labels = self._model, self._statistic.labels or self._statistic.usual_labels
         config = getattr(model, "config", None)
         inputs = {key: value for key, value in example.items() if key != "labels"}
         if getattr(config, "is_encoder_decoder", False) and "labels" in example:

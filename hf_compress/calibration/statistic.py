@@ -69,9 +69,10 @@ class GradientStatistic(Statistic):
     Attributes:
         labels: whose y. "expected" takes every class of a classifier, weighted by its probability: one backward pass per
             class. "sampled" draws one y per example (per token for token models) from the model, "true" takes the data's.
-            None = "expected" for classifiers, "sampled" for token models.
+            None = `usual_labels`, which without any are "expected" for classifiers and "sampled" for token models.
         shift: token t is predicted from the tokens before t; None = for the causal language models of transformers.
         seed: of "sampled"; None = 0.
+        usual_labels: what the statistic is defined at, where nobody asks for others.
     """
 
     labels: Labels | None = None
@@ -80,6 +81,7 @@ class GradientStatistic(Statistic):
 
     shape: ClassVar[Shape] = "(O, I)"
     needs_gradient: ClassVar[bool] = True
+    usual_labels: ClassVar[Labels | None] = None
 
     def __post_init__(self) -> None:
         if self.labels is not None and self.labels not in get_args(Labels):

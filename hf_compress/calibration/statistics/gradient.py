@@ -19,8 +19,7 @@ class MeanGradient(GradientStatistic, name="gradient"):
     Source: Lee et al. 2019, the derivative in connection sensitivity.
     """
 
-    labels: Labels | None = "true"
-
+    usual_labels: ClassVar[Labels | None] = "true"
     reference: ClassVar[Reference | None] = Reference(
         authors="Lee, Ajanthan, Torr",
         title="SNIP: Single-shot Network Pruning based on Connection Sensitivity",

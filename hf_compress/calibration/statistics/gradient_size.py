@@ -19,8 +19,7 @@ class GradientSize(GradientStatistic, name="gradient_size"):
     Source: Molchanov et al. 2017, section 2.2: the absolute value stands inside the mean over examples.
     """
 
-    labels: Labels | None = "true"
-
+    usual_labels: ClassVar[Labels | None] = "true"
     reference: ClassVar[Reference | None] = Reference(
         authors="Molchanov, Tyree, Karras, Aila, Kautz",
         title="Pruning Convolutional Neural Networks for Resource Efficient Inference",

@@ -23,9 +23,10 @@ class PerLayer(Allocation, name="per_layer"):
             [0, 1). A name wins over expressions; two expressions that say different things of one layer are refused.
     """
 
-    sparsities: dict[str, float] = field(default_factory=dict)
+    sparsities: dict[str, float] = field(default_factory=dict, hash=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "sparsities", dict(self.sparsities))
         for pattern, sparsity in self.sparsities.items():
             if not 0 <= sparsity < 1:
                 raise CompressionError(f"sparsities: {pattern}: {sparsity:g} is not a sparsity in [0, 1)")

@@ -1,10 +1,27 @@
 """The mean size of a gradient."""
 
+from types import SimpleNamespace
+
 import pytest
 import torch
+from torch import nn
 
 from hf_compress._errors import CompressionError
+from hf_compress.calibration.collect import collect
 from hf_compress.calibration.statistics.gradient_size import GradientSize
+
+
+class Sure(nn.Module):
+    """p = (1 - e^-9, e^-9), nearly."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer = nn.Linear(1, 2, bias=False)
+        nn.init.constant_(self.layer.weight[0], 9.0)
+        nn.init.constant_(self.layer.weight[1], 0.0)
+
+    def forward(self, inputs, labels=None):
+        return SimpleNamespace(logits=self.layer(inputs))
 
 
 def reference(gradients, weights):
@@ -22,6 +39,12 @@ def test_by_hand_signs_do_not_cancel():
 
 
 def test_labels_are_the_datas_unless_others_are_asked_for():
-    assert GradientSize().labels == "true" and GradientSize(labels="sampled").labels == "sampled"
+    """Of a classifier that is sure of class 0, an example of class 1 has a large gradient at its own label alone."""
+    model, batch = Sure(), {"inputs": torch.ones(1, 1), "labels": torch.tensor([1])}
+    found = {
+        labels: collect(model, [batch], [GradientSize(labels=labels)])["gradient_size"]["layer.weight"].abs().max().item()
+        for labels in (None, "true", "sampled")
+    }
+    assert found[None] == found["true"] > 0.9 and found["sampled"] < 0.1
     with pytest.raises(CompressionError, match="unknown labels 'empirical'"):
         GradientSize(labels="empirical")
