@@ -52,8 +52,10 @@ def checked_devices(devices: Sequence[Any] | None) -> list[torch.device]:
         devices: None for all accelerators of the machine.
 
     Raises:
-        CompressionError: there are fewer than two, or one is none of this machine.
+        CompressionError: there are fewer than two, one is none of this machine, or they are no list.
     """
+    if isinstance(devices, str):
+        raise CompressionError(f"devices={devices!r} is one text; give a list of two or more, such as ['cuda:0', 'cuda:1']")
     try:
         found = accelerators() if devices is None else [torch.device(one) for one in devices]
         for device in dict.fromkeys(found):

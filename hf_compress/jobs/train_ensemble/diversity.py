@@ -63,16 +63,20 @@ class Diversity(Strategy, kind="diversity", package="hf_compress.jobs.train_ense
         """
 
 
-def check_number(num_members: int) -> None:
+def check_number(num_members: int, named: str = "num_members={}") -> None:
     """Refuse what is no ensemble, or more than anybody trains: every member's recipe is made before the first is trained.
+
+    Args:
+        num_members: their number.
+        named: how the recipe says it.
 
     Raises:
         CompressionError: fewer than two, or more than a thousand.
     """
     if num_members < FEWEST:
-        raise CompressionError(f"num_members={num_members} must be {FEWEST} or more; one model by itself is `job: train`")
+        raise CompressionError(f"{named.format(num_members)} must be {FEWEST} or more; one model by itself is `job: train`")
     if num_members > MOST:
-        raise CompressionError(f"num_members={num_members} must be {MOST} or fewer")
+        raise CompressionError(f"{named.format(num_members)} must be {MOST} or fewer")
 
 
 def with_training(base: Plain, **changes: Any) -> Plain:

@@ -189,6 +189,7 @@ def test_members_are_spread_over_two_devices_or_more():
         (["cpu", "meta"], "two devices or more"),
         (["cpu", "nowhere"], "one is none of this machine"),
         (["cpu", 1.5], "one is none of this machine"),
+        ("cuda", "devices='cuda' is one text; give a list of two or more"),
     ):
         with pytest.raises(CompressionError, match=message):
             made.place_members(devices)

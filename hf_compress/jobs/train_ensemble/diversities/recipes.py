@@ -25,7 +25,7 @@ class MemberRecipes(Diversity, name="recipes"):
     recipes_of: tuple[str | dict[str, Any], ...]
 
     def __post_init__(self) -> None:
-        check_number(len(self.recipes_of))
+        check_number(len(self.recipes_of), "recipes_of: its length, {},")
 
     def recipes(self, base: Plain, seed: int, planned_steps: Callable[[], int]) -> dict[str, Plain]:
         """The base recipe with what each says."""

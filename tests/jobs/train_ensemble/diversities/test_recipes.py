@@ -36,5 +36,5 @@ def test_members_of_other_data_are_refused_and_fewer_rows_are_not():
 
 
 def test_one_recipe_is_refused():
-    with pytest.raises(CompressionError, match="num_members=1 must be 2 or more"):
+    with pytest.raises(CompressionError, match="recipes_of: its length, 1, must be 2 or more"):
         MemberRecipes(recipes_of=({},))
