@@ -58,6 +58,7 @@ class Setting:
         rows: of the training split.
         training: of members and students.
         fresh: (shape, classes, options) -> an untrained model.
+        longer: what students are trained with beside `training`, taught and alone: small ones from scratch take more steps.
         alike: members of the student's shape that began from one pre-trained model: their weights can be averaged.
         head_first: the new head begins as the classifier of the untrained model's features.
         processor: options -> what makes inputs.
@@ -73,6 +74,7 @@ class Setting:
     training: Mapping[str, Any]
     fresh: Callable[..., Any]
     processor: Callable[[argparse.Namespace], Any]
+    longer: Mapping[str, Any] = dataclasses.field(default_factory=dict)
     alike: tuple[str, ...] = ()
     head_first: bool = False
 
@@ -163,6 +165,7 @@ SETTINGS = {
         student={"hidden_size": 48, "num_hidden_layers": 2},
         rows=2220,
         training={"num_train_epochs": 15, "learning_rate": 1e-3, "per_device_train_batch_size": 32},
+        longer={"num_train_epochs": 45},
         fresh=fresh_ast,
         processor=lambda options: ASTFeatureExtractor(num_mel_bins=64, max_length=64, sampling_rate=8000),
     ),
@@ -218,12 +221,19 @@ def fit_head(model: Any, rows: Rows) -> None:
     model.classifier.bias.copy_(torch.from_numpy(found.intercept_))
 
 
-def train(model: Any, rows: Rows, seed: int, options: argparse.Namespace, teacher: Path | None = None) -> Any:
+def train(
+    model: Any,
+    rows: Rows,
+    seed: int,
+    options: argparse.Namespace,
+    teacher: Path | None = None,
+    longer: Mapping[str, Any] | None = None,
+) -> Any:
     """By the labels, or by the labels and a teacher."""
     with tempfile.TemporaryDirectory() as folder:
         arguments = TrainingArguments(
             output_dir=folder,
-            **rows.setting.training,
+            **{**rows.setting.training, **(longer or {})},
             lr_scheduler_type="cosine",
             warmup_steps=0.1,
             weight_decay=0.01,
@@ -267,11 +277,12 @@ def trained(
     seed: int,
     options: argparse.Namespace,
     teacher: Path | None = None,
+    longer: Mapping[str, Any] | None = None,
 ) -> Path:
     """A model in `folder`; trained from what `begin` makes unless it is there."""
     if not folder.exists():
         torch.manual_seed(seed)
-        model = train(begin(), rows, seed, options, teacher)
+        model = train(begin(), rows, seed, options, teacher, longer)
         part = folder.with_name(folder.name + ".part")
         model.save_pretrained(part)
         rows.processor.save_pretrained(part)

