@@ -26,7 +26,7 @@ BUDGETS = {
     "inputs": 7,
     "jobs": 72,
     "merging": 44,
-    "pruning": 6,
+    "pruning": 8,
     "quantization": 20,
     "recipe": 9,
     "scripts": 25,

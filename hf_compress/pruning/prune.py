@@ -1,5 +1,6 @@
 """Masks from scores."""
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -18,6 +19,7 @@ from hf_compress._modules.matrix import (
 from hf_compress._modules.parts import across_matrix, is_in_order, part_of_matrix, whole_matrix
 from hf_compress._sharding.across import ALONE, Across, Rows
 from hf_compress._sharding.contract import reshard, sharding_of
+from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import check_statistics, chosen
 from hf_compress.pruning.pattern import Pattern
@@ -59,7 +61,7 @@ def compute_masks(
     if pruning.criterion.cut is not None:
         return _below(pruning, scores, across, sparsity, held)
     if shares is None:
-        shares = _shares(pruning, modules, scores, stats, across, sparsity)
+        shares = _shares(pruning, modules, scores, stats, across, sparsity, held)
     masks = {}
     for name, score in scores.items():
         known = held.get(name)
@@ -120,6 +122,7 @@ def _shares(
     stats: Stats,
     across: Mapping[str, Across],
     sparsity: float,
+    held: Mapping[str, Tensor],
 ) -> dict[str, float]:
     """The sparsity of each layer; of sharded ones from the scores of all processes."""
     allocation = pruning.allocation
@@ -129,6 +132,41 @@ def _shares(
         return known
     own = allocation.scored_by(pruning.criterion)
     scores = scores if own is pruning.criterion else scores_of(own, modules, stats, across)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    gone = {name: across[name].total(int((~keep).count_nonzero())) / sizes[name] for name, keep in held.items()}
+    return _with_held(_shares_of_scores(allocation, modules, scores, across, sparsity), gone, sizes, sparsity)
+
+
+def _with_held(
+    shares: Mapping[str, float], gone: Mapping[str, float], sizes: Mapping[str, int], sparsity: float
+) -> dict[str, float]:
+    """Shares that are lowered by one factor where layers hold more zeros than their share, so that the overall sparsity
+    comes out all the same: scores move while a model trains, and what is pruned stays pruned.
+    """
+
+    def at(factor: float) -> dict[str, float]:
+        return {name: max(factor * share, gone.get(name, 0.0)) for name, share in shares.items()}
+
+    def excess(factor: float) -> float:
+        return sum(share * sizes[name] for name, share in at(factor).items()) - sparsity * sum(sizes.values())
+
+    if excess(1.0) < 0.5:  # less than a weight is rounding
+        return dict(shares)
+    low, high = 0.0, 1.0
+    for _ in range(60):
+        middle = (low + high) / 2
+        low, high = (low, middle) if excess(middle) > 0 else (middle, high)
+    return at(high)
+
+
+def _shares_of_scores(
+    allocation: Allocation,
+    modules: Mapping[str, nn.Module],
+    scores: Mapping[str, Tensor],
+    across: Mapping[str, Across],
+    sparsity: float,
+) -> dict[str, float]:
+    """What an allocation says of scores that may lie in several processes."""
     groups = list(dict.fromkeys(one.of if isinstance(one, Rows) else one for one in across.values() if one is not ALONE))
     if not groups:
         return allocation.shares(scores, sparsity)

@@ -10,6 +10,7 @@ from hf_compress.jobs.train.checks import CHECKS
 from hf_compress.pruning.allocations.owl import OWL, _block_of
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.magnitude import Magnitude
+from hf_compress.pruning.masks import Masks
 from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.prune import measure_sparsity
 from hf_compress.pruning.schedules.constant import Constant
@@ -87,6 +88,22 @@ def test_outliers_are_those_of_weights_and_inputs_whatever_the_criterion():
     found, expected = measure_sparsity(model, job), OWL().shares(scores, 0.6)
     assert expected["1"] < 0.6 < expected["0"]
     assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1 / 400)
+
+
+def test_where_outliers_move_while_a_model_trains_the_overall_sparsity_comes_out_all_the_same():
+    """Each move another block has the outliers, so that the first ones hold more zeros than they then would be given."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(20, 20), nn.Linear(20, 30), nn.Linear(30, 20))
+    masks = Masks(model, Pruning(allocation=OWL(lambda_=0.3), schedule=Constant(final=0.6)))
+    for move, sparsity in enumerate((0.2, 0.4, 0.5, 0.6)):
+        norms = [torch.ones(layer.in_features) for layer in model]
+        norms[move % 3][0] = 100.0
+        before = {name: int((~keep).sum()) for name, keep in masks.keep.items()}
+        masks.update(sparsity, {str(place): {"input_norm": norm} for place, norm in enumerate(norms)})
+        masks.apply()
+        assert abs(masks.num_pruned() - sparsity * masks.num_weights()) <= 3
+        assert masks.num_pruned() >= masks.fewest_zeros(sparsity)
+        assert all(int((~keep).sum()) >= before.get(name, 0) for name, keep in masks.keep.items())
 
 
 def test_without_examples_it_is_refused_by_prune_check_and_trainer(tmp_path):
