@@ -104,8 +104,8 @@ STRATEGIES = (
     "tasks.metrics.builtin",
 )
 """Packages whose strategies are public; a test holds them against the registries."""
-INTERNAL = ("quantization.modules", "tasks.rows")
-"""Packages whose strategies nobody names: a model's modules, or its head, choose them."""
+INTERNAL = ("architectures", "quantization.modules", "tasks.rows")
+"""Packages whose strategies nobody names: a model's type, its modules, or its head, choose them."""
 
 
 @functools.cache

@@ -12,6 +12,7 @@ import pytest
 from tests.distributed.launch import Server
 
 BUDGETS = {
+    "architectures": 2,
     "calibration": 3,
     "checkpoints": 14,
     "contracts": 78,

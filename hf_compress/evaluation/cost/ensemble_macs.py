@@ -7,9 +7,9 @@ from typing import Any
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
+from hf_compress._forward.macs import count_macs
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.ensembling.modelling.models import Cascade
-from hf_compress.evaluation.cost.macs import count_macs
 
 STAGES = (
     "{name} is a cascade: MACs are those of its members, by the shares of {how}; times are of made-up rows, on which other"

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from hf_compress._errors import CompressionError
+from hf_compress._forward.macs import count_macs
 from hf_compress._provenance import describe_machine
 from hf_compress._runtimes import describe_storage
 from hf_compress.checkpoints.location import resolve_folder
@@ -15,7 +16,6 @@ from hf_compress.evaluation.cost.batches import LENGTH, batch_of, positions_of, 
 from hf_compress.evaluation.cost.configuration import Cost
 from hf_compress.evaluation.cost.ensemble_macs import STAGES, macs_by_shares, shares_of
 from hf_compress.evaluation.cost.loading import load_to_run
-from hf_compress.evaluation.cost.macs import count_macs
 from hf_compress.evaluation.cost.memory import measure_memory
 from hf_compress.evaluation.cost.parameters import count_parameters
 from hf_compress.evaluation.cost.parts import Part, parts_of, storage_of

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
+from hf_compress._forward.macs import count_macs
 from hf_compress.evaluation.cost.batches import batch_of
-from hf_compress.evaluation.cost.macs import count_macs
 from tests.tiny import tiny_llama
 
 
