@@ -167,6 +167,10 @@ from hf_compress.pruning.schedules.cubic import Cubic as Cubic
 from hf_compress.pruning.schedules.exponential import Exponential as Exponential
 from hf_compress.pruning.schedules.linear import LinearRamp as LinearRamp
 from hf_compress.pruning.schedules.one_cycle import OneCycle as OneCycle
+from hf_compress.pruning.shrink.apply import shrink as shrink
+from hf_compress.pruning.shrink.choice import ShrinkChoice as ShrinkChoice
+from hf_compress.pruning.shrink.choose import choose_parts as choose_parts
+from hf_compress.pruning.shrink.plan import ShrinkPlan as ShrinkPlan
 from hf_compress.pruning.solvers.sparsegpt import SparseGPT as SparseGPT
 from hf_compress.quantization.configuration import Quantization as Quantization
 from hf_compress.quantization.groups import Group as Group

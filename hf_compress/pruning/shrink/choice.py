@@ -1,0 +1,133 @@
+"""What stays of one model, and what that saves: made before anything is touched."""
+
+import contextlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from hf_compress._forward.macs import count_macs
+from hf_compress._forward.probe import probe_inputs, unpadded_inputs
+from hf_compress._modules.names import model_name
+from hf_compress.pruning.shrink.dimensions import Dimensions
+from hf_compress.pruning.shrink.pieces import Kept
+
+_SHOWN = 8
+"""Places that a line names of what goes."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Size:
+    """Of a model.
+
+    Attributes:
+        parameters: numbers, a tied one once.
+        parameter_bytes: of them as they are stored.
+        macs: multiplications with an addition of a pass over one row; None where no pass could be tried.
+    """
+
+    parameters: int
+    parameter_bytes: int
+    macs: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinkChoice:
+    """Which parts of a model stay.
+
+    Attributes:
+        kept: the places of what stays.
+        made_for: the model's counts; `shrink` refuses another model.
+        influence: of every layer, where layers were chosen by it.
+        before: the model's size.
+        after: that of the shrunk one.
+        row: the row that `macs` counts, in words.
+    """
+
+    kept: Kept
+    made_for: Dimensions
+    influence: tuple[float, ...] | None
+    before: Size
+    after: Size
+    row: str
+
+    def describe(self) -> str:
+        """What goes, layer by layer, and parameters, bytes and MACs before and after, in lines."""
+        made_for, kept = self.made_for, self.kept
+        gone = [place for place in range(made_for.layers) if place not in kept.layers]
+        lines = [str(made_for), *(f"layer {place} goes{self._influence(place)}" for place in gone)]
+        for new, place in enumerate(kept.layers):
+            going = []
+            if kept.groups is not None:
+                going.append(_going("head", "heads", _heads(kept.groups[new], made_for), made_for.heads))
+            if kept.units is not None:
+                going.append(_going("unit", "units", kept.units[new], made_for.units))
+            if going:
+                lines.append(f"layer {place}: {'; '.join(going)}")
+        pairs = (
+            ("parameters", self.before.parameters, self.after.parameters),
+            ("bytes", self.before.parameter_bytes, self.after.parameter_bytes),
+            (f"MACs of {self.row}", self.before.macs, self.after.macs),
+        )
+        return "\n".join([*lines, *(_change(*pair) for pair in pairs)])
+
+    def _influence(self, place: int) -> str:
+        return "" if self.influence is None else f" (block influence {self.influence[place]:.4f})"
+
+
+def _heads(groups: Sequence[int], dimensions: Dimensions) -> list[int]:
+    """The query heads of groups."""
+    return [group * dimensions.per_group + head for group in groups for head in range(dimensions.per_group)]
+
+
+def _going(one: str, several: str, kept: Sequence[int], total: int) -> str:
+    staying = set(kept)
+    gone = [place for place in range(total) if place not in staying]
+    if not gone:
+        return f"all {total} {several} stay"
+    more = ", ..." if len(gone) > _SHOWN else ""
+    verb = "goes" if len(gone) == 1 else "go"
+    return f"{len(gone)} of {total} {several} {verb} ({one} {', '.join(map(str, gone[:_SHOWN]))}{more})"
+
+
+def _change(what: str, before: int | None, after: int | None) -> str:
+    if before is None or after is None:
+        return f"{what}: not counted"
+    return f"{what}: {before:,} -> {after:,} ({after / before - 1:+.1%})"
+
+
+def size_of(built: Any, bytes_of_each: Iterable[tuple[str, int]]) -> Size:
+    """Of a model without memory.
+
+    Args:
+        built: in evaluation mode.
+        bytes_of_each: parameter name and the bytes of one number, for each parameter.
+    """
+    item = dict(bytes_of_each)
+    parameters = dict(built.named_parameters())  # a tied one once
+    return Size(
+        parameters=sum(parameter.numel() for parameter in parameters.values()),
+        parameter_bytes=sum(parameter.numel() * item[name] for name, parameter in parameters.items()),
+        macs=_macs(built),
+    )
+
+
+def _macs(built: Any) -> int | None:
+    """Without memory a pass must not look at values: some look for padding without a mask, some into the mask.
+
+    Written-out attention asks the mask least, and counts the same.
+    """
+    built.set_attn_implementation("eager")
+    for batch in (probe_inputs(built, batch_size=1), unpadded_inputs(built, batch_size=1)):
+        with contextlib.suppress(Exception):  # what a pass needs it says in many ways
+            return count_macs(built, batch or {})
+    return None
+
+
+def row_in_words(built: nn.Module) -> str:
+    """The row that MACs are counted for."""
+    batch = probe_inputs(built, batch_size=1)
+    if batch is None:
+        return f"a row of {model_name(built)}"
+    return " and ".join(f"{key} {tuple(value.shape)}" for key, value in batch.items())

@@ -1,0 +1,66 @@
+"""How much of a model stays when it is shrunk."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hf_compress._errors import CompressionError
+from hf_compress._kinds import CheckedKinds, describe
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinkPlan(metaclass=CheckedKinds):
+    """What to keep; what is not named stays whole.
+
+    A whole number says how many to keep; a number between 0 and 1 says which share, rounded to the nearest whole number and
+    at least one.
+
+    Attributes:
+        feed_forward: units of each layer's feed-forward part.
+        heads: query heads of each layer. Where several share a head of keys and values they go together, so that the
+            number is one of whole groups.
+        layers: how many layers, which calibration chooses; or the places of those that stay, from 0.
+    """
+
+    feed_forward: int | float | None = None
+    heads: int | float | None = None
+    layers: int | float | tuple[int, ...] | None = None
+
+    def __post_init__(self) -> None:
+        asked: dict[str, Any] = {"feed_forward": self.feed_forward, "heads": self.heads, "layers": self.layers}
+        if all(value is None for value in asked.values()):
+            raise CompressionError("ShrinkPlan() keeps everything; say what stays: feed_forward, heads or layers")
+        for name, value in asked.items():
+            if name != "layers" and isinstance(value, list | tuple | Mapping):
+                raise CompressionError(
+                    f"ShrinkPlan({name}=...): {describe(value)} given, and a config of transformers has one number for all"
+                    " layers; give one, the same for each"
+                )
+            if isinstance(value, list | tuple):
+                object.__setattr__(self, "layers", _places(value))
+            elif value is not None and not isinstance(value, bool):
+                _check_amount(name, value)
+
+
+def _places(value: list[Any] | tuple[Any, ...]) -> tuple[Any, ...]:
+    if not value or not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in value):
+        raise CompressionError(
+            f"ShrinkPlan(layers={list(value)}): the places of the layers that stay are whole numbers from 0, at least one"
+        )
+    if len(set(value)) < len(value):
+        raise CompressionError(f"ShrinkPlan(layers={list(value)}) names a layer twice; name each that stays once")
+    return tuple(sorted(value))
+
+
+def _check_amount(name: str, value: int | float) -> None:
+    if isinstance(value, int) and value < 1:
+        raise CompressionError(f"ShrinkPlan({name}={value}): at least 1 must stay")
+    if isinstance(value, float) and not 0 < value < 1:
+        raise CompressionError(
+            f"ShrinkPlan({name}={value}): a share that stays lies between 0 and 1, and how many stay is a whole number"
+        )
+
+
+def amount_of(asked: int | float, total: int) -> int:
+    """The whole number that is meant: itself, or the share of `total`, at least 1."""
+    return max(int(asked * total + 0.5), 1) if isinstance(asked, float) else asked

@@ -1,0 +1,36 @@
+"""What a plan can say."""
+
+import pytest
+
+from hf_compress import CompressionError, ShrinkPlan
+from hf_compress.pruning.shrink.plan import amount_of
+
+
+def test_a_share_is_rounded_to_the_nearest_whole_number_and_at_least_one_stays():
+    assert [amount_of(0.5, 24), amount_of(0.5, 3), amount_of(0.4, 3), amount_of(0.01, 10)] == [12, 2, 1, 1]
+    assert amount_of(5, 3) == 5  # whether there are so many is another question
+
+
+def test_places_are_sorted():
+    assert ShrinkPlan(layers=[3, 0, 1]).layers == (0, 1, 3)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({}, "keeps everything; say what stays"),
+        ({"heads": 0}, r"heads=0\): at least 1 must stay"),
+        ({"layers": 1.5}, "a share that stays lies between 0 and 1"),
+        ({"feed_forward": 1.0}, "how many stay is a whole number"),
+        ({"feed_forward": [3, 4]}, "one number for all layers; give one, the same for each"),
+        ({"heads": {"0": 1}}, "a mapping given, and a config of transformers has one number"),
+        ({"heads": True}, "True .true or false. given"),
+        ({"layers": []}, "at least one"),
+        ({"layers": [-1]}, "whole numbers from 0"),
+        ({"layers": [1, 1]}, "names a layer twice"),
+        ({"layers": "half"}, "'half' .text. given"),
+    ],
+)
+def test_what_no_plan_is_is_refused(given, said):
+    with pytest.raises(CompressionError, match=said):
+        ShrinkPlan(**given)
