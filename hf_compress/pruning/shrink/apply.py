@@ -25,7 +25,7 @@ def shrink(model: Any, plan: ShrinkPlan | ShrinkChoice, calibration: Batches | N
     Args:
         model: stays as it is; the result shares no memory with it.
         plan: how much stays, or what `choose_parts` chose.
-        calibration: batches of the model's keyword arguments, for a plan that gives a number of layers.
+        calibration: batches of the model's keyword arguments, to choose by; see `choose_parts`.
 
     Returns:
         The smaller model, on the same devices, in the same types and mode.

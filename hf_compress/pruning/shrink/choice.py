@@ -40,6 +40,7 @@ class ShrinkChoice:
         kept: the places of what stays.
         made_for: the model's counts; `shrink` refuses another model.
         influence: of every layer, where layers were chosen by it.
+        measured: whether units and heads were chosen by what they write on batches, and not by their weights alone.
         before: the model's size.
         after: that of the shrunk one.
         row: the row that `macs` counts, in words.
@@ -48,6 +49,7 @@ class ShrinkChoice:
     kept: Kept
     made_for: Dimensions
     influence: tuple[float, ...] | None
+    measured: bool
     before: Size
     after: Size
     row: str
@@ -65,6 +67,8 @@ class ShrinkChoice:
                 going.append(_going("unit", "units", kept.units[new], made_for.units))
             if going:
                 lines.append(f"layer {place}: {'; '.join(going)}")
+        if kept.groups is not None or kept.units is not None:
+            lines.append(f"chosen by {'what they write on the batches' if self.measured else 'the norms of their weights'}")
         pairs = (
             ("parameters", self.before.parameters, self.after.parameters),
             ("bytes", self.before.parameter_bytes, self.after.parameter_bytes),

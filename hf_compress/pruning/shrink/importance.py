@@ -11,10 +11,10 @@ from hf_compress._modules.matrix import weight_matrix
 
 @torch.no_grad()
 def unit_importance(inputs: Sequence[nn.Module], output: nn.Module) -> Tensor:
-    """score_j = product over inputs of ||[w_j, b_j]|| * ||v_j||: what unit j can add to the output at most, up to f.
+    """score_j = sum over inputs of ||[w_j, b_j]||**2 + ||v_j||**2: all that goes with unit j; 0 where one of them is 0.
 
-    The product stays what it is where a row is made larger and its column smaller by the same factor, which does not change
-    what a ReLU or a gated unit computes.
+    Source: Fang et al. 2023, DepGraph: the norm of a group of weights that go together. A unit of which one part is zero
+    adds nothing, however large its others are.
 
     Args:
         inputs: modules with a row w_j (and a bias b_j) for each of U units.
@@ -23,32 +23,22 @@ def unit_importance(inputs: Sequence[nn.Module], output: nn.Module) -> Tensor:
     Returns:
         (U,) fp32.
     """
-    score = weight_matrix(output).float().norm(dim=0)
-    for module in inputs:
-        score = score * _with_bias(module).norm(dim=1)
-    return score
+    return _together([*(_rows(module, None) for module in inputs), _columns(output, None)])
 
 
 @torch.no_grad()
-def group_importance(value: nn.Module, output: nn.Module, groups: int) -> Tensor:
-    """score_g = sqrt(sum over the heads h of group g of ||O_h [V_g, b_g]||_F**2): what the group writes for what it reads.
-
-    The product of both matrices is what a head does to a token it looks at; it does not depend on the basis that the head
-    has for it inside.
+def group_importance(inputs: Sequence[nn.Module], output: nn.Module, groups: int) -> Tensor:
+    """The same of all weights of a head of keys and values and its query heads; 0 where one of the four parts is 0.
 
     Args:
-        value: a module of groups * D rows, V_g of one after the other.
-        output: the module whose columns are those of the heads, D for each, group by group.
-        groups: how many heads of keys and values there are.
+        inputs: queries, keys and values, each with as many rows for each of G groups, one group after the other.
+        output: the module whose columns read the heads, group by group.
+        groups: G.
 
     Returns:
         (groups,) fp32.
     """
-    values = _with_bias(value).unflatten(0, (groups, -1))  # (G, D, I)
-    outputs = weight_matrix(output).float().t().unflatten(0, (groups, -1, values.shape[1]))  # (G, heads in it, D, O)
-    inner = torch.einsum("gdi,gei->gde", values, values)
-    written = torch.einsum("ghdo,gheo->gde", outputs, outputs)
-    return (inner * written).sum((1, 2)).clamp(min=0).sqrt()
+    return _together([*(_rows(module, groups) for module in inputs), _columns(output, groups)])
 
 
 def most_important(score: Tensor, count: int, what: str) -> tuple[int, ...]:
@@ -63,8 +53,20 @@ def most_important(score: Tensor, count: int, what: str) -> tuple[int, ...]:
     return tuple(sorted(order[:count].tolist()))
 
 
-def _with_bias(module: nn.Module) -> Tensor:
-    """(O, I), or (O, I + 1) with the bias as one more column; fp32."""
-    matrix = weight_matrix(module).float()
+def _together(squares: Sequence[Tensor]) -> Tensor:
+    """(parts, U) squared norms -> (U,)."""
+    parts = torch.stack(list(squares))
+    return parts.sum(0) * (parts != 0).all(0)
+
+
+def _rows(module: nn.Module, groups: int | None) -> Tensor:
+    """Squared norms of the rows with their biases, or of groups of neighbouring ones; fp32."""
+    squares = weight_matrix(module).float().square().sum(1)
     bias = getattr(module, "bias", None)
-    return matrix if bias is None else torch.cat([matrix, bias.float()[:, None]], dim=1)
+    squares = squares if bias is None else squares + bias.float().square()
+    return squares if groups is None else squares.unflatten(0, (groups, -1)).sum(1)
+
+
+def _columns(module: nn.Module, groups: int | None) -> Tensor:
+    squares = weight_matrix(module).float().square().sum(0)
+    return squares if groups is None else squares.unflatten(0, (groups, -1)).sum(1)

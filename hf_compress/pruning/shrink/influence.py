@@ -47,8 +47,6 @@ def block_influence(model: nn.Module, blocks: Sequence[nn.Module], batches: Iter
         with torch.no_grad(), evaluating_without_gradients(model):
             device = next(model.parameters()).device
             for batch in batches:
-                if not isinstance(batch, Mapping):
-                    raise CompressionError("calibration: batches are mappings of tensors; give one batch as [batch]")
                 masks[:] = masks_of(model, batch)
                 model(**forward_arguments(model, on_device(batch, device)))
     finally:

@@ -36,12 +36,47 @@ def test_the_layer_with_the_least_influence_goes():
     assert "layer 1 goes (block influence 0.0000)" in choice.describe()
 
 
+def test_with_batches_what_is_written_on_them_decides_and_without_them_the_weights():
+    model = tiny_llama().eval()
+    for layer in model.model.layers:
+        layer.mlp.gate_proj.weight.data[5] = 0.001  # large for its weights, and hardly ever on
+        layer.mlp.up_proj.weight.data[5] = 9.0
+    by_weights = choose_parts(model, ShrinkPlan(feed_forward=32, heads=2))
+    by_data = choose_parts(model, ShrinkPlan(feed_forward=32, heads=2), iter([BATCH]))
+    assert all(5 in units for units in by_weights.kept.units)
+    written = {}
+    for place, layer in enumerate(model.model.layers):
+        for name, module in (("units", layer.mlp.down_proj), ("groups", layer.self_attn.o_proj)):
+            module.register_forward_pre_hook(
+                lambda _, args, key=(place, name): written.update({key: args[0][0:].flatten(0, 1)})
+            )
+    model(**BATCH)
+    for place, layer in enumerate(model.model.layers):
+        rows, down = written[place, "units"], layer.mlp.down_proj.weight
+        scores = torch.stack([torch.outer(rows[:, unit], down[:, unit]).norm() for unit in range(64)])
+        assert by_data.kept.units[place] == tuple(scores.topk(32).indices.sort().values.tolist())
+        rows, out = written[place, "groups"], layer.self_attn.o_proj.weight
+        scores = [(rows[:, 16 * group :][:, :16] @ out[:, 16 * group :][:, :16].T).norm() for group in range(2)]
+        assert by_data.kept.groups[place] == (int(scores[1] > scores[0]),)
+    assert "chosen by the norms of their weights" in by_weights.describe()
+    assert "chosen by what they write on the batches" in by_data.describe()
+
+
+@pytest.mark.parametrize(
+    ("batches", "said"), [(BATCH, r"give one batch as \[batch\]"), ([], "no batch"), ([3], "what is none")]
+)
+def test_what_is_no_batch_is_refused(batches, said):
+    with pytest.raises(CompressionError, match=said):
+        choose_parts(tiny_llama(), ShrinkPlan(feed_forward=0.5), batches)
+
+
 def test_what_goes_and_what_it_saves_is_described():
     choice = choose_parts(tiny_llama(), ShrinkPlan(feed_forward=0.5, heads=0.5, layers=[1]))
-    head, gone, units, *sizes = choice.describe().splitlines()
+    head, gone, units, how, *sizes = choice.describe().splitlines()
     assert head == "LlamaForCausalLM with 2 layers, 4 heads in 2 groups, 64 feed-forward units"
     assert gone == "layer 0 goes"
     assert units.startswith("layer 1: 2 of 4 heads go (head ") and "; 32 of 64 units go (unit " in units
+    assert how == "chosen by the norms of their weights"
     # By hand: embedding and head 2 x 64 x 32, norm 32, and a layer of 2 x 32 norms, attention and feed-forward part.
     whole, part = 2 * (64 + 2 * 32 * 32 + 2 * 16 * 32 + 3 * 64 * 32), 64 + 2 * 16 * 32 + 2 * 8 * 32 + 3 * 32 * 32
     before, after = 2 * 64 * 32 + 32 + whole, 2 * 64 * 32 + 32 + part

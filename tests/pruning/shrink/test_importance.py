@@ -17,10 +17,10 @@ def linear(weight, bias=None):
     return module
 
 
-def test_a_unit_is_worth_its_rows_times_its_column_and_the_bias_counts_with_its_row():
-    gate, up = linear([[3.0, 4.0], [1.0, 0.0]]), linear([[0.0, 2.0], [0.0, 0.0]], [0.0, 5.0])
-    down = linear([[1.0, 0.0], [0.0, 6.0], [0.0, 8.0]])
-    assert unit_importance([gate, up], down).tolist() == [5.0 * 2.0 * 1.0, 1.0 * 5.0 * 10.0]
+def test_a_unit_is_worth_the_squares_of_all_that_goes_with_it_and_nothing_where_a_part_is_zero():
+    gate, up = linear([[3.0, 4.0], [1.0, 0.0], [9.0, 9.0]]), linear([[0.0, 2.0], [0.0, 0.0], [0.0, 0.0]], [0.0, 5.0, 0.0])
+    down = linear([[1.0, 0.0, 9.0], [0.0, 6.0, 9.0], [0.0, 8.0, 9.0]])
+    assert unit_importance([gate, up], down).tolist() == [25.0 + 4.0 + 1.0, 1.0 + 25.0 + 100.0, 0.0]
 
 
 def test_a_layer_that_is_stored_the_other_way_round_is_worth_the_same():
@@ -30,29 +30,23 @@ def test_a_layer_that_is_stored_the_other_way_round_is_worth_the_same():
     assert torch.equal(unit_importance([up], down), unit_importance([up], turned))
 
 
-def test_a_group_is_worth_the_norm_of_what_its_heads_write_for_what_it_reads():
+def test_a_group_is_worth_the_squares_of_its_rows_and_columns():
     generator = torch.Generator().manual_seed(0)
     groups, per_group, size, width = 2, 3, 4, 8
+    query, key = nn.Linear(width, groups * per_group * size), nn.Linear(width, groups * size, bias=False)
     value, output = nn.Linear(width, groups * size), nn.Linear(groups * per_group * size, width, bias=False)
-    for parameter in (value.weight, value.bias, output.weight):
-        parameter.data = torch.randn(parameter.shape, generator=generator)
+    for module in (query, key, value, output):
+        for parameter in module.parameters():
+            parameter.data = torch.randn(parameter.shape, generator=generator)
     slow = []
     for group in range(groups):
-        rows = slice(group * size, (group + 1) * size)
-        read = torch.cat([value.weight[rows], value.bias[rows, None]], dim=1)
-        heads = [group * per_group + head for head in range(per_group)]
-        written = [output.weight[:, head * size : (head + 1) * size] @ read for head in heads]
-        slow.append(sum(one.square().sum() for one in written).sqrt())
-    torch.testing.assert_close(group_importance(value, output, groups), torch.stack(slow).detach(), rtol=1e-5, atol=0)
-
-
-def test_a_heads_basis_does_not_change_what_it_is_worth():
-    value, output = nn.Linear(8, 8), nn.Linear(8, 8)
-    before = group_importance(value, output, 2)
-    turn = torch.linalg.qr(torch.randn(4, 4, generator=torch.Generator().manual_seed(0)))[0] * 2
-    value.weight.data[:4], value.bias.data[:4] = turn @ value.weight.data[:4], turn @ value.bias.data[:4]
-    output.weight.data[:, :4] = output.weight.data[:, :4] @ torch.linalg.inv(turn)
-    torch.testing.assert_close(group_importance(value, output, 2), before, rtol=1e-4, atol=0)
+        one, all_ = slice(group * size, (group + 1) * size), slice(group * size * per_group, (group + 1) * size * per_group)
+        parts = [query.weight[all_], query.bias[all_], key.weight[one], value.weight[one], value.bias[one]]
+        slow.append(sum(part.square().sum() for part in (*parts, output.weight[:, all_])))
+    found = group_importance([query, key, value], output, groups)
+    torch.testing.assert_close(found, torch.stack(slow).detach(), rtol=1e-5, atol=0)
+    value.weight.data[:size], value.bias.data[:size] = 0, 0
+    assert group_importance([query, key, value], output, groups)[0] == 0
 
 
 def test_of_equal_ones_the_first_stay_and_places_ascend():
