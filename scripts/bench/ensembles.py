@@ -9,6 +9,7 @@
 """
 
 import statistics
+import time
 from functools import partial
 from typing import Any
 
@@ -22,15 +23,15 @@ from hf_compress.ensembling.member_costs import MemberCosts
 LENGTH, CLASSES = 32, 3
 
 
-def bert(width: int = 128) -> Any:
-    """4 layers, fresh weights."""
+def bert(width: int = 128, layers: int = 4) -> Any:
+    """Fresh weights."""
     return BertForSequenceClassification(
         BertConfig(
             vocab_size=1000,
             hidden_size=width,
             intermediate_size=4 * width,
-            num_hidden_layers=4,
-            num_attention_heads=2,
+            num_hidden_layers=layers,
+            num_attention_heads=width // 64,
             num_labels=CLASSES,
         )
     ).eval()
@@ -107,7 +108,7 @@ def executions(options: Any) -> list[list[str]]:
 
 def cascade_account(options: Any) -> list[list[str]]:
     """Measured ms of a row against the shares of rows times the members' measured ms at the batches that reach them."""
-    members = [bert(64), bert(128), bert(256)]
+    members = [bert(384, layers) for layers in (1, 3, 6)]
     rows = []
     for size in options.cascade_batches:
         bench.progress(f"cascade, batch {size}")
@@ -120,17 +121,17 @@ def cascade_account(options: Any) -> list[list[str]]:
             ]
         made = Cascade.from_members(members, thresholds=sure)
         singles = [{key: value[:1] for key, value in one.items()} for one in batches]
-        cases = {f"member {k}": partial(through, member, batches) for k, member in enumerate(members)}
-        cases |= {f"member {k} alone": partial(through, member, singles) for k, member in enumerate(members)}
-        cases["cascade"] = partial(through, made, batches)
+        full: list[tuple[float, ...]] = []
+        alone: list[tuple[float, ...]] = []
+        cases = {"last": partial(through, members[-1], batches), "cascade": partial(through, made, batches)}
+        cases["full"] = partial(in_turns, members, batches, full)
+        cases["alone"] = partial(in_turns, members, singles, alone)
         seconds = bench.interleaved(cases, options.repeats)
         stages = torch.cat([made(**one, output_stages=True).stages for one in batches])
         shares = [float((stages >= k).double().mean()) for k in range(3)]
         account = []
-        for turn in range(options.repeats):
-            each = tuple(seconds[f"member {k}"][turn] / total for k in range(3))
-            alone = tuple(seconds[f"member {k} alone"][turn] / len(singles) for k in range(3))
-            costs = MemberCosts(each=each, alone=alone, batch_size=size).where_reached(shares)
+        for each, single in zip(full[-options.repeats :], alone[-options.repeats :], strict=True):
+            costs = MemberCosts(each=each, alone=single, batch_size=size).where_reached(shares)
             account.append(total * sum(share * cost for share, cost in zip(shares, costs, strict=True)))
         rows.append(
             [
@@ -139,7 +140,7 @@ def cascade_account(options: Any) -> list[list[str]]:
                 bench.milliseconds([one / total for one in account]),
                 bench.milliseconds([one / total for one in seconds["cascade"]]),
                 bench.ratio(seconds["cascade"], account),
-                bench.ratio(seconds["cascade"], seconds["member 2"]),
+                bench.ratio(seconds["cascade"], seconds["last"]),
             ]
         )
     return rows
@@ -149,6 +150,18 @@ def through(model: Any, batches: list[dict[str, torch.Tensor]]) -> None:
     """All batches."""
     for one in batches:
         model(**one)
+
+
+def in_turns(members: list[Any], batches: list[dict[str, torch.Tensor]], found: list[tuple[float, ...]]) -> None:
+    """Seconds of a row in each member, which take turns at every batch, as the members of a cascade do."""
+    spent = [0.0] * len(members)
+    for one in batches:
+        for k, member in enumerate(members):
+            begun = time.perf_counter()
+            member(**one)
+            spent[k] += time.perf_counter() - begun
+    rows = sum(len(one["input_ids"]) for one in batches)
+    found.append(tuple(value / rows for value in spent))
 
 
 def main() -> None:
@@ -170,9 +183,9 @@ def main() -> None:
             head,
             f"Median (smallest-largest) of {options.repeats} interleaved rounds; ratios to sequential, inside a round.",
             bench.table([*columns, "auto / best", "auto took"], asked),
-            "A cascade of three BERTs (widths 64, 128, 256), half of the rows of each stage kept. Account:\n"
+            "A cascade of three BERTs (1, 3 and 6 layers of width 384), half of the rows of each stage kept. Account:\n"
             "the shares of rows that reach the members times what a row costs them in batches of that many rows, which\n"
-            "follows from their times on whole batches and on single rows in the same rounds (MemberCosts.where_reached).",
+            "follows from their times in turns on whole batches and single rows (MemberCosts.where_reached).",
             bench.table(
                 [
                     "batch",

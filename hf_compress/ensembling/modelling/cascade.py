@@ -103,6 +103,7 @@ class Cascade(ClassifierEnsemble):
     config_class = CascadeConfig
     config: CascadeConfig
     for_heads = WHOLE_ROWS
+    _judges: tuple[str, list[Confidence]] = ("", [])
 
     def answered(self, inputs: dict[str, Any]) -> CascadeOutput:
         """Stage by stage; a member that no row reaches is not asked.
@@ -157,7 +158,10 @@ class Cascade(ClassifierEnsemble):
 
     def _judge(self) -> Callable[[Tensor, int], Tensor]:
         """What says of log-probabilities and their stage, (rows,), whether they are taken; NaN is not, but at the last."""
-        thresholds, confidences = self.config.thresholds or [], self.config.confidences()
+        plain = repr(self.config.confidence)
+        if plain != self._judges[0]:  # looking them up by name takes longer than asking them
+            self._judges = plain, self.config.confidences()
+        thresholds, confidences = self.config.thresholds or [], self._judges[1]
 
         def sure(rows: Tensor, stage: int) -> Tensor:
             if stage == len(thresholds):
