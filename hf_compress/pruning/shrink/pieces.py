@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.module_kind import is_transposed
+from hf_compress._sharding.contract import original_class
 from hf_compress.architectures.architecture import Architecture
 from hf_compress.pruning.shrink.dimensions import Dimensions
 
@@ -104,7 +105,8 @@ def check_stock(built: Any, model: Any, pieces: dict[str, Piece]) -> None:
         pieces: by name in the shrunk model.
 
     Raises:
-        CompressionError: the class builds a tensor that no piece is for, one of another shape, or lacks one.
+        CompressionError: the class builds a tensor that no piece is for, one of another shape, or lacks one; or a part of
+            the model is of another class than the one that takes its place.
     """
     own = {**dict(model.named_buffers()), **model.state_dict()}
     expected = {**dict(built.named_buffers()), **built.state_dict()}
@@ -117,4 +119,13 @@ def check_stock(built: Any, model: Any, pieces: dict[str, Piece]) -> None:
                 f"{type(model).__name__} as its config would say it has {name} of shape {stock}, and cutting gives {cut}"
                 " (None = no such tensor): this model has parts that its row in hf_compress/architectures does not know;"
                 " see docs/adding-an-architecture.md, or keep that part whole"
+            )
+    for name, piece in pieces.items():
+        part = piece.source.rpartition(".")[0]
+        own_class = original_class(model.get_submodule(part))
+        stock_class = type(built.get_submodule(name.rpartition(".")[0]))
+        if own_class is not stock_class:
+            raise CompressionError(
+                f"{part} is a {own_class.__name__} where {type(model).__name__} has a {stock_class.__name__}, and the"
+                " shrunk model would compute without what that adds; shrink the model first, then replace or quantize"
             )

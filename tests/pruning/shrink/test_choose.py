@@ -7,6 +7,7 @@ from torch import nn
 from transformers import LlamaConfig, Qwen2Config, Qwen2ForCausalLM
 
 from hf_compress import CompressionError, Quantization, ShrinkPlan, choose_parts, quantize, shrink
+from hf_compress.quantization.qat import prepare
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_t5
 
 BATCH = {"input_ids": torch.randint(3, 64, (2, 8), generator=torch.Generator().manual_seed(0))}
@@ -172,6 +173,13 @@ def test_a_model_with_parts_that_its_class_does_not_build_is_refused():
     model = tiny_bert()
     model.bert.encoder.layer[0].adapter = nn.Linear(32, 32)
     with pytest.raises(CompressionError, match=r"has bert.encoder.layer.0.adapter.weight of shape None, and cutting gives"):
+        choose_parts(model, ShrinkPlan(feed_forward=0.5))
+
+
+def test_a_model_whose_parts_were_replaced_for_training_is_refused():
+    model = tiny_llama()
+    prepare(model, Quantization(scheme="W8A8"))
+    with pytest.raises(CompressionError, match=r"layers.0.self_attn.q_proj is a FakeQuantizedLinear where .* has a Linear"):
         choose_parts(model, ShrinkPlan(feed_forward=0.5))
 
 
