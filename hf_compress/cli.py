@@ -7,12 +7,11 @@ from typing import Annotated
 import typer
 
 from hf_compress import _distributed
-from hf_compress._disk import DiskError
 from hf_compress._errors import CompressionError
 from hf_compress._secrets import hide_secrets
 from hf_compress._version import __version__
 from hf_compress.cli_results import results
-from hf_compress.cli_session import check_recipe, interruptible, quiet, say
+from hf_compress.cli_session import check_recipe, complain, interruptible, quiet, say
 
 app = typer.Typer(
     name="hf-compress",
@@ -130,15 +129,13 @@ def main() -> None:
         app()
     except CompressionError as error:
         if _distributed.says(error):
-            if isinstance(error, DiskError):
-                print(file=sys.stderr)  # a progress bar may stand there
             for line in str(error).splitlines():
-                print(f"hf-compress: {hide_secrets(line)}", file=sys.stderr)
+                complain(hide_secrets(line))
         sys.exit(error.exit_code)
     except Exception as error:
         if not _distributed.lost_another(error):
             raise
         ended = CompressionError("another process of this run has ended, and no other goes on without it")
         if _distributed.says(ended):
-            print(f"hf-compress: {ended}; what it said is above, or in its log", file=sys.stderr)
+            complain(f"{ended}; what it said is above, or in its log")
         sys.exit(1)

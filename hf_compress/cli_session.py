@@ -48,6 +48,13 @@ def interruptible(way_out: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def complain(line: str) -> None:
+    """A line on stderr that begins with the program's name, and not behind a progress bar that was left standing."""
+    from tqdm import tqdm
+
+    tqdm.write(f"hf-compress: {line}", file=sys.stderr)
+
+
 def say(result: Any) -> None:
     """A job's last lines; they are the main process's to say."""
     summary = result.summary()

@@ -181,3 +181,15 @@ def test_every_recipe_parses_and_survives_the_round_trip(file):
     loaded = Recipe.load(file)
     assert Recipe.from_plain(parse_yaml(loaded.to_yaml(), "canonical")) == loaded
     assert Recipe.from_plain(loaded.to_plain(full=True)) == loaded
+
+
+def test_a_complaint_does_not_stand_behind_a_progress_bar(capsys):
+    from tqdm import tqdm
+
+    from hf_compress.cli_session import complain
+
+    bar = tqdm(total=9, desc="left standing", mininterval=0)
+    bar.update(3)
+    complain("one sentence")
+    bar.close()
+    assert "hf-compress: one sentence" in capsys.readouterr().err.splitlines()

@@ -159,7 +159,7 @@ def test_experts_that_are_joined_in_memory_get_a_fisher_each(tmp_path):
 def test_a_name_of_another_model_and_nothing_at_all_are_refused(tmp_path):
     with pytest.raises(CompressionError, match="fisher: LlamaForCausalLM has no parameter head"):
         save_statistics(tiny_llama(), tmp_path, fisher={"head": torch.ones(2)})
-    with pytest.raises(CompressionError, match=r"no statistic is given \(known: fisher, gram, "):
+    with pytest.raises(CompressionError, match=r"no statistic is given \(known: fisher, gradient, "):
         save_statistics(tiny_llama(), tmp_path)
     with pytest.raises(CompressionError, match="unknown statistic 'hessian'"):
         save_statistics(tiny_llama(), tmp_path, hessian={"model.norm.weight": torch.ones(32)})

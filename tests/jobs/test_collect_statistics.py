@@ -95,7 +95,7 @@ def test_bad_recipes_end_with_one_sentence(tmp_path, call):
         tiny_tokenizer().save_pretrained(tmp_path / name)
     for changes, sentence in (
         ({"model": str(tmp_path / "nowhere")}, "model: there is no folder"),
-        ({"statistics": []}, "statistics is empty; name one or more of fisher, gram"),
+        ({"statistics": []}, "statistics is empty; name one or more of fisher, gradient, "),
         ({"statistics": ["gramm"]}, "statistics.0: unknown statistic 'gramm'; did you mean 'gram'?"),
         (
             {"statistics": ["fisher", {"name": "fisher", "labels": "true"}]},

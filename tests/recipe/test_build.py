@@ -11,6 +11,8 @@ from hf_compress._units import Point
 from hf_compress.pruning.schedule import Schedule
 from hf_compress.recipe.build import INVALID, build, describe
 
+SCHEDULES = "(known: constant, cosine, cubic, exponential, linear, one_cycle)"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Inner:
@@ -105,13 +107,17 @@ WRONG = [
         Schedule,
         5,
         "top: 5 (a whole number) given, the name of a schedule expected, or a mapping with `name`"
-        " (known: constant, cubic, linear)",
+        " (known: constant, cosine, cubic, exponential, linear, one_cycle)",
     ),
-    (Schedule, {"final": 0.5}, "top: a schedule needs a `name` (known: constant, cubic, linear)"),
+    (
+        Schedule,
+        {"final": 0.5},
+        f"top: a schedule needs a `name` {SCHEDULES}",
+    ),
     (
         Schedule,
         {"name": "cubicc"},
-        "top: unknown schedule 'cubicc'; did you mean 'cubic'? (known: constant, cubic, linear)",
+        f"top: unknown schedule 'cubicc'; did you mean 'cubic'? {SCHEDULES}",
     ),
 ]
 

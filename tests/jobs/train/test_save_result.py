@@ -96,8 +96,8 @@ def test_sparsity_size_and_time_are_measured(run):
     assert ours.sparsity == pytest.approx(0.5, abs=1e-3)
     assert ours.file_bytes == (folder / "model.safetensors").stat().st_size < report.rows[0].file_bytes
     assert ours.train_s == trainer.train_s()
-    # The run's own clock stops a little behind the Trainer's, which rounds.
-    assert -1e-3 < ours.train_s - trainer.state.log_history[-1]["train_runtime"] < 5
+    # The run's own clock starts and stops a little behind the Trainer's.
+    assert -1 < ours.train_s - trainer.state.log_history[-1]["train_runtime"] < 5
 
 
 def test_the_card_renders_from_the_manifest_and_is_read_by_the_hub(run):
