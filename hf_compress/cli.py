@@ -129,13 +129,14 @@ def main() -> None:
         app()
     except CompressionError as error:
         if _distributed.says(error):
-            for line in str(error).splitlines():
-                complain(hide_secrets(line))
+            complain(error, hide_secrets)
         sys.exit(error.exit_code)
     except Exception as error:
         if not _distributed.lost_another(error):
             raise
-        ended = CompressionError("another process of this run has ended, and no other goes on without it")
+        ended = CompressionError(
+            "another process of this run has ended, and no other goes on without it; what it said is above, or in its log"
+        )
         if _distributed.says(ended):
-            complain(f"{ended}; what it said is above, or in its log")
+            complain(ended)
         sys.exit(1)

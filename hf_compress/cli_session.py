@@ -4,7 +4,8 @@ import contextlib
 import logging
 import signal
 import sys
-from collections.abc import Iterator
+import traceback
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -48,11 +49,18 @@ def interruptible(way_out: str) -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def complain(line: str) -> None:
-    """A line on stderr that begins with the program's name, and not behind a progress bar that was left standing."""
-    from tqdm import tqdm
+def complain(error: BaseException, hide: Callable[[str], str] = str) -> None:
+    """The lines of an error on stderr, each behind the program's name.
 
-    tqdm.write(f"hf-compress: {line}", file=sys.stderr)
+    Progress bars that it interrupted are closed first: they live as long as the frames that its traceback holds, and what
+    is printed before would stand behind them on their line.
+    """
+    one: BaseException | None = error
+    while one is not None:
+        traceback.clear_frames(one.__traceback__)
+        one = one.__cause__ or one.__context__
+    for line in str(error).splitlines():
+        typer.echo(f"hf-compress: {hide(line)}", err=True)
 
 
 def say(result: Any) -> None:

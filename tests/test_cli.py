@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from hf_compress.cli import main
+from tests.command_line import UP
 
 ROOT = Path(__file__).parents[1]
 RECIPE = """\
@@ -184,12 +185,15 @@ def test_every_recipe_parses_and_survives_the_round_trip(file):
 
 
 def test_a_complaint_does_not_stand_behind_a_progress_bar(capsys):
-    from tqdm import tqdm
-
+    from hf_compress._errors import CompressionError
+    from hf_compress._progress import progress
     from hf_compress.cli_session import complain
 
-    bar = tqdm(total=9, desc="left standing", mininterval=0)
-    bar.update(3)
-    complain("one sentence")
-    bar.close()
-    assert "hf-compress: one sentence" in capsys.readouterr().err.splitlines()
+    try:
+        for number in progress(range(9), "interrupted", mininterval=0):
+            if number == 3:
+                raise CompressionError("one sentence")
+    except CompressionError as error:
+        complain(error)
+    lines = capsys.readouterr().err.replace(UP, "").splitlines()
+    assert "hf-compress: one sentence" in lines and any("interrupted:  33%" in line for line in lines)
