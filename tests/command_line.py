@@ -9,7 +9,7 @@ import sys
 import pytest
 
 UP = "\x1b[A"
-"""A bar that stands below another goes up a line again; bars of other tests may stand above."""
+"""What a bar that stands below another ends with: bars of other tests may stand above."""
 
 
 def tree(folder):
@@ -34,7 +34,7 @@ def call(monkeypatch, capsys):
         return (
             stop.value.code or 0,
             out,
-            [line.removeprefix(prefix) for line in err.replace(UP, "").splitlines() if line.startswith(prefix)],
+            [line.removeprefix(prefix) for line in err.replace(UP, "\n").splitlines() if line.startswith(prefix)],
         )
 
     return run

@@ -195,5 +195,5 @@ def test_a_complaint_does_not_stand_behind_a_progress_bar(capsys):
                 raise CompressionError("one sentence")
     except CompressionError as error:
         complain(error)
-    lines = capsys.readouterr().err.replace(UP, "").splitlines()
+    lines = capsys.readouterr().err.replace(UP, "\n").splitlines()
     assert "hf-compress: one sentence" in lines and any("interrupted:  33%" in line for line in lines)
