@@ -154,12 +154,12 @@ from hf_compress.pruning.criteria.snip import SNIP as SNIP
 from hf_compress.pruning.criteria.taylor import Taylor as Taylor
 from hf_compress.pruning.criteria.threshold import Threshold as Threshold
 from hf_compress.pruning.criteria.wanda import Wanda as Wanda
-from hf_compress.pruning.one_shot import prune as prune
 from hf_compress.pruning.patterns.blocks import Blocks as Blocks
 from hf_compress.pruning.patterns.columns import WholeColumns as WholeColumns
 from hf_compress.pruning.patterns.n_m import NM as NM
 from hf_compress.pruning.patterns.rows import WholeRows as WholeRows
 from hf_compress.pruning.patterns.unstructured import Unstructured as Unstructured
+from hf_compress.pruning.prune import prune as prune
 from hf_compress.pruning.reconstruction import Reconstruction as Reconstruction
 from hf_compress.pruning.schedules.constant import Constant as Constant
 from hf_compress.pruning.schedules.cosine import Cosine as Cosine

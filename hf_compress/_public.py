@@ -65,7 +65,7 @@ LISTED = {
     "merging.search.greedy_soup": ("greedy_soup",),
     "merging.search.learned_soup": ("learned_soup",),
     "pruning.configuration": ("Pruning",),
-    "pruning.one_shot": ("prune",),
+    "pruning.prune": ("prune",),
     "pruning.reconstruction": ("Reconstruction",),
     "pruning.shrink.apply": ("shrink",),
     "pruning.shrink.choice": ("ShrinkChoice",),

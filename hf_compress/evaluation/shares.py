@@ -5,9 +5,9 @@ from typing import Any
 from torch import nn
 
 from hf_compress._modules.coverage import Coverage, coverage
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import chosen
-from hf_compress.pruning.prune import measure_sparsity
 from hf_compress.quantization.reach import quantized_coverage, quantized_sentence
 
 

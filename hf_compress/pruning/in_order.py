@@ -10,10 +10,10 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules.matrix import as_stored, channel_rows, layer_shape, matrix_shape, own_matrix
 from hf_compress.calibration.collect import Collected
 from hf_compress.calibration.in_order import Part, collect_in_order
+from hf_compress.pruning.compute import apply_mask, compute_masks, zeros_of
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.magnitude import Magnitude
 from hf_compress.pruning.pattern import Pattern
-from hf_compress.pruning.prune import apply_mask, compute_masks, zeros_of
 from hf_compress.pruning.reconstruction import Reconstruction, Unit, fit, record
 from hf_compress.pruning.solver import Solver
 from hf_compress.pruning.statistics import Batches, Stats, by_layer

@@ -13,9 +13,9 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules.matrix import as_stored, matrix_shape, matrix_size, own_matrix
 from hf_compress._modules.parts import across_matrix, part_of_matrix, whole_matrix
 from hf_compress._sharding.contract import check_supported, is_sharded, reshard, sharding_of
+from hf_compress.pruning.compute import compute_masks, zero, zeros_of
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import check_fit, chosen, units_of
-from hf_compress.pruning.prune import compute_masks, zero, zeros_of
 from hf_compress.pruning.statistics import Stats
 
 

@@ -13,10 +13,10 @@ from hf_compress._modules.coverage import coverage
 from hf_compress._modules.ignored import say_left_out
 from hf_compress._units import resolve_point
 from hf_compress.pruning.allocations.uniform import Uniform
+from hf_compress.pruning.compute import compute_masks
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import check_statistics
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.prune import compute_masks
 from hf_compress.pruning.statistics import Stats
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.qat import is_enabled, set_enabled

@@ -7,7 +7,7 @@ from transformers.trainer_utils import PREFIX_CHECKPOINT_DIR
 
 from hf_compress._errors import CompressionError
 from hf_compress.checkpoints.manifest import CHECKPOINT, MANIFEST, Manifest
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.training.compression import Compression
 from hf_compress.training.deepspeed import zero_stage
 

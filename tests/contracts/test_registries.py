@@ -14,11 +14,11 @@ from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.distillation.teacher import Teacher
 from hf_compress.jobs.train.checks import CHECKS
 from hf_compress.pruning.allocation import Allocation
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criterion import ACCUMULATED, Criterion
-from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.pattern import Pattern
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedule import Schedule
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.quantization.fake_quantize import fake_quantize_weight

@@ -16,7 +16,7 @@ from transformers import TrainerCallback
 
 from hf_compress import CompressionError, Cubic, Distillation, ForwardKL, ModelTeacher, Pruning, _distributed
 from hf_compress.jobs.train.baseline import dense_models
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.quantization.fake_quantize import weight_qparams
 from hf_compress.quantization.quantizable import prepared
 from hf_compress.recipe.recipe import Recipe

@@ -18,11 +18,11 @@ from hf_compress._modules.parts import across_matrix, whole_matrix
 from hf_compress._sharding.across import ALONE
 from hf_compress._sharding.contract import full_shape, local, shard, sharding_of, whole
 from hf_compress.pruning.allocation import Allocation
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.criterion import Criterion
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.pattern import Pattern, keep_largest
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.prune import prune
 from tests.tiny import tiny_gpt2, tiny_llama
 
 

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.jobs.train.export_run import export_run
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.quantization.fake_quantize import weight_qparams
 from hf_compress.quantization.quantizable import prepared
 from hf_compress.training.sharded_checkpoint import form_of, missing_part

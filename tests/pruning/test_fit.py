@@ -8,11 +8,11 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from hf_compress import CompressionTrainer
 from hf_compress._errors import CompressionError
 from hf_compress.pruning.allocations.global_ import Global
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.patterns.n_m import NM
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from tests.pruning.needy import Needy
 from tests.tiny import tiny_llama

@@ -11,8 +11,8 @@ from hf_compress._modules.matrix import as_stored
 from hf_compress.pruning.allocations.global_ import Global
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.patterns.n_m import NM
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from tests.tiny import tiny_gpt2, tiny_llama, tiny_vit
 

@@ -11,11 +11,11 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules.matrix import weight_matrix
 from hf_compress.pruning.allocations.global_ import Global
 from hf_compress.pruning.allocations.uniform import Uniform
+from hf_compress.pruning.compute import compute_masks, measure_sparsity
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.magnitude import Magnitude
-from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.patterns.n_m import NM
-from hf_compress.pruning.prune import compute_masks, measure_sparsity
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.quantization.ptq import quantize

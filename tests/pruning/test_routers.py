@@ -8,8 +8,8 @@ import torch
 from hf_compress import CompressionError, CompressionTrainer, Constant, Pruning, prune
 from hf_compress._modules.routers import ROUTES
 from hf_compress.evaluation.shares import describe_reach, measure_shares
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.fit import chosen
-from hf_compress.pruning.prune import measure_sparsity
 from tests.quantization.test_routers import MODELS, ROUTERS
 from tests.tiny import tiny_llama
 from tests.training.runs import arguments, text_rows

@@ -11,7 +11,7 @@ from hf_compress._modules.matrix import weight_matrix
 from hf_compress.calibration.collect import collect
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criterion import Criterion
-from hf_compress.pruning.one_shot import prune
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.pruning.statistics import by_layer, statistics_for
 from tests.pruning.needy import Needy

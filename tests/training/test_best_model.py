@@ -6,7 +6,7 @@ import pytest
 from transformers import EarlyStoppingCallback, Trainer
 
 from hf_compress import CompressionError
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.compute import measure_sparsity
 from tests.training.runs import llama_trainer, pruning, quantization, vit_trainer
 from tests.training.test_resume import StopAt
 

@@ -14,7 +14,7 @@ from hf_compress.calibration.examples import calibration_batches
 from hf_compress.jobs.train import save_result as save_result_module
 from hf_compress.jobs.train import untrained
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.one_shot import prune
+from hf_compress.pruning.prune import prune
 from tests.pruning.needy import Needy
 from tests.pruning.test_statistics import Curious
 from tests.tiny import tiny_bert, tiny_llama, tiny_tokenizer

@@ -14,7 +14,7 @@ from hf_compress import (
     ModelTeacher,
     Pruning,
 )
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.compute import measure_sparsity
 from tests.tiny import tiny_bart, tiny_bert, tiny_gpt2, tiny_llama, tiny_t5
 from tests.training.ragged import examples, pad_batch
 from tests.training.runs import arguments, llama_trainer, pruning, quantization, text_rows, weights

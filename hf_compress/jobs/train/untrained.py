@@ -12,7 +12,7 @@ from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.rows import Row
 from hf_compress.evaluation.shares import measure_shares
 from hf_compress.export.formats.dense import DenseFormat, write_dense
-from hf_compress.pruning.one_shot import prune
+from hf_compress.pruning.prune import prune
 from hf_compress.quantization.ptq import quantize
 from hf_compress.training.compression import Compression
 

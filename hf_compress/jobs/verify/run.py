@@ -179,7 +179,7 @@ def _measured(folder: Path, recipe: Any) -> tuple[Any, dict[str, float]]:
 
 def _check_sparsity(model: Any, recipe: Any, row: dict[str, Any]) -> Iterator[Check]:
     """Zeros of the pruned layers as they are loaded: those that pruning made, and those of rounding."""
-    from hf_compress.pruning.prune import measure_sparsity
+    from hf_compress.pruning.compute import measure_sparsity
 
     if row.get("sparsity") is None:
         return

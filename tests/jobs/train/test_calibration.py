@@ -13,7 +13,7 @@ from hf_compress.calibration.examples import calibration_batches
 from hf_compress.jobs.train import untrained
 from hf_compress.jobs.train.plan import Plan
 from hf_compress.pruning.criterion import Criterion
-from hf_compress.pruning.one_shot import prune
+from hf_compress.pruning.prune import prune
 from hf_compress.training.trainer import CompressionTrainer
 from tests.jobs.train.test_run import Killed, kill
 from tests.pruning.needy import Needy

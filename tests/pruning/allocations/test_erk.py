@@ -6,10 +6,10 @@ from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress.pruning.allocations.erk import ERK
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.patterns.n_m import NM
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 
 

@@ -8,11 +8,11 @@ from hf_compress import Calibration
 from hf_compress._errors import CompressionError
 from hf_compress.jobs.train.checks import CHECKS
 from hf_compress.pruning.allocations.owl import OWL, _block_of
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.magnitude import Magnitude
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.one_shot import prune
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.recipe.checks import find_problems
 from tests.training.runs import llama_trainer

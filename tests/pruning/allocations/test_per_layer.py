@@ -7,10 +7,10 @@ from torch import nn
 from hf_compress._errors import CompressionError
 from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.allocations.per_layer import PerLayer
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.one_shot import prune
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.pruning.schedules.linear import LinearRamp
 

@@ -10,7 +10,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.movement import Movement
 from hf_compress.pruning.criterion import ACCUMULATED
-from hf_compress.pruning.one_shot import prune
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from tests.training.runs import llama_trainer
 

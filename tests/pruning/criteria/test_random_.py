@@ -8,7 +8,7 @@ from hf_compress._errors import CompressionError
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.random_ import Random
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.one_shot import prune
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.pruning.schedules.cubic import Cubic
 

@@ -7,7 +7,7 @@ from torch import nn
 from hf_compress._errors import CompressionError
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.ria import RIA
-from hf_compress.pruning.one_shot import prune
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 
 

@@ -8,11 +8,11 @@ from torch import nn
 
 from hf_compress import NM, Cubic, Global, Recipe, save_result
 from hf_compress._errors import CompressionError
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.threshold import Threshold
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.one_shot import prune
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.pruning.schedules.linear import LinearRamp
 from tests.small import recipe

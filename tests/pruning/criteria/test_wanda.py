@@ -9,10 +9,10 @@ from hf_compress.pruning.allocations.global_ import Global
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.wanda import Wanda
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.patterns.blocks import Blocks
 from hf_compress.pruning.patterns.n_m import NM
 from hf_compress.pruning.patterns.rows import WholeRows
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 
 

@@ -7,10 +7,10 @@ import torch
 from torch import nn
 
 from hf_compress._errors import CompressionError
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.patterns.blocks import Blocks
-from hf_compress.pruning.prune import measure_sparsity
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 
 

@@ -6,9 +6,9 @@ from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress.pruning.configuration import Pruning
-from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.patterns.columns import WholeColumns
 from hf_compress.pruning.patterns.rows import WholeRows
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from tests.tiny import tiny_gpt2
 

@@ -8,8 +8,8 @@ from hf_compress._errors import CompressionError
 from hf_compress.pruning.allocations.global_ import Global
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.one_shot import prune
 from hf_compress.pruning.patterns.rows import WholeRows
+from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 
 
