@@ -75,8 +75,9 @@ def collect_in_order(
     """Measure and change a model block by block, from the first to the last.
 
     The statistics of a block are of the inputs that the blocks before it give, after `visit` changed these. Where blocks
-    feed one another each of them runs twice over the batches, and memory holds the hidden states of one place. Layers
-    outside of such a chain, and blocks that form none, are measured in passes of the whole model.
+    feed one another each of them runs three times over the batches (recorded, measured, run on), and memory holds the
+    hidden states of one place. Layers outside of such a chain, and blocks that form none, are measured in passes of the
+    whole model.
 
     Args:
         model: a transformers model, on the device to compute on; runs in evaluation mode, without a cache.
