@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_compress._modules.hooks import removed_afterwards
 from hf_compress._modules.names import canonical_name
 
 
@@ -121,12 +122,8 @@ def _one_pass(model: nn.Module, batch: Mapping[str, Any], watched: Mapping[str, 
         return [module.register_forward_pre_hook(before, with_kwargs=True), module.register_forward_hook(after)]
 
     hooks = [hook for name, module in watched.items() for hook in hooks_of(name, module)]
-    try:
-        with torch.no_grad():
-            model(**forward_arguments(model, batch))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with removed_afterwards(hooks), torch.no_grad():
+        model(**forward_arguments(model, batch))
     return seen
 
 

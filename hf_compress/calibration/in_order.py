@@ -1,7 +1,7 @@
 """Statistics of a model block by block: each block's inputs come from the blocks before it as they have become by then."""
 
+import contextlib
 import itertools
-import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._forward.batch import on_device
+from hf_compress._modules.hooks import removed_afterwards
 from hf_compress._modules.modes import evaluation_mode
 from hf_compress._progress import progress as shown
 from hf_compress._sharding.contract import compute_device, is_sharded
@@ -19,8 +20,6 @@ from hf_compress.calibration.chains import Stage, first_tensor, forward_argument
 from hf_compress.calibration.collect import Collected, finished
 from hf_compress.calibration.inputs import ObservedInputs
 from hf_compress.calibration.statistic import Statistic, statistics_of
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(kw_only=True)
@@ -149,13 +148,8 @@ def _record(model: nn.Module, chain: Sequence[Stage], batches: Sequence[Mapping[
             stage.block.register_forward_pre_hook(record(batch, place), with_kwargs=True)  # type: ignore[union-attr]
             for place, stage in enumerate(chain)
         ]
-        try:
+        with removed_afterwards(hooks), contextlib.suppress(_AllSeenError):
             model(**forward_arguments(model, batch))
-        except _AllSeenError:
-            pass
-        finally:
-            for hook in hooks:
-                hook.remove()
     return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_compress._modules.hooks import removed_afterwards
 from hf_compress.calibration.input_rows import check_rows, masks_of, rows_of
 from hf_compress.calibration.statistic import InputStatistic
 from hf_compress.calibration.totals import Totals
@@ -48,12 +49,8 @@ class ObservedInputs:
             return observe
 
         hooks = [module.register_forward_pre_hook(hook_of(name), with_kwargs=True) for name, module in self.modules.items()]
-        try:
-            with torch.no_grad():
-                yield
-        finally:
-            for hook in hooks:
-                hook.remove()
+        with removed_afterwards(hooks), torch.no_grad():
+            yield
 
     def _observe(self, name: str, module: nn.Module, inputs: Tensor, masks: Sequence[Tensor]) -> None:
         rows = rows_of(name, module, inputs.detach(), masks)

@@ -97,6 +97,10 @@ class GradientStatistic(Statistic):
         """
         raise TypeError(f"{type(self).__name__} defines no observe()")
 
+    def finish(self, total: Tensor, count: int) -> Tensor:
+        """Per example."""
+        return total.div_(count)
+
 
 def statistics_of(needs: Iterable[str | Statistic]) -> list[Any]:
     """Names and statistics as statistics.

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import CheckedKinds
+from hf_compress._modules.hooks import removed_afterwards
 from hf_compress._modules.matrix import as_stored
 from hf_compress.calibration.chains import first_tensor
 from hf_compress.calibration.in_order import Part
@@ -107,11 +108,8 @@ def record(part: Part, model: nn.Module, scope: Scope) -> list[Unit]:
             return after
 
         hooks = [unit.module.register_forward_hook(keep(unit), with_kwargs=True) for unit in units]
-        try:
+        with removed_afterwards(hooks):
             part.module(*call.args, **call.kwargs)
-        finally:
-            for hook in hooks:
-                hook.remove()
     return [unit for unit in units if unit.calls]
 
 

@@ -30,7 +30,3 @@ class FisherDiagonal(GradientStatistic, name="fisher"):
         """Any shape -> the same shape, fp32: weighted squares."""
         total = torch.zeros_like(gradient, dtype=torch.float32) if total is None else total
         return total.addcmul_(gradient.float(), gradient.float(), value=weight)
-
-    def finish(self, total: Tensor, count: int) -> Tensor:
-        """Per example."""
-        return total.div_(count)

@@ -32,7 +32,3 @@ class MeanGradient(GradientStatistic, name="gradient"):
         """Any shape -> the same shape, fp32: the weighted sum."""
         total = torch.zeros_like(gradient, dtype=torch.float32) if total is None else total
         return total.add_(gradient.float(), alpha=weight)
-
-    def finish(self, total: Tensor, count: int) -> Tensor:
-        """Per example."""
-        return total.div_(count)

@@ -32,7 +32,3 @@ class GradientSize(GradientStatistic, name="gradient_size"):
         """Any shape -> the same shape, fp32: the weighted sum of sizes."""
         total = torch.zeros_like(gradient, dtype=torch.float32) if total is None else total
         return total.add_(gradient.float().abs(), alpha=weight)
-
-    def finish(self, total: Tensor, count: int) -> Tensor:
-        """Per example."""
-        return total.div_(count)

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._forward.batch import on_device
+from hf_compress._modules.hooks import removed_afterwards
 from hf_compress._modules.modes import evaluating_without_gradients
 from hf_compress.calibration.chains import first_tensor, forward_arguments
 from hf_compress.calibration.input_rows import masks_of, rows_of
@@ -43,15 +44,11 @@ def block_influence(model: nn.Module, blocks: Sequence[nn.Module], batches: Iter
         return hook
 
     hooks = [block.register_forward_hook(hook_of(place), with_kwargs=True) for place, block in enumerate(blocks)]
-    try:
-        with torch.no_grad(), evaluating_without_gradients(model):
-            device = next(model.parameters()).device
-            for batch in batches:
-                masks[:] = masks_of(model, batch)
-                model(**forward_arguments(model, on_device(batch, device)))
-    finally:
-        for hook in hooks:
-            hook.remove()
+    with removed_afterwards(hooks), torch.no_grad(), evaluating_without_gradients(model):
+        device = next(model.parameters()).device
+        for batch in batches:
+            masks[:] = masks_of(model, batch)
+            model(**forward_arguments(model, on_device(batch, device)))
     if not all(counts):
         raise CompressionError(
             f"calibration shows layer {counts.index(0)} no token; give batches of keyword arguments, at least one"

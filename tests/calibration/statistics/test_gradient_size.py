@@ -1,27 +1,12 @@
 """The mean size of a gradient."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress.calibration.collect import collect
 from hf_compress.calibration.statistics.gradient_size import GradientSize
-
-
-class Sure(nn.Module):
-    """p = (1 - e^-9, e^-9), nearly."""
-
-    def __init__(self):
-        super().__init__()
-        self.layer = nn.Linear(1, 2, bias=False)
-        nn.init.constant_(self.layer.weight[0], 9.0)
-        nn.init.constant_(self.layer.weight[1], 0.0)
-
-    def forward(self, inputs, labels=None):
-        return SimpleNamespace(logits=self.layer(inputs))
+from tests.calibration.statistics.sure import Sure
 
 
 def reference(gradients, weights):

@@ -1,10 +1,7 @@
 """F * w^2 / 2."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
-from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress.pruning.compute import compute_masks
@@ -13,26 +10,7 @@ from hf_compress.pruning.criteria.fisher import FisherSaliency
 from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.pruning.statistics import statistics_for
-
-
-def tiny():
-    """Two classes, two inputs, and examples whose gradients pull in different directions."""
-    model = Logits(nn.Linear(2, 2, bias=False))
-    with torch.no_grad():
-        model.layer.weight.copy_(torch.tensor([[1.0, -2.0], [0.5, 3.0]]))
-    inputs, labels = torch.tensor([[1.0, 0.0], [-1.0, 2.0], [0.5, 0.5]]), torch.tensor([0, 1, 0])
-    return model, inputs, labels
-
-
-class Logits(nn.Module):
-    """What collect asks of a model: logits of a batch."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, inputs, labels=None):
-        return SimpleNamespace(logits=self.layer(inputs))
+from tests.pruning.criteria.logits import tiny
 
 
 def by_hand(model, inputs, labels):

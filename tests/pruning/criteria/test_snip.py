@@ -1,7 +1,5 @@
 """|w * g| of all examples together."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
@@ -13,45 +11,15 @@ from hf_compress.pruning.criteria.snip import SNIP
 from hf_compress.pruning.prune import prune
 from hf_compress.pruning.schedules.constant import Constant
 from hf_compress.pruning.statistics import statistics_for
+from tests.pruning.criteria.logits import gradients_by_hand, tiny
 
 
-def tiny():
-    """Two classes, two inputs, and examples whose gradients pull in different directions."""
-    model = Logits(nn.Linear(2, 2, bias=False))
-    with torch.no_grad():
-        model.layer.weight.copy_(torch.tensor([[1.0, -2.0], [0.5, 3.0]]))
-    inputs, labels = torch.tensor([[1.0, 0.0], [-1.0, 2.0], [0.5, 0.5]]), torch.tensor([0, 1, 0])
-    return model, inputs, labels
-
-
-class Logits(nn.Module):
-    """What collect asks of a model: logits of a batch."""
-
-    def __init__(self, layer):
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, inputs, labels=None):
-        return SimpleNamespace(logits=self.layer(inputs))
-
-
-def by_hand(model, inputs, labels):
-    """The gradient of each example's cross-entropy, (N, O, I): (p - onehot) x^T."""
-    weight = model.layer.weight.detach()
-    found = []
-    for x, y in zip(inputs, labels, strict=True):
-        p = (weight @ x).softmax(0)
-        p[y] -= 1
-        found.append(p[:, None] * x[None])
-    return torch.stack(found)
-
-
-def test_the_score_is_that_of_gradients_by_hand():
+def test_the_score_is_that_of_gradients_gradients_by_hand():
     model, inputs, labels = tiny()
     job = Pruning(criterion=SNIP(), schedule=Constant(final=0.5))
     modules = {"layer": model.layer}
     stats = statistics_for(model, modules, job, [{"inputs": inputs, "labels": labels}])
-    weight, gradients = model.layer.weight.detach(), by_hand(model, inputs, labels)
+    weight, gradients = model.layer.weight.detach(), gradients_by_hand(model, inputs, labels)
     expected = (weight * gradients.mean(0)).abs()
     torch.testing.assert_close(SNIP().score(weight, stats["layer"]), expected)
     keep = compute_masks(modules, job, 0.5, stats)["layer"]
