@@ -1,20 +1,16 @@
 """A smaller model from the parts that stay."""
 
-import copy
 from typing import Any
-
-import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress.architectures.architecture import architecture_of
 from hf_compress.pruning.shrink.choice import ShrinkChoice
-from hf_compress.pruning.shrink.choose import Batches, built_smaller, check_model, choose_parts
+from hf_compress.pruning.shrink.choose import Batches, check_model, choose_parts
 from hf_compress.pruning.shrink.dimensions import dimensions_of
-from hf_compress.pruning.shrink.pieces import check_stock, pieces_of
 from hf_compress.pruning.shrink.plan import ShrinkPlan
+from hf_compress.pruning.shrink.smaller_model import smaller_model
 
 
-@torch.no_grad()
 def shrink(model: Any, plan: ShrinkPlan | ShrinkChoice, calibration: Batches | None = None) -> Any:
     """A smaller model of the same class, made of the parts that stay.
 
@@ -51,19 +47,4 @@ def shrink(model: Any, plan: ShrinkPlan | ShrinkChoice, calibration: Batches | N
         raise CompressionError(
             f"the choice was made for {choice.made_for}, and this is {dimensions}; choose its parts anew"
         )
-    pieces = pieces_of(model, architecture, dimensions, choice.kept)
-    small = built_smaller(model, architecture, dimensions, choice.kept)
-    check_stock(small, model, pieces)
-    own = {**dict(model.named_buffers()), **model.state_dict()}
-    stored = set(small.state_dict())
-    small.load_state_dict({name: pieces[name].of(own[pieces[name].source]) for name in stored}, assign=True)
-    for name in [name for name, _ in small.named_buffers() if name not in stored]:
-        owner, _, last = name.rpartition(".")
-        setattr(small.get_submodule(owner), last, pieces[name].of(own[pieces[name].source]))
-    small.tie_weights()
-    trained = {name: parameter.requires_grad for name, parameter in model.named_parameters(remove_duplicate=False)}
-    for name, parameter in small.named_parameters():
-        parameter.requires_grad_(trained[pieces[name].source])
-    if getattr(model, "generation_config", None) is not None:
-        small.generation_config = copy.deepcopy(model.generation_config)
-    return small.train(model.training)
+    return smaller_model(model, architecture, dimensions, choice.kept)

@@ -1,9 +1,11 @@
 """What stays of one model, and what that saves: made before anything is touched."""
 
 import contextlib
+import dataclasses
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from torch import nn
 
@@ -76,8 +78,30 @@ class ShrinkChoice:
         )
         return "\n".join([*lines, *(_change(*pair) for pair in pairs)])
 
+    def to_plain(self, full: bool = True) -> dict[str, Any]:
+        """As plain data, from which `from_plain` makes it again; all of it, whatever is asked for."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]  # tuples become lists
+
+    @classmethod
+    def from_plain(cls, data: dict[str, Any]) -> Self:
+        """Back from `to_plain`.
+
+        Raises:
+            TypeError, KeyError: it is no choice.
+        """
+        parts = {"kept": Kept, "made_for": Dimensions, "before": Size, "after": Size}
+        made = {name: kind(**_tuples(data[name])) for name, kind in parts.items()}
+        return cls(**{**_tuples(data), **made})
+
     def _influence(self, place: int) -> str:
         return "" if self.influence is None else f" (block influence {self.influence[place]:.4f})"
+
+
+def _tuples(value: Any) -> Any:
+    """Lists as the tuples that they were."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items()}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
 def _heads(groups: Sequence[int], dimensions: Dimensions) -> list[int]:

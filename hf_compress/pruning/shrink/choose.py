@@ -1,16 +1,18 @@
 """From a plan to the parts of a model that stay; everything that can be refused is refused here."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hf_compress import _distributed
 from hf_compress._errors import CompressionError
-from hf_compress._forward.dry_run import build, skeleton
+from hf_compress._forward.dry_run import skeleton
 from hf_compress._kinds import require
 from hf_compress._modules.plain_model import require_plain
-from hf_compress._sharding.contract import is_sharded, original_class
+from hf_compress._sharding.contract import is_sharded
 from hf_compress.architectures.architecture import Architecture, architecture_of
 from hf_compress.pruning.shrink.choice import ShrinkChoice, row_in_words, size_of
 from hf_compress.pruning.shrink.dimensions import Dimensions, dimensions_of
@@ -20,7 +22,7 @@ from hf_compress.pruning.shrink.keep_best import keep_best
 from hf_compress.pruning.shrink.legal import first_ones
 from hf_compress.pruning.shrink.pieces import Kept, Piece, check_stock, pieces_of
 from hf_compress.pruning.shrink.plan import ShrinkPlan
-from hf_compress.pruning.shrink.smaller_config import head_changes, layer_changes, smaller_config
+from hf_compress.pruning.shrink.smaller_model import built_smaller, smaller_model
 
 Batches = Iterable[Mapping[str, Any]]
 
@@ -31,12 +33,13 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
     Feed-forward units and heads are chosen by what they write on the calibration batches (`unit_writing`,
     `group_writing`), without batches by the norms of their weights (`unit_importance`, `group_importance`); each layer
     keeps its own. Layers are chosen by their influence on the batches (`block_influence`), unless the plan names their
-    places. Everything is measured on the model as it is.
+    places. Depth comes first: what units and heads write is measured on the model without the layers that go.
 
     Args:
         model: a transformers model of a type that `hf_compress/architectures` knows, whole and with dense weights.
         plan: how much stays.
-        calibration: batches of the model's keyword arguments.
+        calibration: batches of the model's keyword arguments; of several processes each brings its own, and all choose
+            alike.
 
     Returns:
         What `shrink` takes in the place of the plan; `describe()` says it in words.
@@ -61,9 +64,9 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
             )
         influence = block_influence(model, list(architecture.block_list(model)[1]), batches)
         layers = most_important(torch.tensor(influence, dtype=torch.float64), len(kept.layers), "layers")
-        kept = Kept(layers=layers, units=kept.units, groups=kept.groups)
+        kept = replace(kept, layers=layers)
         built = built_smaller(model, architecture, dimensions, kept)
-    kept = keep_best(model, architecture, dimensions, kept, batches)
+    kept = _widths(model, architecture, dimensions, kept, batches)
     whole = skeleton(model)
     pieces = pieces_of(model, architecture, dimensions, kept)
     return ShrinkChoice(
@@ -75,6 +78,20 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
         after=size_of(built, _item_bytes(model, pieces)),
         row=row_in_words(whole),
     )
+
+
+def _widths(
+    model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept, batches: list[Mapping[str, Any]] | None
+) -> Kept:
+    """Which units and heads stay in the layers that do; behind fewer layers others write most."""
+    if batches is None or len(kept.layers) == dimensions.layers or (kept.units is None and kept.groups is None):
+        return keep_best(model, architecture, dimensions, kept, batches)
+    shallow = smaller_model(model, architecture, dimensions, Kept(layers=kept.layers), shared=True)
+    places = tuple(range(len(kept.layers)))
+    found = keep_best(
+        shallow, architecture, dimensions_of(shallow, architecture), replace(kept, layers=places), batches, kept.layers
+    )
+    return replace(found, layers=kept.layers)
 
 
 def check_model(model: Any) -> None:
@@ -95,30 +112,14 @@ def check_model(model: Any) -> None:
         )
 
 
-def built_smaller(model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept) -> Any:
-    """The model's class with the smaller config, without memory.
-
-    Raises:
-        CompressionError: the class does not accept the config.
-    """
-    changes = layer_changes(model.config, architecture, kept.layers)
-    if kept.units is not None:
-        changes[architecture.feed_forward.width] = len(kept.units[0])
-    if kept.groups is not None:
-        changes |= head_changes(architecture, dimensions, len(kept.groups[0]) * dimensions.per_group)
-    config = smaller_config(model.config, changes)
-    built = build(original_class(model), config, None, "meta")
-    if built is None:
-        raise CompressionError(f"{type(model).__name__} cannot be built from its config alone; shrink the model inside it")
-    return built
-
-
 def _listed(calibration: Batches | None) -> list[Mapping[str, Any]] | None:
     """The batches, which are run over more than once."""
     if isinstance(calibration, Mapping | Tensor):
         raise CompressionError("calibration is an iterable of batches, mappings of tensors; give one batch as [batch]")
     batches = None if calibration is None else list(calibration)
-    if batches is not None and not (batches and all(isinstance(batch, Mapping) for batch in batches)):
+    if batches is None:
+        return None
+    if not sum(_distributed.gather(len(batches))) or not all(isinstance(batch, Mapping) for batch in batches):
         raise CompressionError(
             "calibration holds no batch, or what is none; give mappings of the model's arguments to tensors"
         )

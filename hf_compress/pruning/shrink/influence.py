@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._forward.batch import on_device
 from hf_compress._modules.hooks import removed_afterwards
@@ -20,7 +21,7 @@ def block_influence(model: nn.Module, blocks: Sequence[nn.Module], batches: Iter
     Args:
         model: runs over the batches, in evaluation mode.
         blocks: of it; each takes hidden states (B, T, H) first and returns such.
-        batches: keyword arguments of the model.
+        batches: keyword arguments of the model; of several processes each brings its own.
 
     Returns:
         One number in [0, 2] for each block; the smaller, the less would be missing.
@@ -49,6 +50,9 @@ def block_influence(model: nn.Module, blocks: Sequence[nn.Module], batches: Iter
         for batch in batches:
             masks[:] = masks_of(model, batch)
             model(**forward_arguments(model, on_device(batch, device)))
+    # Of several processes each has run its own batches; added up in one order, all end with the same bits.
+    everyone = _distributed.gather((sums, counts))
+    sums, counts = ([sum(column) for column in zip(*parts, strict=True)] for parts in zip(*everyone, strict=True))
     if not all(counts):
         raise CompressionError(
             f"calibration shows layer {counts.index(0)} no token; give batches of keyword arguments, at least one"

@@ -1,6 +1,6 @@
 """Which units and heads stay in each layer."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor, nn
@@ -13,7 +13,12 @@ from hf_compress.pruning.shrink.written import group_writing, measured, unit_wri
 
 
 def keep_best(
-    model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept, batches: list[Mapping[str, Any]] | None
+    model: Any,
+    architecture: Architecture,
+    dimensions: Dimensions,
+    kept: Kept,
+    batches: list[Mapping[str, Any]] | None,
+    called: Sequence[int] | None = None,
 ) -> Kept:
     """As many units and groups as are kept, those worth most in each layer.
 
@@ -23,6 +28,7 @@ def keep_best(
         dimensions: its counts.
         kept: how many stay, and in which layers.
         batches: what they write is measured on; None to go by their weights.
+        called: what a refusal calls the layers that are kept; None: by their places.
 
     Raises:
         CompressionError: what they are worth is not finite, or no batch reaches a layer.
@@ -55,16 +61,16 @@ def keep_best(
             group_scores = [group_importance(*pair, dimensions.groups) for pair in pairs]
     return Kept(
         layers=kept.layers,
-        units=_best(kept, unit_scores, kept.units, "feed-forward units"),
-        groups=_best(kept, group_scores, kept.groups, "heads"),
+        units=_best(called or kept.layers, unit_scores, kept.units, "feed-forward units"),
+        groups=_best(called or kept.layers, group_scores, kept.groups, "heads"),
     )
 
 
 def _best(
-    kept: Kept, scores: list[Tensor], places: tuple[tuple[int, ...], ...] | None, what: str
+    called: Sequence[int], scores: list[Tensor], places: tuple[tuple[int, ...], ...] | None, what: str
 ) -> tuple[tuple[int, ...], ...] | None:
     """As many places of each layer as stay, those with the largest scores; None where all stay."""
     if places is None:
         return None
-    layers = zip(kept.layers, scores, places, strict=True)
+    layers = zip(called, scores, places, strict=True)
     return tuple(most_important(score, len(stay), f"layer {place}, {what}") for place, score, stay in layers)

@@ -1,5 +1,7 @@
 """Which parts stay, what is said of it, and what is refused before anything is touched."""
 
+import json
+
 import pytest
 import torch
 from huggingface_hub.errors import StrictDataclassClassValidationError
@@ -7,6 +9,7 @@ from torch import nn
 from transformers import LlamaConfig, Qwen2Config, Qwen2ForCausalLM
 
 from hf_compress import CompressionError, Quantization, ShrinkPlan, choose_parts, quantize, shrink
+from hf_compress.pruning.shrink.choice import ShrinkChoice
 from hf_compress.quantization.qat import prepare
 from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_t5
 
@@ -188,3 +191,29 @@ def test_weights_that_are_not_finite_are_refused():
     model.model.layers[1].mlp.up_proj.weight.data[3, 3] = float("nan")
     with pytest.raises(CompressionError, match="layer 1, feed-forward units: the weights hold NaN"):
         choose_parts(model, ShrinkPlan(feed_forward=0.5))
+
+
+def test_depth_comes_first_and_widths_are_measured_behind_the_layers_that_stay():
+    """By hand: the layers go by themselves, and what is left is asked anew."""
+    model = tiny_llama(num_hidden_layers=4).eval()
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    choice = choose_parts(model, ShrinkPlan(feed_forward=24, heads=2, layers=[1, 3]), [BATCH])
+    shallow = shrink(model, ShrinkPlan(layers=[1, 3]))
+    widths = choose_parts(shallow, ShrinkPlan(feed_forward=24, heads=2), [BATCH]).kept
+    assert choice.kept.layers == (1, 3)
+    assert (choice.kept.units, choice.kept.groups) == (widths.units, widths.groups)
+    whole = choose_parts(model, ShrinkPlan(feed_forward=24, heads=2), [BATCH]).kept
+    assert choice.kept.units != (whole.units[1], whole.units[3])
+    assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
+
+
+def test_a_refusal_behind_a_cut_in_depth_names_the_layer_by_its_place_in_the_model():
+    model = tiny_llama(num_hidden_layers=3)
+    model.model.layers[2].mlp.down_proj.weight.data[3, 3] = float("inf")
+    with pytest.raises(CompressionError, match="layer 2, feed-forward units: the weights hold NaN or infinity"):
+        choose_parts(model, ShrinkPlan(feed_forward=0.5, layers=[0, 2]), [BATCH])
+
+
+def test_a_choice_comes_back_from_plain_data():
+    choice = choose_parts(tiny_llama(), ShrinkPlan(feed_forward=8, heads=2, layers=1), [BATCH])
+    assert ShrinkChoice.from_plain(json.loads(json.dumps(choice.to_plain()))) == choice
