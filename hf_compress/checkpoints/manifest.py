@@ -146,7 +146,8 @@ def _with_new_fields(data: dict[str, Any]) -> dict[str, Any]:
     """
     recipe = data.get("recipe")
     pruning = recipe.get("pruning") if data["kind"] == CHECKPOINT and isinstance(recipe, dict) else None
-    schedule = pruning.get("schedule") if isinstance(pruning, dict) else None
-    if isinstance(schedule, dict):
-        schedule.setdefault("initial", 0.0)
+    if isinstance(pruning, dict):
+        pruning.setdefault("masks", "scored")
+        if isinstance(pruning.get("schedule"), dict):
+            pruning["schedule"].setdefault("initial", 0.0)
     return data

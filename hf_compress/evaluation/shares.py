@@ -40,7 +40,8 @@ def describe_reach(model: nn.Module, pruning: Pruning | None) -> tuple[str, ...]
     of quantization also in which schemes, where there are several.
     """
     pruned = _pruned(model, pruning)
-    sentences = ("" if pruned is None else pruned.sentence("pruned"), quantized_sentence(model))
+    verb = "kept the zeros of" if pruning is not None and pruning.keeps_zeros else "pruned"
+    sentences = ("" if pruned is None else pruned.sentence(verb), quantized_sentence(model))
     return tuple(sentence for sentence in sentences if sentence)
 
 

@@ -203,6 +203,18 @@ class Masks:
             across_matrix(self.modules[name]).total(int((~keep).count_nonzero())) for name, keep in self.keep.items()
         )
 
+    @torch.no_grad()
+    def lost(self) -> dict[str, int]:
+        """By module name how many weights that the masks hold at zero are not zero, where there are any."""
+        reshard(self._model)
+        counts = {
+            name: across_matrix(self.modules[name]).total(
+                int(((own_matrix(self.modules[name]) != 0) & ~keep).count_nonzero())
+            )
+            for name, keep in self.keep.items()
+        }
+        return {name: count for name, count in counts.items() if count}
+
     def fewest_zeros(self, sparsity: float) -> int:
         """How many zeros the masks must hold for an overall sparsity: each layer rounds its share of its own size.
 

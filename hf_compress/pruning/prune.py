@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import require
 from hf_compress._modules.ignored import say_left_out, say_unmatched
+from hf_compress._modules.matrix import own_matrix
 from hf_compress._modules.plain_model import require_plain
 from hf_compress._sharding.contract import check_supported, reshard
 from hf_compress.pruning.compute import apply_mask, compute_masks, zeros_of
@@ -15,6 +16,7 @@ from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criterion import Criterion
 from hf_compress.pruning.fit import check_fit, chosen
 from hf_compress.pruning.in_order import check_in_order, prune_in_order
+from hf_compress.pruning.kept_zeros import announce_kept
 from hf_compress.pruning.reconstruction import Reconstruction, check_reconstruction
 from hf_compress.pruning.solver import Solver
 from hf_compress.pruning.statistics import Batches, Collected, refuse_accumulated, statistics_for
@@ -34,7 +36,8 @@ def prune(
 
     Args:
         model: changed in place.
-        pruning: what and how; of the schedule only `final` counts.
+        pruning: what and how; of the schedule only `final` counts. With masks="from_zeros" no weight changes, and the masks
+            are those that the model's zeros draw.
         calibration: for a solver and a criterion that needs statistics: batches of the model's keyword arguments to collect
             them on, or, not in order, what `collect` returned for them. Others do not look at it.
         solver: chooses instead of the criterion, and corrects the weights that stay.
@@ -61,6 +64,8 @@ def prune(
     say_unmatched(model, pruning.ignore, "pruning")
     say_left_out(selection.left_out, "pruning")
     check_fit(modules, pruning)
+    if pruning.keeps_zeros:
+        return _kept(model, modules, pruning, solver is not None or reconstruct is not None)
     if solver is not None or reconstruct is not None or (in_order and pruning.needs):
         check_in_order(modules, pruning, solver)
         if reconstruct is not None:
@@ -72,6 +77,25 @@ def prune(
     for name, module in modules.items():
         apply_mask(module, masks[name])
     return masks
+
+
+def _kept(model: nn.Module, modules: Mapping[str, nn.Module], pruning: Pruning, corrects: bool) -> dict[str, Tensor]:
+    """The masks of a job that prunes nothing.
+
+    Raises:
+        CompressionError: nothing is zero, or what is left is to be corrected for what goes.
+    """
+    if corrects:
+        raise CompressionError(
+            "masks=from_zeros prunes nothing here, so a solver or reconstruct has nothing to correct; leave it out, or"
+            " leave masks out to prune"
+        )
+    held = zeros_of(modules)
+    announce_kept(model, modules, held, pruning.ignore)
+    return {
+        name: held[name] if name in held else torch.ones_like(own_matrix(module), dtype=torch.bool)
+        for name, module in modules.items()
+    }
 
 
 def _batches(calibration: Batches | Collected | None, pruning: Pruning, solver: Solver | None) -> Batches:

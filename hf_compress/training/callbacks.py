@@ -16,6 +16,7 @@ from hf_compress.pruning.allocations.uniform import Uniform
 from hf_compress.pruning.compute import compute_masks
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import check_statistics
+from hf_compress.pruning.kept_zeros import announce_kept
 from hf_compress.pruning.masks import Masks
 from hf_compress.pruning.statistics import Stats
 from hf_compress.quantization.configuration import Quantization
@@ -50,6 +51,7 @@ class PruningCallback(TrainerCallback):
         self._goes_on = False
         self.masks: Masks | None = None
         self.reached = False
+        self._held = 0
         self._known: Mapping[str, Any] | None = None
         self._followed: list[RemovableHandle] = []
         self._sparsity = 0.0
@@ -63,7 +65,13 @@ class PruningCallback(TrainerCallback):
             reached: the sidecar says that the sparsity is final.
         """
         self._known, self.reached = known, reached
+        self._held = int(((known or {}).get("progress") or {}).get("held") or 0)
         self._goes_on = True
+
+    @property
+    def held(self) -> int:
+        """How many weights masks hold at zero; of a model that has not trained here, as its checkpoint says."""
+        return self._held if self.masks is None else self.masks.num_pruned()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         self.pruning.schedule.check(state.max_steps)
@@ -85,6 +93,8 @@ class PruningCallback(TrainerCallback):
         else:
             self.masks.read_zeros(read_free_zeros(free))
         held = self.masks.num_pruned()
+        if self.pruning.keeps_zeros:
+            announce_kept(model, self.masks.modules, self.masks.keep, self.pruning.ignore)
         asked = self.pruning.amount(state.global_step, state.max_steps) if state.global_step else 0.0
         behind = held < self.masks.fewest_zeros(asked)
         same_run = free is not None and known.get("max_steps") == state.max_steps and not behind
@@ -169,7 +179,7 @@ def _announce(masks: Masks, model: nn.Module, held: int, step: int | None, asked
         )
     elif step is not None and held:
         logger.info("kept the %d zeros that are there: sparsity %.4f", held, held / total)
-    if held / total > final + 1e-3:
+    if not masks.pruning.keeps_zeros and held / total > final + 1e-3:
         logger.warning("the model has sparsity %.4f already and keeps it; the schedule ends at %g", held / total, final)
 
 

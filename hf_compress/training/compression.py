@@ -64,6 +64,11 @@ class Compression:
         """Every strategy that takes part, technique by technique, in the order of their fields."""
         return [found for _, technique in self for found in _strategies(technique)]
 
+    @property
+    def keeps_zeros(self) -> bool:
+        """Zeros are kept, by no strategy."""
+        return self.pruning is not None and self.pruning.keeps_zeros
+
     def to_public(self) -> dict[str, Any]:
         """All of it as plain data that may be published: where a teacher's folder lies is left out, its name is not."""
         return _public(dump(self, full=True))
@@ -95,6 +100,8 @@ def _strategies(value: Any) -> Iterator[Strategy]:
     """A strategy, and those in the fields of a dataclass."""
     if isinstance(value, Strategy):
         yield value
+    elif isinstance(value, Pruning) and value.keeps_zeros:  # its criterion and the others have no say
+        return
     elif isinstance(value, Quantization):  # of `scheme` and `groups` only one is meant
         yield from value.schemes
     elif isinstance(value, list | tuple):

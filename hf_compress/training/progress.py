@@ -132,7 +132,7 @@ class Progress:
         plain: dict[str, Any] = {"progress": progress}
         if self.pruning is not None:
             masks = self.masks
-            progress["pruned"] = self.pruning.reached
+            progress["pruned"], progress["held"] = self.pruning.reached, self.pruning.held
             progress["free_zeros"] = None if masks is None else write_free_zeros(masks.free_zeros())
             masks = masks or Masks(model, self.pruning.pruning)
             covered = coverage(model, masks.modules)
@@ -154,12 +154,18 @@ class Progress:
             return
         masks, final = Masks(model, self.pruning.pruning), self.pruning.pruning.final
         zeros, wanted, total = int(masks.num_zeros()), masks.fewest_zeros(final), masks.num_weights()
-        if self.pruning.pruning.target is None and self.masks is not None:
-            wanted = self.masks.num_pruned()  # what the masks of this training hold
+        wanted = max(wanted, self.pruning.held)
         if zeros < wanted:
             raise CompressionError(
                 f"the model has sparsity {zeros / total:.4f} and not {wanted / total:.4f}: something wrote to pruned"
                 " weights after the last step"
+            )
+        lost = {} if self.masks is None else self.masks.lost()
+        for name, count in lost.items():
+            more = f" and those of {len(lost) - 1} more layers" if len(lost) > 1 else ""
+            raise CompressionError(
+                f"{count} weights of {name}{more} that pruning holds at zero are not zero: something wrote to them"
+                " after the last step"
             )
 
     def _what_is_missing(self, state: TrainerState) -> str:

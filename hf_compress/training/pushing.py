@@ -75,7 +75,8 @@ class PushesWhole(_Host):
     def create_model_card(self, *args: Any, **kwargs: Any) -> None:
         """The host's, with what was done to the model and how far it is."""
         tags = kwargs.pop("tags", None) or []
-        names = sorted({strategy.name for strategy in self.compression.strategies()})
+        kept = {"from_zeros"} if self.compression.keeps_zeros else set()
+        names = sorted(kept | {strategy.name for strategy in self.compression.strategies()})
         own = [*(getattr(self.model, "model_tags", None) or ()), *(["hf_compress", *names] if names else ())]
         kwargs["tags"] = list(dict.fromkeys([*([tags] if isinstance(tags, str) else tags), *own])) or None
         super().create_model_card(*args, **kwargs)
@@ -206,7 +207,7 @@ def _say_failed(future: "Future[Any]") -> None:
 
 def _section(trainer: Any) -> str:
     """What was done, and what the weights are."""
-    lines = ["## Compression", ""]
+    lines = ["## Compression", "", *(["- masks: `from_zeros`"] if trainer.compression.keeps_zeros else [])]
     for strategy in trainer.compression.strategies():
         reference = f" ({strategy.reference})" if strategy.reference else ""
         lines.append(f"- {strategy.kind}: `{strategy.name}`{reference}")

@@ -101,6 +101,7 @@ def test_a_checkpoint_without_a_format_is_one_of_an_unfinished_run(file, tmp_pat
     assert (read.kind, read.name, read.created) == (CHECKPOINT, None, None)
     assert read.versions == {"hf_compress": "0.1.0"}
     plain["pruning"]["schedule"]["initial"] = 0.0  # what every schedule did before it could be said
+    plain["pruning"]["masks"] = "scored"
     assert read.recipe == {name: plain.pop(name) for name in ("pruning", "quantization", "distillation")}
     del plain["hf_compress"]
     assert read.facts == plain

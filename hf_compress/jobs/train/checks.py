@@ -131,6 +131,15 @@ def _dense_of_fresh(model: str | FreshModel, dense: Dense | None) -> list[Proble
     return [Problem(path="dense", message=message)]
 
 
+def _dense_of_zeros(pruning: Pruning | None, dense: Dense | None) -> list[Problem]:
+    if pruning is None or not pruning.keeps_zeros or dense is None:
+        return []
+    message = (
+        "trains the model without masks, and the zeros that pruning.masks=from_zeros keeps would be gone; leave it out"
+    )
+    return [Problem(path="dense", message=message)]
+
+
 def _statistics(pruning: Pruning | None, calibration: Calibration | None) -> list[Problem]:
     if pruning is None or not pruning.needs or calibration is not None:
         return []
@@ -189,6 +198,7 @@ CHECKS: tuple[Check, ...] = (
     _tokenizer_of_fresh,
     _fresh_tokenizer,
     _dense_of_fresh,
+    _dense_of_zeros,
     _statistics,
     _stream,
     _pruning_fits,

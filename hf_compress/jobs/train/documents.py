@@ -70,15 +70,22 @@ def write_documents(
     (folder / "README.md").write_text(render_card(manifest, findings(report)), encoding="utf-8")
 
 
+ZEROS_KEPT = "The zeros that the model came with were kept, and none were added."
+
+
 def describe_methods(compression: Compression) -> list[dict[str, Any]]:
     """What was done, for the manifest and the card."""
+    kept: dict[str, Any] = {"kind": "masks", "name": "from_zeros", "options": {}, "summary": ZEROS_KEPT, "reference": None}
     return [
-        {
-            "kind": item.kind,
-            "name": item.name,
-            "options": options if isinstance(options := dump(item), dict) else {},
-            "summary": (type(item).__doc__ or "").strip().partition("\n")[0],
-            "reference": None if item.reference is None else str(item.reference),
-        }
-        for item in compression.strategies()
+        *([kept] if compression.keeps_zeros else []),
+        *(
+            {
+                "kind": item.kind,
+                "name": item.name,
+                "options": options if isinstance(options := dump(item), dict) else {},
+                "summary": (type(item).__doc__ or "").strip().partition("\n")[0],
+                "reference": None if item.reference is None else str(item.reference),
+            }
+            for item in compression.strategies()
+        ),
     ]

@@ -60,6 +60,9 @@ def reference_rows(
             compression.pruning.criterion.name,
         )
         return rows
+    if compression.keeps_zeros and compression.quantization is None:
+        logger.info("no row 'compressed without training': pruning.masks=from_zeros prunes nothing")
+        return rows
     compress_untrained(model, compression, dtype, batches(), device)
     folder = place / "untrained"
     folder.mkdir()
@@ -80,7 +83,7 @@ def compress_untrained(
         batches: of the calibration, None without one.
         device: where a criterion's statistics are collected.
     """
-    if compression.pruning is not None:
+    if compression.pruning is not None and not compression.keeps_zeros:
         needs_data = bool(compression.pruning.needs)
         if needs_data:
             model.to(device)
