@@ -125,6 +125,8 @@ def dump(value: Any, full: bool = False) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         data: dict[str, Any] = {}
         for field in dataclasses.fields(value):
+            if not field.init:  # it follows from the others
+                continue
             item = getattr(value, field.name)
             if not full and field.default is not dataclasses.MISSING and item == field.default:
                 continue

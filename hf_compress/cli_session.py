@@ -17,16 +17,11 @@ from hf_compress._parent import ending_with_parent
 
 
 def check_recipe(recipe: Any, file: Path, processes: int | None = None) -> None:
-    """Name every mistake in a recipe, or say that there is none."""
-    from hf_compress._problems import RecipeError
-
-    scaling = None if processes is None else recipe.scaling(processes)
-    problems = [] if scaling else recipe.preflight()
-    if problems:
-        raise RecipeError(problems)
+    """Name every mistake in a recipe, or say that there is none, and what the job is about to do."""
+    said = recipe.preview() if processes is None else recipe.scaling(processes)
     typer.echo(f"{file}: no mistakes found (job {recipe.name}, {recipe.fingerprint()})")
-    if scaling:
-        typer.echo(scaling)
+    if said:
+        typer.echo(said)
 
 
 @contextlib.contextmanager

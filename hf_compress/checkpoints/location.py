@@ -13,6 +13,11 @@ def is_hub_id(name: str) -> bool:
     return bool(name) and not name.startswith((".", "/", "~")) and name.count("/") <= 1
 
 
+def written_as_place(name: str) -> str:
+    """A name so that nobody takes a folder of this machine for a repository of the Hub: `./name` where it is one."""
+    return f"./{name}" if Path(name).is_dir() and is_hub_id(name) else name
+
+
 def folder_of(name: str, key: str) -> Path | None:
     """The folder that a name means, `~` resolved; None for a Hub id. A folder that is there wins.
 

@@ -115,12 +115,17 @@ def to_markdown(report: Report) -> str:
     """The content of report.md; refers to report.png beside it."""
     setting = "\n".join(f"- {key}: {value}" for key, value in report.setting.items())
     reach = "".join(f"The last row: {sentence}.\n" for sentence in report.reach)
+    trained = (
+        "The last row goes on training from the first row's weights: where it is better than dense, the extra steps did\n"
+        "that, not the compression.\n"
+    )
+    if report.rows[-1].train_s is None and not report.history:
+        trained = "Nothing was trained.\n"
     loading = f"To load the last row: {report.loading}.\n" if report.loading else ""
     return (
         f"# {report.title}\n\n{findings(report)}\n\n![{report.metric} against size](report.png)\n\n"
         f"{reach}Every row was written to disk, loaded again with plain transformers and measured on the test split.\n"
         "Sparsity is the share of exact zeros in the pruned layers before rounding to the quantized grid; rounding adds"
-        " more.\nThe last row goes on training from the first row's weights: where it is better than dense, the extra steps"
-        " did\nthat, not the compression.\n"
+        f" more.\n{trained}"
         f"{RUNTIMES}\n{loading}\n## Setting\n\n{setting}\n"
     )

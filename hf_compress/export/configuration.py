@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any, ClassVar, Literal
 
 from hf_compress._hub.publication import Publication
+from hf_compress._problems import Problem
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.export.formats.auto import AutoFormat
 
@@ -38,3 +39,26 @@ class Export(Publication):
         super().__post_init__()
         if isinstance(self.format, str):
             object.__setattr__(self, "format", ExportFormat.create(self.format))
+
+    def problems(self, quantized: bool) -> list[Problem]:
+        """A format or a type that does not go with what is written.
+
+        Args:
+            quantized: something is.
+        """
+        message = self.format.mistake(quantized=quantized)
+        found = [Problem(path="export.format", message=message)] if message else []
+        only = self.format.dtype
+        if only and self.dtype != only:
+            message = f"{self.format.name} stores {only} alone; write dtype: {only}"
+            found.append(Problem(path="export.dtype", message=message))
+        return found
+
+
+def without_publication(recipe: dict[str, Any]) -> dict[str, Any]:
+    """A recipe as plain data without where its result is published, which says nothing about what it is."""
+    export = recipe.get("export")
+    if not isinstance(export, dict):
+        return recipe
+    kept = {key: value for key, value in export.items() if key not in Publication.field_names()}
+    return {key: kept if key == "export" else value for key, value in recipe.items() if key != "export" or kept}

@@ -118,6 +118,17 @@ class Recipe(Strategy, Checked, kind="job", package="hf_compress.jobs"):
         """What is wrong with the recipe against the files and models it names, found without training or writing."""
         return problems_in(self.open)
 
+    def preview(self) -> str:
+        """What the job is about to do to what it names, in lines; empty for a job that has nothing to add to its recipe.
+
+        Raises:
+            RecipeError: with all that `preflight` finds.
+        """
+        problems = self.preflight()
+        if problems:
+            raise RecipeError(problems)
+        return ""
+
     def scaling(self, processes: int) -> str:
         """What the job would take in each of so many processes, as a table.
 

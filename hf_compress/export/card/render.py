@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _KINDS = {
     "ensemble": (ensemble.front, ensemble.blocks),
     "merge": (merge.front, merge.blocks),
-    "train": (train.front, train.blocks),
+    **dict.fromkeys(("prune", "train"), (train.front, train.blocks)),
     **dict.fromkeys(("extract-adapter", "merge-adapters"), (adapter.front, adapter.blocks)),
 }
 """Kind of manifest -> its front matter and its text, without the title and the recipe."""

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from hf_compress._paths import in_public, public_names
-from hf_compress._registry import dump
 from hf_compress._units import format_bytes
 from hf_compress.checkpoints.hashes import companion_hashes, weight_hashes
 from hf_compress.checkpoints.licenses import license_of
@@ -17,6 +16,7 @@ from hf_compress.evaluation.size import measure_size
 from hf_compress.evaluation.tolerance import tolerances
 from hf_compress.evaluation.write import write_ensemble
 from hf_compress.export.card.render import render_card
+from hf_compress.export.documents import described
 from hf_compress.jobs.ensemble.fit import Fitted
 from hf_compress.jobs.ensemble.report_of_run import shares
 
@@ -53,8 +53,8 @@ def write_documents(
         "task": job.task.name,
         "base_model": [member.hub["model"] for member in members if member.hub],
         "members": _members(members, fitted, part),
-        "combiner": _strategy(job.combiner),
-        "fusion": {**_strategy(job.fusion), "found": fitted.fused.facts},
+        "combiner": described(job.combiner),
+        "fusion": {**described(job.fusion), "found": fitted.fused.facts},
         "on_nan": job.on_nan,
         "fitted": list(fitted.learned),
         "size": format_bytes(measure_size(part)["file_bytes"]),
@@ -87,17 +87,6 @@ def _members(members: Sequence[OpenedMember], fitted: Fitted, part: Path) -> lis
         }
         for member, weight, temperature in zip(members, shares(fitted, len(members)), temperatures, strict=True)
     ]
-
-
-def _strategy(chosen: Any) -> dict[str, Any]:
-    options = dump(chosen)
-    return {
-        "kind": chosen.kind,
-        "name": chosen.name,
-        "options": options if isinstance(options, dict) else {},
-        "summary": (type(chosen).__doc__ or "").strip().partition("\n")[0],
-        "reference": None if chosen.reference is None else str(chosen.reference),
-    }
 
 
 def _licence(job: Any) -> Mapping[str, str]:

@@ -89,6 +89,17 @@ class MergeStages:
                 found += open_parts(MergeModels.opens, _without(stage.job, places))[1]
         return list(dict.fromkeys(found))
 
+    def preview(self) -> str:
+        """Nothing but a refusal of what `preflight` finds.
+
+        Raises:
+            RecipeError: with all of it.
+        """
+        problems = self.preflight()
+        if problems:
+            raise RecipeError(problems)
+        return ""
+
     def run(self, resume: bool = False, *, device: str | None = None, threads: int | None = None) -> StagesResult:
         """Merge, one after the other.
 

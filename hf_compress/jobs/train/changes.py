@@ -3,7 +3,7 @@
 from typing import Any
 
 from hf_compress._difference import MISSING, first_difference
-from hf_compress._hub.publication import Publication
+from hf_compress.export.configuration import without_publication
 
 RESULT = ("title", "evaluation", "export")
 """Sections that say how the result is written and measured, behind the training."""
@@ -51,15 +51,6 @@ def result_part(recipe: Any) -> dict[str, Any]:
     """The sections of the result, without where it is published, which may change when it is made."""
     found = {key: recipe[key] for key in RESULT if key in recipe} if isinstance(recipe, dict) else {}
     return without_publication(found)
-
-
-def without_publication(recipe: dict[str, Any]) -> dict[str, Any]:
-    """A recipe as plain data without where its result is published, which says nothing about what it is."""
-    export = recipe.get("export")
-    if not isinstance(export, dict):
-        return recipe
-    kept = {key: value for key, value in export.items() if key not in Publication.field_names()}
-    return {key: kept if key == "export" else value for key, value in recipe.items() if key != "export" or kept}
 
 
 def _trained_arguments(training: Any) -> Any:

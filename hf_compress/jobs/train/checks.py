@@ -3,8 +3,7 @@
 How they run is in `hf_compress.recipe.checks`.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import replace
+from collections.abc import Callable
 from typing import Any
 
 from hf_compress._errors import CompressionError
@@ -12,6 +11,7 @@ from hf_compress._problems import Problem
 from hf_compress.calibration.configuration import Calibration
 from hf_compress.distillation.configuration import Distillation
 from hf_compress.evaluation.configuration import Evaluation
+from hf_compress.evaluation.task_metrics import metrics_for_task
 from hf_compress.export.configuration import Export
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.jobs.train.settings import Dense, TrainSettings, arguments_class, with_defaults
@@ -78,16 +78,6 @@ def _for_task(task: Task, training: Training, evaluation: Evaluation, path: str)
     return [Problem(path=f"{path}.{key}", message=message) for key, message in refused.items()]
 
 
-def check_metrics(task: Task, evaluation: Evaluation, labels: Sequence[str] = ()) -> list[Problem]:
-    """Metrics that do not fit what the task predicts."""
-    found = task.check_metrics(evaluation.metrics, labels)
-    return [replace(one, path=f"evaluation.metrics.{one.path}".rstrip(".")) for one in found]
-
-
-def _metrics_for_task(task: Task, evaluation: Evaluation) -> list[Problem]:
-    return check_metrics(task, evaluation)
-
-
 def _anything(
     pruning: Pruning | None, quantization: Quantization | None, distillation: Distillation | None
 ) -> list[Problem]:
@@ -97,12 +87,7 @@ def _anything(
 
 
 def _format(export: Export, quantization: Quantization | None) -> list[Problem]:
-    message = export.format.mistake(quantized=quantization is not None)
-    found = [Problem(path="export.format", message=message)] if message else []
-    only = export.format.dtype
-    if only and export.dtype != only:
-        found.append(Problem(path="export.dtype", message=f"{export.format.name} stores {only} alone; write dtype: {only}"))
-    return found
+    return export.problems(quantized=quantization is not None)
 
 
 def _tokenizer_for_task(task: Task, tokenizer: str | FreshTokenizer | None) -> list[Problem]:
@@ -191,7 +176,7 @@ CHECKS: tuple[Check, ...] = (
     _dense_training,
     _training_for_task,
     _dense_for_task,
-    _metrics_for_task,
+    metrics_for_task,
     _anything,
     _format,
     _tokenizer_for_task,

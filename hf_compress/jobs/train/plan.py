@@ -10,11 +10,11 @@ from hf_compress._problems import Problem
 from hf_compress._sharding.contract import loading_whole
 from hf_compress.distillation.objective import check_kind as check_loss_kind
 from hf_compress.distillation.projections import check_projections
+from hf_compress.evaluation.task_metrics import check_metrics, metrics
 from hf_compress.export.push import destination
 from hf_compress.inputs.tokenizers import tokenizer_of
-from hf_compress.jobs.train.checks import check_metrics, check_schedules
+from hf_compress.jobs.train.checks import check_schedules
 from hf_compress.jobs.train.settings import TrainSettings, arguments_class
-from hf_compress.jobs.train.sources import metrics
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.fitting import fit
 from hf_compress.quantization.storage_type import check_storage_type

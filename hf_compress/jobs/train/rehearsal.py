@@ -10,8 +10,8 @@ from hf_compress._disk import DiskError, disk_errors
 from hf_compress._errors import CompressionError, reason_of
 from hf_compress._folders import remove
 from hf_compress._modules.types import cast_weights
+from hf_compress.export.example import example_for
 from hf_compress.export.formats.dense import DenseFormat
-from hf_compress.jobs.train.example import example_for
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.quantization.ptq import quantize

@@ -15,18 +15,18 @@ from hf_compress._paths import in_public, public_names
 from hf_compress._provenance import describe_machine
 from hf_compress._runtimes import describe_storage
 from hf_compress.calibration.examples import calibration_batches
-from hf_compress.checkpoints.location import is_hub_id
+from hf_compress.checkpoints.location import written_as_place
 from hf_compress.evaluation.layers import measure_layers
 from hf_compress.evaluation.measure import measure_folder, without_intervals
 from hf_compress.evaluation.rows import Example, Report
 from hf_compress.evaluation.shares import describe_reach, measure_shares, sparsity_of_layers
 from hf_compress.evaluation.thresholds import Thresholds
+from hf_compress.export.configuration import without_publication
+from hf_compress.export.example import example_for
 from hf_compress.inputs.measured_rows import measured_rows
 from hf_compress.inputs.streams import is_stream
-from hf_compress.jobs.train.changes import without_publication
 from hf_compress.jobs.train.curves import curves, marks
 from hf_compress.jobs.train.documents import describe_methods, write_documents
-from hf_compress.jobs.train.example import example_for
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.jobs.train.untrained import reference_rows
@@ -161,11 +161,8 @@ def _thresholds(recipe: TrainSettings) -> Thresholds:
 
 
 def _base_model(recipe: TrainSettings) -> str | None:
-    """Where the weights came from; a folder is written so that nobody takes it for a Hub id."""
-    if not isinstance(recipe.model, str):
-        return None
-    local = Path(recipe.model).is_dir() and is_hub_id(recipe.model)
-    return f"./{recipe.model}" if local else recipe.model
+    """Where the weights came from."""
+    return written_as_place(recipe.model) if isinstance(recipe.model, str) else None
 
 
 def _setting(recipe: TrainSettings, opened: Opened, steps: str, device: torch.device) -> dict[str, Any]:

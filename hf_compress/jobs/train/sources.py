@@ -9,14 +9,14 @@ from typing import Any
 from hf_compress._paths import expand
 from hf_compress._problems import RecipeError, check_all
 from hf_compress.distillation.configuration import Distillation
-from hf_compress.evaluation.configuration import Evaluation
+from hf_compress.evaluation.task_metrics import metrics
 from hf_compress.export.push import destination
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
-from hf_compress.jobs.train.checks import Training, check_metrics, check_whole_training
+from hf_compress.jobs.train.checks import Training, check_whole_training
 from hf_compress.jobs.train.run_folder import check_run_place
 from hf_compress.jobs.train.settings import arguments_class, with_defaults
 from hf_compress.recipe.checks import Opener
-from hf_compress.tasks.opened import Found, open_inputs, open_teacher
+from hf_compress.tasks.opened import open_inputs, open_teacher
 from hf_compress.tasks.task import Task
 from hf_compress.training.arguments import check_trainer, check_values
 from hf_compress.training.compression import Compression
@@ -53,17 +53,6 @@ def teachers(distillation: Distillation | None, task: Task | None = None) -> Non
     """The configs of what a teacher names."""
     named = {} if distillation is None else distillation.teacher.sources()
     check_all(*(partial(open_teacher, path, task, f"distillation.teacher.{key}") for key, path in named.items()))
-
-
-def metrics(task: Task, evaluation: Evaluation) -> None:
-    """What metrics need from outside, where they fit the task."""
-    if task.predicts is None or check_metrics(task, evaluation):
-        return
-    found = Found([])
-    for place, metric in enumerate(evaluation.metrics):
-        with found.collecting(f"evaluation.metrics.{place}"):
-            metric.open(task.predicts)
-    found.refuse()
 
 
 def folder(training: Training) -> None:
