@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from hf_compress._errors import CompressionError
 from hf_compress._units import check_sparsity
@@ -18,10 +18,12 @@ class OneShotPruning(Pruning):
 
     Attributes:
         schedule: that of the sparsity, and nothing of its own.
+        masks: "scored"; zeros that are there stay whatever is asked for.
         sparsity: share of zeros in [0, 1); a criterion with a value of its own makes another.
     """
 
     schedule: Schedule = field(init=False, default_factory=Constant)
+    masks: Literal["scored", "from_zeros"] = field(init=False, default="scored")
     sparsity: float = 0.5
 
     def __post_init__(self) -> None:
@@ -32,7 +34,9 @@ class OneShotPruning(Pruning):
 
     @classmethod
     def refused_key(cls, key: str, value: Any) -> str | None:
-        """What is said about the schedule of a training; None for any other key."""
+        """What is said about what only a training has; None for any other key."""
+        if key == "masks":
+            return "nothing is trained here, and zeros that are there stay by themselves; leave it out"
         if key != "schedule":
             return None
         final = value.get("final") if isinstance(value, dict) else None

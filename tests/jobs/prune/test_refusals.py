@@ -9,6 +9,7 @@ from tests.tiny import tiny_llama
 
 MISTAKES = {
     "schedule": ({"pruning": {"schedule": {"name": "cubic", "final": 0.7}}}, "there is no schedule; write sparsity: 0.7"),
+    "masks": ({"pruning": {"masks": "from_zeros"}}, "pruning.masks: nothing is trained here, and zeros"),
     "sparsity": ({"pruning": {"sparsity": 1.5}}, "sparsity=1.5 is not a sparsity"),
     "movement": ({"pruning": {"criterion": "movement"}}, "and here nothing is trained; use it in a job `train`"),
     "no calibration": ({"pruning": {"criterion": "wanda"}}, "add the section `calibration: {}` to collect them"),
