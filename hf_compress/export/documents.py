@@ -27,6 +27,7 @@ def write_manifest_and_card(
     tolerance: Mapping[str, float],
     data: Mapping[str, Any] | None,
     classes: Mapping[str, str | None] | None = None,
+    more: Mapping[str, Any] | None = None,
 ) -> None:
     """compression.json and README.md into `folder`, and results for the Hub.
 
@@ -44,6 +45,7 @@ def write_manifest_and_card(
         tolerance: by how much each of its numbers may differ where it is measured again.
         data: the rows that were measured, see `measured_rows`; None where nobody knows where they are from.
         classes: where there is no task, the classes of transformers that load `model` and `processor` (None without one).
+        more: other facts.
     """
     names = public_names([recipe, base_model])
     facts = {
@@ -52,6 +54,7 @@ def write_manifest_and_card(
         "base_model": base_model,
         "methods": methods,
         "data": data,
+        **(more or {}),
     }
     plain = {
         **in_public(facts, names),

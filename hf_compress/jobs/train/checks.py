@@ -16,6 +16,7 @@ from hf_compress.export.configuration import Export
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.jobs.train.settings import Dense, TrainSettings, arguments_class, with_defaults
 from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.shrink.plan import ShrinkPlan
 from hf_compress.pruning.statistics import lacking, needy_part
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.checks import Check
@@ -79,11 +80,14 @@ def _for_task(task: Task, training: Training, evaluation: Evaluation, path: str)
 
 
 def _anything(
-    pruning: Pruning | None, quantization: Quantization | None, distillation: Distillation | None
+    pruning: Pruning | None,
+    quantization: Quantization | None,
+    distillation: Distillation | None,
+    shrink: ShrinkPlan | None = None,
 ) -> list[Problem]:
-    if pruning is not None or quantization is not None or distillation is not None:
+    if any(one is not None for one in (pruning, quantization, distillation, shrink)):
         return []
-    return [Problem(path="", message="nothing to do: name at least one of pruning, quantization, distillation")]
+    return [Problem(path="", message="nothing to do: name at least one of shrink, pruning, quantization, distillation")]
 
 
 def _format(export: Export, quantization: Quantization | None) -> list[Problem]:
@@ -132,6 +136,14 @@ def _statistics(pruning: Pruning | None, calibration: Calibration | None) -> lis
     return [Problem(path=f"pruning.{needy_part(pruning)[0].kind}", message=message)]
 
 
+def _chosen_by_data(shrink: ShrinkPlan | None, calibration: Calibration | None) -> list[Problem]:
+    """What of a model goes, where only data can say it."""
+    if shrink is None or calibration is not None or not shrink.needs_calibration:
+        return []
+    message = f"{shrink.needs_calibration} is chosen on examples; add the section `calibration: {{}}`"
+    return [Problem(path=f"shrink.{shrink.needs_calibration}", message=message)]
+
+
 def _stream(
     data: Data, training: Training, dense: Dense | None = None, calibration: Calibration | None = None
 ) -> list[Problem]:
@@ -148,7 +160,7 @@ def _stream(
     if calibration is not None:
         message = (
             "draws from all training rows, which data.streaming does not know; prune by a criterion that needs no"
-            " statistics, or leave streaming out"
+            " statistics, shrink by weights, or leave streaming out"
         )
         found.append(Problem(path="calibration", message=message))
     return found
@@ -185,6 +197,7 @@ CHECKS: tuple[Check, ...] = (
     _dense_of_fresh,
     _dense_of_zeros,
     _statistics,
+    _chosen_by_data,
     _stream,
     _pruning_fits,
     _quantization_fits,
@@ -193,11 +206,13 @@ CHECKS: tuple[Check, ...] = (
 
 def _dense_of_fresh_member(model: str | FreshModel, dense: Dense | None, **others: Any) -> list[Problem]:
     """Of the two stages there is one where nothing is compressed."""
-    if Compression.among(others):
+    if Compression.among(others) or others.get("shrink") is not None:
         return _dense_of_fresh(model, dense)
     if dense is None:
         return []
-    message = "nothing is compressed (no pruning, quantization or distillation), so one training is enough; leave it out"
+    message = (
+        "nothing is compressed (no shrink, pruning, quantization or distillation), so one training is enough; leave it out"
+    )
     return [Problem(path="dense", message=message)]
 
 

@@ -23,6 +23,7 @@ def write_documents(
     methods: list[dict[str, Any]],
     classes: dict[str, str | None] | None = None,
     data: dict[str, Any] | None = None,
+    shrink: dict[str, Any] | None = None,
 ) -> None:
     """report.json, .md, .png and .html, compression.json and README.md into `folder`, and results for the Hub.
 
@@ -35,6 +36,7 @@ def write_documents(
         methods: see there.
         classes: see there.
         data: see there.
+        shrink: which parts were taken out, where some were.
     """
     report = dataclasses.replace(report, setting=in_public(report.setting, public_names([recipe, base_model])))
     write(report, folder)
@@ -50,6 +52,7 @@ def write_documents(
         tolerance=tolerances(report.rows[-1].metrics, None if data is None else data["num_rows"]),
         data=data,
         classes=classes,
+        more={} if shrink is None else {"shrink": shrink},
     )
 
 

@@ -15,7 +15,9 @@ from hf_compress.export.push import destination
 from hf_compress.inputs.tokenizers import tokenizer_of
 from hf_compress.jobs.train.checks import check_schedules
 from hf_compress.jobs.train.settings import TrainSettings, arguments_class
+from hf_compress.jobs.train.shrunk import check_losses
 from hf_compress.pruning.masks import Masks
+from hf_compress.pruning.shrink.planned import PlannedShrink, planned_by_recipe
 from hf_compress.quantization.fitting import fit
 from hf_compress.quantization.storage_type import check_storage_type
 from hf_compress.tasks.opened import Found, Opened, open_inputs
@@ -46,12 +48,14 @@ class Plan:
         steps: optimizer steps of the compression run.
         dense_steps: those of the dense stage, None without one.
         found: what is wrong.
+        shrunk: what `shrink` leaves of the model, by counts.
     """
 
     recipe: TrainSettings
     args: Any
     opened: Opened
     found: Found
+    shrunk: "PlannedShrink | None" = None
     steps: int = 0
     dense_steps: int | None = None
 
@@ -137,17 +141,25 @@ class Plan:
         if self.recipe.is_plain:
             return str(self.steps)
         if self.dense_steps is None:
-            return f"{self.steps} compressed, from the given model"
+            return f"{self.steps} compressed, from the given model" + (", shrunk" if self.recipe.shrink is not None else "")
         return f"{self.dense_steps} dense, then {self.steps} compressed"
 
     def _check_model(self, model: "PreTrainedModel") -> None:
-        """Targets, groups, storage type and losses against a model without memory."""
+        """Counts, targets, groups, storage type and losses against a model without memory."""
         recipe, collecting = self.recipe, self.found.collecting
+        if recipe.shrink is not None:
+            with collecting():
+                self.shrunk = planned_by_recipe(model, recipe.shrink)
+                model = self.shrunk.built
+        if self.shrunk is not None and recipe.distillation is not None:
+            with collecting("distillation.losses"):
+                check_losses(recipe.distillation, self.shrunk)
         if recipe.pruning is not None:
             with collecting("pruning.targets"):
                 Masks(model, recipe.pruning)
                 say_unmatched(model, recipe.pruning.ignore, "pruning")
-        say_unused(recipe.compression)
+        if recipe.shrink is None or not recipe.shrink.measures:
+            say_unused(recipe.compression)
         fitting, layout = None, None
         if recipe.quantization is not None:
             with collecting("quantization.targets"):

@@ -14,6 +14,7 @@ from hf_compress.export.example import example_for
 from hf_compress.export.formats.dense import DenseFormat
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
+from hf_compress.jobs.train.shrunk import shrunk_for_trial
 from hf_compress.quantization.ptq import quantize
 from hf_compress.tasks.opened import Opened
 
@@ -43,6 +44,8 @@ def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: t
             remove(folder.rows)
             part.mkdir(parents=True)
             model = opened.load_model(recipe.seed, trained)
+            if recipe.shrink is not None:
+                model = shrunk_for_trial(model, recipe.shrink)
             alone = _distributed.world_size() == 1
             form = recipe.export_format if alone or recipe.quantization is None else DenseFormat()
             cast_weights(model, recipe.export.dtype)

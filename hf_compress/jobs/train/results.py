@@ -29,6 +29,7 @@ from hf_compress.jobs.train.curves import curves, marks
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
+from hf_compress.jobs.train.shrunk import Shrunk
 from hf_compress.jobs.train.untrained import reference_rows
 from hf_compress.quantization.reach import loading_advice
 from hf_compress.tasks.opened import Opened
@@ -43,6 +44,7 @@ def publish_folder(
     model: Any,
     device: torch.device,
     *,
+    shrunk: Shrunk | None = None,
     steps: str,
     dense_s: float | None,
     train_s: float | None,
@@ -57,6 +59,7 @@ def publish_folder(
         dense: where the dense model lies; None where `model` is it.
         model: the finalized student.
         device: where to measure.
+        shrunk: what was trained in the place of the dense model, where that was shrunk.
         steps: how long each model was trained, in words.
         dense_s: seconds the dense model trained, if known.
         train_s: seconds the student trained, if known.
@@ -83,6 +86,7 @@ def publish_folder(
             opened.load_model(recipe.seed, dense),
             folder.rows,
             measure,
+            shrunk=None if shrunk is None else functools.partial(shrunk.opened.load_model, recipe.seed),
             compression=recipe.compression,
             untrained=recipe.evaluation.untrained,
             batches=functools.partial(_batches, recipe, opened),
@@ -104,7 +108,7 @@ def publish_folder(
             greater_is_better=opened.task.greater_is_better,
             rows=tuple(rows),
             setting=_setting(recipe, opened, steps, device),
-            reach=describe_reach(model, recipe.pruning),
+            reach=(*([] if shrunk is None else [shrunk.choice.sentence()]), *describe_reach(model, recipe.pruning)),
             also=also,
             loading=loading_advice(model),
             thresholds=_thresholds(recipe),
@@ -122,8 +126,9 @@ def publish_folder(
             recipe=without_publication(recipe.to_plain(full=True)),
             base_model=_base_model(recipe),
             task=opened.task.name,
-            methods=describe_methods(recipe.compression),
+            methods=[*([] if recipe.shrink is None else [recipe.shrink.method]), *describe_methods(recipe.compression)],
             data=measured,
+            shrink=None if shrunk is None else shrunk.choice.to_plain(),
         )
     remove(folder.rows)
     return report

@@ -22,11 +22,14 @@ from hf_compress.export.formats.dense import write_dense
 from hf_compress.export.push import published
 from hf_compress.inputs.sections import FreshTokenizer
 from hf_compress.inputs.streams import reading_late
+from hf_compress.jobs.train.own_steps import OwnSteps
 from hf_compress.jobs.train.plan import Plan
 from hf_compress.jobs.train.rehearsal import rehearse
 from hf_compress.jobs.train.results import publish_folder, read_report
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
+from hf_compress.jobs.train.shrunk import Shrunk, shrink_once, taught_by_dense
+from hf_compress.tasks.opened import Opened
 from hf_compress.training.agreement import check_same, flat, rows_in_words
 from hf_compress.training.checkpoints import is_finished, last_whole_checkpoint
 from hf_compress.training.compression import NOTHING, Compression
@@ -147,7 +150,10 @@ def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
     _distributed.first_alone(begin)
     with reading_late(recipe.data):
         dense, dense_s = _dense_stage(plan, folder)
-        trainer = _compression_stage(plan, folder, dense)
+        shrunk = None
+        if recipe.shrink is not None and dense is not None:
+            shrunk = shrink_once(recipe, plan.opened, folder, dense, plan.args.device)
+        trainer = _compression_stage(plan, folder, dense, shrunk)
     plan.steps = recipe.last_step or trainer.state.max_steps  # as trained, perhaps by another number of processes
     model = _distributed.together(lambda: trainer.finalize(dtype=recipe.export.dtype))
     device = trainer.args.device
@@ -161,6 +167,7 @@ def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
             dense,
             model,
             device,
+            shrunk=shrunk,
             steps=plan.steps_in_words(),
             dense_s=dense_s,
             train_s=trainer.train_s(),
@@ -189,29 +196,11 @@ def _trainer(plan: Plan, model: Any, args: Any, compression: Compression = NOTHI
         processing_class=processor,
         compute_metrics=task.compute_metrics(evaluated, opened.raw["validation"], processor, metrics),
         preprocess_logits_for_metrics=task.preprocess_logits(),
-        callbacks=[_OwnSteps(plan.recipe.last_step), *hears],
+        callbacks=[OwnSteps(plan.recipe.last_step), *hears],
         exact_task_loss=True,  # also in the dense stage, whose gradient would be multiplied like any other
         **dict(compression),
         **own,
     )
-
-
-class _OwnSteps(TrainerCallback):
-    """Logs and saves as often as this recipe says; the Trainer goes on as the checkpoint says.
-
-    Args:
-        last: the step behind which it ends, with a checkpoint; None: that of its arguments.
-    """
-
-    def __init__(self, last: int | None) -> None:
-        self.last = last
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        if state.global_step == self.last:
-            control.should_save = control.should_training_stop = True
-
-    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        state.compute_steps(args, state.max_steps)
 
 
 def _train(trainer: Any, checkpoints: Path, last: int | None = None) -> None:
@@ -245,7 +234,7 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str | None, float | Non
         return str(folder.dense), seconds
     logger.info("training the dense model")
     args = recipe.training_arguments(dense=True)
-    model = _student(plan, args)
+    model = _student(plan.opened, args)
     trainer = _trainer(plan, model, args)
     _train(trainer, folder.dense_training)
     model = in_one_process(trainer.model, folder.path)
@@ -270,23 +259,26 @@ def _read_trained(dense: Path) -> tuple[float | None, int | None]:
         return None, None
 
 
-def _compression_stage(plan: Plan, folder: RunFolder, dense: str | None) -> Any:
+def _compression_stage(plan: Plan, folder: RunFolder, dense: str | None, shrunk: Shrunk | None = None) -> Any:
     """The trained student inside its trainer."""
     recipe = plan.recipe
     logger.info("training the model" if recipe.is_plain else "training the compressed model")
     args = recipe.training_arguments(dense=False)  # anew: an engine's settings in them serve one Trainer only
-    model = _student(plan, args, dense)
-    trainer = _trainer(plan, model, args, recipe.compression)
+    compression = recipe.compression
+    if shrunk is not None and dense is not None:
+        compression = taught_by_dense(compression, dense)
+    model = _student(plan.opened if shrunk is None else shrunk.opened, args, dense if shrunk is None else None)
+    trainer = _trainer(plan, model, args, compression)
     _train(trainer, folder.path, recipe.last_step)
     return trainer
 
 
-def _student(plan: Plan, args: Any, source: str | None = None) -> Any:
+def _student(opened: Opened, args: Any, source: str | None = None) -> Any:
     """The model that is trained; where the first process alone loads it, without memory in the others."""
     alone = first_loads(args)
 
     def load() -> Any:
-        return plan.opened.load_model(args.seed, source, weights=_distributed.is_main() or not alone)
+        return opened.load_model(args.seed, source, weights=_distributed.is_main() or not alone)
 
     with loading_whole():  # all that looks at a model before its training wants it so; an engine cuts it then
         return _distributed.together(load) if alone else load()

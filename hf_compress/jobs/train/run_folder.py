@@ -41,6 +41,7 @@ class RunFolder:
         tokenizer: a fresh tokenizer.
         dense: the trained dense model.
         dense_training: its checkpoints while it trains.
+        shrunk: the model that `shrink` leaves, before it is trained.
         compressed: the result, to be published as it is.
         rows: checkpoints that exist only to be measured.
         gathered: a sharded model, while it is put together.
@@ -53,6 +54,7 @@ class RunFolder:
         self.tokenizer = self.path / "tokenizer"
         self.dense = self.path / "dense"
         self.dense_training = self.path / "dense-training"
+        self.shrunk = self.path / "shrunk"
         self.compressed = self.path / "compressed"
         self.rows = self.path / _ROWS
         self.gathered = self.path / GATHERED
@@ -89,7 +91,7 @@ class RunFolder:
 
     def _check_links(self) -> None:
         """What a run writes or removes is no link; a tokenizer, dense model or result that is only read may be one."""
-        read = [self.tokenizer, self.dense, self.compressed]
+        read = [self.tokenizer, self.dense, self.shrunk, self.compressed]
         for path in [
             self.dense_training,
             self.rows,

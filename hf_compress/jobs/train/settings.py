@@ -13,6 +13,7 @@ from hf_compress.evaluation.configuration import Evaluation
 from hf_compress.export.configuration import Export
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.pruning.configuration import Pruning
+from hf_compress.pruning.shrink.plan import ShrinkPlan
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.recipe import Recipe
 from hf_compress.tasks.metrics.metric import Metric
@@ -52,10 +53,11 @@ class TrainSettings(Recipe):
         task: what the model is for, with the columns it reads.
         data: where examples come from.
         dense: train the dense model first.
+        shrink: which parts of the dense model stay; the others are taken out before anything else is done.
         pruning: what to prune, how much, when.
         quantization: what to quantize, how, from when.
         distillation: who teaches, by which losses.
-        calibration: which training examples a criterion's statistics are collected on.
+        calibration: which training examples a criterion's statistics are collected on, and parts are chosen by.
         training: TrainingArguments, verbatim.
         evaluation: how the report is measured.
         export: how the result is written.
@@ -67,6 +69,7 @@ class TrainSettings(Recipe):
     task: Task
     data: Data
     dense: Dense | None = None
+    shrink: ShrinkPlan | None = None
     pruning: Pruning | None = None
     quantization: Quantization | None = None
     distillation: Distillation | None = None
@@ -109,7 +112,7 @@ class TrainSettings(Recipe):
     @property
     def is_plain(self) -> bool:
         """Nothing is compressed, so there is no dense model beside the one that is trained."""
-        return not self.compression
+        return not self.compression and self.shrink is None
 
     @property
     def last_step(self) -> int | None:

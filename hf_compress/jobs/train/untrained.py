@@ -24,6 +24,7 @@ def reference_rows(
     place: Path,
     measure: Callable[..., Row],
     *,
+    shrunk: Callable[[], Any] | None = None,
     compression: Compression,
     untrained: bool,
     batches: Callable[[], Iterable[Any] | None],
@@ -39,6 +40,7 @@ def reference_rows(
         model: dense, on the CPU; compressed in place.
         place: where the checkpoints that are measured may lie.
         measure: the row of a folder, a name, the format it was written in, and other facts.
+        shrunk: makes the model that was trained in the place of the dense one; None where the dense one was.
         compression: what the training did.
         untrained: whether compression without training is measured too.
         batches: of the calibration; asked where they are needed.
@@ -52,6 +54,12 @@ def reference_rows(
     folder.mkdir()
     write_dense(model, folder, processor, dtype)
     rows = [measure(folder, "dense", DenseFormat(), **facts)]
+    if shrunk is not None and untrained:
+        model = shrunk()
+        folder = place / "shrunk"
+        folder.mkdir()
+        write_dense(model, folder, processor, dtype)
+        rows.append(measure(folder, "shrunk without training", DenseFormat()))
     if not (untrained and compression.edits_weights):
         return rows
     if compression.pruning is not None and compression.pruning.criterion.accumulates:

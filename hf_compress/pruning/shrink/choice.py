@@ -41,6 +41,7 @@ class ShrinkChoice:
     Attributes:
         kept: the places of what stays.
         made_for: the model's counts; `shrink` refuses another model.
+        left: those of the shrunk model.
         influence: of every layer, where layers were chosen by it.
         measured: whether units and heads were chosen by what they write on batches, and not by their weights alone.
         before: the model's size.
@@ -50,6 +51,7 @@ class ShrinkChoice:
 
     kept: Kept
     made_for: Dimensions
+    left: Dimensions
     influence: tuple[float, ...] | None
     measured: bool
     before: Size
@@ -71,12 +73,14 @@ class ShrinkChoice:
                 lines.append(f"layer {place}: {'; '.join(going)}")
         if kept.groups is not None or kept.units is not None:
             lines.append(f"chosen by {'what they write on the batches' if self.measured else 'the norms of their weights'}")
-        pairs = (
-            ("parameters", self.before.parameters, self.after.parameters),
-            ("bytes", self.before.parameter_bytes, self.after.parameter_bytes),
-            (f"MACs of {self.row}", self.before.macs, self.after.macs),
-        )
-        return "\n".join([*lines, *(_change(*pair) for pair in pairs)])
+        return "\n".join([*lines, *size_lines(self.before, self.after, self.row)])
+
+    def sentence(self) -> str:
+        """What was removed and what that saves, in one sentence for reports."""
+        gone = [place for place in range(self.made_for.layers) if place not in self.kept.layers]
+        layers = f" (layers {', '.join(map(str, gone))} are gone)" if gone else ""
+        saved = "; ".join(size_lines(self.before, self.after, self.row))
+        return f"shrunk from {self.made_for} to {self.left.counts}{layers}; {saved}"
 
     def to_plain(self, full: bool = True) -> dict[str, Any]:
         """As plain data, from which `from_plain` makes it again; all of it, whatever is asked for."""
@@ -89,7 +93,7 @@ class ShrinkChoice:
         Raises:
             TypeError, KeyError: it is no choice.
         """
-        parts = {"kept": Kept, "made_for": Dimensions, "before": Size, "after": Size}
+        parts = {"kept": Kept, "made_for": Dimensions, "left": Dimensions, "before": Size, "after": Size}
         made = {name: kind(**_tuples(data[name])) for name, kind in parts.items()}
         return cls(**{**_tuples(data), **made})
 
@@ -117,6 +121,21 @@ def _going(one: str, several: str, kept: Sequence[int], total: int) -> str:
     more = ", ..." if len(gone) > _SHOWN else ""
     verb = "goes" if len(gone) == 1 else "go"
     return f"{len(gone)} of {total} {several} {verb} ({one} {', '.join(map(str, gone[:_SHOWN]))}{more})"
+
+
+def size_lines(before: Size, after: Size, row: str) -> list[str]:
+    """Parameters, bytes and MACs, each before and after.
+
+    Args:
+        before: the model's.
+        after: the shrunk one's.
+        row: that MACs are counted for, in words.
+    """
+    return [
+        _change("parameters", before.parameters, after.parameters),
+        _change("bytes", before.parameter_bytes, after.parameter_bytes),
+        _change(f"MACs of {row}", before.macs, after.macs),
+    ]
 
 
 def _change(what: str, before: int | None, after: int | None) -> str:

@@ -72,6 +72,7 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
     return ShrinkChoice(
         kept=kept,
         made_for=dimensions,
+        left=dimensions_of(built, architecture),
         influence=None if influence is None else tuple(influence),
         measured=batches is not None,
         before=size_of(whole, ((name, tensor.itemsize) for name, tensor in model.named_parameters())),

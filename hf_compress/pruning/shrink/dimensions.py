@@ -32,9 +32,14 @@ class Dimensions:
         """Query heads that share a head of keys and values."""
         return self.heads // self.groups
 
-    def __str__(self) -> str:
+    @property
+    def counts(self) -> str:
+        """In words."""
         shared = f" in {self.groups} groups" if self.groups < self.heads else ""
-        return f"{self.model_class} with {self.layers} layers, {self.heads} heads{shared}, {self.units} feed-forward units"
+        return f"{self.layers} layers, {self.heads} heads{shared}, {self.units} feed-forward units"
+
+    def __str__(self) -> str:
+        return f"{self.model_class} with {self.counts}"
 
 
 def dimensions_of(model: Any, architecture: Architecture) -> Dimensions:

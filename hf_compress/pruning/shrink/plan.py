@@ -1,11 +1,20 @@
 """How much of a model stays when it is shrunk."""
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import CheckedKinds, describe
+from hf_compress._registry import Reference, dump
+
+_REFERENCE = Reference(
+    authors="Muralidharan et al.",
+    title="Compact Language Models via Pruning and Knowledge Distillation",
+    year=2024,
+    link="https://arxiv.org/abs/2407.14679",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +49,28 @@ class ShrinkPlan(metaclass=CheckedKinds):
                 object.__setattr__(self, "layers", _places(value))
             elif value is not None and not isinstance(value, bool):
                 _check_amount(name, value)
+
+    @property
+    def method(self) -> dict[str, Any]:
+        """What was done, for manifests and cards: kind, name, options, summary and reference."""
+        return {
+            "kind": "structural pruning",
+            "name": "shrink",
+            "options": dump(self),
+            "summary": "Takes whole feed-forward units, heads and layers out.",
+            "reference": str(_REFERENCE),
+        }
+
+    @property
+    def measures(self) -> bool:
+        """Whether examples, where there are some, have a say in what stays."""
+        asked = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return any(value is not None and not isinstance(value, tuple) for value in asked.values())
+
+    @property
+    def needs_calibration(self) -> str:
+        """The field that only examples can fill in: how many layers, and not which; empty without one."""
+        return "layers" if isinstance(self.layers, int | float) else ""
 
 
 def _places(value: list[Any] | tuple[Any, ...]) -> tuple[Any, ...]:

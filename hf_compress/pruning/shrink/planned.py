@@ -1,0 +1,76 @@
+"""What a plan would leave of a model, before any weight is read: counts, shapes and sizes."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from hf_compress._errors import CompressionError
+from hf_compress._forward.dry_run import skeleton
+from hf_compress._problems import Problem, RecipeError
+from hf_compress.architectures.architecture import architecture_of
+from hf_compress.pruning.shrink.choice import row_in_words, size_lines, size_of
+from hf_compress.pruning.shrink.dimensions import Dimensions, dimensions_of
+from hf_compress.pruning.shrink.legal import first_ones
+from hf_compress.pruning.shrink.pieces import Kept, check_stock, pieces_of
+from hf_compress.pruning.shrink.plan import ShrinkPlan
+from hf_compress.pruning.shrink.smaller_model import built_smaller
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedShrink:
+    """A model with its first parts, as many as a plan keeps: which ones stay is another matter.
+
+    Attributes:
+        kept: the first of each part, or the layers that the plan names.
+        before: the model's counts.
+        after: those that the plan leaves.
+        built: the model's class with the smaller config, without memory.
+    """
+
+    kept: Kept
+    before: Dimensions
+    after: Dimensions
+    built: Any
+
+    @classmethod
+    def of(cls, model: Any, plan: ShrinkPlan) -> "PlannedShrink":
+        """See what a plan leaves of a model.
+
+        Args:
+            model: perhaps without memory.
+            plan: how much stays.
+
+        Raises:
+            CompressionError: the model's type is not known, the plan's numbers are not legal for it, or keep all.
+        """
+        architecture = architecture_of(model)
+        before = dimensions_of(model, architecture)
+        kept = first_ones(model, architecture, before, plan)
+        built = built_smaller(model, architecture, before, kept)
+        check_stock(built, model, pieces_of(model, architecture, before, kept))
+        after = dimensions_of(built, architecture)
+        if after == before:
+            raise CompressionError(f"nothing goes: {before}, and the plan keeps all of it; ask for less, or leave it out")
+        return cls(kept=kept, before=before, after=after, built=built)
+
+    def describe(self, model: Any) -> str:
+        """The counts, and parameters, bytes and MACs before and after, in lines.
+
+        Args:
+            model: that it was made of.
+        """
+        whole = skeleton(model)
+        bytes_of_each = [[(name, one.itemsize) for name, one in built.named_parameters()] for built in (whole, self.built)]
+        before, after = size_of(whole, bytes_of_each[0]), size_of(self.built, bytes_of_each[1])
+        return "\n".join([str(self.before), f"leaves {self.after.counts}", *size_lines(before, after, row_in_words(whole))])
+
+
+def planned_by_recipe(model: Any, plan: ShrinkPlan) -> PlannedShrink:
+    """The same, refused at a recipe's `shrink`.
+
+    Raises:
+        RecipeError: see `PlannedShrink.of`.
+    """
+    try:
+        return PlannedShrink.of(model, plan)
+    except CompressionError as error:
+        raise RecipeError([Problem(path="shrink", message=str(error))]) from error
