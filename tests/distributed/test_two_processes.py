@@ -116,6 +116,8 @@ tokenizer: {{vocab_size: 400}}
 task: {{name: causal_lm, length: 32}}
 data: {{path: {data}}}
 dense: {{}}
+shrink: {{feed_forward: 32, layers: 1}}
+calibration: {{num_examples: 8}}
 pruning: {{schedule: {{name: cubic, final: 0.5, end: 50%, every: 1}}}}
 quantization: {{scheme: {{name: W4A16, group_size: 32}}, begin: 50%}}
 distillation: {{losses: [{{weight: 0.5, loss: forward_kl}}]}}
@@ -137,6 +139,7 @@ def test_main_job_runs_in_two_processes(launcher, tmp_path):
     state = json.loads((tmp_path / "out" / "checkpoint-6" / "trainer_state.json").read_text())
     assert state["global_step"] == 6
     report = json.loads((tmp_path / "out" / "compressed" / "report.json").read_text())
+    assert "to 1 layers, 4 heads in 2 groups, 32 feed-forward units" in report["reach"][0]
     assert report["rows"][-1]["sparsity"] == pytest.approx(0.5, abs=1e-3)
     stored = load_file(tmp_path / "out" / "compressed" / "model.safetensors")
     assert any(name.endswith("weight_packed") for name in stored)
