@@ -53,7 +53,8 @@ def test_what_a_member_cannot_be_is_refused():
     stream = {"path": "d", "streaming": True, "max_eval": 5}
     assert any(one.startswith("bootstrap: it draws among all training rows") for one in refused(bootstrap=1, data=stream))
     assert refused(dense={}) == [
-        "dense: nothing is compressed (no shrink, pruning, quantization or distillation), so one training is enough; leave it out"
+        "dense: nothing is compressed (no shrink, pruning, quantization or distillation), so one training is enough; leave"
+        " it out"
     ]
     fresh = {"config": {"model_type": "llama"}}
     said = refused(model=fresh, tokenizer={"vocab_size": 300}, distillation={})
