@@ -20,6 +20,12 @@ class TrainJob(TrainSettings):
         """Everything that a run refuses before it writes: data and its rows, model, targets, schedules, teacher, folder."""
         return problems_in(self._plan)
 
+    def preview(self) -> str:
+        """What `shrink` takes out and saves, by counts: which parts go is chosen when the weights are there."""
+        plan = self._plan()
+        assert plan.opened.skeleton is not None
+        return "" if plan.shrunk is None else plan.shrunk.describe(plan.opened.skeleton)
+
     def scaling(self, processes: int) -> str:
         """Memory and communication of the compression run; see `hf_compress.training.footprint`."""
         from hf_compress.jobs.train.scaling import scaling

@@ -152,8 +152,7 @@ def test_losses_on_layers_are_refused_where_layers_go_and_taken_where_widths_go(
 
 
 def test_what_the_recipe_keeps_is_shown_before_anything_is_touched(tmp_path):
-    planned = load(tmp_path)._plan()
-    lines = planned.shrunk.describe(planned.opened.skeleton).splitlines()
+    lines = load(tmp_path).preview().splitlines()
     assert lines[:2] == [
         "LlamaForCausalLM with 2 layers, 4 heads in 2 groups, 64 feed-forward units",
         "leaves 1 layers, 2 heads in 1 groups, 32 feed-forward units",
