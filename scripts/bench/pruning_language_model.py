@@ -1,18 +1,23 @@
 """What pruning costs a pretrained language model, and what a short distillation gives back: perplexity, minutes, memory.
 
-    python scripts/bench/pruning_language_model.py --model MODEL --data data/wikitext --folder out/pruned --rows sparsegpt-50
-    python scripts/bench/pruning_language_model.py --model MODEL --data data/wikitext --folder out/pruned --table
+    python scripts/bench/pruning_language_model.py --model MODEL --data data/wikitext --folder out --rows sparsegpt-50
+    python scripts/bench/pruning_language_model.py --model MODEL --data data/wikitext --folder out --table
 
-A row is how the model is made smaller: CRITERION-50 and CRITERION-2:4 (magnitude, wanda, ria, sparsegpt; with `+fit` behind it
-the weights that stay are fitted to what each part of a block gave before), layers-N and ffn-SHARE (shrunk: they are gone). Each
-is measured, trained for --steps steps on --data with the model as its teacher and no labels, zeros kept, and measured again.
-One process does one row at a time and writes it beside the models; `--table` prints all that there are. Perplexity is that of
-the first --blocks blocks of --length tokens of the test split.
+A row is how the model is made smaller: CRITERION-50 and CRITERION-2:4 (magnitude, wanda, ria, sparsegpt; with `+fit`
+behind it the weights that stay are fitted to what each part of a block gave before), layers-N, heads-N and ffn-SHARE
+(shrunk: they are gone), and gradual-50, gradual-2:4 (by magnitude, during the training). Each is measured, trained for
+--steps steps on --data with the model as its teacher and, but for --task_weight, without labels, zeros kept, and measured
+again. A row and its models are written as soon as there are any; `--table` prints all that there are.
+
+Perplexity is that of the first --blocks blocks of --length tokens of the test split, documents joined by empty lines, or
+with --texts that of the first --length tokens of each document.
 """
 
 import argparse
+import datetime
 import json
 import math
+import os
 import resource
 import shutil
 import time
@@ -22,16 +27,19 @@ from typing import Any
 import _benchmark as bench
 import torch
 from datasets import Dataset, load_dataset
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
 from hf_compress import (
+    NM,
     RIA,
     CompressionTrainer,
     Constant,
+    Cubic,
     Distillation,
     ForwardKL,
     Magnitude,
-    NM,
+    ModelTeacher,
     Pruning,
     Reconstruction,
     ShrinkPlan,
@@ -47,35 +55,59 @@ from hf_compress import (
 
 CRITERIA = {"magnitude": Magnitude(), "wanda": Wanda(), "ria": RIA(), "sparsegpt": Magnitude()}
 PATTERNS = {"50": Unstructured(), "2:4": NM(n=2, m=4)}
+SHRUNK = {"layers": "layers", "ffn": "feed_forward", "heads": "heads"}
 
 
-def blocks_of(folder: Path, split: str, tokenizer: Any, length: int, count: int | None = None) -> list[list[int]]:
-    """The split as one text, in blocks; the rest is left out."""
-    texts = load_dataset("parquet", data_files=str(folder / f"{split}.parquet"), split="train")["text"]
-    ids = tokenizer("\n\n".join(texts), verbose=False)["input_ids"]
+def blocks_of(
+    folder: Path, split: str, tokenizer: Any, length: int, texts: bool, count: int | None = None
+) -> list[list[int]]:
+    """The split as one text in whole blocks, or each document's beginning behind a first token."""
+    documents = load_dataset("parquet", data_files=str(folder / f"{split}.parquet"), split="train")["text"][:]
+    if texts:
+        ids = tokenizer(documents, add_special_tokens=False, verbose=False)["input_ids"]
+        return [[tokenizer.bos_token_id, *one][:length] for one in ids][:count]
+    ids = tokenizer("\n\n".join(documents), verbose=False)["input_ids"]
     starts = range(0, len(ids) - length + 1, length)
     return [ids[start : start + length] for start in starts][:count]
 
 
+def collate(rows: list[Any]) -> dict[str, torch.Tensor]:
+    """Rows of a batch, the shorter ones padded at the end."""
+    ids = [torch.tensor(row["input_ids"] if isinstance(row, dict) else row) for row in rows]
+    mask = [torch.ones_like(one) for one in ids]
+    padded = {
+        "input_ids": pad_sequence(ids, batch_first=True),
+        "attention_mask": pad_sequence(mask, batch_first=True),
+        "labels": pad_sequence(ids, batch_first=True, padding_value=-100),
+    }
+    if bool(padded["attention_mask"].all()):
+        del padded["attention_mask"]
+    return padded
+
+
 def batches_of(blocks: list[list[int]], size: int) -> list[dict[str, torch.Tensor]]:
-    return [{"input_ids": torch.tensor(blocks[at : at + size])} for at in range(0, len(blocks), size)]
+    return [collate(blocks[at : at + size]) for at in range(0, len(blocks), size)]
 
 
 @torch.no_grad()
 def perplexity(model: Any, blocks: list[list[int]]) -> float:
-    """exp of the mean loss of all tokens but the first of each block."""
+    """exp of the mean loss of all tokens but the first of each row."""
     model.eval()
-    losses = [float(model(input_ids=ids, labels=ids).loss) for ids in (torch.tensor([one]) for one in blocks)]
-    return math.exp(sum(losses) / len(losses))
+    total = 0.0
+    for block in blocks:
+        ids = torch.tensor([block])
+        total += float(model(input_ids=ids, labels=ids).loss) * (len(block) - 1)
+    return math.exp(total / sum(len(block) - 1 for block in blocks))
 
 
 def made_smaller(model: Any, row: str, calibration: list[dict[str, torch.Tensor]], options: argparse.Namespace) -> Any:
     """The model of a row before any training."""
     how, _, amount = row.removesuffix("+fit").rpartition("-")
-    if how == "layers":
-        return shrink(model, choose_parts(model, ShrinkPlan(layers=int(amount)), calibration))
-    if how == "ffn":
-        return shrink(model, choose_parts(model, ShrinkPlan(feed_forward=float(amount)), calibration))
+    if how in SHRUNK:
+        kept = {SHRUNK[how]: int(amount) if how == "layers" else float(amount)}
+        return shrink(model, choose_parts(model, ShrinkPlan(**kept), calibration))
+    if how == "gradual":
+        return model
     prune(
         model,
         Pruning(criterion=CRITERIA[how], pattern=PATTERNS[amount], schedule=Constant(final=0.5)),
@@ -87,10 +119,18 @@ def made_smaller(model: Any, row: str, calibration: list[dict[str, torch.Tensor]
     return model
 
 
+def pruning_of(row: str) -> Pruning | None:
+    """What the training does about zeros."""
+    how, _, amount = row.removesuffix("+fit").rpartition("-")
+    if how in SHRUNK:
+        return None
+    if how == "gradual":
+        return Pruning(pattern=PATTERNS[amount], schedule=Cubic(final=0.5, begin="0%", end="40%"))
+    return Pruning(schedule=Constant(final=0.0))
+
+
 def trained(model: Any, row: str, blocks: list[list[int]], options: argparse.Namespace, folder: Path) -> Any:
-    """After --steps steps with the whole model as teacher; zeros stay."""
-    pruned = not row.startswith(("layers", "ffn"))
-    pattern = PATTERNS[row.removesuffix("+fit").rpartition("-")[2]] if pruned else None
+    """After --steps steps with the whole model as teacher."""
     teacher = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
     trainer = CompressionTrainer(
         model=model,
@@ -101,18 +141,18 @@ def trained(model: Any, row: str, blocks: list[list[int]], options: argparse.Nam
             learning_rate=options.learning_rate,
             lr_scheduler_type="cosine",
             warmup_steps=10,
-            max_grad_norm=1.0,
             logging_steps=10,
             save_strategy="no",
             report_to=[],
             use_cpu=True,
             seed=options.seed,
         ),
-        train_dataset=Dataset.from_dict({"input_ids": blocks, "labels": blocks}),
-        pruning=Pruning(schedule=Constant(final=0.0 if pattern is None else 0.0)) if pruned else None,
+        data_collator=collate,
+        train_dataset=Dataset.from_dict({"input_ids": blocks}),
+        pruning=pruning_of(row),
         distillation=Distillation(
-            teacher=teacher,
-            losses=[WeightedLoss(weight=1.0 - options.task_weight, loss=ForwardKL())],
+            teacher=ModelTeacher(model=teacher),
+            losses=(WeightedLoss(weight=1.0 - options.task_weight, loss=ForwardKL()),),
             task_weight=options.task_weight,
         ),
     )
@@ -122,27 +162,31 @@ def trained(model: Any, row: str, blocks: list[list[int]], options: argparse.Nam
     return made
 
 
+def peak_mb() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
 def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
     """The row's numbers; its models stay beside them."""
     tokenizer = AutoTokenizer.from_pretrained(options.model)
-    test = blocks_of(options.data, "test", tokenizer, options.length, options.blocks)
-    train = blocks_of(options.data, "train", tokenizer, options.train_length)
+    test = blocks_of(options.data, "test", tokenizer, options.length, options.texts, options.blocks)
+    train = blocks_of(options.data, "train", tokenizer, options.train_length, options.texts)
     model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
-    found: dict[str, Any] = {"row": row, "threads": torch.get_num_threads(), "load": bench.os.getloadavg()[0]}
+    found: dict[str, Any] = {"row": row, "date": datetime.date.today().isoformat(), "threads": torch.get_num_threads()}
+    found["load"] = os.getloadavg()[0]
     if row == "dense":
-        return found | {"once": perplexity(model, test)}
+        return found | {"parameters": model.num_parameters(), "once": perplexity(model, test)}
     place = options.folder / row.replace(":", "of").replace("+", "-")
     once = place / "once"
     if once.exists():
         found |= json.loads((place / "once.json").read_text())
         model = AutoModelForCausalLM.from_pretrained(once, dtype=torch.float32)
     else:
-        start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        model = made_smaller(model, row, batches_of(train[:: len(train) // options.calibration][: options.calibration], 4), options)
-        spent = {"once_minutes": (time.perf_counter() - start) / 60}
-        spent["once_peak_mb"] = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
-        spent["parameters"] = sum(one.numel() for one in model.parameters())
-        spent["once"] = perplexity(model, test)
+        start, before = time.perf_counter(), peak_mb()
+        calibration = batches_of(train[:: len(train) // options.calibration][: options.calibration], 4)
+        model = made_smaller(model, row, calibration, options)
+        spent = {"once_minutes": (time.perf_counter() - start) / 60, "once_mb": peak_mb() - before}
+        spent |= {"parameters": model.num_parameters(), "once": perplexity(model, test)}
         save_dense(model, once, tokenizer)
         (place / "once.json").write_text(json.dumps(spent))
         found |= spent
@@ -152,27 +196,63 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
         model = trained(model, row, train, options, place)
         found |= {
             "steps": options.steps,
-            "tokens": options.steps * options.batch_size * options.train_length,
+            "batch_size": options.batch_size,
             "task_weight": options.task_weight,
+            "learning_rate": options.learning_rate,
             "minutes": (time.perf_counter() - start) / 60,
-            "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+            "mb": peak_mb(),
             "trained": perplexity(model, test),
         }
         save_dense(model, place / "trained", tokenizer)
+        bench.progress(f"{row}: perplexity {found['trained']:.2f} after {options.steps} steps")
     return found
+
+
+def table(folder: Path) -> str:
+    """The newest numbers of each row, in the order in which rows came first."""
+    rows: dict[str, dict[str, Any]] = {}
+    for line in (folder / "rows.jsonl").read_text().splitlines():
+        one = json.loads(line)
+        rows[one["row"]] = rows.get(one["row"], {}) | one
+    dense = rows["dense"]["once"]
+    head = [
+        "row",
+        "parameters",
+        "perplexity",
+        "of dense",
+        "minutes",
+        "extra MB",
+        "after",
+        "perplexity",
+        "of dense",
+        "minutes",
+        "MB",
+    ]
+    lines = []
+    for name, one in rows.items():
+        line = [name, f"{one['parameters'] / 1e6:.2f} M", f"{one['once']:.2f}", f"{one['once'] / dense:.2f}x"]
+        line += [f"{one['once_minutes']:.1f}", f"{one['once_mb']:.0f}"] if "once_minutes" in one else ["-", "-"]
+        if "trained" in one:
+            line += [f"{one['steps']} steps of {one['batch_size']} rows", f"{one['trained']:.2f}"]
+            line += [f"{one['trained'] / dense:.2f}x", f"{one['minutes']:.0f}", f"{one['mb']:.0f}"]
+        lines.append(line + ["-"] * (len(head) - len(line)))
+    return bench.table(head, lines)
 
 
 def main() -> None:
     options = bench.parser(__doc__.splitlines()[0], repeats=5)
     options.add_argument("--model", type=Path, required=True, help="a dense language model")
-    options.add_argument("--data", type=Path, required=True, help="a folder with train.parquet and test.parquet, column text")
+    options.add_argument(
+        "--data", type=Path, required=True, help="a folder with train.parquet and test.parquet, column text"
+    )
     options.add_argument("--folder", type=Path, required=True, help="where models and numbers go")
     options.add_argument("--rows", nargs="*", default=[])
-    options.add_argument("--table", action="store_true")
-    options.add_argument("--length", type=int, default=1024, help="tokens of a block of the test")
-    options.add_argument("--blocks", type=int, default=40, help="of the test")
-    options.add_argument("--train_length", type=int, default=512, help="tokens of a block of the training")
-    options.add_argument("--calibration", type=int, default=32, help="blocks of the training that are looked at")
+    options.add_argument("--table", action="store_true", help="print all rows that were measured into --folder")
+    options.add_argument("--texts", action="store_true", help="a row is a document, and not a block of all")
+    options.add_argument("--length", type=int, default=1024, help="tokens of a row of the test")
+    options.add_argument("--blocks", type=int, default=40, help="rows of the test")
+    options.add_argument("--train_length", type=int, default=512, help="tokens of a row of the training")
+    options.add_argument("--calibration", type=int, default=32, help="rows of the training that are looked at")
     options.add_argument("--fit_steps", type=int, default=200, help="of each part, with +fit")
     options.add_argument("--steps", type=int, default=200, help="of the distillation; 0 leaves it out")
     options.add_argument("--batch_size", type=int, default=1)
@@ -182,9 +262,11 @@ def main() -> None:
     bench.prepare(asked)
     asked.folder.mkdir(parents=True, exist_ok=True)
     for row in asked.rows:
+        numbers = json.dumps(measure(row, asked))
         with (asked.folder / "rows.jsonl").open("a") as file:
-            file.write(json.dumps(measure(row, asked)) + "\n")
-            file.flush()
+            file.write(numbers + "\n")
+    if asked.table:
+        bench.emit([bench.header(f"Pruning {asked.model.name}"), table(asked.folder)], asked.out)
 
 
 if __name__ == "__main__":
