@@ -172,6 +172,8 @@ from hf_compress.pruning.shrink.apply import shrink as shrink
 from hf_compress.pruning.shrink.choice import ShrinkChoice as ShrinkChoice
 from hf_compress.pruning.shrink.choose import choose_parts as choose_parts
 from hf_compress.pruning.shrink.plan import ShrinkPlan as ShrinkPlan
+from hf_compress.pruning.shrink.vocabulary import SmallerVocabulary as SmallerVocabulary
+from hf_compress.pruning.shrink.vocabulary import shrink_vocabulary as shrink_vocabulary
 from hf_compress.pruning.solvers.sparsegpt import SparseGPT as SparseGPT
 from hf_compress.quantization.configuration import Quantization as Quantization
 from hf_compress.quantization.groups import Group as Group

@@ -71,6 +71,7 @@ LISTED = {
     "pruning.shrink.choice": ("ShrinkChoice",),
     "pruning.shrink.choose": ("choose_parts",),
     "pruning.shrink.plan": ("ShrinkPlan",),
+    "pruning.shrink.vocabulary": ("SmallerVocabulary", "shrink_vocabulary"),
     "quantization.configuration": ("Quantization",),
     "quantization.groups": ("Group",),
     "quantization.ptq": ("quantize",),

@@ -1,6 +1,7 @@
 """A smaller model of the same class: first without memory, then filled with the pieces that stay."""
 
 import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from hf_compress._forward.dry_run import build
 from hf_compress._sharding.contract import original_class
 from hf_compress.architectures.architecture import Architecture
 from hf_compress.pruning.shrink.dimensions import Dimensions
-from hf_compress.pruning.shrink.pieces import Kept, check_stock, pieces_of
+from hf_compress.pruning.shrink.pieces import Kept, Piece, check_stock, pieces_of
 from hf_compress.pruning.shrink.smaller_config import head_changes, layer_changes, smaller_config
 
 
@@ -49,6 +50,19 @@ def smaller_model(model: Any, architecture: Architecture, dimensions: Dimensions
     pieces = pieces_of(model, architecture, dimensions, kept)
     small = built_smaller(model, architecture, dimensions, kept)
     check_stock(small, model, pieces)
+    return filled(small, model, pieces, shared)
+
+
+@torch.no_grad()
+def filled(small: Any, model: Any, pieces: Mapping[str, Piece], shared: bool = False) -> Any:
+    """A model without memory, filled with the pieces of another; devices, types and mode are that one's.
+
+    Args:
+        small: built by the class from the smaller config.
+        model: the pieces are of; stays as it is.
+        pieces: by name in the small one, in the shapes that it has.
+        shared: see `smaller_model`.
+    """
     own = {**dict(model.named_buffers()), **model.state_dict()}
     stored = set(small.state_dict())
 
