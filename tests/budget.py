@@ -12,7 +12,7 @@ import pytest
 from tests.distributed.launch import Server
 
 BUDGETS = {
-    "architectures": 2,
+    "architectures": 8,
     "calibration": 3,
     "checkpoints": 14,
     "contracts": 116,

@@ -13,7 +13,6 @@ import pytest
 from transformers import Trainer
 
 from hf_compress import CompressionMixin, Recipe
-from hf_compress.architectures.architecture import Architecture
 from hf_compress.distillation.loss import DistillationLoss
 from hf_compress.inputs.sections import Data
 from hf_compress.jobs.merge.recipe import MergeModels
@@ -203,14 +202,6 @@ def test_the_table_of_what_does_not_go_together_is_complete():
     text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| ([^|]+?) \|", text[text.index("## What does not go together") :], flags=re.M)
     assert sorted(rows) == sorted(["what", *(rule.name for rule in RULES)])
-
-
-def test_every_architecture_is_in_the_table_of_what_shrinks_with_whether_its_heads_can_go():
-    rows = re.findall(
-        r"^\| `(\w+)` \| yes \| (yes|no)\b.* \| yes\b.*\|$", (ROOT / "docs" / "shrinking.md").read_text(), flags=re.M
-    )
-    known = Architecture.available().values()
-    assert rows == [(row.name, "yes" if row.attention.head_size else "no") for row in known]
 
 
 def test_every_key_of_a_recipe_is_in_the_table():

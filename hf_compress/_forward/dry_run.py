@@ -118,7 +118,7 @@ def build(cls: Any, config: Any, dtype: torch.dtype | None, device: str) -> Any:
                 if part is not None:
                     part.dtype = dtype
         with torch.device(device):
-            return cls(config).eval()
+            return cls(config).to(device).eval()  # some classes make parameters that know no device (Wav2Vec2)
     except Exception:  # classes of users take what they like
         return None
     finally:

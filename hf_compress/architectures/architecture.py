@@ -1,7 +1,7 @@
 """What an architecture looks like: where its blocks are, what is in one, and what its config calls the counts."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 from torch import nn
@@ -13,7 +13,7 @@ from hf_compress._registry import Strategy
 
 @dataclass(frozen=True, kw_only=True)
 class Attention:
-    """The self-attention of a block. Modules are named from the block on.
+    """The self-attention or the cross-attention of a block. Modules are named from the block on.
 
     Attributes:
         query: the module whose rows are the heads' queries, head by head.
@@ -25,6 +25,9 @@ class Attention:
             neighbouring query heads; None where there is one for each query head.
         head_size: its key for the rows of one head; None where the config cannot say it, so that it is always
             hidden size / heads.
+        by_head: one module holds all three, and its rows are the first head's queries, keys and values, then the second's.
+        position_bias: an embedding in the first block with a column for each head, which is added to the scores of all
+            blocks, so that all keep the same heads; None where there is none.
     """
 
     query: str
@@ -34,6 +37,8 @@ class Attention:
     heads: str
     key_value_heads: str | None = None
     head_size: str | None = None
+    by_head: bool = False
+    position_bias: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,48 +57,98 @@ class FeedForward:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Architecture(Strategy, kind="architecture", package="hf_compress.architectures"):
-    """Where the parts of a model are, for a model type of transformers; the name is that type.
+class Stack:
+    """Blocks that are alike, one after the other.
 
     Attributes:
+        name: what a plan calls it, such as encoder; empty where the architecture has this one only.
         blocks: the list of blocks, named from the base model on (what stands behind the heads of tasks).
         num_layers: the config's key for the number of blocks.
         attention: the self-attention of a block.
         feed_forward: its feed-forward part.
+        cross_attention: what reads the other stack, with as many heads as the self-attention; None where nothing does.
+        norm_readers: norm -> the modules of the same block that multiply what it gives, both named from the block on. A
+            norm that only the next block reads has none and is left out.
         per_layer: keys of the config that hold a list with an item for each block, where they hold anything.
     """
 
-    blocks: ClassVar[str]
-    num_layers: ClassVar[str]
-    attention: ClassVar[Attention]
-    feed_forward: ClassVar[FeedForward]
-    per_layer: ClassVar[tuple[str, ...]] = ()
+    name: str = ""
+    blocks: str
+    num_layers: str
+    attention: Attention
+    feed_forward: FeedForward
+    cross_attention: Attention | None = None
+    norm_readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    per_layer: tuple[str, ...] = ()
 
-    def norm_readers(self, config: Any) -> Mapping[str, tuple[str, ...]]:
-        """Norm -> the modules of the same block that multiply what it gives, both named from the block on.
 
-        A norm that only the next block reads has none and is left out.
+@dataclass(frozen=True, kw_only=True)
+class FoundStack:
+    """A stack in a model.
+
+    Attributes:
+        stack: its description.
+        prefix: the name of the list of blocks in the whole model.
+        blocks: the list.
+    """
+
+    stack: Stack
+    prefix: str
+    blocks: nn.ModuleList
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture(Strategy, kind="architecture", package="hf_compress.architectures"):
+    """Where the parts of a model are, for a model type of transformers; the name is that type.
+
+    Attributes:
+        config_part: the part of the config that has the counts, such as text_config; empty where the config itself has.
+    """
+
+    config_part: ClassVar[str] = ""
+
+    def stacks(self, config: Any) -> tuple[Stack, ...]:
+        """The stacks that a model can have, in the order in which data passes them.
+
+        Args:
+            config: the part of it that has the counts.
         """
-        raise TypeError(f"architecture {self.name!r} defines no norm_readers()")
+        raise TypeError(f"architecture {self.name!r} defines no stacks()")
 
     def place_matters(self, config: Any) -> str:
-        """Why a block computes something else at another place; empty where it does not."""
+        """The key that makes a block compute something else at another place; empty where none does."""
         return ""
 
-    def block_list(self, model: Any) -> tuple[str, nn.ModuleList]:
-        """The list of blocks and its name in the whole model.
+    def counts(self, config: Any) -> Any:
+        """The part of a model's config that has the counts."""
+        return getattr(config, self.config_part) if self.config_part else config
+
+    def found(self, model: Any) -> tuple[FoundStack, ...]:
+        """The stacks that a model has: a class may have the encoder or the decoder alone.
 
         Raises:
             CompressionError: the model's class keeps them elsewhere.
         """
-        try:
-            blocks = model.base_model.get_submodule(self.blocks)
-        except AttributeError:
+        stacks = self.stacks(self.counts(model.config))
+        names = {module: name for name, module in model.named_modules()}
+        there = [
+            FoundStack(stack=stack, prefix=names[blocks], blocks=blocks)
+            for stack in stacks
+            if isinstance(blocks := _submodule(model.base_model, stack.blocks), nn.ModuleList)
+        ]
+        if not there:
             raise CompressionError(
-                f"{type(model).__name__} has no {self.blocks} where {self.name} keeps its blocks;"
-                " docs/adding-an-architecture.md says how to describe another one"
-            ) from None
-        return next(name for name, module in model.named_modules() if module is blocks), blocks
+                f"{type(model).__name__} has no {' and no '.join(stack.blocks for stack in stacks)} where {self.name} keeps"
+                " its blocks; docs/adding-an-architecture.md says how to describe another one"
+            )
+        return tuple(there)
+
+
+def _submodule(module: nn.Module, name: str) -> nn.Module | None:
+    try:
+        return module.get_submodule(name)
+    except AttributeError:
+        return None
 
 
 def architecture_of(model: Any) -> Architecture:

@@ -54,7 +54,7 @@ def loss_of(model: Any, batches: list[dict[str, torch.Tensor]]) -> float:
 
 def other_choices(model: Any, choice: Any, draws: int) -> list[Any]:
     """The floor's choices."""
-    kept, whole = choice.kept, choice.made_for
+    (kept,), (whole,) = choice.kept.stacks, choice.made_for.stacks
     if len(kept.layers) < whole.layers:
         others = itertools.combinations(range(whole.layers), len(kept.layers))
         return [choose_parts(model, ShrinkPlan(layers=one)) for one in others if one != kept.layers]
@@ -63,7 +63,8 @@ def other_choices(model: Any, choice: Any, draws: int) -> list[Any]:
         generator = random.Random(seed)
         part, total = ("units", whole.units) if kept.units else ("groups", whole.groups)
         drawn = tuple(tuple(sorted(generator.sample(range(total), len(one)))) for one in getattr(kept, part))
-        found.append(dataclasses.replace(choice, kept=dataclasses.replace(kept, **{part: drawn})))
+        own = dataclasses.replace(kept, **{part: drawn})
+        found.append(dataclasses.replace(choice, kept=dataclasses.replace(choice.kept, stacks=(own,))))
     return found
 
 

@@ -1,27 +1,58 @@
 """A tiny model of any row of the table of architectures."""
 
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageClassification, AutoModelForMaskedLM
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForCTC,
+    AutoModelForImageClassification,
+    AutoModelForMaskedLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSpeechSeq2Seq,
+    BloomConfig,
+    BloomForCausalLM,
+)
 
 LAYERS, HEADS, WIDTH, HIDDEN = 4, 4, 24, 32
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
+TEXT = {"vocab_size": 64, "max_position_embeddings": 64, **SPECIAL}
 IMAGE = {"image_size": 8, "patch_size": 4}
+SOUND = {
+    "vocab_size": 64,
+    "conv_dim": (8, 8),
+    "conv_kernel": (10, 3),
+    "conv_stride": (5, 2),
+    "num_conv_pos_embeddings": 4,
+    "num_conv_pos_embedding_groups": 2,
+    "layerdrop": 0.0,
+}
+SPECTROGRAM = {"num_mel_bins": 8, "max_source_positions": 12, "max_target_positions": 64, "begin_suppress_tokens": None}
+KINDS = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
+GEMMA = {**TEXT, "query_pre_attn_scalar": 8, "sliding_window": 3, "layer_types": KINDS}
+SETTINGS = {
+    "vit": IMAGE,
+    "deit": {**IMAGE, "architectures": ["DeiTForImageClassification"]},  # its Auto class knows two
+    "wav2vec2": SOUND,
+    "hubert": SOUND,
+    "whisper": {**TEXT, **SPECTROGRAM, "decoder_start_token_id": 1},
+    "t5": {**TEXT, "decoder_start_token_id": 0},
+    "bart": {**TEXT, "decoder_start_token_id": 2},
+    "gemma2": GEMMA,
+    "gemma3_text": GEMMA,
+}
+"""Of a model type, beside its counts; of text where nothing else is said."""
 
 
 def small_config(architecture, **changes):
     """Of four layers with four heads and, where they are counted apart, two of keys and values."""
-    keys = architecture.attention
-    settings = {
-        "vocab_size": 64,
-        "hidden_size": HIDDEN,
-        "max_position_embeddings": 64,
-        architecture.num_layers: LAYERS,
-        keys.heads: HEADS,
-        architecture.feed_forward.width: WIDTH,
-        **(IMAGE if architecture.name == "vit" else SPECIAL),
-    }
-    if keys.key_value_heads:
-        settings |= {keys.key_value_heads: 2, keys.head_size: HIDDEN // HEADS}
+    plain = AutoConfig.for_model(architecture.name)
+    width = plain.attribute_map.get("hidden_size", "hidden_size")
+    settings = {width: HIDDEN, **SETTINGS.get(architecture.name, TEXT)}
+    for stack in architecture.stacks(architecture.counts(plain)):
+        keys = stack.attention
+        settings |= {stack.num_layers: LAYERS, keys.heads: HEADS, stack.feed_forward.width: WIDTH}
+        settings |= {keys.key_value_heads: 2} if keys.key_value_heads else {}
+        settings |= {keys.head_size: HIDDEN // HEADS} if hasattr(plain, keys.head_size or "") else {}
     return AutoConfig.for_model(architecture.name, **{**settings, **changes})
 
 
@@ -29,6 +60,10 @@ def auto_class(config):
     """The Auto class whose head a model of this type usually has."""
     if hasattr(config, "image_size"):
         return AutoModelForImageClassification
+    if hasattr(config, "conv_kernel"):
+        return AutoModelForCTC
+    if config.is_encoder_decoder:
+        return AutoModelForSpeechSeq2Seq if hasattr(config, "num_mel_bins") else AutoModelForSeq2SeqLM
     encodes = config.model_type in ("bert", "roberta", "distilbert")
     return AutoModelForMaskedLM if encodes else AutoModelForCausalLM
 
@@ -45,9 +80,21 @@ def small_model(architecture, seed=0, **changes):
 
 
 def small_batch(model, batch_size=2, length=10):
-    """Keyword arguments of it."""
-    if hasattr(model.config, "image_size"):
-        generator = torch.Generator().manual_seed(1)
+    """Keyword arguments of it; a decoder's tokens are fewer than an encoder's."""
+    generator, config = torch.Generator().manual_seed(1), model.config
+    if hasattr(config, "image_size"):
         return {"pixel_values": torch.randn(batch_size, 3, 8, 8, generator=generator)}
-    generator = torch.Generator().manual_seed(1)
-    return {"input_ids": torch.randint(3, 64, (batch_size, length), generator=generator)}
+    if hasattr(config, "conv_kernel"):
+        return {"input_values": torch.randn(batch_size, 300, generator=generator)}
+    if hasattr(config, "num_mel_bins"):
+        batch = {"input_features": torch.randn(batch_size, 8, 24, generator=generator)}
+    else:
+        batch = {"input_ids": torch.randint(3, 64, (batch_size, length), generator=generator)}
+    if config.is_encoder_decoder:
+        batch["decoder_input_ids"] = torch.randint(3, 64, (batch_size, length - 3), generator=generator)
+    return batch
+
+
+def model_without_row():
+    """Of a type that the table does not know."""
+    return BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=32, n_layer=1, n_head=4))

@@ -7,4 +7,4 @@ from tests.architectures.small import small_model
 
 def test_the_blocks_of_a_head_for_masked_tokens_are_behind_its_base_model():
     model = small_model(DistilBert())
-    assert architecture_of(model).block_list(model)[0] == "distilbert.transformer.layer"
+    assert architecture_of(model).found(model)[0].prefix == "distilbert.transformer.layer"

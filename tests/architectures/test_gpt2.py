@@ -6,7 +6,7 @@ from hf_compress.architectures.gpt2 import GPT2
 
 
 def test_queries_keys_and_values_are_one_module_and_a_heads_size_has_no_key():
-    attention = GPT2.attention
+    attention = GPT2().stacks(None)[0].attention
     assert attention.query == attention.key == attention.value == "attn.c_attn"
     assert attention.head_size is None
 

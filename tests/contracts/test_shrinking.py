@@ -1,8 +1,11 @@
 """Every row of the table of architectures shrunk: against the model with zeros, on disk, and in use."""
 
 import copy
+import functools
+import runpy
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,24 +13,43 @@ import torch
 from hf_compress import CompressionError, ShrinkPlan, choose_parts, shrink
 from hf_compress._modules.module_kind import is_transposed
 from hf_compress.architectures.architecture import Architecture
-from tests.architectures.small import HEADS, WIDTH, auto_class, small_batch, small_model
+from tests.architectures.small import HEADS, WIDTH, auto_class, small_batch, small_config, small_model
 
+ROOT = Path(__file__).parents[2]
 ROWS = [known() for known in Architecture.available().values()]
-WRITERS = [row for row in ROWS if row.name in ("llama", "mistral", "qwen2", "qwen3", "gpt2", "opt")]
+WRITERS = [
+    row for row in ROWS if auto_class(small_config(row)).__name__.endswith(("CausalLM", "Seq2SeqLM", "SpeechSeq2Seq"))
+]
 each = pytest.mark.parametrize("architecture", ROWS, ids=lambda row: row.name)
 
 
-def halved(architecture, **changes):
-    """Half of everything that this architecture can lose, whichever layers."""
-    heads = {"heads": HEADS // 2} if architecture.attention.head_size else {}
-    return ShrinkPlan(**{"feed_forward": WIDTH // 2, "layers": [0, 3], **heads, **changes})
+@functools.cache
+def whole(architecture):
+    """Shared by all tests; shrinking leaves it as it is."""
+    return small_model(architecture)
+
+
+@functools.cache
+def chosen(architecture):
+    """Half of everything that this architecture can lose, whichever layers; the first one goes, and so does the last."""
+    heads = {"heads": HEADS // 2} if heads_can_go(architecture) else {}
+    return choose_parts(whole(architecture), ShrinkPlan(feed_forward=WIDTH // 2, layers=[1, 2], **heads))
+
+
+@functools.cache
+def half(architecture):
+    """What remains; to read."""
+    return shrink(whole(architecture), chosen(architecture))
+
+
+def heads_can_go(architecture):
+    stacks = architecture.stacks(architecture.counts(small_config(architecture)))
+    return all(stack.attention.head_size for stack in stacks)
 
 
 def zeroed(model, architecture, choice):
     """The reference: the same model with zeros in the columns that read what goes, and layers that hand on their input."""
     model = copy.deepcopy(model)
-    _, blocks = architecture.block_list(model)
-    dimensions, kept = choice.made_for, choice.kept
 
     def zero(block, name, places, size):
         module = block.get_submodule(name)
@@ -39,16 +61,18 @@ def zeroed(model, architecture, choice):
         entered = args[0] if args else kwargs["hidden_states"]
         return (entered, *output[1:]) if isinstance(output, tuple) else entered
 
-    for place, block in enumerate(blocks):
-        if place not in kept.layers:
-            block.register_forward_hook(hand_on, with_kwargs=True)
-            continue
-        new = kept.layers.index(place)
-        if kept.units:
-            zero(block, architecture.feed_forward.output, kept.units[new], 1)
-        if kept.groups:
-            size = dimensions.head_size * dimensions.per_group
-            zero(block, architecture.attention.output, kept.groups[new], size)
+    for found, dimensions, kept in zip(architecture.found(model), choice.made_for.stacks, choice.kept.stacks, strict=True):
+        stack, size = found.stack, dimensions.head_size * dimensions.per_group
+        for place, block in enumerate(found.blocks):
+            if place not in kept.layers:
+                block.register_forward_hook(hand_on, with_kwargs=True)
+                continue
+            new = kept.layers.index(place)
+            if kept.units:
+                zero(block, stack.feed_forward.output, kept.units[new], 1)
+            for attention, groups in ((stack.attention, kept.groups), (stack.cross_attention, kept.cross_groups)):
+                if groups:
+                    zero(block, attention.output, groups[new], size)
     return model
 
 
@@ -58,29 +82,25 @@ def logits(model, batch):
 
 
 @each
-@pytest.mark.parametrize("part", ["feed_forward", "layers", "heads", "all"])
-def test_a_shrunk_model_computes_what_the_model_does_with_zeros_where_parts_go(architecture, part):
-    model = small_model(architecture)
-    whole = {"feed_forward": None, "layers": None, "heads": None}
-    if part == "heads" and not architecture.attention.head_size:
-        with pytest.raises(CompressionError, match="has no key for the size of a head.*legal for this .*: 4, all of them"):
-            choose_parts(model, ShrinkPlan(heads=2))
-        return
-    asked = {} if part == "all" else {**whole, part: getattr(halved(architecture), part)}
-    choice = choose_parts(model, halved(architecture, **asked))
-    before = {name: value.clone() for name, value in model.state_dict().items()}
-    small, batch = shrink(model, choice), small_batch(model)
+def test_a_shrunk_model_computes_what_the_model_does_with_zeros_where_parts_go(architecture):
+    model, choice = whole(architecture), chosen(architecture)
+    before, batch = {name: value.clone() for name, value in model.state_dict().items()}, small_batch(model)
+    small = half.__wrapped__(architecture)
     reference, plain = logits(zeroed(model, architecture, choice), batch), logits(model, batch)
     torch.testing.assert_close(logits(small, batch), reference, atol=1e-5, rtol=1e-5)  # sums in another order
     assert (reference - plain).abs().max() > 1e-2  # what went counted
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 
+@pytest.mark.parametrize("architecture", [row for row in ROWS if not heads_can_go(row)], ids=lambda row: row.name)
+def test_heads_whose_size_no_key_says_are_refused(architecture):
+    with pytest.raises(CompressionError, match="has no key for the size of a head.*legal for this .*: 4, all of them"):
+        choose_parts(whole(architecture), ShrinkPlan(heads=2))
+
+
 @each
 def test_it_is_smaller_by_what_was_said_before(architecture):
-    model = small_model(architecture)
-    choice = choose_parts(model, halved(architecture))
-    small = shrink(model, choice)
+    model, choice, small = whole(architecture), chosen(architecture), half(architecture)
     for size, one in ((choice.before, model), (choice.after, small)):
         parameters = list(one.parameters())
         assert size.parameters == sum(parameter.numel() for parameter in parameters)
@@ -92,43 +112,39 @@ def test_it_is_smaller_by_what_was_said_before(architecture):
 
 @each
 def test_it_saves_and_loads_with_the_stock_auto_class_to_the_same_bits(architecture, tmp_path):
-    model = small_model(architecture)
-    small = shrink(model, halved(architecture))
+    model, small = whole(architecture), half(architecture)
     small.save_pretrained(tmp_path)
     loaded, info = auto_class(model.config).from_pretrained(tmp_path, output_loading_info=True)
     assert not any(info.values())
     assert torch.equal(logits(loaded.eval(), small_batch(model)), logits(small, small_batch(model)))
-    weights, whole = tmp_path / "model.safetensors", tmp_path / "whole"
-    model.save_pretrained(whole)
-    assert weights.stat().st_size < 0.8 * (whole / weights.name).stat().st_size
+    weights, other = tmp_path / "model.safetensors", tmp_path / "whole"
+    model.save_pretrained(other)
+    assert weights.stat().st_size < 0.8 * (other / weights.name).stat().st_size
 
 
 @pytest.mark.parametrize("architecture", WRITERS, ids=lambda row: row.name)
 def test_it_generates_with_a_cache_what_it_would_without_one(architecture):
-    model = small_model(architecture)
-    small = shrink(model, halved(architecture))
-    prompt = small_batch(model, length=5)["input_ids"]
-    written = [small.generate(prompt, do_sample=False, max_new_tokens=12, use_cache=cache) for cache in (True, False)]
+    model, small = whole(architecture), half(architecture)
+    prompt = small_batch(model, length=5)
+    prompt.pop("decoder_input_ids", None)
+    length = {"do_sample": False, "min_new_tokens": 6, "max_new_tokens": 12}
+    written = [small.generate(**prompt, **length, use_cache=cache) for cache in (True, False)]
     assert torch.equal(*written) and written[0].shape[1] > 5
     assert small.generation_config.to_dict() == model.generation_config.to_dict()
 
 
 def test_transformers_alone_loads_and_runs_them(tmp_path):
     for row in ROWS:
-        model = small_model(row)
-        small = shrink(model, halved(row))
+        model, small = whole(row), half(row)
         small.save_pretrained(tmp_path / row.name)
-        torch.save([small_batch(model), logits(small, small_batch(model))], tmp_path / row.name / "expected.pt")
+        batch, auto = small_batch(model), auto_class(model.config).__name__
+        torch.save([auto, type(model).__name__, batch, logits(small, batch)], tmp_path / row.name / "expected.pt")
     code = f"""
 import sys, pathlib, torch, transformers
 for folder in sorted(pathlib.Path({str(tmp_path)!r}).iterdir()):
-    config = transformers.AutoConfig.from_pretrained(folder)
-    batch, expected = torch.load(folder / "expected.pt")
-    cls = getattr(transformers, config.architectures[0])
-    auto = {{"MaskedLM": "AutoModelForMaskedLM", "ImageClassification": "AutoModelForImageClassification"}}
-    auto = next((name for end, name in auto.items() if cls.__name__.endswith(end)), "AutoModelForCausalLM")
+    auto, cls, batch, expected = torch.load(folder / "expected.pt")
     model = getattr(transformers, auto).from_pretrained(folder).eval()
-    assert type(model) is cls
+    assert type(model).__name__ == cls
     with torch.no_grad():
         assert torch.equal(model(**batch).logits, expected), folder
 assert "hf_compress" not in sys.modules
@@ -140,7 +156,14 @@ print("loaded", len(list(pathlib.Path({str(tmp_path)!r}).iterdir())))
 
 @each
 def test_it_trains(architecture):
-    small = shrink(small_model(architecture), halved(architecture)).train()
+    small = copy.deepcopy(half(architecture)).train()
     small(**small_batch(small)).logits.square().sum().backward()
-    inside = [parameter for _, parameter in architecture.block_list(small)[1].named_parameters()]
+    inside = [parameter for found in architecture.found(small) for parameter in found.blocks.parameters()]
     assert all(parameter.grad is not None for parameter in inside)
+
+
+def test_the_table_of_the_page_is_what_was_chosen_here():
+    page = ROOT / "docs" / "shrinking.md"
+    written = runpy.run_path(str(ROOT / "scripts" / "shrinking_table.py"))["written"]
+    text = page.read_text(encoding="utf-8")
+    assert text == written(text, {row.name: chosen(row) for row in ROWS}), "run scripts/shrinking_table.py"

@@ -3,7 +3,7 @@
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -12,8 +12,8 @@ from torch import nn
 from hf_compress._forward.macs import count_macs
 from hf_compress._forward.probe import probe_inputs, unpadded_inputs
 from hf_compress._modules.names import model_name
-from hf_compress.pruning.shrink.dimensions import Dimensions
-from hf_compress.pruning.shrink.pieces import Kept
+from hf_compress.pruning.shrink.dimensions import Dimensions, StackDimensions
+from hf_compress.pruning.shrink.pieces import Kept, KeptStack
 
 _SHOWN = 8
 """Places that a line names of what goes."""
@@ -42,7 +42,7 @@ class ShrinkChoice:
         kept: the places of what stays.
         made_for: the model's counts; `shrink` refuses another model.
         left: those of the shrunk model.
-        influence: of every layer, where layers were chosen by it.
+        influence: of every layer of each stack, by its name, where layers were chosen by it.
         measured: whether units and heads were chosen by what they write on batches, and not by their weights alone.
         before: the model's size.
         after: that of the shrunk one.
@@ -52,7 +52,7 @@ class ShrinkChoice:
     kept: Kept
     made_for: Dimensions
     left: Dimensions
-    influence: tuple[float, ...] | None
+    influence: Mapping[str, tuple[float, ...]] | None
     measured: bool
     before: Size
     after: Size
@@ -60,25 +60,28 @@ class ShrinkChoice:
 
     def describe(self) -> str:
         """What goes, layer by layer, and parameters, bytes and MACs before and after, in lines."""
-        made_for, kept = self.made_for, self.kept
-        gone = [place for place in range(made_for.layers) if place not in kept.layers]
-        lines = [str(made_for), *(f"layer {place} goes{self._influence(place)}" for place in gone)]
-        for new, place in enumerate(kept.layers):
-            going = []
-            if kept.groups is not None:
-                going.append(_going("head", "heads", _heads(kept.groups[new], made_for), made_for.heads))
-            if kept.units is not None:
-                going.append(_going("unit", "units", kept.units[new], made_for.units))
-            if going:
-                lines.append(f"layer {place}: {'; '.join(going)}")
-        if kept.groups is not None or kept.units is not None:
+        lines = [str(self.made_for)]
+        for own, kept in zip(self.made_for.stacks, self.kept.stacks, strict=True):
+            influence = (self.influence or {}).get(own.name)
+            for place in range(own.layers):
+                if place not in kept.layers:
+                    measured = "" if influence is None else f" (block influence {influence[place]:.4f})"
+                    lines.append(f"{own.of}layer {place} goes{measured}")
+            lines += [
+                f"{own.of}layer {place}: {'; '.join(going)}"
+                for new, place in enumerate(kept.layers)
+                if (going := _going_in(own, kept, new))
+            ]
+        if any(kept.groups is not None or kept.units is not None for kept in self.kept.stacks):
             lines.append(f"chosen by {'what they write on the batches' if self.measured else 'the norms of their weights'}")
         return "\n".join([*lines, *size_lines(self.before, self.after, self.row)])
 
     def sentence(self) -> str:
         """What was removed and what that saves, in one sentence for reports."""
-        gone = [place for place in range(self.made_for.layers) if place not in self.kept.layers]
-        layers = f" (layers {', '.join(map(str, gone))} are gone)" if gone else ""
+        stacks = zip(self.made_for.stacks, self.kept.stacks, strict=True)
+        places = {own.of: [place for place in range(own.layers) if place not in kept.layers] for own, kept in stacks}
+        gone = [f"{of}layers {', '.join(map(str, each))}" for of, each in places.items() if each]
+        layers = f" ({' and '.join(gone)} are gone)" if gone else ""
         saved = "; ".join(size_lines(self.before, self.after, self.row))
         return f"shrunk from {self.made_for} to {self.left.counts}{layers}; {saved}"
 
@@ -93,12 +96,11 @@ class ShrinkChoice:
         Raises:
             TypeError, KeyError: it is no choice.
         """
-        parts = {"kept": Kept, "made_for": Dimensions, "left": Dimensions, "before": Size, "after": Size}
-        made = {name: kind(**_tuples(data[name])) for name, kind in parts.items()}
-        return cls(**{**_tuples(data), **made})
-
-    def _influence(self, place: int) -> str:
-        return "" if self.influence is None else f" (block influence {self.influence[place]:.4f})"
+        plain, counts = _tuples(data), (Dimensions, StackDimensions)
+        kinds = {"kept": (Kept, KeptStack), "made_for": counts, "left": counts}
+        for part, (kind, stack) in kinds.items():
+            plain[part] = kind(**{**plain[part], "stacks": tuple(stack(**one) for one in plain[part]["stacks"])})
+        return cls(**{**plain, "before": Size(**plain["before"]), "after": Size(**plain["after"])})
 
 
 def _tuples(value: Any) -> Any:
@@ -108,7 +110,19 @@ def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
 
 
-def _heads(groups: Sequence[int], dimensions: Dimensions) -> list[int]:
+def _going_in(own: StackDimensions, kept: KeptStack, new: int) -> list[str]:
+    """What goes in a layer that stays."""
+    going = []
+    if kept.groups is not None:
+        going.append(_going("head", "heads", _heads(kept.groups[new], own), own.heads))
+    if kept.cross_groups is not None:
+        going.append(_going("head", "cross-attention heads", _heads(kept.cross_groups[new], own), own.heads))
+    if kept.units is not None:
+        going.append(_going("unit", "units", kept.units[new], own.units))
+    return going
+
+
+def _heads(groups: Sequence[int], dimensions: StackDimensions) -> list[int]:
     """The query heads of groups."""
     return [group * dimensions.per_group + head for group in groups for head in range(dimensions.per_group)]
 

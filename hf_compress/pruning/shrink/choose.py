@@ -20,8 +20,8 @@ from hf_compress.pruning.shrink.importance import most_important
 from hf_compress.pruning.shrink.influence import block_influence
 from hf_compress.pruning.shrink.keep_best import keep_best
 from hf_compress.pruning.shrink.legal import first_ones
-from hf_compress.pruning.shrink.pieces import Kept, Piece, check_stock, pieces_of
-from hf_compress.pruning.shrink.plan import ShrinkPlan
+from hf_compress.pruning.shrink.pieces import Kept, KeptStack, Piece, check_stock, pieces_of
+from hf_compress.pruning.shrink.plan import ShrinkPlan, of_stack
 from hf_compress.pruning.shrink.smaller_model import built_smaller, smaller_model
 
 Batches = Iterable[Mapping[str, Any]]
@@ -55,16 +55,21 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
     kept = first_ones(model, architecture, dimensions, plan)
     built = built_smaller(model, architecture, dimensions, kept)
     check_stock(built, model, pieces_of(model, architecture, dimensions, kept))
-    influence = None
-    if not isinstance(plan.layers, tuple) and len(kept.layers) < dimensions.layers:
+    stacks, influence = list(kept.stacks), {}
+    for place, found in enumerate(architecture.found(model)):
+        asked, stack = of_stack(plan.layers, found.stack.name), stacks[place]
+        if isinstance(asked, tuple) or len(stack.layers) == len(found.blocks):
+            continue
         if batches is None:
             raise CompressionError(
-                f"layers={plan.layers} says how many layers stay and not which; give calibration, batches on which their"
-                " influence is measured, or their places, such as layers=[0, 1, 3]"
+                f"{dimensions.stacks[place].of}layers={asked} says how many layers stay and not which; give calibration,"
+                " batches on which their influence is measured, or their places, such as layers=[0, 1, 3]"
             )
-        influence = block_influence(model, list(architecture.block_list(model)[1]), batches)
-        layers = most_important(torch.tensor(influence, dtype=torch.float64), len(kept.layers), "layers")
-        kept = replace(kept, layers=layers)
+        scores = block_influence(model, list(found.blocks), batches)
+        layers = most_important(torch.tensor(scores, dtype=torch.float64), len(stack.layers), "layers")
+        stacks[place], influence[found.stack.name] = replace(stack, layers=layers), tuple(scores)
+    if influence:
+        kept = replace(kept, stacks=tuple(stacks))
         built = built_smaller(model, architecture, dimensions, kept)
     kept = _widths(model, architecture, dimensions, kept, batches)
     whole = skeleton(model)
@@ -73,7 +78,7 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
         kept=kept,
         made_for=dimensions,
         left=dimensions_of(built, architecture),
-        influence=None if influence is None else tuple(influence),
+        influence=influence or None,
         measured=batches is not None,
         before=size_of(whole, ((name, tensor.itemsize) for name, tensor in model.named_parameters())),
         after=size_of(built, _item_bytes(model, pieces)),
@@ -85,14 +90,17 @@ def _widths(
     model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept, batches: list[Mapping[str, Any]] | None
 ) -> Kept:
     """Which units and heads stay in the layers that do; behind fewer layers others write most."""
-    if batches is None or len(kept.layers) == dimensions.layers or (kept.units is None and kept.groups is None):
+    as_deep = all(len(one.layers) == own.layers for one, own in zip(kept.stacks, dimensions.stacks, strict=True))
+    if batches is None or as_deep or all(one.units is None and one.groups is None for one in kept.stacks):
         return keep_best(model, architecture, dimensions, kept, batches)
-    shallow = smaller_model(model, architecture, dimensions, Kept(layers=kept.layers), shared=True)
-    places = tuple(range(len(kept.layers)))
-    found = keep_best(
-        shallow, architecture, dimensions_of(shallow, architecture), replace(kept, layers=places), batches, kept.layers
-    )
-    return replace(found, layers=kept.layers)
+    deep = [one.layers for one in kept.stacks]
+    only_depth = Kept(stacks=tuple(KeptStack(layers=layers) for layers in deep))
+    shallow = smaller_model(model, architecture, dimensions, only_depth, shared=True)
+    places = tuple(replace(one, layers=tuple(range(len(one.layers)))) for one in kept.stacks)
+    own = dimensions_of(shallow, architecture)
+    found = keep_best(shallow, architecture, own, replace(kept, stacks=places), batches, deep)
+    stacks = zip(found.stacks, deep, strict=True)
+    return replace(found, stacks=tuple(replace(one, layers=layers) for one, layers in stacks))
 
 
 def check_model(model: Any) -> None:

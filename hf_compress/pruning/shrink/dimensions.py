@@ -4,23 +4,23 @@ from dataclasses import dataclass
 from typing import Any
 
 from hf_compress._modules.matrix import matrix_shape
-from hf_compress.architectures.architecture import Architecture
+from hf_compress.architectures.architecture import Architecture, FoundStack
 
 
 @dataclass(frozen=True, kw_only=True)
-class Dimensions:
-    """What a model has of each part.
+class StackDimensions:
+    """What a stack of blocks has of each part.
 
     Attributes:
-        model_class: its class's name.
+        name: what a plan calls it; empty where the architecture has one only.
         layers: blocks.
-        heads: query heads of a layer.
+        heads: query heads of a layer, of its self-attention and of its cross-attention.
         groups: heads of keys and values of a layer.
         head_size: rows of one head.
         units: of a layer's feed-forward part.
     """
 
-    model_class: str
+    name: str
     layers: int
     heads: int
     groups: int
@@ -33,30 +33,61 @@ class Dimensions:
         return self.heads // self.groups
 
     @property
+    def of(self) -> str:
+        """What stands before a part of it in a sentence."""
+        return f"{self.name} " if self.name else ""
+
+    def __str__(self) -> str:
+        shared = f" in {self.groups} groups" if self.groups < self.heads else ""
+        return f"{self.layers} {self.of}layers, {self.heads} heads{shared}, {self.units} feed-forward units"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimensions:
+    """What a model has of each part.
+
+    Attributes:
+        model_class: its class's name.
+        stacks: of each stack, in the architecture's order.
+    """
+
+    model_class: str
+    stacks: tuple[StackDimensions, ...]
+
+    @property
+    def layers(self) -> int:
+        """Of all stacks together."""
+        return sum(stack.layers for stack in self.stacks)
+
+    @property
     def counts(self) -> str:
         """In words."""
-        shared = f" in {self.groups} groups" if self.groups < self.heads else ""
-        return f"{self.layers} layers, {self.heads} heads{shared}, {self.units} feed-forward units"
+        return " and ".join(map(str, self.stacks))
 
     def __str__(self) -> str:
         return f"{self.model_class} with {self.counts}"
 
 
 def dimensions_of(model: Any, architecture: Architecture) -> Dimensions:
-    """Read from the config and the modules of the first block; that all blocks are alike is what a stock config means.
+    """Read from the config and the modules of the first blocks; that blocks are alike is what a stock config means.
 
     Raises:
         CompressionError: the model's class keeps its blocks elsewhere.
     """
-    _, blocks = architecture.block_list(model)
-    attention = architecture.attention
-    heads = getattr(model.config, attention.heads)
-    groups = getattr(model.config, attention.key_value_heads) if attention.key_value_heads else heads
-    return Dimensions(
-        model_class=type(model).__name__,
+    counts = architecture.counts(model.config)
+    stacks = tuple(_of_stack(counts, found) for found in architecture.found(model))
+    return Dimensions(model_class=type(model).__name__, stacks=stacks)
+
+
+def _of_stack(counts: Any, found: FoundStack) -> StackDimensions:
+    attention, blocks = found.stack.attention, found.blocks
+    heads = getattr(counts, attention.heads)
+    groups = getattr(counts, attention.key_value_heads) if attention.key_value_heads else heads
+    return StackDimensions(
+        name=found.stack.name,
         layers=len(blocks),
         heads=heads,
         groups=groups,
         head_size=matrix_shape(blocks[0].get_submodule(attention.output))[1] // heads,
-        units=matrix_shape(blocks[0].get_submodule(architecture.feed_forward.output))[1],
+        units=matrix_shape(blocks[0].get_submodule(found.stack.feed_forward.output))[1],
     )

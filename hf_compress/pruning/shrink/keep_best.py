@@ -1,15 +1,19 @@
 """Which units and heads stay in each layer."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
-from hf_compress.architectures.architecture import Architecture
-from hf_compress.pruning.shrink.dimensions import Dimensions
+from hf_compress.architectures.architecture import Architecture, Attention, FoundStack
+from hf_compress.pruning.shrink.dimensions import Dimensions, StackDimensions
 from hf_compress.pruning.shrink.importance import group_importance, most_important, unit_importance
-from hf_compress.pruning.shrink.pieces import Kept
+from hf_compress.pruning.shrink.pieces import Kept, KeptStack, Places
 from hf_compress.pruning.shrink.written import group_writing, measured, unit_writing
+
+Batches = list[Mapping[str, Any]] | None
 
 
 def keep_best(
@@ -17,8 +21,8 @@ def keep_best(
     architecture: Architecture,
     dimensions: Dimensions,
     kept: Kept,
-    batches: list[Mapping[str, Any]] | None,
-    called: Sequence[int] | None = None,
+    batches: Batches,
+    called: Sequence[Sequence[int]] | None = None,
 ) -> Kept:
     """As many units and groups as are kept, those worth most in each layer.
 
@@ -28,49 +32,81 @@ def keep_best(
         dimensions: its counts.
         kept: how many stay, and in which layers.
         batches: what they write is measured on; None to go by their weights.
-        called: what a refusal calls the layers that are kept; None: by their places.
+        called: what a refusal calls the layers that are kept, of each stack; None: by their places.
 
     Raises:
         CompressionError: what they are worth is not finite, or no batch reaches a layer.
     """
-    name, blocks = architecture.block_list(model)
-    attention, feed_forward = architecture.attention, architecture.feed_forward
-    unit_scores: list[Tensor] = []
-    group_scores: list[Tensor] = []
-
-    def outputs(part: str) -> dict[str, nn.Module]:
-        return {f"{name}.{place}.{part}": blocks[place].get_submodule(part) for place in kept.layers}
-
-    if kept.units is not None:
-        modules = outputs(feed_forward.output)
-        if batches is not None:
-            norms = measured(model, modules, "input_norm", batches)
-            unit_scores = [unit_writing(module, norms[key]) for key, module in modules.items()]
-        else:
-            sources = [[blocks[place].get_submodule(one) for one in feed_forward.inputs] for place in kept.layers]
-            unit_scores = [unit_importance(*pair) for pair in zip(sources, modules.values(), strict=True)]
-    if kept.groups is not None:
-        modules = outputs(attention.output)
-        if batches is not None:
-            grams = measured(model, modules, "gram", batches)
-            group_scores = [group_writing(module, grams[key], dimensions.groups) for key, module in modules.items()]
-        else:
-            parts = (attention.query, attention.key, attention.value)
-            sources = [[blocks[place].get_submodule(one) for one in parts] for place in kept.layers]
-            pairs = zip(sources, modules.values(), strict=True)
-            group_scores = [group_importance(*pair, dimensions.groups) for pair in pairs]
-    return Kept(
-        layers=kept.layers,
-        units=_best(called or kept.layers, unit_scores, kept.units, "feed-forward units"),
-        groups=_best(called or kept.layers, group_scores, kept.groups, "heads"),
-    )
+    called = [one.layers for one in kept.stacks] if called is None else called
+    stacks = zip(architecture.found(model), dimensions.stacks, kept.stacks, called, strict=True)
+    return Kept(stacks=tuple(_best_of_stack(model, batches, *stack) for stack in stacks))
 
 
-def _best(
-    called: Sequence[int], scores: list[Tensor], places: tuple[tuple[int, ...], ...] | None, what: str
-) -> tuple[tuple[int, ...], ...] | None:
-    """As many places of each layer as stay, those with the largest scores; None where all stay."""
-    if places is None:
-        return None
-    layers = zip(called, scores, places, strict=True)
-    return tuple(most_important(score, len(stay), f"layer {place}, {what}") for place, score, stay in layers)
+def _best_of_stack(
+    model: Any,
+    batches: Batches,
+    found: FoundStack,
+    dimensions: StackDimensions,
+    kept: KeptStack,
+    called: Sequence[int],
+) -> KeptStack:
+    stack, layers = found.stack, [f"{dimensions.of}layer {place}" for place in called]
+    groups, cross_groups = kept.groups, kept.cross_groups
+    if groups is not None:
+        scores = _group_scores(model, found, stack.attention, dimensions, kept, batches)
+        if stack.attention.position_bias is not None:  # one column for a head in all layers, each of which counts alike
+            scores = [_together(scores)] * len(scores)
+        groups = _best(layers, scores, groups, "heads")
+    if cross_groups is not None and stack.cross_attention is not None:
+        scores = _group_scores(model, found, stack.cross_attention, dimensions, kept, batches)
+        cross_groups = _best(layers, scores, cross_groups, "cross-attention heads")
+    units = kept.units
+    if units is not None:
+        units = _best(layers, _unit_scores(model, found, kept, batches), units, "feed-forward units")
+    return replace(kept, units=units, groups=groups, cross_groups=cross_groups)
+
+
+def _unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches: Batches) -> list[Tensor]:
+    """Of each layer that stays, (units,)."""
+    feed_forward = found.stack.feed_forward
+    modules = _in_each(found, kept, feed_forward.output)
+    if batches is not None:
+        norms = measured(model, modules, "input_norm", batches)
+        return [unit_writing(module, norms[key]) for key, module in modules.items()]
+    sources = ([found.blocks[place].get_submodule(one) for one in feed_forward.inputs] for place in kept.layers)
+    return [unit_importance(*pair) for pair in zip(sources, modules.values(), strict=True)]
+
+
+def _group_scores(
+    model: Any,
+    found: FoundStack,
+    attention: Attention,
+    dimensions: StackDimensions,
+    kept: KeptStack,
+    batches: Batches,
+) -> list[Tensor]:
+    """Of each layer that stays, (groups,)."""
+    modules = _in_each(found, kept, attention.output)
+    if batches is not None:
+        grams = measured(model, modules, "gram", batches)
+        return [group_writing(module, grams[key], dimensions.groups) for key, module in modules.items()]
+    parts = (attention.query, attention.key, attention.value)
+    sources = ([found.blocks[place].get_submodule(one) for one in parts] for place in kept.layers)
+    return [group_importance(*pair, dimensions.groups) for pair in zip(sources, modules.values(), strict=True)]
+
+
+def _together(scores: list[Tensor]) -> Tensor:
+    """The sum of each layer's shares, (groups,)."""
+    shares = [score / score.sum().clamp(min=torch.finfo(score.dtype).tiny) for score in scores]
+    return torch.stack(shares).sum(0)
+
+
+def _in_each(found: FoundStack, kept: KeptStack, part: str) -> dict[str, nn.Module]:
+    """Name -> a part of each layer that stays."""
+    return {f"{found.prefix}.{place}.{part}": found.blocks[place].get_submodule(part) for place in kept.layers}
+
+
+def _best(layers: list[str], scores: list[Tensor], places: Places, what: str) -> Places:
+    """As many places of each layer as stay, those with the largest scores."""
+    each = zip(layers, scores, places, strict=True)
+    return tuple(most_important(score, len(stay), f"{layer}, {what}") for layer, score, stay in each)

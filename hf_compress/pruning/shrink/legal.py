@@ -1,12 +1,13 @@
 """How many of each part a plan asks for, where a model can be left with so many."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from hf_compress._errors import CompressionError
-from hf_compress.architectures.architecture import Architecture
-from hf_compress.pruning.shrink.dimensions import Dimensions
-from hf_compress.pruning.shrink.pieces import Kept
-from hf_compress.pruning.shrink.plan import ShrinkPlan, amount_of
+from hf_compress.architectures.architecture import Architecture, Stack
+from hf_compress.pruning.shrink.dimensions import Dimensions, StackDimensions
+from hf_compress.pruning.shrink.pieces import Kept, KeptStack
+from hf_compress.pruning.shrink.plan import ShrinkPlan, amount_of, of_stack
 from hf_compress.pruning.shrink.smaller_config import legal_heads
 
 
@@ -14,39 +15,93 @@ def first_ones(model: Any, architecture: Architecture, dimensions: Dimensions, p
     """As many of each part as the plan asks for, the first ones, and layers where it names them.
 
     Raises:
-        CompressionError: a number is not legal, with those that are.
+        CompressionError: a number is not legal, with those that are; stacks are told apart that the config does not.
     """
-    layers, units, groups = tuple(range(dimensions.layers)), None, None
-    if plan.layers is not None:
-        layers = _layers(model, architecture, dimensions, plan.layers)
-    if plan.feed_forward is not None:
-        count = amount_of(plan.feed_forward, dimensions.units)
-        if count > dimensions.units:
-            raise CompressionError(f"feed_forward={count}: {dimensions}; legal: 1 to {dimensions.units}")
-        units = (tuple(range(count)),) * len(layers) if count < dimensions.units else None
-    if plan.heads is not None:
-        count = amount_of(plan.heads, dimensions.groups) * (dimensions.per_group if isinstance(plan.heads, float) else 1)
-        _check_heads(model, architecture, dimensions, count)
-        stay = tuple(range(count // dimensions.per_group))
-        groups = (stay,) * len(layers) if count < dimensions.heads else None
-    return Kept(layers=layers, units=units, groups=groups)
+    stacks = [found.stack for found in architecture.found(model)]
+    keys = {
+        "layers": [stack.num_layers for stack in stacks],
+        "feed_forward": [stack.feed_forward.width for stack in stacks],
+        "heads": [stack.attention.heads for stack in stacks],
+    }
+    asked = {part: asked_of_each(getattr(plan, part), part, model, dimensions, keys[part]) for part in keys}
+    return Kept(
+        stacks=tuple(
+            _first_of_stack(model, architecture, stack, dimensions, place, {part: asked[part][place] for part in asked})
+            for place, stack in enumerate(stacks)
+        )
+    )
+
+
+def asked_of_each(asked: Any, part: str, model: Any, dimensions: Dimensions, keys: list[str]) -> list[Any]:
+    """What a plan asks of each stack: the same, or what stands beside its name; None where all stays.
+
+    Args:
+        asked: of the plan.
+        part: its name there.
+        model: for messages.
+        dimensions: its counts.
+        keys: the config's key for it, of each stack.
+
+    Raises:
+        CompressionError: the model has one stack, or none of that name, or its config has one number for all.
+    """
+    names = [stack.name for stack in dimensions.stacks]
+    if not isinstance(asked, Mapping):
+        return [asked] * len(names)
+    kind = type(model).__name__
+    if names == [""]:
+        raise CompressionError(f"{part}={dict(asked)}: {kind} has one stack of layers; give one number")
+    strangers = [name for name in asked if name not in names]
+    if strangers:
+        raise CompressionError(f"{part}={dict(asked)}: {kind} has no {strangers[0]}; it has {' and '.join(names)}")
+    if len(set(keys)) < len(names):
+        raise CompressionError(
+            f"{part}={dict(asked)}: {type(model.config).__name__} has one number for {' and '.join(names)} ({keys[0]});"
+            " give one"
+        )
+    return [of_stack(asked, name) for name in names]
+
+
+def _first_of_stack(
+    model: Any, architecture: Architecture, stack: Stack, dimensions: Dimensions, place: int, asked: Mapping[str, Any]
+) -> KeptStack:
+    own = dimensions.stacks[place]
+    layers, units, groups = tuple(range(own.layers)), None, None
+    if asked["layers"] is not None:
+        layers = _layers(model, architecture, dimensions, own, asked["layers"])
+    if asked["feed_forward"] is not None:
+        count = amount_of(asked["feed_forward"], own.units)
+        if count > own.units:
+            raise CompressionError(f"{own.of}feed_forward={count}: {dimensions}; legal: 1 to {own.units}")
+        units = (tuple(range(count)),) * len(layers) if count < own.units else None
+    if asked["heads"] is not None:
+        share = isinstance(asked["heads"], float)
+        count = amount_of(asked["heads"], own.groups) * (own.per_group if share else 1)
+        _check_heads(model, architecture, stack, dimensions, own, count)
+        stay = tuple(range(count // own.per_group))
+        groups = (stay,) * len(layers) if count < own.heads else None
+    return KeptStack(layers=layers, units=units, groups=groups, cross_groups=groups if stack.cross_attention else None)
 
 
 def _layers(
-    model: Any, architecture: Architecture, dimensions: Dimensions, asked: int | float | tuple[int, ...]
+    model: Any,
+    architecture: Architecture,
+    dimensions: Dimensions,
+    own: StackDimensions,
+    asked: int | float | tuple[int, ...],
 ) -> tuple[int, ...]:
     if isinstance(asked, tuple):
         layers = asked
-        if layers[-1] >= dimensions.layers:
-            raise CompressionError(f"layers={list(asked)}: {dimensions}; legal places: 0 to {dimensions.layers - 1}")
+        if layers[-1] >= own.layers:
+            raise CompressionError(f"{own.of}layers={list(asked)}: {dimensions}; legal places: 0 to {own.layers - 1}")
     else:
-        count = amount_of(asked, dimensions.layers)
-        if count > dimensions.layers:
-            raise CompressionError(f"layers={count}: {dimensions}; legal: 1 to {dimensions.layers}")
+        count = amount_of(asked, own.layers)
+        if count > own.layers:
+            raise CompressionError(f"{own.of}layers={count}: {dimensions}; legal: 1 to {own.layers}")
         layers = tuple(range(count))
-    reason = architecture.place_matters(model.config)
+    reason = architecture.place_matters(architecture.counts(model.config))
     first = tuple(range(len(layers)))
-    if reason and len(layers) < dimensions.layers and (layers != first or not isinstance(asked, tuple)):
+    if reason and len(layers) < own.layers and (layers != first or not isinstance(asked, tuple)):
         raise CompressionError(
             f"layers={list(asked) if isinstance(asked, tuple) else asked}: with {reason} a layer computes something else at"
             f" another place, so only the last ones can go; write layers={list(first)}"
@@ -54,18 +109,20 @@ def _layers(
     return layers
 
 
-def _check_heads(model: Any, architecture: Architecture, dimensions: Dimensions, count: int) -> None:
-    legal = legal_heads(model.config, architecture, dimensions)
+def _check_heads(
+    model: Any, architecture: Architecture, stack: Stack, dimensions: Dimensions, own: StackDimensions, count: int
+) -> None:
+    legal = legal_heads(model.config, architecture, stack, own)
     if count in legal:
         return
     kind, config = architecture.name, type(model.config).__name__
-    if architecture.attention.head_size is None:
+    if stack.attention.head_size is None:
         raise CompressionError(
-            f"heads={count}: {config} has no key for the size of a head, which is always hidden size / heads, so heads"
-            f" cannot be removed; legal for this {kind}: {dimensions.heads}, all of them"
+            f"{own.of}heads={count}: {config} has no key for the size of a head, which is always hidden size / heads, so"
+            f" heads cannot be removed; legal for this {kind}: {own.heads}, all of them"
         )
-    rule = f"whole groups of {dimensions.per_group} heads" if dimensions.per_group > 1 else "whole heads"
+    rule = f"whole groups of {own.per_group} heads" if own.per_group > 1 else "whole heads"
     raise CompressionError(
-        f"heads={count}: {dimensions}; legal for this {kind}: {', '.join(map(str, legal))} ({rule}, in numbers that"
+        f"{own.of}heads={count}: {dimensions}; legal for this {kind}: {', '.join(map(str, legal))} ({rule}, in numbers that"
         f" {config} accepts)"
     )

@@ -1,33 +1,50 @@
 """Which piece of which tensor a shrunk model is made of."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.module_kind import is_transposed
 from hf_compress._sharding.contract import original_class
-from hf_compress.architectures.architecture import Architecture
-from hf_compress.pruning.shrink.dimensions import Dimensions
+from hf_compress.architectures.architecture import Architecture, Attention, FoundStack, Stack
+from hf_compress.pruning.shrink.dimensions import Dimensions, StackDimensions
+
+Places = tuple[tuple[int, ...], ...]
+"""Of each layer that stays, the places of what stays in it."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Kept:
-    """What stays.
+class KeptStack:
+    """What stays of a stack of blocks.
 
     Attributes:
         layers: places of the layers, ascending.
         units: of each of these layers, the places of its feed-forward units; None where all stay.
         groups: of each of these layers, the places of its heads of keys and values, each with its query heads; None where
             all stay.
+        cross_groups: the same for the cross-attention; None where all stay, or there is none.
     """
 
     layers: tuple[int, ...]
-    units: tuple[tuple[int, ...], ...] | None = None
-    groups: tuple[tuple[int, ...], ...] | None = None
+    units: Places | None = None
+    groups: Places | None = None
+    cross_groups: Places | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """What stays of a model.
+
+    Attributes:
+        stacks: of each stack that the model has, in the architecture's order.
+    """
+
+    stacks: tuple[KeptStack, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,44 +68,63 @@ class Piece:
 
 def pieces_of(model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept) -> dict[str, Piece]:
     """Name in the shrunk model -> piece, for every parameter and every buffer, stored or not."""
-    prefix, _ = architecture.block_list(model)
-    new_places = {old: new for new, old in enumerate(kept.layers)}
+    stacks = list(zip(architecture.found(model), dimensions.stacks, kept.stacks, strict=True))
     found = {}
     for name in dict.fromkeys([*model.state_dict(), *(name for name, _ in model.named_buffers())]):
-        if not name.startswith(f"{prefix}."):
+        stack = next((one for one in stacks if name.startswith(f"{one[0].prefix}.")), None)
+        if stack is None:
             found[name] = Piece(source=name)
-            continue
-        place, _, inside = name.removeprefix(f"{prefix}.").partition(".")
-        new = new_places.get(int(place))
-        if new is not None:
-            found[f"{prefix}.{new}.{inside}"] = _piece(model, architecture, dimensions, kept, name, inside, new)
+        else:
+            found |= _in_stack(model, *stack, name)
     return found
 
 
-def _piece(
-    model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept, name: str, inside: str, new: int
-) -> Piece:
-    """Of a tensor in a block: rows of what writes units or heads, columns of what reads them."""
-    attention, feed_forward = architecture.attention, architecture.feed_forward
-    module, _, parameter = inside.rpartition(".")
-    rows: tuple[int, ...] | None = None
-    columns: tuple[int, ...] | None = None
-    if kept.units is not None:
-        rows = kept.units[new] if module in feed_forward.inputs else None
-        columns = kept.units[new] if module == feed_forward.output else None
-    if kept.groups is not None:
-        size, groups = dimensions.head_size, kept.groups[new]
-        if module in (attention.key, attention.value):
-            rows = _spread(groups, size)
-        if module == attention.query:
-            rows = _spread(groups, size * dimensions.per_group)
+def _in_stack(
+    model: Any, found: FoundStack, dimensions: StackDimensions, kept: KeptStack, name: str
+) -> Iterator[tuple[str, Piece]]:
+    """A tensor in a block, by its new name; nothing where its layer goes."""
+    place, _, inside = name.removeprefix(f"{found.prefix}.").partition(".")
+    bias = found.stack.attention.position_bias
+    if bias is not None and inside == f"{bias}.weight":  # of the first block, whichever that will be
+        heads = None if kept.groups is None else _spread(kept.groups[0], dimensions.per_group)
+        yield f"{found.prefix}.0.{inside}", Piece(source=name, places=() if heads is None else ((1, heads),))
+    elif int(place) in kept.layers:
+        new = kept.layers.index(int(place))
+        module, _, parameter = name.rpartition(".")
+        rows, columns = _cut(found.stack, dimensions, kept, inside.rpartition(".")[0], new)
+        at = (1, 0) if parameter == "weight" and is_transposed(model.get_submodule(module)) else (0, 1)
+        cut = zip(at, (rows, columns if parameter == "weight" else None), strict=True)
+        places = tuple((dimension, places) for dimension, places in cut if places is not None)
+        yield f"{found.prefix}.{new}.{inside}", Piece(source=name, places=places)
+
+
+def _cut(
+    stack: Stack, dimensions: StackDimensions, kept: KeptStack, module: str, new: int
+) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
+    """Of a module in a block: the rows that write what stays, and the columns that read it; None where all do."""
+    if kept.units is not None and module in stack.feed_forward.inputs:
+        return kept.units[new], None
+    if kept.units is not None and module == stack.feed_forward.output:
+        return None, kept.units[new]
+    for attention, groups in ((stack.attention, kept.groups), (stack.cross_attention, kept.cross_groups)):
+        if attention is None or groups is None:
+            continue
+        if module in (attention.query, attention.key, attention.value):
+            return _rows_of_heads(attention, dimensions, module, groups[new]), None
         if module == attention.output:
-            columns = _spread(groups, size * dimensions.per_group)
-    if parameter != "weight":
-        return Piece(source=name, places=() if rows is None else ((0, rows),))
-    at = (1, 0) if is_transposed(model.get_submodule(name.rpartition(".")[0])) else (0, 1)
-    cut = zip(at, (rows, columns), strict=True)
-    return Piece(source=name, places=tuple((dimension, places) for dimension, places in cut if places is not None))
+            return None, _spread(groups[new], dimensions.head_size * dimensions.per_group)
+    return None, None
+
+
+def _rows_of_heads(
+    attention: Attention, dimensions: StackDimensions, module: str, groups: Sequence[int]
+) -> tuple[int, ...]:
+    size, per_group = dimensions.head_size, dimensions.per_group
+    if attention.query != attention.key:
+        return _spread(groups, size * per_group if module == attention.query else size)
+    if attention.by_head:
+        return _spread(groups, 3 * size)
+    return tuple(part * dimensions.heads * size + row for part in range(3) for row in _spread(groups, size))
 
 
 def _spread(places: Sequence[int], size: int) -> tuple[int, ...]:
@@ -108,13 +144,15 @@ def check_stock(built: Any, model: Any, pieces: dict[str, Piece]) -> None:
         CompressionError: the class builds a tensor that no piece is for, one of another shape, or lacks one; or a part of
             the model is of another class than the one that takes its place.
     """
-    own = {**dict(model.named_buffers()), **model.state_dict()}
+    stored = model.state_dict()
+    own = {**dict(model.named_buffers()), **stored}
     expected = {**dict(built.named_buffers()), **built.state_dict()}
     for name in dict.fromkeys([*expected, *pieces]):
         piece = pieces.get(name)
         cut = None if piece is None else tuple(piece.of(own[piece.source].detach().to("meta")).shape)
         stock = tuple(expected[name].shape) if name in expected else None
-        if cut != stock:
+        derived = stock is None and piece is not None and piece.source not in stored  # of a kind of attention that is gone
+        if cut != stock and not derived:
             raise CompressionError(
                 f"{type(model).__name__} as its config would say it has {name} of shape {stock}, and cutting gives {cut}"
                 " (None = no such tensor): this model has parts that its row in hf_compress/architectures does not know;"
@@ -122,10 +160,17 @@ def check_stock(built: Any, model: Any, pieces: dict[str, Piece]) -> None:
             )
     for name, piece in pieces.items():
         part = piece.source.rpartition(".")[0]
-        own_class = original_class(model.get_submodule(part))
-        stock_class = type(built.get_submodule(name.rpartition(".")[0]))
+        own_class = _class_of(model.get_submodule(part))
+        stock_class = _class_of(built.get_submodule(name.rpartition(".")[0]))
         if own_class is not stock_class:
             raise CompressionError(
                 f"{part} is a {own_class.__name__} where {type(model).__name__} has a {stock_class.__name__}, and the"
                 " shrunk model would compute without what that adds; shrink the model first, then replace or quantize"
             )
+
+
+def _class_of(module: nn.Module) -> type[nn.Module]:
+    """A part that torch has parametrized (weight norm) is of a class of its own in each model."""
+    if parametrize.is_parametrized(module):
+        return parametrize.type_before_parametrizations(module)
+    return original_class(module)

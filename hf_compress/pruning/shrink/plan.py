@@ -24,6 +24,10 @@ class ShrinkPlan(metaclass=CheckedKinds):
     A whole number says how many to keep; a number between 0 and 1 says which share, rounded to the nearest whole number and
     at least one.
 
+    Where an architecture has several stacks of layers, such as an encoder and a decoder, a number is one for each of them,
+    and a mapping of their names says them apart, as in `layers={"encoder": 6, "decoder": 2}`; a stack that it does not name
+    stays whole. What the config has one number for cannot be said apart.
+
     Attributes:
         feed_forward: units of each layer's feed-forward part.
         heads: query heads of each layer. Where several share a head of keys and values they go together, so that the
@@ -31,24 +35,20 @@ class ShrinkPlan(metaclass=CheckedKinds):
         layers: how many layers, which calibration chooses; or the places of those that stay, from 0.
     """
 
-    feed_forward: int | float | None = None
-    heads: int | float | None = None
-    layers: int | float | tuple[int, ...] | None = None
+    feed_forward: int | float | dict[str, int | float] | None = None
+    heads: int | float | dict[str, int | float] | None = None
+    layers: int | float | tuple[int, ...] | dict[str, int | float | tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
         asked: dict[str, Any] = {"feed_forward": self.feed_forward, "heads": self.heads, "layers": self.layers}
-        if all(value is None for value in asked.values()):
+        if all(value is None or value == {} for value in asked.values()):
             raise CompressionError("ShrinkPlan() keeps everything; say what stays: feed_forward, heads or layers")
         for name, value in asked.items():
-            if name != "layers" and isinstance(value, list | tuple | Mapping):
-                raise CompressionError(
-                    f"ShrinkPlan({name}=...): {describe(value)} given, and a config of transformers has one number for all"
-                    " layers; give one, the same for each"
-                )
-            if isinstance(value, list | tuple):
-                object.__setattr__(self, "layers", _places(value))
-            elif value is not None and not isinstance(value, bool):
-                _check_amount(name, value)
+            if isinstance(value, Mapping):
+                checked: Any = {stack: _checked(f"{name}.{stack}", name, one) for stack, one in value.items()}
+            else:
+                checked = _checked(name, name, value)
+            object.__setattr__(self, name, checked)
 
     @property
     def method(self) -> dict[str, Any]:
@@ -64,22 +64,46 @@ class ShrinkPlan(metaclass=CheckedKinds):
     @property
     def measures(self) -> bool:
         """Whether examples, where there are some, have a say in what stays."""
-        asked = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        return any(value is not None and not isinstance(value, tuple) for value in asked.values())
+        fields = (getattr(self, field.name) for field in dataclasses.fields(self))
+        return any(value is not None and not isinstance(value, tuple) for asked in fields for value in _of_any(asked))
 
     @property
     def needs_calibration(self) -> str:
         """The field that only examples can fill in: how many layers, and not which; empty without one."""
-        return "layers" if isinstance(self.layers, int | float) else ""
+        return "layers" if any(isinstance(value, int | float) for value in _of_any(self.layers)) else ""
 
 
-def _places(value: list[Any] | tuple[Any, ...]) -> tuple[Any, ...]:
+def _of_any(asked: Any) -> list[Any]:
+    """What is asked of any stack."""
+    return list(asked.values()) if isinstance(asked, Mapping) else [asked]
+
+
+def _checked(where: str, part: str, value: Any) -> Any:
+    """What is asked of a part, of one stack or of each; what is no number is found by the annotations."""
+    if part != "layers" and isinstance(value, list | tuple | Mapping):
+        raise CompressionError(
+            f"ShrinkPlan({where}=...): {describe(value)} given, and a config of transformers has one number for all"
+            " layers; give one, the same for each"
+        )
+    if isinstance(value, list | tuple):
+        return _places(where, value)
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        _check_amount(where, value)
+    return value
+
+
+def of_stack(asked: Any, name: str) -> Any:
+    """What is asked of one stack; None where all stays."""
+    return asked.get(name) if isinstance(asked, Mapping) else asked
+
+
+def _places(where: str, value: list[Any] | tuple[Any, ...]) -> tuple[Any, ...]:
     if not value or not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in value):
         raise CompressionError(
-            f"ShrinkPlan(layers={list(value)}): the places of the layers that stay are whole numbers from 0, at least one"
+            f"ShrinkPlan({where}={list(value)}): the places of the layers that stay are whole numbers from 0, at least one"
         )
     if len(set(value)) < len(value):
-        raise CompressionError(f"ShrinkPlan(layers={list(value)}) names a layer twice; name each that stays once")
+        raise CompressionError(f"ShrinkPlan({where}={list(value)}) names a layer twice; name each that stays once")
     return tuple(sorted(value))
 
 

@@ -4,23 +4,53 @@ import copy
 from typing import Any
 
 from hf_compress._errors import CompressionError, reason_of
-from hf_compress.architectures.architecture import Architecture
-from hf_compress.pruning.shrink.dimensions import Dimensions
+from hf_compress.architectures.architecture import Architecture, Stack
+from hf_compress.pruning.shrink.dimensions import Dimensions, StackDimensions
+from hf_compress.pruning.shrink.pieces import Kept, KeptStack
 
 
-def legal_heads(config: Any, architecture: Architecture, dimensions: Dimensions) -> list[int]:
-    """The numbers of query heads that a model can be left with, ascending: whole groups, and what its config accepts."""
-    if architecture.attention.head_size is None:
+def legal_heads(config: Any, architecture: Architecture, stack: Stack, dimensions: StackDimensions) -> list[int]:
+    """The numbers of query heads that a stack can be left with, ascending: whole groups, and what its config accepts."""
+    if stack.attention.head_size is None:
         return [dimensions.heads]
-    counts = range(dimensions.per_group, dimensions.heads, dimensions.per_group)
-    accepted = [count for count in counts if _refusal(config, head_changes(architecture, dimensions, count)) is None]
+    counts, own = range(dimensions.per_group, dimensions.heads, dimensions.per_group), architecture.counts(config)
+    accepted = [count for count in counts if _refusal(own, _head_changes(stack, dimensions, count)) is None]
     return [*accepted, dimensions.heads]
 
 
-def head_changes(architecture: Architecture, dimensions: Dimensions, heads: int) -> dict[str, Any]:
-    """What the config says of that many query heads; nothing where all stay."""
-    attention = architecture.attention
-    if heads == dimensions.heads or attention.head_size is None:
+def changes_of(model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept) -> dict[str, Any]:
+    """What the config says of what stays, in the part of it that has the counts."""
+    counts = architecture.counts(model.config)
+    changes: dict[str, Any] = {}
+    for found, own, stays in zip(architecture.found(model), dimensions.stacks, kept.stacks, strict=True):
+        changes |= _layer_changes(counts, found.stack, stays)
+        if stays.units is not None:
+            changes[found.stack.feed_forward.width] = len(stays.units[0])
+        if stays.groups is not None:
+            changes |= _head_changes(found.stack, own, len(stays.groups[0]) * own.per_group)
+    return changes
+
+
+def smaller_config(config: Any, part: str, changes: dict[str, Any]) -> Any:
+    """A copy with the changes in a part of it; in itself where that is empty.
+
+    Raises:
+        CompressionError: the config's class does not accept them.
+    """
+    changed = copy.deepcopy(config)
+    inside = getattr(changed, part) if part else changed
+    refusal = _refusal(inside, changes)
+    if refusal is not None:
+        raise CompressionError(f"{type(inside).__name__} does not accept {changes}: {refusal}")
+    for key, value in changes.items():
+        setattr(inside, key, value)
+    return changed
+
+
+def _head_changes(stack: Stack, dimensions: StackDimensions, heads: int) -> dict[str, Any]:
+    """What the config says of that many query heads; nothing where it can say all of them only."""
+    attention = stack.attention
+    if attention.head_size is None:
         return {}
     changes = {attention.heads: heads, attention.head_size: dimensions.head_size}
     if attention.key_value_heads:
@@ -28,26 +58,11 @@ def head_changes(architecture: Architecture, dimensions: Dimensions, heads: int)
     return changes
 
 
-def layer_changes(config: Any, architecture: Architecture, layers: tuple[int, ...]) -> dict[str, Any]:
+def _layer_changes(counts: Any, stack: Stack, kept: KeptStack) -> dict[str, Any]:
     """What the config says of the layers that stay: their number, and their part of each list."""
-    lists = {key: getattr(config, key, None) for key in architecture.per_layer}
-    kept = {key: [value[place] for place in layers] for key, value in lists.items() if isinstance(value, list | tuple)}
-    return {architecture.num_layers: len(layers), **kept}
-
-
-def smaller_config(config: Any, changes: dict[str, Any]) -> Any:
-    """A copy with the changes.
-
-    Raises:
-        CompressionError: the config's class does not accept them.
-    """
-    refusal = _refusal(config, changes)
-    if refusal is not None:
-        raise CompressionError(f"{type(config).__name__} does not accept {changes}: {refusal}")
-    changed = copy.deepcopy(config)
-    for key, value in changes.items():
-        setattr(changed, key, value)
-    return changed
+    lists = {key: getattr(counts, key, None) for key in stack.per_layer}
+    own = {key: [value[place] for place in kept.layers] for key, value in lists.items() if isinstance(value, list | tuple)}
+    return {stack.num_layers: len(kept.layers), **own}
 
 
 def _refusal(config: Any, changes: dict[str, Any]) -> str | None:

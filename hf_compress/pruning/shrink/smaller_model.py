@@ -12,7 +12,7 @@ from hf_compress._sharding.contract import original_class
 from hf_compress.architectures.architecture import Architecture
 from hf_compress.pruning.shrink.dimensions import Dimensions
 from hf_compress.pruning.shrink.pieces import Kept, Piece, check_stock, pieces_of
-from hf_compress.pruning.shrink.smaller_config import head_changes, layer_changes, smaller_config
+from hf_compress.pruning.shrink.smaller_config import changes_of, smaller_config
 
 
 def built_smaller(model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept) -> Any:
@@ -21,12 +21,8 @@ def built_smaller(model: Any, architecture: Architecture, dimensions: Dimensions
     Raises:
         CompressionError: the class does not accept the config.
     """
-    changes = layer_changes(model.config, architecture, kept.layers)
-    if kept.units is not None:
-        changes[architecture.feed_forward.width] = len(kept.units[0])
-    if kept.groups is not None:
-        changes |= head_changes(architecture, dimensions, len(kept.groups[0]) * dimensions.per_group)
-    config = smaller_config(model.config, changes)
+    changes = changes_of(model, architecture, dimensions, kept)
+    config = smaller_config(model.config, architecture.config_part, changes)
     built = build(original_class(model), config, None, "meta")
     if built is None:
         raise CompressionError(f"{type(model).__name__} cannot be built from its config alone; shrink the model inside it")

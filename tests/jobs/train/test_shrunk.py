@@ -62,7 +62,8 @@ def test_the_dense_model_teaches_the_shrunk_one_which_is_pruned_quantized_and_wr
     model = AutoModelForCausalLM.from_pretrained(folder / "out" / "shrunk")
     dense = AutoModelForCausalLM.from_pretrained(folder / "out" / "dense")
     known = json.loads((folder / "out" / "shrunk" / "shrink.json").read_text())
-    (layer,), (units,) = known["choice"]["kept"]["layers"], known["choice"]["kept"]["units"]
+    (kept,) = known["choice"]["kept"]["stacks"]
+    (layer,), (units,) = kept["layers"], kept["units"]
     own, other = model.model.layers[0].mlp, dense.model.layers[layer].mlp
     assert torch.equal(own.up_proj.weight, other.up_proj.weight[units])
     taught = json.loads((folder / "out" / "checkpoint-4" / "compression.json").read_text())["recipe"]["distillation"]

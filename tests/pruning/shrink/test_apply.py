@@ -20,7 +20,7 @@ def test_units_are_cut_by_hand():
     model = tiny_llama()
     choice = choose_parts(model, ShrinkPlan(feed_forward=3, layers=[1]))
     small = shrink(model, choice)
-    places, old, new = list(choice.kept.units[0]), model.model.layers[1], small.model.layers[0]
+    places, old, new = list(choice.kept.stacks[0].units[0]), model.model.layers[1], small.model.layers[0]
     assert torch.equal(new.mlp.up_proj.weight, old.mlp.up_proj.weight[places])
     assert torch.equal(new.mlp.gate_proj.weight, old.mlp.gate_proj.weight[places])
     assert torch.equal(new.mlp.down_proj.weight, old.mlp.down_proj.weight[:, places])
@@ -33,7 +33,7 @@ def test_groups_are_cut_by_hand_and_a_heads_size_stays():
     model = tiny_llama()
     choice = choose_parts(model, ShrinkPlan(heads=2))
     small = shrink(model, choice)
-    (group,), old, new = choice.kept.groups[0], model.model.layers[0].self_attn, small.model.layers[0].self_attn
+    (group,), old, new = choice.kept.stacks[0].groups[0], model.model.layers[0].self_attn, small.model.layers[0].self_attn
     assert torch.equal(new.q_proj.weight, old.q_proj.weight[16 * group : 16 * group + 16])
     assert torch.equal(new.k_proj.weight, old.k_proj.weight[8 * group : 8 * group + 8])
     assert torch.equal(new.v_proj.weight, old.v_proj.weight[8 * group : 8 * group + 8])

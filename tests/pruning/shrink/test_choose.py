@@ -11,7 +11,8 @@ from transformers import LlamaConfig, Qwen2Config, Qwen2ForCausalLM
 from hf_compress import CompressionError, Quantization, ShrinkPlan, choose_parts, quantize, shrink
 from hf_compress.pruning.shrink.choice import ShrinkChoice
 from hf_compress.quantization.qat import prepare
-from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama, tiny_t5
+from tests.architectures.small import model_without_row
+from tests.tiny import tiny_bert, tiny_gpt2, tiny_llama
 
 BATCH = {"input_ids": torch.randint(3, 64, (2, 8), generator=torch.Generator().manual_seed(0))}
 
@@ -22,7 +23,7 @@ def test_units_and_groups_that_are_zero_go_first_each_layer_its_own():
         model.model.layers[place].mlp.down_proj.weight.data[:, list(gone)] = 0
     model.model.layers[0].self_attn.v_proj.weight.data[:8] = 0  # the first head of values, read by two heads
     model.model.layers[1].self_attn.o_proj.weight.data[:, 16:] = 0  # the two heads of the second group
-    kept = choose_parts(model, ShrinkPlan(feed_forward=62, heads=2)).kept
+    (kept,) = choose_parts(model, ShrinkPlan(feed_forward=62, heads=2)).kept.stacks
     assert kept.layers == (0, 1)
     assert kept.units == (tuple(range(2, 64)), tuple(range(62)))
     assert kept.groups == ((1,), (0,))
@@ -34,7 +35,8 @@ def test_the_layer_with_the_least_influence_goes():
     idle.self_attn.o_proj.weight.data.zero_()
     idle.mlp.down_proj.weight.data.zero_()
     choice = choose_parts(model, ShrinkPlan(layers=2), [BATCH])
-    assert choice.kept.layers == (0, 2) and choice.kept.units is choice.kept.groups is None
+    (kept,) = choice.kept.stacks
+    assert kept.layers == (0, 2) and kept.units is kept.groups is None
     small = shrink(model, choice)
     torch.testing.assert_close(small(**BATCH).logits, model(**BATCH).logits)  # the layer wrote nothing
     assert "layer 1 goes (block influence 0.0000)" in choice.describe()
@@ -47,7 +49,7 @@ def test_with_batches_what_is_written_on_them_decides_and_without_them_the_weigh
         layer.mlp.up_proj.weight.data[5] = 9.0
     by_weights = choose_parts(model, ShrinkPlan(feed_forward=32, heads=2))
     by_data = choose_parts(model, ShrinkPlan(feed_forward=32, heads=2), iter([BATCH]))
-    assert all(5 in units for units in by_weights.kept.units)
+    assert all(5 in units for units in by_weights.kept.stacks[0].units)
     written = {}
     for place, layer in enumerate(model.model.layers):
         for name, module in (("units", layer.mlp.down_proj), ("groups", layer.self_attn.o_proj)):
@@ -58,10 +60,10 @@ def test_with_batches_what_is_written_on_them_decides_and_without_them_the_weigh
     for place, layer in enumerate(model.model.layers):
         rows, down = written[place, "units"], layer.mlp.down_proj.weight
         scores = torch.stack([torch.outer(rows[:, unit], down[:, unit]).norm() for unit in range(64)])
-        assert by_data.kept.units[place] == tuple(scores.topk(32).indices.sort().values.tolist())
+        assert by_data.kept.stacks[0].units[place] == tuple(scores.topk(32).indices.sort().values.tolist())
         rows, out = written[place, "groups"], layer.self_attn.o_proj.weight
         scores = [(rows[:, 16 * group :][:, :16] @ out[:, 16 * group :][:, :16].T).norm() for group in range(2)]
-        assert by_data.kept.groups[place] == (int(scores[1] > scores[0]),)
+        assert by_data.kept.stacks[0].groups[place] == (int(scores[1] > scores[0]),)
     assert "chosen by the norms of their weights" in by_weights.describe()
     assert "chosen by what they write on the batches" in by_data.describe()
 
@@ -102,6 +104,7 @@ def test_bytes_are_those_of_the_models_type():
         ({"heads": 8}, "legal for this llama: 2, 4"),
         ({"feed_forward": 65}, "feed_forward=65: .*legal: 1 to 64"),
         ({"layers": 3}, "layers=3: .*legal: 1 to 2"),
+        ({"layers": {"encoder": 1}}, r"layers=\{'encoder': 1\}: LlamaForCausalLM has one stack of layers; give one number"),
         ({"layers": [2]}, r"layers=\[2\]: .*legal places: 0 to 1"),
         ({"layers": 1}, "layers=1 says how many layers stay and not which; give calibration"),
     ],
@@ -118,7 +121,7 @@ def test_head_counts_that_do_not_divide_the_hidden_size_are_refused_where_the_co
     with pytest.raises(CompressionError, match=r"heads=5: .*legal for this llama: 1, 2, 3, 4, 6 \(whole heads, in numbers"):
         choose_parts(tiny_llama(**sizes), ShrinkPlan(heads=5))
     model = Qwen2ForCausalLM(Qwen2Config(vocab_size=64, intermediate_size=64, num_hidden_layers=1, **sizes))
-    assert len(choose_parts(model, ShrinkPlan(heads=5)).kept.groups[0]) == 5  # Qwen2's takes any
+    assert len(choose_parts(model, ShrinkPlan(heads=5)).kept.stacks[0].groups[0]) == 5  # Qwen2's takes any
 
 
 def test_layers_that_depend_on_their_place_go_from_the_end_alone():
@@ -152,8 +155,8 @@ def test_each_layer_keeps_its_kind_of_attention():
 
 def test_a_model_outside_the_table_a_quantized_one_one_with_adapters_and_no_model_are_refused():
     plan = ShrinkPlan(feed_forward=0.5)
-    with pytest.raises(CompressionError, match="parts of t5 are is not known"):
-        choose_parts(tiny_t5(), plan)
+    with pytest.raises(CompressionError, match="parts of bloom are is not known"):
+        choose_parts(model_without_row(), plan)
     quantized = tiny_llama()
     quantize(quantized, Quantization(scheme="W8A8"))
     with pytest.raises(CompressionError, match="already quantized, so shrinking finds no dense weights"):
@@ -199,11 +202,11 @@ def test_depth_comes_first_and_widths_are_measured_behind_the_layers_that_stay()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     choice = choose_parts(model, ShrinkPlan(feed_forward=24, heads=2, layers=[1, 3]), [BATCH])
     shallow = shrink(model, ShrinkPlan(layers=[1, 3]))
-    widths = choose_parts(shallow, ShrinkPlan(feed_forward=24, heads=2), [BATCH]).kept
-    assert choice.kept.layers == (1, 3)
-    assert (choice.kept.units, choice.kept.groups) == (widths.units, widths.groups)
-    whole = choose_parts(model, ShrinkPlan(feed_forward=24, heads=2), [BATCH]).kept
-    assert choice.kept.units != (whole.units[1], whole.units[3])
+    (widths,) = choose_parts(shallow, ShrinkPlan(feed_forward=24, heads=2), [BATCH]).kept.stacks
+    assert choice.kept.stacks[0].layers == (1, 3)
+    assert (choice.kept.stacks[0].units, choice.kept.stacks[0].groups) == (widths.units, widths.groups)
+    (whole,) = choose_parts(model, ShrinkPlan(feed_forward=24, heads=2), [BATCH]).kept.stacks
+    assert choice.kept.stacks[0].units != (whole.units[1], whole.units[3])
     assert all(torch.equal(before[name], tensor) for name, tensor in model.state_dict().items())
 
 

@@ -13,6 +13,7 @@ def test_a_share_is_rounded_to_the_nearest_whole_number_and_at_least_one_stays()
 
 def test_places_are_sorted():
     assert ShrinkPlan(layers=[3, 0, 1]).layers == (0, 1, 3)
+    assert ShrinkPlan(layers={"encoder": [2, 1], "decoder": 0.5}).layers == {"encoder": (1, 2), "decoder": 0.5}
 
 
 @pytest.mark.parametrize(
@@ -23,7 +24,9 @@ def test_places_are_sorted():
         ({"layers": 1.5}, "a share that stays lies between 0 and 1"),
         ({"feed_forward": 1.0}, "how many stay is a whole number"),
         ({"feed_forward": [3, 4]}, "one number for all layers; give one, the same for each"),
-        ({"heads": {"0": 1}}, "a mapping given, and a config of transformers has one number"),
+        ({"heads": {"decoder": [1]}}, r"heads.decoder=...\): a list given, and a config of transformers has one number"),
+        ({"layers": {"decoder": 0}}, r"layers.decoder=0\): at least 1 must stay"),
+        ({"layers": {}}, "keeps everything"),
         ({"heads": True}, "True .true or false. given"),
         ({"layers": []}, "at least one"),
         ({"layers": [-1]}, "whole numbers from 0"),
