@@ -103,9 +103,12 @@ class Architecture(Strategy, kind="architecture", package="hf_compress.architect
 
     Attributes:
         config_part: the part of the config that has the counts, such as text_config; empty where the config itself has.
+        hidden: the config's key for the width of the hidden states, which all stacks share, and keys that may hold the same
+            number and then go with it.
     """
 
     config_part: ClassVar[str] = ""
+    hidden: ClassVar[tuple[str, ...]] = ("hidden_size",)
 
     def stacks(self, config: Any) -> tuple[Stack, ...]:
         """The stacks that a model can have, in the order in which data passes them.
@@ -117,6 +120,13 @@ class Architecture(Strategy, kind="architecture", package="hf_compress.architect
 
     def place_matters(self, config: Any) -> str:
         """The key that makes a block compute something else at another place; empty where none does."""
+        return ""
+
+    def width_matters(self, config: Any) -> str:
+        """The key that makes a forward pass compute with the width of the hidden states as a number; empty where none does.
+
+        Numbers that modules keep for themselves (`embed_scale`) are found without it.
+        """
         return ""
 
     def counts(self, config: Any) -> Any:

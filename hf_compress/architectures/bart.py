@@ -21,6 +21,7 @@ class Bart(Architecture, name="bart"):
     """
 
     norms_before: ClassVar[bool] = False
+    hidden: ClassVar[tuple[str, ...]] = ("d_model",)
 
     def stacks(self, config: Any) -> tuple[Stack, ...]:
         """The encoder, and the decoder with its cross-attention, whose keys and values the encoder's last norm feeds."""

@@ -1,7 +1,7 @@
 """DistilBERT."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_compress.architectures.architecture import Architecture, Attention, FeedForward, Stack
 
@@ -9,6 +9,8 @@ from hf_compress.architectures.architecture import Architecture, Attention, Feed
 @dataclass(frozen=True, kw_only=True)
 class DistilBert(Architecture, name="distilbert"):
     """A norm behind each part; the second one's is read by the next block."""
+
+    hidden: ClassVar[tuple[str, ...]] = ("dim",)
 
     def stacks(self, config: Any) -> tuple[Stack, ...]:
         """One."""

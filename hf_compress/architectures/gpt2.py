@@ -1,7 +1,7 @@
 """GPT-2."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_compress.architectures.architecture import Architecture, Attention, FeedForward, Stack
 
@@ -9,6 +9,8 @@ from hf_compress.architectures.architecture import Architecture, Attention, Feed
 @dataclass(frozen=True, kw_only=True)
 class GPT2(Architecture, name="gpt2"):
     """Queries, keys and values in one module; a norm before each part."""
+
+    hidden: ClassVar[tuple[str, ...]] = ("n_embd",)
 
     def stacks(self, config: Any) -> tuple[Stack, ...]:
         """One."""

@@ -1,14 +1,19 @@
 """OPT."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_compress.architectures.architecture import Architecture, Attention, FeedForward, Stack
 
 
 @dataclass(frozen=True, kw_only=True)
 class OPT(Architecture, name="opt"):
-    """A norm before each part, or behind it where the config says so (opt-350m)."""
+    """A norm before each part, or behind it where the config says so (opt-350m).
+
+    The embeddings' width is a key of its own, and the hidden size unless they are projected.
+    """
+
+    hidden: ClassVar[tuple[str, ...]] = ("hidden_size", "word_embed_proj_dim")
 
     def stacks(self, config: Any) -> tuple[Stack, ...]:
         """One; with norms behind the parts, the feed-forward part reads the attention's."""

@@ -1,7 +1,7 @@
 """T5."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_compress.architectures.architecture import Architecture, Attention, FeedForward, Stack
 
@@ -21,6 +21,12 @@ def _attention(module: str, position_bias: str | None = None) -> Attention:
 @dataclass(frozen=True, kw_only=True)
 class T5(Architecture, name="t5"):
     """Encoder and decoder of equally many heads and units; a norm before each part; the feed-forward part may be gated."""
+
+    hidden: ClassVar[tuple[str, ...]] = ("d_model",)
+
+    def width_matters(self, config: Any) -> str:
+        """With this key what the output embeddings read is divided by the root of the hidden size."""
+        return "scale_decoder_outputs" if config.scale_decoder_outputs else ""
 
     def stacks(self, config: Any) -> tuple[Stack, ...]:
         """The encoder, and the decoder with its cross-attention."""

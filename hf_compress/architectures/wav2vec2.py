@@ -1,7 +1,7 @@
 """Wav2Vec2 and HuBERT."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 from hf_compress.architectures.architecture import Architecture, Attention, FeedForward, Stack
 
@@ -9,6 +9,8 @@ from hf_compress.architectures.architecture import Architecture, Attention, Feed
 @dataclass(frozen=True, kw_only=True)
 class Wav2Vec2(Architecture, name="wav2vec2"):
     """Convolutions, then blocks with a norm behind each part, or before it where the config says so (the large ones)."""
+
+    hidden: ClassVar[tuple[str, ...]] = ("hidden_size", "output_hidden_size")
 
     def stacks(self, config: Any) -> tuple[Stack, ...]:
         """One; with norms behind the parts, the feed-forward part reads the attention's."""

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from hf_compress.pruning.shrink.pieces import Piece
+from hf_compress.pruning.shrink.piece import Piece
 
 
 def cut_along(model: Any, pieces: Mapping[str, Piece], built: Any, total: int, places: tuple[int, ...]) -> dict[str, Piece]:

@@ -61,6 +61,10 @@ class ShrinkChoice:
     def describe(self) -> str:
         """What goes, layer by layer, and parameters, bytes and MACs before and after, in lines."""
         lines = [str(self.made_for)]
+        if self.kept.channels is not None:
+            channels = _going("channel", "channels of the hidden states", self.kept.channels, self.made_for.hidden)
+            how = "what the norms give on the batches" if self.measured else "the norms of all weights that go with them"
+            lines.append(f"{channels}, chosen by {how}")
         for own, kept in zip(self.made_for.stacks, self.kept.stacks, strict=True):
             influence = (self.influence or {}).get(own.name)
             for place in range(own.layers):
@@ -83,7 +87,7 @@ class ShrinkChoice:
         gone = [f"{of}layers {', '.join(map(str, each))}" for of, each in places.items() if each]
         layers = f" ({' and '.join(gone)} are gone)" if gone else ""
         saved = "; ".join(size_lines(self.before, self.after, self.row))
-        return f"shrunk from {self.made_for} to {self.left.counts}{layers}; {saved}"
+        return f"shrunk from {self.made_for} to {self.left.counts_after(self.made_for)}{layers}; {saved}"
 
     def to_plain(self, full: bool = True) -> dict[str, Any]:
         """As plain data, from which `from_plain` makes it again; all of it, whatever is asked for."""

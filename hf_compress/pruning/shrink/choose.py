@@ -14,13 +14,16 @@ from hf_compress._kinds import require
 from hf_compress._modules.plain_model import require_plain
 from hf_compress._sharding.contract import is_sharded
 from hf_compress.architectures.architecture import Architecture, architecture_of
+from hf_compress.pruning.shrink.channels import best_channels
+from hf_compress.pruning.shrink.check_hidden import check_numbers
 from hf_compress.pruning.shrink.choice import ShrinkChoice, row_in_words, size_of
 from hf_compress.pruning.shrink.dimensions import Dimensions, dimensions_of
 from hf_compress.pruning.shrink.importance import most_important
 from hf_compress.pruning.shrink.influence import block_influence
 from hf_compress.pruning.shrink.keep_best import keep_best
 from hf_compress.pruning.shrink.legal import first_ones
-from hf_compress.pruning.shrink.pieces import Kept, KeptStack, Piece, check_stock, pieces_of
+from hf_compress.pruning.shrink.piece import Piece
+from hf_compress.pruning.shrink.pieces import Kept, KeptStack, channel_dimensions, check_stock, pieces_of
 from hf_compress.pruning.shrink.plan import ShrinkPlan, of_stack
 from hf_compress.pruning.shrink.smaller_model import built_smaller, smaller_model
 
@@ -32,8 +35,10 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
 
     Feed-forward units and heads are chosen by what they write on the calibration batches (`unit_writing`,
     `group_writing`), without batches by the norms of their weights (`unit_importance`, `group_importance`); each layer
-    keeps its own. Layers are chosen by their influence on the batches (`block_influence`), unless the plan names their
-    places. Depth comes first: what units and heads write is measured on the model without the layers that go.
+    keeps its own. Channels of the hidden states, the same for the whole model, are chosen by what its norms give on the
+    batches (`channel_activity`), without batches by the weights that go with them (`channel_norm`). Layers are chosen by
+    their influence on the batches (`block_influence`), unless the plan names their places. Depth comes first: all else is
+    measured on the model without the layers that go.
 
     Args:
         model: a transformers model of a type that `hf_compress/architectures` knows, whole and with dense weights.
@@ -54,7 +59,10 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
     dimensions = dimensions_of(model, architecture)
     kept = first_ones(model, architecture, dimensions, plan)
     built = built_smaller(model, architecture, dimensions, kept)
-    check_stock(built, model, pieces_of(model, architecture, dimensions, kept))
+    pieces = pieces_of(model, architecture, dimensions, kept, built)
+    check_stock(built, model, pieces)
+    if kept.channels is not None:
+        check_numbers(model, pieces, built)
     stacks, influence = list(kept.stacks), {}
     for place, found in enumerate(architecture.found(model)):
         asked, stack = of_stack(plan.layers, found.stack.name), stacks[place]
@@ -71,9 +79,9 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
     if influence:
         kept = replace(kept, stacks=tuple(stacks))
         built = built_smaller(model, architecture, dimensions, kept)
-    kept = _widths(model, architecture, dimensions, kept, batches)
+    kept = _widths(model, architecture, dimensions, kept, batches, built)
     whole = skeleton(model)
-    pieces = pieces_of(model, architecture, dimensions, kept)
+    pieces = pieces_of(model, architecture, dimensions, kept, built)
     return ShrinkChoice(
         kept=kept,
         made_for=dimensions,
@@ -87,20 +95,43 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
 
 
 def _widths(
-    model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept, batches: list[Mapping[str, Any]] | None
+    model: Any,
+    architecture: Architecture,
+    dimensions: Dimensions,
+    kept: Kept,
+    batches: list[Mapping[str, Any]] | None,
+    built: Any,
 ) -> Kept:
-    """Which units and heads stay in the layers that do; behind fewer layers others write most."""
+    """Which units, heads and channels stay in the layers that do; behind fewer layers others write most."""
     as_deep = all(len(one.layers) == own.layers for one, own in zip(kept.stacks, dimensions.stacks, strict=True))
-    if batches is None or as_deep or all(one.units is None and one.groups is None for one in kept.stacks):
-        return keep_best(model, architecture, dimensions, kept, batches)
+    as_wide = kept.channels is None and all(one.units is None and one.groups is None for one in kept.stacks)
+    if batches is None or as_deep or as_wide:
+        return _best(model, architecture, dimensions, kept, batches, built)
     deep = [one.layers for one in kept.stacks]
     only_depth = Kept(stacks=tuple(KeptStack(layers=layers) for layers in deep))
     shallow = smaller_model(model, architecture, dimensions, only_depth, shared=True)
     places = tuple(replace(one, layers=tuple(range(len(one.layers)))) for one in kept.stacks)
     own = dimensions_of(shallow, architecture)
-    found = keep_best(shallow, architecture, own, replace(kept, stacks=places), batches, deep)
+    found = _best(shallow, architecture, own, replace(kept, stacks=places), batches, built, deep)
     stacks = zip(found.stacks, deep, strict=True)
     return replace(found, stacks=tuple(replace(one, layers=layers) for one, layers in stacks))
+
+
+def _best(
+    model: Any,
+    architecture: Architecture,
+    dimensions: Dimensions,
+    kept: Kept,
+    batches: list[Mapping[str, Any]] | None,
+    built: Any,
+    called: list[tuple[int, ...]] | None = None,
+) -> Kept:
+    """As many units, heads and channels as are kept, those worth most."""
+    found = keep_best(model, architecture, dimensions, kept, batches, called)
+    if kept.channels is None:
+        return found
+    along = channel_dimensions(model, architecture, dimensions, kept, built)
+    return replace(found, channels=best_channels(model, along, len(kept.channels), batches))
 
 
 def check_model(model: Any) -> None:

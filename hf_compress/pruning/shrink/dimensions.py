@@ -49,10 +49,12 @@ class Dimensions:
     Attributes:
         model_class: its class's name.
         stacks: of each stack, in the architecture's order.
+        hidden: channels of the hidden states.
     """
 
     model_class: str
     stacks: tuple[StackDimensions, ...]
+    hidden: int
 
     @property
     def layers(self) -> int:
@@ -63,6 +65,10 @@ class Dimensions:
     def counts(self) -> str:
         """In words."""
         return " and ".join(map(str, self.stacks))
+
+    def counts_after(self, whole: "Dimensions") -> str:
+        """In words, with the width of the hidden states where it was another one before."""
+        return self.counts if self.hidden == whole.hidden else f"{self.counts}, {self.hidden} channels of hidden states"
 
     def __str__(self) -> str:
         return f"{self.model_class} with {self.counts}"
@@ -76,7 +82,7 @@ def dimensions_of(model: Any, architecture: Architecture) -> Dimensions:
     """
     counts = architecture.counts(model.config)
     stacks = tuple(_of_stack(counts, found) for found in architecture.found(model))
-    return Dimensions(model_class=type(model).__name__, stacks=stacks)
+    return Dimensions(model_class=type(model).__name__, stacks=stacks, hidden=getattr(counts, architecture.hidden[0]))
 
 
 def _of_stack(counts: Any, found: FoundStack) -> StackDimensions:

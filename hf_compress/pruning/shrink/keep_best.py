@@ -39,7 +39,7 @@ def keep_best(
     """
     called = [one.layers for one in kept.stacks] if called is None else called
     stacks = zip(architecture.found(model), dimensions.stacks, kept.stacks, called, strict=True)
-    return Kept(stacks=tuple(_best_of_stack(model, batches, *stack) for stack in stacks))
+    return replace(kept, stacks=tuple(_best_of_stack(model, batches, *stack) for stack in stacks))
 
 
 def _best_of_stack(

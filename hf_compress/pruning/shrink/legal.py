@@ -1,10 +1,12 @@
 """How many of each part a plan asks for, where a model can be left with so many."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress.architectures.architecture import Architecture, Stack
+from hf_compress.pruning.shrink.check_hidden import check_hidden
 from hf_compress.pruning.shrink.dimensions import Dimensions, StackDimensions
 from hf_compress.pruning.shrink.pieces import Kept, KeptStack
 from hf_compress.pruning.shrink.plan import ShrinkPlan, amount_of, of_stack
@@ -24,12 +26,19 @@ def first_ones(model: Any, architecture: Architecture, dimensions: Dimensions, p
         "heads": [stack.attention.heads for stack in stacks],
     }
     asked = {part: asked_of_each(getattr(plan, part), part, model, dimensions, keys[part]) for part in keys}
-    return Kept(
+    hidden = dimensions.hidden if plan.hidden is None else amount_of(plan.hidden, dimensions.hidden)
+    kept = Kept(
         stacks=tuple(
-            _first_of_stack(model, architecture, stack, dimensions, place, {part: asked[part][place] for part in asked})
+            _first_of_stack(
+                model, architecture, stack, dimensions, place, {part: asked[part][place] for part in asked}, hidden
+            )
             for place, stack in enumerate(stacks)
         )
     )
+    if hidden == dimensions.hidden:
+        return kept
+    check_hidden(model, architecture, dimensions, kept, hidden)
+    return replace(kept, channels=tuple(range(hidden)))
 
 
 def asked_of_each(asked: Any, part: str, model: Any, dimensions: Dimensions, keys: list[str]) -> list[Any]:
@@ -63,7 +72,13 @@ def asked_of_each(asked: Any, part: str, model: Any, dimensions: Dimensions, key
 
 
 def _first_of_stack(
-    model: Any, architecture: Architecture, stack: Stack, dimensions: Dimensions, place: int, asked: Mapping[str, Any]
+    model: Any,
+    architecture: Architecture,
+    stack: Stack,
+    dimensions: Dimensions,
+    place: int,
+    asked: Mapping[str, Any],
+    hidden: int,
 ) -> KeptStack:
     own = dimensions.stacks[place]
     layers, units, groups = tuple(range(own.layers)), None, None
@@ -77,7 +92,7 @@ def _first_of_stack(
     if asked["heads"] is not None:
         share = isinstance(asked["heads"], float)
         count = amount_of(asked["heads"], own.groups) * (own.per_group if share else 1)
-        _check_heads(model, architecture, stack, dimensions, own, count)
+        _check_heads(model, architecture, stack, dimensions, own, count, hidden)
         stay = tuple(range(count // own.per_group))
         groups = (stay,) * len(layers) if count < own.heads else None
     return KeptStack(layers=layers, units=units, groups=groups, cross_groups=groups if stack.cross_attention else None)
@@ -110,16 +125,24 @@ def _layers(
 
 
 def _check_heads(
-    model: Any, architecture: Architecture, stack: Stack, dimensions: Dimensions, own: StackDimensions, count: int
+    model: Any,
+    architecture: Architecture,
+    stack: Stack,
+    dimensions: Dimensions,
+    own: StackDimensions,
+    count: int,
+    hidden: int,
 ) -> None:
-    legal = legal_heads(model.config, architecture, stack, own)
-    if count in legal:
+    legal = legal_heads(model.config, architecture, stack, own, hidden)
+    together = stack.attention.head_size is None and hidden < dimensions.hidden  # `check_hidden` looks at both
+    if count in legal or (together and count < own.heads):
         return
     kind, config = architecture.name, type(model.config).__name__
     if stack.attention.head_size is None:
         raise CompressionError(
             f"{own.of}heads={count}: {config} has no key for the size of a head, which is always hidden size / heads, so"
-            f" heads cannot be removed; legal for this {kind}: {own.heads}, all of them"
+            f" heads cannot be removed by themselves; legal for this {kind}: {own.heads}, all of them"
+            + (f"; with hidden={count * own.head_size} heads={count} is possible" if count < own.heads else "")
         )
     rule = f"whole groups of {own.per_group} heads" if own.per_group > 1 else "whole heads"
     raise CompressionError(

@@ -1,18 +1,19 @@
 """Which piece of which tensor a shrunk model is made of."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.nn.utils import parametrize
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.module_kind import is_transposed
 from hf_compress._sharding.contract import original_class
 from hf_compress.architectures.architecture import Architecture, Attention, FoundStack, Stack
+from hf_compress.pruning.shrink.along import cut_along, dimensions_along, tensors_of
 from hf_compress.pruning.shrink.dimensions import Dimensions, StackDimensions
+from hf_compress.pruning.shrink.piece import Piece
 
 Places = tuple[tuple[int, ...], ...]
 """Of each layer that stays, the places of what stays in it."""
@@ -42,32 +43,23 @@ class Kept:
 
     Attributes:
         stacks: of each stack that the model has, in the architecture's order.
+        channels: places of the hidden states' channels, ascending; None where all stay.
     """
 
     stacks: tuple[KeptStack, ...]
+    channels: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class Piece:
-    """A tensor of the model, and what of it stays.
+def pieces_of(model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept, built: Any) -> dict[str, Piece]:
+    """Name in the shrunk model -> piece, for every parameter and every buffer, stored or not.
 
-    Attributes:
-        source: its name.
-        places: dimension and the places along it that stay, for each dimension that is cut.
+    Args:
+        model: to cut from.
+        architecture: its row.
+        dimensions: its counts.
+        kept: what stays.
+        built: what its class builds from the smaller config, which shows the dimensions that run along the channels.
     """
-
-    source: str
-    places: tuple[tuple[int, tuple[int, ...]], ...] = ()
-
-    def of(self, tensor: Tensor) -> Tensor:
-        """A copy of what stays; the shape alone where the tensor has no memory."""
-        for dimension, places in self.places:
-            tensor = tensor.index_select(dimension, torch.tensor(places, device=tensor.device))
-        return tensor if self.places else tensor.clone()
-
-
-def pieces_of(model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept) -> dict[str, Piece]:
-    """Name in the shrunk model -> piece, for every parameter and every buffer, stored or not."""
     stacks = list(zip(architecture.found(model), dimensions.stacks, kept.stacks, strict=True))
     found = {}
     for name in dict.fromkeys([*model.state_dict(), *(name for name, _ in model.named_buffers())]):
@@ -76,7 +68,19 @@ def pieces_of(model: Any, architecture: Architecture, dimensions: Dimensions, ke
             found[name] = Piece(source=name)
         else:
             found |= _in_stack(model, *stack, name)
-    return found
+    if kept.channels is None:
+        return found
+    return cut_along(model, found, built, dimensions.hidden, kept.channels)
+
+
+def channel_dimensions(
+    model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept, built: Any
+) -> dict[str, tuple[int, ...]]:
+    """Name in the model -> the dimensions that run along the channels of the hidden states, of each tensor that stays."""
+    pieces = pieces_of(model, architecture, dimensions, replace(kept, channels=None), built)
+    count = dimensions.hidden if kept.channels is None else len(kept.channels)
+    along = dimensions_along(model, pieces, built, dimensions.hidden, count)
+    return {pieces[name].source: dims for name, dims in along.items()}
 
 
 def _in_stack(
@@ -145,8 +149,7 @@ def check_stock(built: Any, model: Any, pieces: dict[str, Piece]) -> None:
             the model is of another class than the one that takes its place.
     """
     stored = model.state_dict()
-    own = {**dict(model.named_buffers()), **stored}
-    expected = {**dict(built.named_buffers()), **built.state_dict()}
+    own, expected = tensors_of(model), tensors_of(built)
     for name in dict.fromkeys([*expected, *pieces]):
         piece = pieces.get(name)
         cut = None if piece is None else tuple(piece.of(own[piece.source].detach().to("meta")).shape)

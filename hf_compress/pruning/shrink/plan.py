@@ -32,17 +32,19 @@ class ShrinkPlan(metaclass=CheckedKinds):
         feed_forward: units of each layer's feed-forward part.
         heads: query heads of each layer. Where several share a head of keys and values they go together, so that the
             number is one of whole groups.
+        hidden: channels of the hidden states, the same for the whole model: the config's hidden size.
         layers: how many layers, which calibration chooses; or the places of those that stay, from 0.
     """
 
     feed_forward: int | float | dict[str, int | float] | None = None
     heads: int | float | dict[str, int | float] | None = None
+    hidden: int | float | None = None
     layers: int | float | tuple[int, ...] | dict[str, int | float | tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
-        asked: dict[str, Any] = {"feed_forward": self.feed_forward, "heads": self.heads, "layers": self.layers}
+        asked: dict[str, Any] = {name: getattr(self, name) for name in ("feed_forward", "heads", "hidden", "layers")}
         if all(value is None or value == {} for value in asked.values()):
-            raise CompressionError("ShrinkPlan() keeps everything; say what stays: feed_forward, heads or layers")
+            raise CompressionError("ShrinkPlan() keeps everything; say what stays: feed_forward, heads, hidden or layers")
         for name, value in asked.items():
             if isinstance(value, Mapping):
                 checked: Any = {stack: _checked(f"{name}.{stack}", name, one) for stack, one in value.items()}

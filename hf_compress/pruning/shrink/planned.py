@@ -7,6 +7,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._forward.dry_run import skeleton
 from hf_compress._problems import Problem, RecipeError
 from hf_compress.architectures.architecture import architecture_of
+from hf_compress.pruning.shrink.check_hidden import check_numbers
 from hf_compress.pruning.shrink.choice import row_in_words, size_lines, size_of
 from hf_compress.pruning.shrink.dimensions import Dimensions, dimensions_of
 from hf_compress.pruning.shrink.legal import first_ones
@@ -46,7 +47,10 @@ class PlannedShrink:
         before = dimensions_of(model, architecture)
         kept = first_ones(model, architecture, before, plan)
         built = built_smaller(model, architecture, before, kept)
-        check_stock(built, model, pieces_of(model, architecture, before, kept))
+        pieces = pieces_of(model, architecture, before, kept, built)
+        check_stock(built, model, pieces)
+        if kept.channels is not None:
+            check_numbers(model, pieces, built)
         after = dimensions_of(built, architecture)
         if after == before:
             raise CompressionError(f"nothing goes: {before}, and the plan keeps all of it; ask for less, or leave it out")
@@ -61,7 +65,13 @@ class PlannedShrink:
         whole = skeleton(model)
         bytes_of_each = [[(name, one.itemsize) for name, one in built.named_parameters()] for built in (whole, self.built)]
         before, after = size_of(whole, bytes_of_each[0]), size_of(self.built, bytes_of_each[1])
-        return "\n".join([str(self.before), f"leaves {self.after.counts}", *size_lines(before, after, row_in_words(whole))])
+        return "\n".join(
+            [
+                str(self.before),
+                f"leaves {self.after.counts_after(self.before)}",
+                *size_lines(before, after, row_in_words(whole)),
+            ]
+        )
 
 
 def planned_by_recipe(model: Any, plan: ShrinkPlan) -> PlannedShrink:

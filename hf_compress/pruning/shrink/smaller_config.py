@@ -1,6 +1,7 @@
 """The config of a shrunk model, and which counts a stock config can say."""
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 from hf_compress._errors import CompressionError, reason_of
@@ -9,12 +10,24 @@ from hf_compress.pruning.shrink.dimensions import Dimensions, StackDimensions
 from hf_compress.pruning.shrink.pieces import Kept, KeptStack
 
 
-def legal_heads(config: Any, architecture: Architecture, stack: Stack, dimensions: StackDimensions) -> list[int]:
-    """The numbers of query heads that a stack can be left with, ascending: whole groups, and what its config accepts."""
+def legal_heads(
+    config: Any, architecture: Architecture, stack: Stack, dimensions: StackDimensions, hidden: int
+) -> list[int]:
+    """The numbers of query heads that a stack can be left with, ascending: whole groups, and what its config accepts.
+
+    Args:
+        config: the model's.
+        architecture: its row.
+        stack: of it.
+        dimensions: of the stack.
+        hidden: channels of the hidden states that are to stay.
+    """
     if stack.attention.head_size is None:
         return [dimensions.heads]
-    counts, own = range(dimensions.per_group, dimensions.heads, dimensions.per_group), architecture.counts(config)
-    accepted = [count for count in counts if _refusal(own, _head_changes(stack, dimensions, count)) is None]
+    own = architecture.counts(config)
+    width = {} if hidden == getattr(own, architecture.hidden[0]) else hidden_changes(own, architecture, hidden)
+    counts = range(dimensions.per_group, dimensions.heads, dimensions.per_group)
+    accepted = [count for count in counts if _refusal(own, {**_head_changes(stack, dimensions, count), **width}) is None]
     return [*accepted, dimensions.heads]
 
 
@@ -28,7 +41,24 @@ def changes_of(model: Any, architecture: Architecture, dimensions: Dimensions, k
             changes[found.stack.feed_forward.width] = len(stays.units[0])
         if stays.groups is not None:
             changes |= _head_changes(found.stack, own, len(stays.groups[0]) * own.per_group)
+        if kept.channels is not None:
+            changes = {**_independent_of_width(counts, found.stack, own), **changes}
+    if kept.channels is not None:
+        changes |= hidden_changes(counts, architecture, len(kept.channels))
     return changes
+
+
+def hidden_changes(counts: Any, architecture: Architecture, hidden: int) -> dict[str, int]:
+    """What the config says of that many channels of the hidden states."""
+    key, *others = architecture.hidden
+    whole = getattr(counts, key)
+    return {key: hidden, **{other: hidden for other in others if getattr(counts, other, None) == whole}}
+
+
+def refused_hidden(model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept, hidden: int) -> str | None:
+    """What the config's class says against that many channels beside what else stays; None where nothing."""
+    asked = replace(kept, channels=tuple(range(hidden)))
+    return _refusal(architecture.counts(model.config), changes_of(model, architecture, dimensions, asked))
 
 
 def smaller_config(config: Any, part: str, changes: dict[str, Any]) -> Any:
@@ -51,11 +81,18 @@ def _head_changes(stack: Stack, dimensions: StackDimensions, heads: int) -> dict
     """What the config says of that many query heads; nothing where it can say all of them only."""
     attention = stack.attention
     if attention.head_size is None:
-        return {}
+        return {attention.heads: heads}
     changes = {attention.heads: heads, attention.head_size: dimensions.head_size}
     if attention.key_value_heads:
         changes[attention.key_value_heads] = heads // dimensions.per_group
     return changes
+
+
+def _independent_of_width(counts: Any, stack: Stack, dimensions: StackDimensions) -> dict[str, Any]:
+    """What a class would compute from the hidden size where the config leaves it open: units, and a head's size."""
+    width, head_size = stack.feed_forward.width, stack.attention.head_size
+    changes = {width: dimensions.units} if getattr(counts, width, None) is None else {}
+    return changes if head_size is None else {**changes, head_size: dimensions.head_size}
 
 
 def _layer_changes(counts: Any, stack: Stack, kept: KeptStack) -> dict[str, Any]:

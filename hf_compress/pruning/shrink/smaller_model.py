@@ -10,8 +10,10 @@ from hf_compress._errors import CompressionError
 from hf_compress._forward.dry_run import build
 from hf_compress._sharding.contract import original_class
 from hf_compress.architectures.architecture import Architecture
+from hf_compress.pruning.shrink.along import tensors_of
 from hf_compress.pruning.shrink.dimensions import Dimensions
-from hf_compress.pruning.shrink.pieces import Kept, Piece, check_stock, pieces_of
+from hf_compress.pruning.shrink.piece import Piece
+from hf_compress.pruning.shrink.pieces import Kept, check_stock, pieces_of
 from hf_compress.pruning.shrink.smaller_config import changes_of, smaller_config
 
 
@@ -43,8 +45,8 @@ def smaller_model(model: Any, architecture: Architecture, dimensions: Dimensions
     Raises:
         CompressionError: the class does not accept the config, or builds other tensors than those that stay.
     """
-    pieces = pieces_of(model, architecture, dimensions, kept)
     small = built_smaller(model, architecture, dimensions, kept)
+    pieces = pieces_of(model, architecture, dimensions, kept, small)
     check_stock(small, model, pieces)
     return filled(small, model, pieces, shared)
 
@@ -59,7 +61,7 @@ def filled(small: Any, model: Any, pieces: Mapping[str, Piece], shared: bool = F
         pieces: by name in the small one, in the shapes that it has.
         shared: see `smaller_model`.
     """
-    own = {**dict(model.named_buffers()), **model.state_dict()}
+    own = tensors_of(model)
     stored = set(small.state_dict())
 
     def piece(name: str) -> torch.Tensor:

@@ -16,7 +16,8 @@ from hf_compress._sharding.contract import original_class
 from hf_compress.checkpoints.token_ids import move_token_ids
 from hf_compress.pruning.shrink.along import cut_along
 from hf_compress.pruning.shrink.choose import check_model
-from hf_compress.pruning.shrink.pieces import Piece, check_stock
+from hf_compress.pruning.shrink.piece import Piece
+from hf_compress.pruning.shrink.pieces import check_stock
 from hf_compress.pruning.shrink.smaller_model import filled
 from hf_compress.pruning.shrink.tokenizer_pieces import always_kept, check_kind, closed, ids_of_pieces, rewritten
 
