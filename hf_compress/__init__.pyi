@@ -90,6 +90,7 @@ from hf_compress.jobs.extract_adapter import ExtractAdapter as ExtractAdapter
 from hf_compress.jobs.merge.recipe import MergeModels as MergeModels
 from hf_compress.jobs.merge_adapters import MergeAdapters as MergeAdapters
 from hf_compress.jobs.prune.recipe import PruneModel as PruneModel
+from hf_compress.jobs.sensitivity.recipe import MeasureSensitivity as MeasureSensitivity
 from hf_compress.jobs.train.member import TrainMember as TrainMember
 from hf_compress.jobs.train.recipe import Train as Train
 from hf_compress.jobs.train.save_result import save_result as save_result

@@ -103,6 +103,28 @@ def merge(
 
 
 @app.command()
+def sensitivity(
+    recipe: Annotated[
+        Path, typer.Argument(help="A sensitivity recipe, or one that prunes, whose layers are asked.", metavar="RECIPE")
+    ],
+    overrides: Overrides = None,
+    only_check: Annotated[bool, typer.Option("--check", help="Name every mistake at once and write nothing.")] = False,
+) -> None:
+    """Prune layers one at a time, say what each costs, and find an allocation; the same command goes on."""
+    quiet()
+    from hf_compress.jobs.sensitivity.recipe import load_sensitivity
+    from hf_compress.recipe.header import pointing_to_header
+
+    with pointing_to_header(recipe):
+        job = load_sensitivity(recipe, overrides or ())
+        if only_check:
+            check_recipe(job, recipe)
+            return
+        with interruptible(job.after_interruption):
+            say(job.run())
+
+
+@app.command()
 def check(
     recipe: RecipeFile,
     overrides: Overrides = None,

@@ -17,4 +17,5 @@ def undrawn():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("hf_compress.evaluation.page.pictures", lambda report: {})
         patch.setattr("hf_compress.evaluation.plot.plot", plot)
+        patch.setattr("hf_compress.evaluation.sensitivity_plot.plot_sensitivity", lambda *given: plot(*given[-2:]))
         yield

@@ -1,5 +1,7 @@
 """What modules and models are called."""
 
+import re
+
 from torch import nn
 
 _OUTER = ("module.", "base_model.model.")
@@ -21,3 +23,9 @@ def canonical_name(name: str) -> str:
 def model_name(model: nn.Module) -> str:
     """The architecture as a message names it: its model type, or its class."""
     return getattr(getattr(model, "config", None), "model_type", "") or type(model).__name__
+
+
+def block_of(name: str) -> str:
+    """The name of a module up to its first number, with it (model.layers.3); the name itself where it has none."""
+    found = re.match(r"(?:.*?\.)?\d+(?=\.|$)", name)
+    return name if found is None else found[0]

@@ -29,6 +29,11 @@ class OneShotPruning(Pruning):
     def __post_init__(self) -> None:
         check_sparsity(self.sparsity, "sparsity")
         object.__setattr__(self, "schedule", Constant(final=self.sparsity))
+        if self.criterion.accumulates:
+            raise CompressionError(
+                f"the criterion {self.criterion.name} scores by what gradients add up to over the steps of a training, and"
+                " here nothing is trained; use it in a job `train`, or prune by another criterion"
+            )
         with in_its_words():
             super().__post_init__()
 

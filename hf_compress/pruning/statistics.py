@@ -39,6 +39,17 @@ def needy_part(pruning: Pruning) -> tuple[Criterion | Allocation, str]:
     return (pruning.criterion, "magnitude") if pruning.criterion.needs else (pruning.allocation, "uniform")
 
 
+def require_calibration(pruning: Pruning, calibration: object) -> None:
+    """Refuse a recipe whose criterion or allocation sees data and that says nothing of which.
+
+    Raises:
+        CompressionError: naming the section to add.
+    """
+    if pruning.needs and calibration is None:
+        part = needy_part(pruning)[0].kind
+        raise CompressionError(f"pruning.{part}: {lacking(pruning, 'add the section `calibration: {}` to collect them')}")
+
+
 def refuse_accumulated(criterion: Criterion) -> None:
     """Refuse a criterion that scores by what a training accumulates, where nothing is trained.
 

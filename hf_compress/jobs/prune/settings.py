@@ -21,7 +21,7 @@ from hf_compress.pruning.in_order import check_in_order
 from hf_compress.pruning.one_shot import OneShotPruning, in_its_words
 from hf_compress.pruning.reconstruction import Reconstruction
 from hf_compress.pruning.solver import Solver
-from hf_compress.pruning.statistics import lacking, needy_part
+from hf_compress.pruning.statistics import require_calibration
 from hf_compress.recipe.recipe import Recipe
 from hf_compress.tasks.opened import Opened, inputs
 from hf_compress.tasks.task import Task
@@ -30,15 +30,6 @@ from hf_compress.tasks.task import Task
 def alone() -> None:
     """Nothing of it is shared out, and several processes would write into one folder."""
     _distributed.refuse_several("prune")
-
-
-def trained_for_nothing(pruning: OneShotPruning) -> None:
-    """A criterion that does not add up what happens in a training."""
-    if pruning.criterion.accumulates:
-        raise CompressionError(
-            f"pruning.criterion: {pruning.criterion.name} scores by what gradients add up to over the steps of a training,"
-            " and here nothing is trained; use it in a job `train`, or prune by another criterion"
-        )
 
 
 def written(export: Export) -> list[Problem]:
@@ -69,9 +60,7 @@ def data_for_it(
     way_out = "add the section `calibration: {}`"
     if solver is not None:
         raise CompressionError(f"solver: {solver.name} needs {', '.join(solver.needs)}, measured on examples; {way_out}")
-    if pruning.needs:
-        part = needy_part(pruning)[0].kind
-        raise CompressionError(f"pruning.{part}: {lacking(pruning, f'{way_out} to collect them')}")
+    require_calibration(pruning, calibration)
     if reconstruct is not None:
         raise CompressionError(f"reconstruct: it fits weights to what blocks give on examples; {way_out}")
 
@@ -139,7 +128,6 @@ class PruneSettings(Recipe):
         metrics_for_task,
         written,
         untrained,
-        trained_for_nothing,
         data_for_it,
     )
     opens = (place, destination, metrics, inputs, layers)

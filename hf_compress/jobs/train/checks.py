@@ -17,7 +17,7 @@ from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.jobs.train.settings import Dense, TrainSettings, arguments_class, with_defaults
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.shrink.plan import ShrinkPlan
-from hf_compress.pruning.statistics import lacking, needy_part
+from hf_compress.pruning.statistics import require_calibration
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.recipe.checks import Check
 from hf_compress.tasks.task import Task
@@ -129,11 +129,9 @@ def _dense_of_zeros(pruning: Pruning | None, dense: Dense | None) -> list[Proble
     return [Problem(path="dense", message=message)]
 
 
-def _statistics(pruning: Pruning | None, calibration: Calibration | None) -> list[Problem]:
-    if pruning is None or not pruning.needs or calibration is not None:
-        return []
-    message = lacking(pruning, "add the section `calibration: {}` to collect them")
-    return [Problem(path=f"pruning.{needy_part(pruning)[0].kind}", message=message)]
+def _statistics(pruning: Pruning | None, calibration: Calibration | None) -> None:
+    if pruning is not None:
+        require_calibration(pruning, calibration)
 
 
 def _chosen_by_data(shrink: ShrinkPlan | None, calibration: Calibration | None) -> list[Problem]:

@@ -1,6 +1,5 @@
 """Outlier-weighed layerwise sparsity."""
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
@@ -8,6 +7,7 @@ from typing import ClassVar
 from torch import Tensor
 
 from hf_compress._errors import CompressionError
+from hf_compress._modules.names import block_of
 from hf_compress._registry import Reference
 from hf_compress.pruning.allocation import Allocation
 from hf_compress.pruning.criteria.wanda import Wanda
@@ -58,24 +58,18 @@ class OWL(Allocation, name="owl"):
         """1 - density, of scores A."""
         sums, sizes = dict[str, float](), dict[str, int]()
         for name, score in scores.items():
-            block = _block_of(name)
+            block = block_of(name)
             sums[block] = sums.get(block, 0.0) + float(score.double().sum())
             sizes[block] = sizes.get(block, 0) + score.numel()
         outliers = dict.fromkeys(sizes, 0)
         for name, score in scores.items():
-            block = _block_of(name)
+            block = block_of(name)
             outliers[block] += int((score > self.m * sums[block] / sizes[block]).count_nonzero())
         ratios = [outliers[block] / sizes[block] for block in sizes]
         lowest, spread = min(ratios), max(ratios) - min(ratios)
         offsets = [2 * self.lambda_ * (ratio - lowest) / spread if spread else 0.0 for ratio in ratios]
         densities = dict(zip(sizes, _moved(offsets, list(sizes.values()), 1 - sparsity), strict=True))
-        return {name: 1 - densities[_block_of(name)] for name in scores}
-
-
-def _block_of(name: str) -> str:
-    """The name up to its first number, with it; the name itself where it has none."""
-    found = re.match(r"(?:.*?\.)?\d+(?=\.|$)", name)
-    return name if found is None else found[0]
+        return {name: 1 - densities[block_of(name)] for name in scores}
 
 
 def _moved(offsets: Sequence[float], sizes: Sequence[int], mean: float) -> list[float]:

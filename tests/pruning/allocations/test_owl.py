@@ -7,7 +7,7 @@ from torch import nn
 from hf_compress import Calibration
 from hf_compress._errors import CompressionError
 from hf_compress.jobs.train.checks import CHECKS
-from hf_compress.pruning.allocations.owl import OWL, _block_of
+from hf_compress.pruning.allocations.owl import OWL
 from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.magnitude import Magnitude
@@ -69,13 +69,6 @@ def test_near_the_ends_the_overall_sparsity_still_comes_out(sparsity):
 
 def test_without_outliers_every_layer_has_the_same():
     assert OWL().shares({"0": torch.ones(2, 3), "1": torch.ones(4, 4)}, 0.3) == pytest.approx({"0": 0.3, "1": 0.3})
-
-
-def test_a_block_is_a_name_up_to_its_first_number():
-    assert _block_of("model.layers.13.mlp.experts.5.w1") == "model.layers.13"
-    assert _block_of("vit.encoder.layer.0.attention.query") == "vit.encoder.layer.0"
-    assert _block_of("0") == "0" and _block_of("0.fc2") == "0"
-    assert _block_of("projection") == "projection" and _block_of("model.fc1") == "model.fc1"
 
 
 def test_outliers_are_those_of_weights_and_inputs_whatever_the_criterion():
