@@ -150,6 +150,6 @@ def write_result(result: SensitivityResult, job: SensitivitySettings, setting: d
 def _pruning(job: SensitivitySettings, allocation: PerLayer) -> dict[str, Any]:
     """A recipe that prunes by what was found."""
     known = job.to_plain()
-    kept = {key: known[key] for key in ("model", "task", "data", "calibration", "seed") if key in known}
+    kept: dict[str, Any] = {key: known[key] for key in ("model", "task", "data", "calibration", "seed") if key in known}
     pruning = {**dump(job.pruning), "allocation": dump(allocation)}
     return {"job": "prune", **kept, "pruning": pruning, "output_dir": f"{job.output_dir.rstrip('/')}-pruned"}
