@@ -78,6 +78,8 @@ class ShrinkChoice:
             ]
         if any(kept.groups is not None or kept.units is not None for kept in self.kept.stacks):
             lines.append(f"chosen by {'what they write on the batches' if self.measured else 'the norms of their weights'}")
+        if any(kept.experts is not None for kept in self.kept.stacks):
+            lines.append("experts chosen by what they add to the tokens of the batches: router weight x norm of the output")
         return "\n".join([*lines, *size_lines(self.before, self.after, self.row)])
 
     def sentence(self) -> str:
@@ -123,6 +125,10 @@ def _going_in(own: StackDimensions, kept: KeptStack, new: int) -> list[str]:
         going.append(_going("head", "cross-attention heads", _heads(kept.cross_groups[new], own), own.heads))
     if kept.units is not None:
         going.append(_going("unit", "units", kept.units[new], own.units))
+    if kept.experts is not None:
+        going.append(_going("expert", "experts", kept.experts[new], own.experts))
+    if kept.unseen is not None and kept.unseen[new]:
+        going.append(f"no token reached expert {', '.join(map(str, kept.unseen[new]))}, which nothing is known of: kept")
     return going
 
 
@@ -184,6 +190,8 @@ def _macs(built: Any) -> int | None:
     Written-out attention asks the mask least, and counts the same.
     """
     built.set_attn_implementation("eager")
+    with contextlib.suppress(ValueError):  # a class that has no experts, or one way of its own to run them
+        built.set_experts_implementation("batched_mm")  # which does not look at where tokens go
     for batch in (probe_inputs(built, batch_size=1), unpadded_inputs(built, batch_size=1)):
         with contextlib.suppress(Exception):  # what a pass needs it says in many ways
             return count_macs(built, batch or {})

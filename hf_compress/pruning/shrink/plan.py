@@ -33,18 +33,24 @@ class ShrinkPlan(metaclass=CheckedKinds):
         heads: query heads of each layer. Where several share a head of keys and values they go together, so that the
             number is one of whole groups.
         hidden: channels of the hidden states, the same for the whole model: the config's hidden size.
+        experts: of each layer that has a mixture of them.
         layers: how many layers, which calibration chooses; or the places of those that stay, from 0.
     """
 
     feed_forward: int | float | dict[str, int | float] | None = None
     heads: int | float | dict[str, int | float] | None = None
     hidden: int | float | None = None
+    experts: int | float | dict[str, int | float] | None = None
     layers: int | float | tuple[int, ...] | dict[str, int | float | tuple[int, ...]] | None = None
 
     def __post_init__(self) -> None:
-        asked: dict[str, Any] = {name: getattr(self, name) for name in ("feed_forward", "heads", "hidden", "layers")}
+        asked: dict[str, Any] = {
+            name: getattr(self, name) for name in ("feed_forward", "heads", "hidden", "experts", "layers")
+        }
         if all(value is None or value == {} for value in asked.values()):
-            raise CompressionError("ShrinkPlan() keeps everything; say what stays: feed_forward, heads, hidden or layers")
+            raise CompressionError(
+                "ShrinkPlan() keeps everything; say what stays: feed_forward, heads, hidden, experts or layers"
+            )
         for name, value in asked.items():
             if isinstance(value, Mapping):
                 checked: Any = {stack: _checked(f"{name}.{stack}", name, one) for stack, one in value.items()}
