@@ -91,6 +91,7 @@ from hf_compress.jobs.merge.recipe import MergeModels as MergeModels
 from hf_compress.jobs.merge_adapters import MergeAdapters as MergeAdapters
 from hf_compress.jobs.prune.recipe import PruneModel as PruneModel
 from hf_compress.jobs.sensitivity.recipe import MeasureSensitivity as MeasureSensitivity
+from hf_compress.jobs.shrink.recipe import ShrinkModel as ShrinkModel
 from hf_compress.jobs.train.member import TrainMember as TrainMember
 from hf_compress.jobs.train.recipe import Train as Train
 from hf_compress.jobs.train.save_result import save_result as save_result
@@ -171,10 +172,10 @@ from hf_compress.pruning.schedules.linear import LinearRamp as LinearRamp
 from hf_compress.pruning.schedules.one_cycle import OneCycle as OneCycle
 from hf_compress.pruning.shrink.apply import shrink as shrink
 from hf_compress.pruning.shrink.choice import ShrinkChoice as ShrinkChoice
-from hf_compress.pruning.shrink.choose import choose_parts as choose_parts
 from hf_compress.pruning.shrink.plan import ShrinkPlan as ShrinkPlan
 from hf_compress.pruning.shrink.vocabulary import SmallerVocabulary as SmallerVocabulary
 from hf_compress.pruning.shrink.vocabulary import shrink_vocabulary as shrink_vocabulary
+from hf_compress.pruning.shrink.within_budget import choose_parts as choose_parts
 from hf_compress.pruning.solvers.sparsegpt import SparseGPT as SparseGPT
 from hf_compress.quantization.configuration import Quantization as Quantization
 from hf_compress.quantization.groups import Group as Group

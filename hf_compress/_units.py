@@ -46,6 +46,22 @@ def check_sparsity(value: float, field: str) -> None:
         raise CompressionError(f"{field}={value!r} is not a sparsity; it is the share of zeros, in [0, 1)")
 
 
+def share_of(value: float | str) -> float:
+    """The fraction that is meant: 0.6, or "60%"."""
+    return float(value) if not isinstance(value, str) else float(value.strip().removesuffix("%")) / 100
+
+
+def check_share(value: float | str, field: str) -> None:
+    """Refuse what is no share between nothing and all.
+
+    Raises:
+        CompressionError: a number outside (0, 1), or a text that is no percentage in (0, 100).
+    """
+    readable = not isinstance(value, str) or _PERCENT.fullmatch(value.strip()) is not None
+    if not readable or not 0 < share_of(value) < 1:
+        raise CompressionError(f"{field}={value!r} is no share that stays; write one between 0% and 100% ('60%'), or 0.6")
+
+
 def format_bytes(num_bytes: float) -> str:
     """1536 -> '1.54 KB'; powers of 1000, as disks and the Hub count."""
     for unit in ("B", "KB", "MB", "GB"):

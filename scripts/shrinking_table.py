@@ -28,10 +28,6 @@ def _row(name: str, choice: Any) -> str:
         "all" if kept.groups is None else f"{len(kept.groups[0]) * own.per_group} of {own.heads}" for own, kept in stacks
     ]
     units = ["all" if kept.units is None else f"{len(kept.units[0])} of {own.units}" for own, kept in stacks]
-    units = [
-        f"{len(kept.experts[0])} of {own.experts} experts" if kept.experts else counted
-        for counted, (own, kept) in zip(units, stacks, strict=True)
-    ]
     counts = [" + ".join(dict.fromkeys(part)) if len(set(part)) > 1 else part[0] for part in (layers, heads, units)]
     sizes = [
         f"{getattr(choice.before, what):,} -> {getattr(choice.after, what):,}"

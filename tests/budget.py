@@ -27,7 +27,7 @@ BUDGETS = {
     "inputs": 7,
     "jobs": 120,
     "merging": 44,
-    "pruning": 8,
+    "pruning": 14,
     "quantization": 20,
     "recipe": 9,
     "scripts": 25,

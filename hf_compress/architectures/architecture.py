@@ -57,24 +57,6 @@ class FeedForward:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Experts:
-    """The mixture of experts of a block. Modules are named from the block on.
-
-    Attributes:
-        router: the module whose tensors have a row for each expert; what it gives the tokens is handed to the experts.
-        experts: the module whose tensors hold the experts one after the other along their first dimension, called with the
-            tokens (T, H), the K experts of each (T, K) and their weights (T, K).
-        count: the config's key for how many there are.
-        per_token: its key for how many a token goes to.
-    """
-
-    router: str
-    experts: str
-    count: str
-    per_token: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Stack:
     """Blocks that are alike, one after the other.
 
@@ -83,8 +65,7 @@ class Stack:
         blocks: the list of blocks, named from the base model on (what stands behind the heads of tasks).
         num_layers: the config's key for the number of blocks.
         attention: the self-attention of a block.
-        feed_forward: its feed-forward part; None where that is a mixture of experts.
-        experts: its mixture of experts; None where there is none.
+        feed_forward: its feed-forward part.
         cross_attention: what reads the other stack, with as many heads as the self-attention; None where nothing does.
         norm_readers: norm -> the modules of the same block that multiply what it gives, both named from the block on. A
             norm that only the next block reads has none and is left out.
@@ -95,8 +76,7 @@ class Stack:
     blocks: str
     num_layers: str
     attention: Attention
-    feed_forward: FeedForward | None = None
-    experts: Experts | None = None
+    feed_forward: FeedForward
     cross_attention: Attention | None = None
     norm_readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     per_layer: tuple[str, ...] = ()

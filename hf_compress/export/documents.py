@@ -22,12 +22,13 @@ def write_manifest_and_card(
     base_model: str | None,
     task: str | None,
     methods: Sequence[Mapping[str, Any]],
-    report: Mapping[str, Any],
+    report: Mapping[str, Any] | None,
     findings: str,
     tolerance: Mapping[str, float],
     data: Mapping[str, Any] | None,
     classes: Mapping[str, str | None] | None = None,
     more: Mapping[str, Any] | None = None,
+    name: str | None = None,
 ) -> None:
     """compression.json and README.md into `folder`, and results for the Hub.
 
@@ -40,12 +41,14 @@ def write_manifest_and_card(
         base_model: where the weights came from; None for fresh ones.
         task: the task's name; None for a run that has none.
         methods: what was done, see `described`.
-        report: as plain data, without what only pictures are made of; its `title` is the result's name.
+        report: as plain data, without what only pictures are made of; its `title` is the result's name. None where
+            nothing was measured.
         findings: its table and verdict, as text.
         tolerance: by how much each of its numbers may differ where it is measured again.
         data: the rows that were measured, see `measured_rows`; None where nobody knows where they are from.
         classes: where there is no task, the classes of transformers that load `model` and `processor` (None without one).
         more: other facts.
+        name: the result's, where there is no report with its title.
     """
     names = public_names([recipe, base_model])
     facts = {
@@ -59,11 +62,10 @@ def write_manifest_and_card(
     plain = {
         **in_public(facts, names),
         "license": {} if base_model is None else license_of(base_model),
-        "report": report,
-        "tolerance": tolerance,
+        **({} if report is None else {"report": report, "tolerance": tolerance}),
         "files": companion_hashes(folder),
     }
-    manifest = Manifest(kind=kind, name=report["title"], recipe=in_public(recipe, names), facts=plain)
+    manifest = Manifest(kind=kind, name=report["title"] if report else name, recipe=in_public(recipe, names), facts=plain)
     manifest.write(folder)
     manifest = Manifest.read(folder)  # with the hashes of the weights
     for name, text in leaderboard_files(manifest).items():

@@ -13,7 +13,7 @@ from transformers import (
     BloomForCausalLM,
 )
 
-LAYERS, HEADS, WIDTH, HIDDEN, EXPERTS = 4, 4, 24, 32, 8
+LAYERS, HEADS, WIDTH, HIDDEN = 4, 4, 24, 32
 SPECIAL = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 TEXT = {"vocab_size": 64, "max_position_embeddings": 64, **SPECIAL}
 IMAGE = {"image_size": 8, "patch_size": 4}
@@ -39,8 +39,6 @@ SETTINGS = {
     "bart": {**TEXT, "decoder_start_token_id": 2},
     "gemma2": GEMMA,
     "gemma3_text": GEMMA,
-    "qwen3_moe": {**TEXT, "moe_intermediate_size": 12},
-    "mixtral": {**TEXT, "intermediate_size": 12},
 }
 """Of a model type, beside its counts; of text where nothing else is said."""
 
@@ -52,9 +50,7 @@ def small_config(architecture, **changes):
     settings = {width: HIDDEN, **SETTINGS.get(architecture.name, TEXT)}
     for stack in architecture.stacks(architecture.counts(plain)):
         keys = stack.attention
-        settings |= {stack.num_layers: LAYERS, keys.heads: HEADS}
-        settings |= {stack.feed_forward.width: WIDTH} if stack.feed_forward else {}
-        settings |= {stack.experts.count: EXPERTS, stack.experts.per_token: 2} if stack.experts else {}
+        settings |= {stack.num_layers: LAYERS, keys.heads: HEADS, stack.feed_forward.width: WIDTH}
         settings |= {keys.key_value_heads: 2} if keys.key_value_heads else {}
         settings |= {keys.head_size: HIDDEN // HEADS} if hasattr(plain, keys.head_size or "") else {}
     return AutoConfig.for_model(architecture.name, **{**settings, **changes})

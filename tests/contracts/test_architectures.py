@@ -6,7 +6,7 @@ from torch import nn
 
 from hf_compress._modules.matrix import matrix_shape
 from hf_compress.architectures.architecture import Architecture, architecture_of
-from tests.architectures.small import EXPERTS, HEADS, HIDDEN, LAYERS, WIDTH, small_batch, small_config, small_model
+from tests.architectures.small import HEADS, HIDDEN, LAYERS, WIDTH, small_batch, small_config, small_model
 
 ROWS = [known() for known in Architecture.available().values()]
 pytestmark = pytest.mark.parametrize("architecture", ROWS, ids=lambda row: row.name)
@@ -29,12 +29,9 @@ def test_the_modules_are_where_the_row_says_and_as_large_as_the_config_says(arch
                 for part in () if fused else (heads.key, heads.value):
                     assert matrix_shape(block.get_submodule(part)) == (grouped, HIDDEN)
                 assert matrix_shape(block.get_submodule(heads.output)) == (HIDDEN, HIDDEN)
-            assert bool(feed) != bool(stack.experts)
-            inputs = [matrix_shape(block.get_submodule(part)) for part in (feed.inputs if feed else ())]
-            assert all(shape == (WIDTH, HIDDEN) for shape in inputs)
-            assert not feed or matrix_shape(block.get_submodule(feed.output)) == (HIDDEN, WIDTH)
-            for part in (stack.experts.router, stack.experts.experts) if stack.experts else ():
-                assert {len(tensor) for tensor in block.get_submodule(part).parameters()} == {EXPERTS}
+            inputs = [matrix_shape(block.get_submodule(part)) for part in feed.inputs]
+            assert inputs == [(WIDTH, HIDDEN)] * len(feed.inputs)
+            assert matrix_shape(block.get_submodule(feed.output)) == (HIDDEN, WIDTH)
         if stack.attention.position_bias:
             assert found.blocks[0].get_submodule(stack.attention.position_bias).weight.shape[1] == HEADS
 
@@ -44,8 +41,7 @@ def test_the_keys_are_those_of_the_config(architecture):
     written, per_layer = counts.to_dict(), set()
     for stack in architecture.stacks(counts):
         attention = stack.attention
-        keys = [stack.num_layers, attention.heads, *stack.per_layer]
-        keys += [stack.feed_forward.width] if stack.feed_forward else [stack.experts.count, stack.experts.per_token]
+        keys = [stack.num_layers, attention.heads, stack.feed_forward.width, *stack.per_layer]
         keys += [attention.key_value_heads] if attention.key_value_heads else []
         assert set(keys) <= set(written)
         assert stack.cross_attention is None or stack.cross_attention.heads == attention.heads

@@ -46,7 +46,7 @@ def value_of(annotation, name, wanted, turn):
     if isinstance(annotation, type) and issubclass(annotation, Strategy):
         return list(annotation.available())[turn % len(annotation.available())]
     if dataclasses.is_dataclass(annotation):
-        return fields_of(annotation, name, (), turn)
+        return fields_of(annotation, name, (is_count,) if is_part in wanted else (), turn)
     return {str: missing(name), int: 1, float: 0.5, bool: True}[annotation]
 
 
@@ -74,10 +74,17 @@ def is_count(kind):
     return kind is int
 
 
+def is_part(kind):
+    """A section, or a strategy, whatever it requires."""
+    return dataclasses.is_dataclass(kind) or (isinstance(kind, type) and issubclass(kind, Strategy))
+
+
 def example(name):
     """A recipe without a mistake of its own that names only what is not there."""
     refusals = []
-    turns = itertools.product(range(4), ((), (is_section,), (is_section, is_count)))  # not every strategy goes with all
+    turns = itertools.product(
+        range(4), ((), (is_section,), (is_section, is_count), (is_part, is_count))
+    )  # not every strategy goes with all
     for turn, wanted in turns:
         data = {"job": name, **fields_of(JOBS[name], "", wanted, turn)}
         try:

@@ -13,7 +13,7 @@ import torch
 from hf_compress import CompressionError, ShrinkPlan, choose_parts, shrink
 from hf_compress._modules.module_kind import is_transposed
 from hf_compress.architectures.architecture import Architecture
-from tests.architectures.small import EXPERTS, HEADS, WIDTH, auto_class, small_batch, small_config, small_model
+from tests.architectures.small import HEADS, WIDTH, auto_class, small_batch, small_config, small_model
 
 ROOT = Path(__file__).parents[2]
 ROWS = [known() for known in Architecture.available().values()]
@@ -32,12 +32,8 @@ def whole(architecture):
 @functools.cache
 def chosen(architecture):
     """Half of everything that this architecture can lose, whichever layers; the first one goes, and so does the last."""
-    model, asked = whole(architecture), {"heads": HEADS // 2} if heads_can_go(architecture) else {}
-    stacks = [found.stack for found in architecture.found(model)]
-    asked |= {"feed_forward": WIDTH // 2} if all(stack.feed_forward for stack in stacks) else {}
-    mixed = any(stack.experts for stack in stacks)
-    asked |= {"experts": EXPERTS // 2} if mixed else {}
-    return choose_parts(model, ShrinkPlan(layers=[1, 2], **asked), [small_batch(model)] if mixed else None)
+    heads = {"heads": HEADS // 2} if heads_can_go(architecture) else {}
+    return choose_parts(whole(architecture), ShrinkPlan(feed_forward=WIDTH // 2, layers=[1, 2], **heads))
 
 
 @functools.cache
@@ -74,22 +70,10 @@ def zeroed(model, architecture, choice):
             new = kept.layers.index(place)
             if kept.units:
                 zero(block, stack.feed_forward.output, kept.units[new], 1)
-            if kept.experts:
-                block.get_submodule(stack.experts.router).register_forward_hook(
-                    functools.partial(never_routed, sorted(set(range(dimensions.experts)) - set(kept.experts[new])))
-                )
             for attention, groups in ((stack.attention, kept.groups), (stack.cross_attention, kept.cross_groups)):
                 if groups:
                     zero(block, attention.output, groups[new], size)
     return model
-
-
-def never_routed(gone, router, args, output):
-    """What a router says whose logits of these experts are -inf."""
-    masked, top = output[0].clone(), router.top_k
-    masked[:, gone] = -torch.inf
-    weights, places = masked.softmax(-1).topk(top, dim=-1)
-    return masked, weights / weights.sum(-1, keepdim=True) if getattr(router, "norm_topk_prob", True) else weights, places
 
 
 def logits(model, batch):

@@ -65,8 +65,7 @@ def masked(model, architecture, choice):
 def test_it_computes_what_the_model_does_whose_norms_look_at_the_channels_that_stay(architecture, tmp_path):
     model = narrow_model(architecture)
     batch = small_batch(model)
-    units = {"feed_forward": 0.5} if architecture.found(model)[0].stack.feed_forward else {}
-    choice = choose_parts(model, halved(architecture, model, **units))
+    choice = choose_parts(model, halved(architecture, model, feed_forward=0.5))
     small = shrink(model, choice)
     reference, plain = logits(masked(model, architecture, choice), batch), logits(model, batch)
     torch.testing.assert_close(logits(small, batch), reference, atol=1e-5, rtol=1e-5)  # sums in another order

@@ -7,7 +7,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
 from hf_compress.checkpoints.location import is_hub_id
 from hf_compress.checkpoints.manifest import Manifest
-from hf_compress.export.card import adapter, ensemble, merge, train
+from hf_compress.export.card import adapter, ensemble, merge, shrink, train
 from hf_compress.export.card.sections import files, licence, recipe
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ _KINDS = {
     "ensemble": (ensemble.front, ensemble.blocks),
     "merge": (merge.front, merge.blocks),
     **dict.fromkeys(("prune", "train"), (train.front, train.blocks)),
+    "shrink": (shrink.front, shrink.blocks),
     **dict.fromkeys(("extract-adapter", "merge-adapters"), (adapter.front, adapter.blocks)),
 }
 """Kind of manifest -> its front matter and its text, without the title and the recipe."""

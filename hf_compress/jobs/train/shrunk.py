@@ -27,10 +27,10 @@ from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.pruning.shrink.apply import shrink
 from hf_compress.pruning.shrink.choice import ShrinkChoice
-from hf_compress.pruning.shrink.choose import choose_parts
 from hf_compress.pruning.shrink.plan import ShrinkPlan
 from hf_compress.pruning.shrink.planned import PlannedShrink
 from hf_compress.pruning.shrink.smaller_model import smaller_model
+from hf_compress.pruning.shrink.within_budget import choose_parts
 from hf_compress.tasks.opened import Opened
 from hf_compress.training.compression import Compression
 

@@ -5,10 +5,11 @@ from typing import Any
 from hf_compress._errors import CompressionError
 from hf_compress.architectures.architecture import architecture_of
 from hf_compress.pruning.shrink.choice import ShrinkChoice
-from hf_compress.pruning.shrink.choose import Batches, check_model, choose_parts
+from hf_compress.pruning.shrink.choose import Batches, check_model
 from hf_compress.pruning.shrink.dimensions import dimensions_of
 from hf_compress.pruning.shrink.plan import ShrinkPlan
 from hf_compress.pruning.shrink.smaller_model import smaller_model
+from hf_compress.pruning.shrink.within_budget import choose_parts
 
 
 def shrink(model: Any, plan: ShrinkPlan | ShrinkChoice, calibration: Batches | None = None) -> Any:

@@ -35,6 +35,27 @@ class Size:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """Counts within a budget that were tried.
+
+    Attributes:
+        counts: in words.
+        parameters: of the model that they leave.
+        macs: the same of `Size`.
+        lost: importance, in [0, 1].
+        loss: on the batches, before any training.
+        taken: whether it is what stays.
+    """
+
+    counts: str
+    parameters: int
+    macs: int | None
+    lost: float
+    loss: float
+    taken: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShrinkChoice:
     """Which parts of a model stay.
 
@@ -47,6 +68,8 @@ class ShrinkChoice:
         before: the model's size.
         after: that of the shrunk one.
         row: the row that `macs` counts, in words.
+        candidates: what was tried within a budget; empty where counts were given.
+        dense_loss: that of the whole model on the same batches; None without candidates.
     """
 
     kept: Kept
@@ -57,6 +80,8 @@ class ShrinkChoice:
     before: Size
     after: Size
     row: str
+    candidates: tuple[Candidate, ...] = ()
+    dense_loss: float | None = None
 
     def describe(self) -> str:
         """What goes, layer by layer, and parameters, bytes and MACs before and after, in lines."""
@@ -78,9 +103,18 @@ class ShrinkChoice:
             ]
         if any(kept.groups is not None or kept.units is not None for kept in self.kept.stacks):
             lines.append(f"chosen by {'what they write on the batches' if self.measured else 'the norms of their weights'}")
-        if any(kept.experts is not None for kept in self.kept.stacks):
-            lines.append("experts chosen by what they add to the tokens of the batches: router weight x norm of the output")
-        return "\n".join([*lines, *size_lines(self.before, self.after, self.row)])
+        return "\n".join([*lines, *size_lines(self.before, self.after, self.row), *self._tried()])
+
+    def _tried(self) -> list[str]:
+        """A line for each candidate, the one that is taken marked."""
+        if not self.candidates:
+            return []
+        rows = [
+            f"{'->' if one.taken else '  '} {one.counts}: {one.parameters:,} parameters"
+            f"{'' if one.macs is None else f', {one.macs:,} MACs'}, importance lost {one.lost:.4f}, loss {one.loss:.4f}"
+            for one in self.candidates
+        ]
+        return [f"within the budget were tried (loss of the whole model {self.dense_loss:.4f}):", *rows]
 
     def sentence(self) -> str:
         """What was removed and what that saves, in one sentence for reports."""
@@ -106,6 +140,7 @@ class ShrinkChoice:
         kinds = {"kept": (Kept, KeptStack), "made_for": counts, "left": counts}
         for part, (kind, stack) in kinds.items():
             plain[part] = kind(**{**plain[part], "stacks": tuple(stack(**one) for one in plain[part]["stacks"])})
+        plain["candidates"] = tuple(Candidate(**one) for one in plain.get("candidates", ()))
         return cls(**{**plain, "before": Size(**plain["before"]), "after": Size(**plain["after"])})
 
 
@@ -125,10 +160,6 @@ def _going_in(own: StackDimensions, kept: KeptStack, new: int) -> list[str]:
         going.append(_going("head", "cross-attention heads", _heads(kept.cross_groups[new], own), own.heads))
     if kept.units is not None:
         going.append(_going("unit", "units", kept.units[new], own.units))
-    if kept.experts is not None:
-        going.append(_going("expert", "experts", kept.experts[new], own.experts))
-    if kept.unseen is not None and kept.unseen[new]:
-        going.append(f"no token reached expert {', '.join(map(str, kept.unseen[new]))}, which nothing is known of: kept")
     return going
 
 
@@ -168,19 +199,20 @@ def _change(what: str, before: int | None, after: int | None) -> str:
     return f"{what}: {before:,} -> {after:,} ({after / before - 1:+.1%})"
 
 
-def size_of(built: Any, bytes_of_each: Iterable[tuple[str, int]]) -> Size:
+def size_of(built: Any, bytes_of_each: Iterable[tuple[str, int]], counted: bool = True) -> Size:
     """Of a model without memory.
 
     Args:
         built: in evaluation mode.
         bytes_of_each: parameter name and the bytes of one number, for each parameter.
+        counted: count multiplications, which takes a pass.
     """
     item = dict(bytes_of_each)
     parameters = dict(built.named_parameters())  # a tied one once
     return Size(
         parameters=sum(parameter.numel() for parameter in parameters.values()),
         parameter_bytes=sum(parameter.numel() * item[name] for name, parameter in parameters.items()),
-        macs=_macs(built),
+        macs=_macs(built) if counted else None,
     )
 
 
@@ -190,8 +222,6 @@ def _macs(built: Any) -> int | None:
     Written-out attention asks the mask least, and counts the same.
     """
     built.set_attn_implementation("eager")
-    with contextlib.suppress(ValueError):  # a class that has no experts, or one way of its own to run them
-        built.set_experts_implementation("batched_mm")  # which does not look at where tokens go
     for batch in (probe_inputs(built, batch_size=1), unpadded_inputs(built, batch_size=1)):
         with contextlib.suppress(Exception):  # what a pass needs it says in many ways
             return count_macs(built, batch or {})

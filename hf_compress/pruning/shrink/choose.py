@@ -10,7 +10,6 @@ from torch import Tensor
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._forward.dry_run import skeleton
-from hf_compress._kinds import require
 from hf_compress._modules.plain_model import require_plain
 from hf_compress._sharding.contract import is_sharded
 from hf_compress.architectures.architecture import Architecture, architecture_of
@@ -30,31 +29,10 @@ from hf_compress.pruning.shrink.smaller_model import built_smaller, smaller_mode
 Batches = Iterable[Mapping[str, Any]]
 
 
-def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = None) -> ShrinkChoice:
-    """Choose what stays of a model, and say what that saves; nothing is changed.
-
-    Feed-forward units and heads are chosen by what they write on the calibration batches (`unit_writing`,
-    `group_writing`), without batches by the norms of their weights (`unit_importance`, `group_importance`); each layer
-    keeps its own. Channels of the hidden states, the same for the whole model, are chosen by what its norms give on the
-    batches (`channel_activity`), without batches by the weights that go with them (`channel_norm`). Layers are chosen by
-    their influence on the batches (`block_influence`), unless the plan names their places. Depth comes first: all else is
-    measured on the model without the layers that go.
-
-    Args:
-        model: a transformers model of a type that `hf_compress/architectures` knows, whole and with dense weights.
-        plan: how much stays.
-        calibration: batches of the model's keyword arguments; of several processes each brings its own, and all choose
-            alike.
-
-    Returns:
-        What `shrink` takes in the place of the plan; `describe()` says it in words.
-
-    Raises:
-        CompressionError: see `shrink`.
-    """
-    require(plan, ShrinkPlan, "choose_parts(model, ShrinkPlan(feed_forward=0.5))")
+def choose_counted(model: Any, plan: ShrinkPlan, calibration: Batches | None = None) -> ShrinkChoice:
+    """What stays by a plan's counts; see `choose_parts`."""
     check_model(model)
-    batches = _listed(calibration)
+    batches = listed(calibration)
     architecture = architecture_of(model)
     dimensions = dimensions_of(model, architecture)
     kept = first_ones(model, architecture, dimensions, plan)
@@ -104,7 +82,7 @@ def _widths(
 ) -> Kept:
     """Which units, heads and channels stay in the layers that do; behind fewer layers others write most."""
     as_deep = all(len(one.layers) == own.layers for one, own in zip(kept.stacks, dimensions.stacks, strict=True))
-    as_wide = kept.channels is None and all(one.units is one.groups is one.experts is None for one in kept.stacks)
+    as_wide = kept.channels is None and all(one.units is None and one.groups is None for one in kept.stacks)
     if batches is None or as_deep or as_wide:
         return _best(model, architecture, dimensions, kept, batches, built)
     deep = [one.layers for one in kept.stacks]
@@ -152,8 +130,12 @@ def check_model(model: Any) -> None:
         )
 
 
-def _listed(calibration: Batches | None) -> list[Mapping[str, Any]] | None:
-    """The batches, which are run over more than once."""
+def listed(calibration: Batches | None) -> list[Mapping[str, Any]] | None:
+    """The batches, which are run over more than once.
+
+    Raises:
+        CompressionError: there is none, or what is none.
+    """
     if isinstance(calibration, Mapping | Tensor):
         raise CompressionError("calibration is an iterable of batches, mappings of tensors; give one batch as [batch]")
     batches = None if calibration is None else list(calibration)

@@ -17,8 +17,7 @@ class StackDimensions:
         heads: query heads of a layer, of its self-attention and of its cross-attention.
         groups: heads of keys and values of a layer.
         head_size: rows of one head.
-        units: of a layer's feed-forward part; 0 where that is a mixture of experts.
-        experts: of a layer; 0 where there are none.
+        units: of a layer's feed-forward part.
     """
 
     name: str
@@ -27,7 +26,6 @@ class StackDimensions:
     groups: int
     head_size: int
     units: int
-    experts: int = 0
 
     @property
     def per_group(self) -> int:
@@ -41,8 +39,7 @@ class StackDimensions:
 
     def __str__(self) -> str:
         shared = f" in {self.groups} groups" if self.groups < self.heads else ""
-        parts = f"{self.experts} experts" if self.experts else f"{self.units} feed-forward units"
-        return f"{self.layers} {self.of}layers, {self.heads} heads{shared}, {parts}"
+        return f"{self.layers} {self.of}layers, {self.heads} heads{shared}, {self.units} feed-forward units"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +86,7 @@ def dimensions_of(model: Any, architecture: Architecture) -> Dimensions:
 
 
 def _of_stack(counts: Any, found: FoundStack) -> StackDimensions:
-    attention, feed_forward, blocks = found.stack.attention, found.stack.feed_forward, found.blocks
+    attention, blocks = found.stack.attention, found.blocks
     heads = getattr(counts, attention.heads)
     groups = getattr(counts, attention.key_value_heads) if attention.key_value_heads else heads
     return StackDimensions(
@@ -98,6 +95,5 @@ def _of_stack(counts: Any, found: FoundStack) -> StackDimensions:
         heads=heads,
         groups=groups,
         head_size=matrix_shape(blocks[0].get_submodule(attention.output))[1] // heads,
-        units=matrix_shape(blocks[0].get_submodule(feed_forward.output))[1] if feed_forward else 0,
-        experts=getattr(counts, found.stack.experts.count) if found.stack.experts else 0,
+        units=matrix_shape(blocks[0].get_submodule(found.stack.feed_forward.output))[1],
     )

@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 from hf_compress.architectures.architecture import Architecture, Attention, FoundStack
 from hf_compress.pruning.shrink.dimensions import Dimensions, StackDimensions
-from hf_compress.pruning.shrink.experts import best_experts
 from hf_compress.pruning.shrink.importance import group_importance, most_important, unit_importance
 from hf_compress.pruning.shrink.pieces import Kept, KeptStack, Places
 from hf_compress.pruning.shrink.written import group_writing, measured, unit_writing
@@ -64,17 +63,12 @@ def _best_of_stack(
     units = kept.units
     if units is not None:
         units = _best(layers, _unit_scores(model, found, kept, batches), units, "feed-forward units")
-    experts, unseen = kept.experts, kept.unseen
-    if experts is not None and stack.experts is not None:
-        modules = _in_each(found, kept, stack.experts.experts)
-        experts, unseen = best_experts(model, modules, dimensions.experts, len(experts[0]), batches, layers)
-    return replace(kept, units=units, groups=groups, cross_groups=cross_groups, experts=experts, unseen=unseen)
+    return replace(kept, units=units, groups=groups, cross_groups=cross_groups)
 
 
 def _unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches: Batches) -> list[Tensor]:
     """Of each layer that stays, (units,)."""
     feed_forward = found.stack.feed_forward
-    assert feed_forward is not None  # `legal` refuses units of what has none
     modules = _in_each(found, kept, feed_forward.output)
     if batches is not None:
         norms = measured(model, modules, "input_norm", batches)

@@ -22,8 +22,7 @@ def first_ones(model: Any, architecture: Architecture, dimensions: Dimensions, p
     stacks = [found.stack for found in architecture.found(model)]
     keys = {
         "layers": [stack.num_layers for stack in stacks],
-        "feed_forward": [stack.feed_forward.width if stack.feed_forward else "" for stack in stacks],
-        "experts": [stack.experts.count if stack.experts else "" for stack in stacks],
+        "feed_forward": [stack.feed_forward.width for stack in stacks],
         "heads": [stack.attention.heads for stack in stacks],
     }
     asked = {part: asked_of_each(getattr(plan, part), part, model, dimensions, keys[part]) for part in keys}
@@ -86,11 +85,6 @@ def _first_of_stack(
     if asked["layers"] is not None:
         layers = _layers(model, architecture, dimensions, own, asked["layers"])
     if asked["feed_forward"] is not None:
-        if stack.feed_forward is None:
-            raise CompressionError(
-                f"{own.of}feed_forward={asked['feed_forward']}: {dimensions}, which are its feed-forward parts and keep"
-                " their units; experts=... removes whole ones"
-            )
         count = amount_of(asked["feed_forward"], own.units)
         if count > own.units:
             raise CompressionError(f"{own.of}feed_forward={count}: {dimensions}; legal: 1 to {own.units}")
@@ -101,33 +95,7 @@ def _first_of_stack(
         _check_heads(model, architecture, stack, dimensions, own, count, hidden)
         stay = tuple(range(count // own.per_group))
         groups = (stay,) * len(layers) if count < own.heads else None
-    experts = None
-    if asked["experts"] is not None:
-        count = _experts(model, architecture, stack, dimensions, own, asked["experts"])
-        experts = (tuple(range(count)),) * len(layers) if count < own.experts else None
-    return KeptStack(
-        layers=layers,
-        units=units,
-        groups=groups,
-        cross_groups=groups if stack.cross_attention else None,
-        experts=experts,
-    )
-
-
-def _experts(
-    model: Any, architecture: Architecture, stack: Stack, dimensions: Dimensions, own: StackDimensions, asked: Any
-) -> int:
-    """How many, where a token finds as many as it goes to."""
-    if stack.experts is None:
-        raise CompressionError(f"{own.of}experts={asked}: {dimensions}, and no experts; leave them out")
-    count, key = amount_of(asked, own.experts), stack.experts.per_token
-    least = getattr(architecture.counts(model.config), key)
-    if not least <= count <= own.experts:
-        raise CompressionError(
-            f"{own.of}experts={count}: {dimensions}, and a token goes to {least} of them ({key}); legal: {least} to"
-            f" {own.experts}"
-        )
-    return count
+    return KeptStack(layers=layers, units=units, groups=groups, cross_groups=groups if stack.cross_attention else None)
 
 
 def _layers(

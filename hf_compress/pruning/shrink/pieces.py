@@ -29,16 +29,12 @@ class KeptStack:
         groups: of each of these layers, the places of its heads of keys and values, each with its query heads; None where
             all stay.
         cross_groups: the same for the cross-attention; None where all stay, or there is none.
-        experts: of each of these layers, the places of its experts; None where all stay, or there are none.
-        unseen: of each of these layers, those of its experts that stay because no token of the batches reached them.
     """
 
     layers: tuple[int, ...]
     units: Places | None = None
     groups: Places | None = None
     cross_groups: Places | None = None
-    experts: Places | None = None
-    unseen: Places | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +106,10 @@ def _cut(
     stack: Stack, dimensions: StackDimensions, kept: KeptStack, module: str, new: int
 ) -> tuple[tuple[int, ...] | None, tuple[int, ...] | None]:
     """Of a module in a block: the rows that write what stays, and the columns that read it; None where all do."""
-    feed_forward, experts = stack.feed_forward, stack.experts
-    if kept.units is not None and feed_forward is not None and module in feed_forward.inputs:
+    if kept.units is not None and module in stack.feed_forward.inputs:
         return kept.units[new], None
-    if kept.units is not None and feed_forward is not None and module == feed_forward.output:
+    if kept.units is not None and module == stack.feed_forward.output:
         return None, kept.units[new]
-    if kept.experts is not None and experts is not None and module in (experts.router, experts.experts):
-        return kept.experts[new], None
     for attention, groups in ((stack.attention, kept.groups), (stack.cross_attention, kept.cross_groups)):
         if attention is None or groups is None:
             continue

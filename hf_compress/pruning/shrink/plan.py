@@ -8,6 +8,7 @@ from typing import Any
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import CheckedKinds, describe
 from hf_compress._registry import Reference, dump
+from hf_compress._units import check_share
 
 _REFERENCE = Reference(
     authors="Muralidharan et al.",
@@ -22,7 +23,7 @@ class ShrinkPlan(metaclass=CheckedKinds):
     """What to keep; what is not named stays whole.
 
     A whole number says how many to keep; a number between 0 and 1 says which share, rounded to the nearest whole number and
-    at least one.
+    at least one. In the place of counts a budget says how large the model may be at most.
 
     Where an architecture has several stacks of layers, such as an encoder and a decoder, a number is one for each of them,
     and a mapping of their names says them apart, as in `layers={"encoder": 6, "decoder": 2}`; a stack that it does not name
@@ -33,23 +34,34 @@ class ShrinkPlan(metaclass=CheckedKinds):
         heads: query heads of each layer. Where several share a head of keys and values they go together, so that the
             number is one of whole groups.
         hidden: channels of the hidden states, the same for the whole model: the config's hidden size.
-        experts: of each layer that has a mixture of them.
         layers: how many layers, which calibration chooses; or the places of those that stay, from 0.
+        parameters: at most this share of the model's parameters stays ("60%", or 0.6); counts that are not named are found.
+        macs: the same of the multiplications of a pass.
+        candidates: how many counts within a budget are tried on real loss.
+        multiple_of: the feed-forward units that a budget leaves are a multiple of this, or all.
     """
 
     feed_forward: int | float | dict[str, int | float] | None = None
     heads: int | float | dict[str, int | float] | None = None
     hidden: int | float | None = None
-    experts: int | float | dict[str, int | float] | None = None
     layers: int | float | tuple[int, ...] | dict[str, int | float | tuple[int, ...]] | None = None
+    parameters: float | str | None = None
+    macs: float | str | None = None
+    candidates: int = 5
+    multiple_of: int = 8
 
     def __post_init__(self) -> None:
-        asked: dict[str, Any] = {
-            name: getattr(self, name) for name in ("feed_forward", "heads", "hidden", "experts", "layers")
-        }
-        if all(value is None or value == {} for value in asked.values()):
+        asked: dict[str, Any] = {name: getattr(self, name) for name in ("feed_forward", "heads", "hidden", "layers")}
+        for name in ("candidates", "multiple_of"):
+            if getattr(self, name) < 1:
+                raise CompressionError(f"ShrinkPlan({name}={getattr(self, name)}) must be 1 or more")
+        for name in ("parameters", "macs"):
+            if getattr(self, name) is not None:
+                check_share(getattr(self, name), name)
+        if all(value is None or value == {} for value in asked.values()) and not self.has_budget:
             raise CompressionError(
-                "ShrinkPlan() keeps everything; say what stays: feed_forward, heads, hidden, experts or layers"
+                "ShrinkPlan() keeps everything; say what stays: feed_forward, heads, hidden or layers, or a budget:"
+                " parameters or macs"
             )
         for name, value in asked.items():
             if isinstance(value, Mapping):
@@ -70,14 +82,23 @@ class ShrinkPlan(metaclass=CheckedKinds):
         }
 
     @property
+    def has_budget(self) -> bool:
+        """Whether counts are left open."""
+        return self.parameters is not None or self.macs is not None
+
+    @property
     def measures(self) -> bool:
         """Whether examples, where there are some, have a say in what stays."""
-        fields = (getattr(self, field.name) for field in dataclasses.fields(self))
+        settings = ("candidates", "multiple_of")
+        fields = (getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in settings)
         return any(value is not None and not isinstance(value, tuple) for asked in fields for value in _of_any(asked))
 
     @property
     def needs_calibration(self) -> str:
-        """The field that only examples can fill in: how many layers, and not which; empty without one."""
+        """The field that only examples can fill in: a budget, or how many layers and not which; empty without one."""
+        for name in ("parameters", "macs"):
+            if getattr(self, name) is not None:
+                return name
         return "layers" if any(isinstance(value, int | float) for value in _of_any(self.layers)) else ""
 
 

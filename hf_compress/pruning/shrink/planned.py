@@ -7,6 +7,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._forward.dry_run import skeleton
 from hf_compress._problems import Problem, RecipeError
 from hf_compress.architectures.architecture import architecture_of
+from hf_compress.pruning.shrink.budget import Within, within
 from hf_compress.pruning.shrink.check_hidden import check_numbers
 from hf_compress.pruning.shrink.choice import row_in_words, size_lines, size_of
 from hf_compress.pruning.shrink.dimensions import Dimensions, dimensions_of
@@ -25,12 +26,14 @@ class PlannedShrink:
         before: the model's counts.
         after: those that the plan leaves.
         built: the model's class with the smaller config, without memory.
+        budget: what a budget allows beside the counts that the plan names; None without one.
     """
 
     kept: Kept
     before: Dimensions
     after: Dimensions
     built: Any
+    budget: Within | None = None
 
     @classmethod
     def of(cls, model: Any, plan: ShrinkPlan) -> "PlannedShrink":
@@ -52,9 +55,10 @@ class PlannedShrink:
         if kept.channels is not None:
             check_numbers(model, pieces, built)
         after = dimensions_of(built, architecture)
-        if after == before:
+        budget = within(model, plan) if plan.has_budget else None
+        if after == before and budget is None:
             raise CompressionError(f"nothing goes: {before}, and the plan keeps all of it; ask for less, or leave it out")
-        return cls(kept=kept, before=before, after=after, built=built)
+        return cls(kept=kept, before=before, after=after, built=built, budget=budget)
 
     def describe(self, model: Any) -> str:
         """The counts, and parameters, bytes and MACs before and after, in lines.
@@ -62,6 +66,8 @@ class PlannedShrink:
         Args:
             model: that it was made of.
         """
+        if self.budget is not None:
+            return f"{self.before}\n{self.budget.describe()}"
         whole = skeleton(model)
         bytes_of_each = [[(name, one.itemsize) for name, one in built.named_parameters()] for built in (whole, self.built)]
         before, after = size_of(whole, bytes_of_each[0]), size_of(self.built, bytes_of_each[1])

@@ -37,10 +37,8 @@ def changes_of(model: Any, architecture: Architecture, dimensions: Dimensions, k
     changes: dict[str, Any] = {}
     for found, own, stays in zip(architecture.found(model), dimensions.stacks, kept.stacks, strict=True):
         changes |= _layer_changes(counts, found.stack, stays)
-        if stays.units is not None and found.stack.feed_forward is not None:
+        if stays.units is not None:
             changes[found.stack.feed_forward.width] = len(stays.units[0])
-        if stays.experts is not None and found.stack.experts is not None:
-            changes[found.stack.experts.count] = len(stays.experts[0])
         if stays.groups is not None:
             changes |= _head_changes(found.stack, own, len(stays.groups[0]) * own.per_group)
         if kept.channels is not None:
@@ -92,9 +90,8 @@ def _head_changes(stack: Stack, dimensions: StackDimensions, heads: int) -> dict
 
 def _independent_of_width(counts: Any, stack: Stack, dimensions: StackDimensions) -> dict[str, Any]:
     """What a class would compute from the hidden size where the config leaves it open: units, and a head's size."""
-    feed_forward, head_size = stack.feed_forward, stack.attention.head_size
-    open_width = feed_forward is not None and getattr(counts, feed_forward.width, None) is None
-    changes = {feed_forward.width: dimensions.units} if feed_forward is not None and open_width else {}
+    width, head_size = stack.feed_forward.width, stack.attention.head_size
+    changes = {width: dimensions.units} if getattr(counts, width, None) is None else {}
     return changes if head_size is None else {**changes, head_size: dimensions.head_size}
 
 

@@ -1,0 +1,121 @@
+"""From a trained model to a folder with a smaller one: measured, shrunk, written, loaded back, measured again."""
+
+import functools
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hf_compress._folders import remove, written_beside
+from hf_compress._modules.finite import check_finite
+from hf_compress._modules.types import cast_weights
+from hf_compress._once import saying_once
+from hf_compress.calibration.examples import calibration_batches
+from hf_compress.checkpoints.companions import copy_companions
+from hf_compress.checkpoints.location import resolve_folder
+from hf_compress.evaluation.measure import measure_folder
+from hf_compress.evaluation.report import table
+from hf_compress.evaluation.rows import Report
+from hf_compress.export.example import example_for
+from hf_compress.export.formats.dense import DenseFormat, write_dense
+from hf_compress.inputs.pretrained import from_pretrained
+from hf_compress.jobs.shrink.documents import report_of, write_documents
+from hf_compress.jobs.shrink.settings import ShrinkSettings, own_class
+from hf_compress.pruning.shrink.apply import shrink
+from hf_compress.pruning.shrink.choice import ShrinkChoice
+from hf_compress.pruning.shrink.within_budget import choose_parts
+from hf_compress.tasks.opened import Opened
+from hf_compress.tasks.shown import Shown
+
+logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShrinkResult:
+    """What the job left behind.
+
+    Attributes:
+        folder: the shrunk model with its card, and its report where there were rows to measure it on.
+        choice: what was removed, and what that saves.
+        report: dense and shrunk; None without rows.
+    """
+
+    folder: Path
+    choice: ShrinkChoice
+    report: Report | None
+
+    def summary(self) -> str:
+        """What the command line says at the end."""
+        said = [self.choice.describe()]
+        if self.report is not None:
+            said += ["", table(self.report)]
+        return "\n".join([*said, "", f"model and card  {self.folder}"])
+
+
+@saying_once()
+def run_shrink(job: ShrinkSettings) -> ShrinkResult:
+    """Do what the job asks for.
+
+    Raises:
+        RecipeError: something is wrong with the recipe, its data, model or folder; nothing was written.
+        CompressionError: a weight is not finite, an example does not reach a layer, or the result does not load as what it
+            is; nothing is left then.
+        DiskError: a full or failing disk.
+    """
+    found = job.open()
+    opened, out = found["inputs"], found["place"]
+    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    model = _loaded(job, opened)
+    check_finite(model, job.export.dtype)
+    form, shown, rows = job.export.format.chosen(quantized=False), list[Shown](), []
+    measure = functools.partial(
+        measure_folder,
+        opened,
+        batch_size=job.evaluation.batch_size,
+        device=device,
+        metrics=job.evaluation.metrics,
+        num_shown=job.evaluation.examples,
+        shown=lambda found: shown.extend(found[len(shown) :]),
+    )
+    with written_beside(out) as part:
+        if job.task is not None:
+            (part / "dense").mkdir()
+            write_dense(model, part / "dense", opened.processor, job.export.dtype)
+            rows.append(measure(part / "dense", "dense", DenseFormat()))
+            remove(part / "dense")
+        model = model.float().to(device)  # as it was written it may be in another type
+        choice = choose_parts(model, job.shrink, _batches(job, opened))
+        small = shrink(model, choice).cpu()
+        del model
+        cast_weights(small, job.export.dtype)
+        example = None if job.task is None else example_for(form, opened, small, job.evaluation.batch_size)
+        form.write(small, part, opened.processor, example, place=out)
+        report = None
+        if job.task is None:
+            copy_companions(resolve_folder(job.model, "model"), part)
+        else:
+            rows.append(measure(part, "shrunk", form))
+            report = report_of(job, opened, rows, shown, device, choice)
+        write_documents(job, choice, report, type(small).__name__, part)
+    return ShrinkResult(folder=out, choice=choice, report=report)
+
+
+def _loaded(job: ShrinkSettings, opened: Opened) -> Any:
+    """In fp32; by its own class where there is no task."""
+    if job.task is not None:
+        return opened.load_model(job.seed)
+    return from_pretrained(own_class(opened, job.model), job.model, "model", dtype=torch.float32)
+
+
+def _batches(job: ShrinkSettings, opened: Opened) -> Any:
+    """What parts are chosen by; None for their weights."""
+    if job.calibration is None:
+        return None
+    if not job.shrink.measures:
+        logger.warning("calibration is set, and the plan names what stays: nothing is measured")
+    rows = opened.examples["train"]
+    if len(rows) < job.calibration.num_examples:
+        logger.warning("calibration.num_examples=%d and the training data has %d", job.calibration.num_examples, len(rows))
+    return calibration_batches(rows, opened.task.collator(opened.processor), job.calibration)
