@@ -27,13 +27,19 @@ def _row(name: str, choice: Any) -> str:
     heads = [
         "all" if kept.groups is None else f"{len(kept.groups[0]) * own.per_group} of {own.heads}" for own, kept in stacks
     ]
-    units = ["all" if kept.units is None else f"{len(kept.units[0])} of {own.units}" for own, kept in stacks]
+    units = [_units(own, kept) for own, kept in stacks]
     counts = [" + ".join(dict.fromkeys(part)) if len(set(part)) > 1 else part[0] for part in (layers, heads, units)]
     sizes = [
         f"{getattr(choice.before, what):,} -> {getattr(choice.after, what):,}"
         for what in ("parameters", "parameter_bytes", "macs")
     ]
     return f"| `{name}` | {' | '.join([*counts, *sizes])} |\n"
+
+
+def _units(own: Any, kept: Any) -> str:
+    if kept.expert_units is not None:
+        return f"{len(kept.expert_units[0][0])} of {own.units} of each expert"
+    return "all" if kept.units is None else f"{len(kept.units[0])} of {own.units}"
 
 
 def written(text: str, choices: dict[str, Any]) -> str:

@@ -49,11 +49,15 @@ class FeedForward:
         inputs: modules with a row for each unit: one, or a gate and what it is multiplied with.
         output: the module with a column for each unit.
         width: the config's key for the number of units.
+        experts: its key for the number of experts, each with as many units, where inputs and output are no modules but
+            tensors with a matrix for each expert: one of inputs, (E, 2 units, H), the gate's rows before the others', and
+            (E, H, units). None where there are no experts.
     """
 
     inputs: tuple[str, ...]
     output: str
     width: str
+    experts: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

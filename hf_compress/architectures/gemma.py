@@ -1,8 +1,9 @@
 """Gemma 2 and Gemma 3."""
 
-from dataclasses import dataclass
-from typing import ClassVar
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar
 
+from hf_compress.architectures.architecture import Stack
 from hf_compress.architectures.llama import Llama
 
 
@@ -20,3 +21,15 @@ class Gemma2(Llama, name="gemma2"):
 @dataclass(frozen=True, kw_only=True)
 class Gemma3Text(Gemma2, name="gemma3_text"):
     """Gemma 2 with a norm within each head of queries and keys."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gemma3(Gemma3Text, name="gemma3"):
+    """The text model of a Gemma 3 that sees; what it sees with stays as it is."""
+
+    config_part: ClassVar[str] = "text_config"
+
+    def stacks(self, config: Any) -> tuple[Stack, ...]:
+        """One."""
+        (stack,) = super().stacks(config)
+        return (replace(stack, blocks=f"language_model.{stack.blocks}"),)

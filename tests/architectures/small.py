@@ -6,6 +6,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoModelForCTC,
     AutoModelForImageClassification,
+    AutoModelForImageTextToText,
     AutoModelForMaskedLM,
     AutoModelForSeq2SeqLM,
     AutoModelForSpeechSeq2Seq,
@@ -29,7 +30,9 @@ SOUND = {
 SPECTROGRAM = {"num_mel_bins": 8, "max_source_positions": 12, "max_target_positions": 64, "begin_suppress_tokens": None}
 KINDS = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
 GEMMA = {**TEXT, "query_pre_attn_scalar": 8, "sliding_window": 3, "layer_types": KINDS}
+EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True}
 SETTINGS = {
+    "qwen3_moe": {**TEXT, **EXPERTS},
     "vit": IMAGE,
     "deit": {**IMAGE, "architectures": ["DeiTForImageClassification"]},  # its Auto class knows two
     "wav2vec2": SOUND,
@@ -39,27 +42,50 @@ SETTINGS = {
     "bart": {**TEXT, "decoder_start_token_id": 2},
     "gemma2": GEMMA,
     "gemma3_text": GEMMA,
+    "gemma3": GEMMA,
 }
 """Of a model type, beside its counts; of text where nothing else is said."""
+AROUND = {
+    "gemma3": {
+        "vision_config": {
+            "model_type": "siglip_vision_model",
+            "hidden_size": 8,
+            "intermediate_size": 8,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+            **IMAGE,
+        },
+        "mm_tokens_per_image": 4,
+        "boi_token_index": 60,
+        "eoi_token_index": 61,
+        "image_token_index": 62,
+    }
+}
+"""Around the part of the config that has the counts."""
 
 
 def small_config(architecture, **changes):
     """Of four layers with four heads and, where they are counted apart, two of keys and values."""
-    plain = AutoConfig.for_model(architecture.name)
+    plain = architecture.counts(AutoConfig.for_model(architecture.name))
     width = plain.attribute_map.get("hidden_size", "hidden_size")
     settings = {width: HIDDEN, **SETTINGS.get(architecture.name, TEXT)}
-    for stack in architecture.stacks(architecture.counts(plain)):
+    for stack in architecture.stacks(plain):
         keys = stack.attention
         settings |= {stack.num_layers: LAYERS, keys.heads: HEADS, stack.feed_forward.width: WIDTH}
         settings |= {keys.key_value_heads: 2} if keys.key_value_heads else {}
         settings |= {keys.head_size: HIDDEN // HEADS} if hasattr(plain, keys.head_size or "") else {}
-    return AutoConfig.for_model(architecture.name, **{**settings, **changes})
+    settings |= changes
+    if architecture.config_part:
+        settings = {architecture.config_part: settings, **AROUND[architecture.name]}
+    return AutoConfig.for_model(architecture.name, **settings)
 
 
 def auto_class(config):
     """The Auto class whose head a model of this type usually has."""
     if hasattr(config, "image_size"):
         return AutoModelForImageClassification
+    if hasattr(config, "vision_config"):
+        return AutoModelForImageTextToText
     if hasattr(config, "conv_kernel"):
         return AutoModelForCTC
     if config.is_encoder_decoder:
@@ -89,7 +115,7 @@ def small_batch(model, batch_size=2, length=10):
     if hasattr(config, "num_mel_bins"):
         batch = {"input_features": torch.randn(batch_size, 8, 24, generator=generator)}
     else:
-        batch = {"input_ids": torch.randint(3, 64, (batch_size, length), generator=generator)}
+        batch = {"input_ids": torch.randint(3, 60, (batch_size, length), generator=generator)}
     if config.is_encoder_decoder:
         batch["decoder_input_ids"] = torch.randint(3, 64, (batch_size, length - 3), generator=generator)
     return batch

@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from torch import nn
 
 from hf_compress._modules.matrix import matrix_shape
 from hf_compress.architectures.architecture import Architecture, architecture_of
@@ -29,6 +28,11 @@ def test_the_modules_are_where_the_row_says_and_as_large_as_the_config_says(arch
                 for part in () if fused else (heads.key, heads.value):
                     assert matrix_shape(block.get_submodule(part)) == (grouped, HIDDEN)
                 assert matrix_shape(block.get_submodule(heads.output)) == (HIDDEN, HIDDEN)
+            if feed.experts:
+                experts = getattr(architecture.counts(model.config), feed.experts)
+                assert [block.get_parameter(part).shape for part in feed.inputs] == [(experts, 2 * WIDTH, HIDDEN)]
+                assert block.get_parameter(feed.output).shape == (experts, HIDDEN, WIDTH)
+                continue
             inputs = [matrix_shape(block.get_submodule(part)) for part in feed.inputs]
             assert inputs == [(WIDTH, HIDDEN)] * len(feed.inputs)
             assert matrix_shape(block.get_submodule(feed.output)) == (HIDDEN, WIDTH)
@@ -42,7 +46,7 @@ def test_the_keys_are_those_of_the_config(architecture):
     for stack in architecture.stacks(counts):
         attention = stack.attention
         keys = [stack.num_layers, attention.heads, stack.feed_forward.width, *stack.per_layer]
-        keys += [attention.key_value_heads] if attention.key_value_heads else []
+        keys += [key for key in (attention.key_value_heads, stack.feed_forward.experts) if key]
         assert set(keys) <= set(written)
         assert stack.cross_attention is None or stack.cross_attention.heads == attention.heads
         per_layer |= set(stack.per_layer)
@@ -68,12 +72,12 @@ def test_norms_are_read_by_the_modules_that_the_row_names_and_by_no_other(archit
         for name, module in found.blocks[1].named_modules():
             if type(module).__name__.endswith("Norm") and not name.endswith(("q_norm", "k_norm")):
                 module.register_forward_hook(lambda _, args, output, name=name, gave=gave: gave.update({name: output}))
-            elif name and isinstance(getattr(module, "weight", None), nn.Parameter):
+            elif name and next(module.parameters(recurse=False), None) is not None:
                 module.register_forward_pre_hook(lambda _, args, name=name, given=given: given.update({name: args[0]}))
         with torch.no_grad():
             model(**small_batch(model))
         readers = {
-            norm: {name for name, value in given.items() if value.shape == output.shape and torch.equal(value, output)}
+            norm: {name for name, value in given.items() if torch.equal(value.flatten(0, -2), output.flatten(0, -2))}
             for norm, output in gave.items()
         }
         expected = found.stack.norm_readers

@@ -17,9 +17,8 @@ from tests.architectures.small import HEADS, WIDTH, auto_class, small_batch, sma
 
 ROOT = Path(__file__).parents[2]
 ROWS = [known() for known in Architecture.available().values()]
-WRITERS = [
-    row for row in ROWS if auto_class(small_config(row)).__name__.endswith(("CausalLM", "Seq2SeqLM", "SpeechSeq2Seq"))
-]
+WRITING = ("CausalLM", "Seq2SeqLM", "SpeechSeq2Seq", "TextToText")
+WRITERS = [row for row in ROWS if auto_class(small_config(row)).__name__.endswith(WRITING)]
 each = pytest.mark.parametrize("architecture", ROWS, ids=lambda row: row.name)
 
 
@@ -68,6 +67,9 @@ def zeroed(model, architecture, choice):
                 block.register_forward_hook(hand_on, with_kwargs=True)
                 continue
             new = kept.layers.index(place)
+            for expert, units in enumerate(kept.expert_units[new] if kept.expert_units else ()):
+                columns = block.get_parameter(stack.feed_forward.output).data[expert]
+                columns[:, sorted(set(range(dimensions.units)) - set(units))] = 0
             if kept.units:
                 zero(block, stack.feed_forward.output, kept.units[new], 1)
             for attention, groups in ((stack.attention, kept.groups), (stack.cross_attention, kept.cross_groups)):
@@ -123,13 +125,14 @@ def test_it_saves_and_loads_with_the_stock_auto_class_to_the_same_bits(architect
 
 
 @pytest.mark.parametrize("architecture", WRITERS, ids=lambda row: row.name)
-def test_it_generates_with_a_cache_what_it_would_without_one(architecture):
+def test_it_generates_with_a_cache_what_it_would_without_one_and_what_the_model_does_with_zeros(architecture):
     model, small = whole(architecture), half(architecture)
     prompt = small_batch(model, length=5)
     prompt.pop("decoder_input_ids", None)
     length = {"do_sample": False, "min_new_tokens": 6, "max_new_tokens": 12}
     written = [small.generate(**prompt, **length, use_cache=cache) for cache in (True, False)]
-    assert torch.equal(*written) and written[0].shape[1] > 5
+    reference = zeroed(model, architecture, chosen(architecture)).generate(**prompt, **length)
+    assert torch.equal(*written) and torch.equal(written[0], reference) and reference.shape[1] > 5
     assert small.generation_config.to_dict() == model.generation_config.to_dict()
 
 

@@ -15,6 +15,7 @@ from tests.contracts.test_shrinking import logits, zeroed
 KEPT = HIDDEN // 2
 REFUSED = {
     "gemma2": "embed_tokens computes with .*embed_scale = 5.65685, which would be 4 at the smaller hidden size",
+    "gemma3": "embed_tokens computes with .*embed_scale",
     "gemma3_text": "embed_tokens computes with .*embed_scale",
     "t5": "with scale_decoder_outputs T5Config's models compute with the hidden size itself",
     "wav2vec2": "pos_conv_embed.*and cutting gives",

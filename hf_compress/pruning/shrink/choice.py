@@ -101,7 +101,7 @@ class ShrinkChoice:
                 for new, place in enumerate(kept.layers)
                 if (going := _going_in(own, kept, new))
             ]
-        if any(kept.groups is not None or kept.units is not None for kept in self.kept.stacks):
+        if any(kept != KeptStack(layers=kept.layers) for kept in self.kept.stacks):
             lines.append(f"chosen by {'what they write on the batches' if self.measured else 'the norms of their weights'}")
         return "\n".join([*lines, *size_lines(self.before, self.after, self.row), *self._tried()])
 
@@ -160,6 +160,8 @@ def _going_in(own: StackDimensions, kept: KeptStack, new: int) -> list[str]:
         going.append(_going("head", "cross-attention heads", _heads(kept.cross_groups[new], own), own.heads))
     if kept.units is not None:
         going.append(_going("unit", "units", kept.units[new], own.units))
+    if kept.expert_units is not None:
+        going.append(f"{own.units - len(kept.expert_units[new][0])} of {own.units} units of each expert go")
     return going
 
 
@@ -222,6 +224,8 @@ def _macs(built: Any) -> int | None:
     Written-out attention asks the mask least, and counts the same.
     """
     built.set_attn_implementation("eager")
+    with contextlib.suppress(ValueError):  # of models without experts; the others would ask which experts tokens reach
+        built.set_experts_implementation("batched_mm")
     for batch in (probe_inputs(built, batch_size=1), unpadded_inputs(built, batch_size=1)):
         with contextlib.suppress(Exception):  # what a pass needs it says in many ways
             return count_macs(built, batch or {})

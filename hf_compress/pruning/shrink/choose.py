@@ -82,7 +82,7 @@ def _widths(
 ) -> Kept:
     """Which units, heads and channels stay in the layers that do; behind fewer layers others write most."""
     as_deep = all(len(one.layers) == own.layers for one, own in zip(kept.stacks, dimensions.stacks, strict=True))
-    as_wide = kept.channels is None and all(one.units is None and one.groups is None for one in kept.stacks)
+    as_wide = kept.channels is None and all(one == KeptStack(layers=one.layers) for one in kept.stacks)
     if batches is None or as_deep or as_wide:
         return _best(model, architecture, dimensions, kept, batches, built)
     deep = [one.layers for one in kept.stacks]

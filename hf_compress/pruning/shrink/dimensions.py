@@ -17,7 +17,8 @@ class StackDimensions:
         heads: query heads of a layer, of its self-attention and of its cross-attention.
         groups: heads of keys and values of a layer.
         head_size: rows of one head.
-        units: of a layer's feed-forward part.
+        units: of a layer's feed-forward part, of each expert where it has such.
+        experts: of a layer; 0 where it has none.
     """
 
     name: str
@@ -26,6 +27,7 @@ class StackDimensions:
     groups: int
     head_size: int
     units: int
+    experts: int = 0
 
     @property
     def per_group(self) -> int:
@@ -39,7 +41,8 @@ class StackDimensions:
 
     def __str__(self) -> str:
         shared = f" in {self.groups} groups" if self.groups < self.heads else ""
-        return f"{self.layers} {self.of}layers, {self.heads} heads{shared}, {self.units} feed-forward units"
+        experts = f" in each of {self.experts} experts" if self.experts else ""
+        return f"{self.layers} {self.of}layers, {self.heads} heads{shared}, {self.units} feed-forward units{experts}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,7 +89,7 @@ def dimensions_of(model: Any, architecture: Architecture) -> Dimensions:
 
 
 def _of_stack(counts: Any, found: FoundStack) -> StackDimensions:
-    attention, blocks = found.stack.attention, found.blocks
+    attention, feed_forward, blocks = found.stack.attention, found.stack.feed_forward, found.blocks
     heads = getattr(counts, attention.heads)
     groups = getattr(counts, attention.key_value_heads) if attention.key_value_heads else heads
     return StackDimensions(
@@ -95,5 +98,10 @@ def _of_stack(counts: Any, found: FoundStack) -> StackDimensions:
         heads=heads,
         groups=groups,
         head_size=matrix_shape(blocks[0].get_submodule(attention.output))[1] // heads,
-        units=matrix_shape(blocks[0].get_submodule(found.stack.feed_forward.output))[1],
+        units=(
+            blocks[0].get_parameter(feed_forward.output).shape[2]
+            if feed_forward.experts
+            else matrix_shape(blocks[0].get_submodule(feed_forward.output))[1]
+        ),
+        experts=getattr(counts, feed_forward.experts) if feed_forward.experts else 0,
     )

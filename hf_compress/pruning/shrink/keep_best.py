@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from hf_compress.architectures.architecture import Architecture, Attention, FoundStack
 from hf_compress.pruning.shrink.dimensions import Dimensions, StackDimensions
+from hf_compress.pruning.shrink.expert_units import expert_unit_importance, expert_unit_writing
 from hf_compress.pruning.shrink.importance import group_importance, most_important, unit_importance
 from hf_compress.pruning.shrink.pieces import Kept, KeptStack, Places
 from hf_compress.pruning.shrink.written import group_writing, measured, unit_writing
@@ -63,7 +64,15 @@ def _best_of_stack(
     units = kept.units
     if units is not None:
         units = _best(layers, _unit_scores(model, found, kept, batches), units, "feed-forward units")
-    return replace(kept, units=units, groups=groups, cross_groups=cross_groups)
+    expert_units = kept.expert_units
+    if expert_units is not None:
+        scores = _expert_unit_scores(model, found, kept, batches)
+        each = zip(layers, scores, expert_units, strict=True)
+        expert_units = tuple(
+            _best([f"{layer}, expert {expert}" for expert in range(len(own))], list(score), own, "feed-forward units")
+            for layer, score, own in each
+        )
+    return replace(kept, units=units, expert_units=expert_units, groups=groups, cross_groups=cross_groups)
 
 
 def _unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches: Batches) -> list[Tensor]:
@@ -75,6 +84,16 @@ def _unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches: Batche
         return [unit_writing(module, norms[key]) for key, module in modules.items()]
     sources = ([found.blocks[place].get_submodule(one) for one in feed_forward.inputs] for place in kept.layers)
     return [unit_importance(*pair) for pair in zip(sources, modules.values(), strict=True)]
+
+
+def _expert_unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches: Batches) -> list[Tensor]:
+    """Of each layer that stays, (experts, units)."""
+    module, _, output = found.stack.feed_forward.output.rpartition(".")
+    tensors = (found.stack.feed_forward.inputs[0].rpartition(".")[2], output)
+    modules = _in_each(found, kept, module)
+    if batches is not None:
+        return list(expert_unit_writing(model, modules, tensors, batches).values())
+    return [expert_unit_importance(*(one.get_parameter(tensor) for tensor in tensors)) for one in modules.values()]
 
 
 def _group_scores(

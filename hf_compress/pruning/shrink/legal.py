@@ -81,21 +81,24 @@ def _first_of_stack(
     hidden: int,
 ) -> KeptStack:
     own = dimensions.stacks[place]
-    layers, units, groups = tuple(range(own.layers)), None, None
+    layers, units, expert_units, groups = tuple(range(own.layers)), None, None, None
     if asked["layers"] is not None:
         layers = _layers(model, architecture, dimensions, own, asked["layers"])
     if asked["feed_forward"] is not None:
         count = amount_of(asked["feed_forward"], own.units)
         if count > own.units:
             raise CompressionError(f"{own.of}feed_forward={count}: {dimensions}; legal: 1 to {own.units}")
-        units = (tuple(range(count)),) * len(layers) if count < own.units else None
+        each = (tuple(range(count)),) * len(layers) if count < own.units else None
+        units = None if own.experts else each
+        expert_units = None if each is None or not own.experts else tuple((one,) * own.experts for one in each)
     if asked["heads"] is not None:
         share = isinstance(asked["heads"], float)
         count = amount_of(asked["heads"], own.groups) * (own.per_group if share else 1)
         _check_heads(model, architecture, stack, dimensions, own, count, hidden)
         stay = tuple(range(count // own.per_group))
         groups = (stay,) * len(layers) if count < own.heads else None
-    return KeptStack(layers=layers, units=units, groups=groups, cross_groups=groups if stack.cross_attention else None)
+    cross_groups = groups if stack.cross_attention else None
+    return KeptStack(layers=layers, units=units, expert_units=expert_units, groups=groups, cross_groups=cross_groups)
 
 
 def _layers(

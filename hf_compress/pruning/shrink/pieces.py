@@ -25,7 +25,8 @@ class KeptStack:
 
     Attributes:
         layers: places of the layers, ascending.
-        units: of each of these layers, the places of its feed-forward units; None where all stay.
+        units: of each of these layers, the places of its feed-forward units; None where all stay, or it has experts.
+        expert_units: of each of these layers, the places of each expert's; None where all stay, or it has no experts.
         groups: of each of these layers, the places of its heads of keys and values, each with its query heads; None where
             all stay.
         cross_groups: the same for the cross-attention; None where all stay, or there is none.
@@ -33,6 +34,7 @@ class KeptStack:
 
     layers: tuple[int, ...]
     units: Places | None = None
+    expert_units: tuple[Places, ...] | None = None
     groups: Places | None = None
     cross_groups: Places | None = None
 
@@ -94,12 +96,23 @@ def _in_stack(
         yield f"{found.prefix}.0.{inside}", Piece(source=name, places=() if heads is None else ((1, heads),))
     elif int(place) in kept.layers:
         new = kept.layers.index(int(place))
+        if kept.expert_units is not None and inside in (*found.stack.feed_forward.inputs, found.stack.feed_forward.output):
+            of_each = _of_each_expert(found.stack, dimensions, inside, kept.expert_units[new])
+            yield f"{found.prefix}.{new}.{inside}", Piece(source=name, of_each=of_each)
+            return
         module, _, parameter = name.rpartition(".")
         rows, columns = _cut(found.stack, dimensions, kept, inside.rpartition(".")[0], new)
         at = (1, 0) if parameter == "weight" and is_transposed(model.get_submodule(module)) else (0, 1)
         cut = zip(at, (rows, columns if parameter == "weight" else None), strict=True)
         places = tuple((dimension, places) for dimension, places in cut if places is not None)
         yield f"{found.prefix}.{new}.{inside}", Piece(source=name, places=places)
+
+
+def _of_each_expert(stack: Stack, dimensions: StackDimensions, inside: str, units: Places) -> tuple[int, Places]:
+    """Columns of the output; rows of the gate, and those of what it is multiplied with behind all of the gate's."""
+    if inside == stack.feed_forward.output:
+        return 2, units
+    return 1, tuple((*own, *(dimensions.units + place for place in own)) for own in units)
 
 
 def _cut(

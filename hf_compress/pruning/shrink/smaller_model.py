@@ -66,7 +66,7 @@ def filled(small: Any, model: Any, pieces: Mapping[str, Piece], shared: bool = F
 
     def piece(name: str) -> torch.Tensor:
         found, tensor = pieces[name], own[pieces[name].source]
-        return tensor if shared and not found.places else found.of(tensor)
+        return tensor if shared and not (found.places or found.of_each) else found.of(tensor)
 
     small.load_state_dict({name: piece(name) for name in stored}, assign=True)
     for name in [name for name, _ in small.named_buffers() if name not in stored]:
