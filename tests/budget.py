@@ -15,7 +15,7 @@ BUDGETS = {
     "architectures": 8,
     "calibration": 3,
     "checkpoints": 14,
-    "contracts": 116,
+    "contracts": 140,
     "distillation": 3,
     "distributed": 100,
     "docs": 12,

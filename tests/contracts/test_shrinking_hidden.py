@@ -1,6 +1,11 @@
 """Every row of the table of architectures with fewer channels: against the masked model, on disk, and what is refused."""
 
+import functools
 import json
+import runpy
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +15,7 @@ from hf_compress import CompressionError, ShrinkPlan, choose_parts, shrink
 from hf_compress.architectures.architecture import Architecture
 from hf_compress.pruning.shrink.choice import ShrinkChoice
 from tests.architectures.small import HEADS, HIDDEN, auto_class, small_batch, small_model
-from tests.contracts.test_shrinking import logits, zeroed
+from tests.contracts.test_shrinking import chosen, half, logits, whole, zeroed
 
 KEPT = HIDDEN // 2
 REFUSED = {
@@ -23,18 +28,30 @@ REFUSED = {
 }
 SETTINGS = {"t5": {"scale_decoder_outputs": False}}
 """With which a row that is refused otherwise can be left with fewer channels."""
-ROWS = [known() for name, known in Architecture.available().items() if name in SETTINGS or name not in REFUSED]
+ROOT = Path(__file__).parents[2]
+ALL = [known() for known in Architecture.available().values()]
+ROWS = [row for row in ALL if row.name in SETTINGS or row.name not in REFUSED]
 each = pytest.mark.parametrize("architecture", ROWS, ids=lambda row: row.name)
 
 
-def narrow_model(architecture):
-    return small_model(architecture, **SETTINGS.get(architecture.name, {}))
+@functools.cache
+def narrow(architecture):
+    """A model, what is chosen to stay of it and what remains: half of everything, channels of the hidden states too."""
+    model = small_model(architecture, **SETTINGS.get(architecture.name, {}))
+    choice = choose_parts(model, halved())
+    return model, choice, shrink(model, choice)
 
 
-def halved(architecture, model, **more):
-    """Half of the channels; where the class computes a head's size from the width, half of the heads too."""
-    stack = architecture.stacks(architecture.counts(model.config))[0]
-    return ShrinkPlan(hidden=KEPT, **({} if stack.attention.head_size else {"heads": HEADS // 2}), **more)
+def smallest(architecture):
+    """The same; with all channels where they cannot go."""
+    if architecture.name in REFUSED:
+        return whole(architecture), chosen(architecture), half(architecture)
+    return narrow(architecture)
+
+
+def halved():
+    """Of everything, whichever channels, heads and units."""
+    return ShrinkPlan(hidden=KEPT, heads=HEADS // 2, feed_forward=0.5, layers=[1, 2])
 
 
 def masked(model, architecture, choice):
@@ -64,10 +81,8 @@ def masked(model, architecture, choice):
 
 @each
 def test_it_computes_what_the_model_does_whose_norms_look_at_the_channels_that_stay(architecture, tmp_path):
-    model = narrow_model(architecture)
+    model, choice, small = narrow(architecture)
     batch = small_batch(model)
-    choice = choose_parts(model, halved(architecture, model, feed_forward=0.5))
-    small = shrink(model, choice)
     reference, plain = logits(masked(model, architecture, choice), batch), logits(model, batch)
     torch.testing.assert_close(logits(small, batch), reference, atol=1e-5, rtol=1e-5)  # sums in another order
     assert (reference - plain).abs().max() > 1e-2
@@ -87,16 +102,44 @@ def test_a_model_that_computes_with_its_width_is_refused(name):
     model = small_model(architecture)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(CompressionError, match=REFUSED[name]):
-        choose_parts(model, halved(architecture, model))
+        choose_parts(model, halved())
     assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
 
 
 def test_all_parts_go_at_once():
     architecture = Architecture.available()["qwen3"]()
-    model = narrow_model(architecture)
+    model, _, _ = narrow(architecture)
     batch = small_batch(model)
     choice = choose_parts(model, ShrinkPlan(hidden=24, heads=2, feed_forward=7, layers=2), [batch])
     assert len(choice.kept.stacks[0].layers) == 2
     reference = logits(masked(model, architecture, choice), batch)
     torch.testing.assert_close(logits(shrink(model, choice), batch), reference, atol=1e-5, rtol=1e-5)
     assert ShrinkChoice.from_plain(json.loads(json.dumps(choice.to_plain()))) == choice
+
+
+def test_transformers_alone_loads_and_runs_them(tmp_path):
+    for row in ALL:
+        model, _, small = smallest(row)
+        small.save_pretrained(tmp_path / row.name)
+        batch, auto = small_batch(model), auto_class(model.config).__name__
+        torch.save([auto, type(model).__name__, batch, logits(small, batch)], tmp_path / row.name / "expected.pt")
+    code = f"""
+import sys, pathlib, torch, transformers
+for folder in sorted(pathlib.Path({str(tmp_path)!r}).iterdir()):
+    auto, cls, batch, expected = torch.load(folder / "expected.pt")
+    model = getattr(transformers, auto).from_pretrained(folder).eval()
+    assert type(model).__name__ == cls
+    with torch.no_grad():
+        assert torch.equal(model(**batch).logits, expected), folder
+assert "hf_compress" not in sys.modules
+print("loaded", len(list(pathlib.Path({str(tmp_path)!r}).iterdir())))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == f"loaded {len(ALL)}", done.stderr
+
+
+def test_the_table_of_the_page_is_what_was_chosen_here():
+    page = ROOT / "docs" / "shrinking.md"
+    written = runpy.run_path(str(ROOT / "scripts" / "shrinking_table.py"))["written"]
+    text = page.read_text(encoding="utf-8")
+    assert text == written(text, {row.name: smallest(row)[1] for row in ALL}), "run scripts/shrinking_table.py"

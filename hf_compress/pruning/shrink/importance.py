@@ -27,18 +27,26 @@ def unit_importance(inputs: Sequence[nn.Module], output: nn.Module) -> Tensor:
 
 
 @torch.no_grad()
-def group_importance(inputs: Sequence[nn.Module], output: nn.Module, groups: int) -> Tensor:
+def group_importance(inputs: Sequence[nn.Module], output: nn.Module, groups: int, by_head: bool = False) -> Tensor:
     """The same of all weights of a head of keys and values and its query heads; 0 where one of the four parts is 0.
 
     Args:
-        inputs: queries, keys and values, each with as many rows for each of G groups, one group after the other.
+        inputs: queries, keys and values, each with as many rows for each of G groups, one group after the other; or one
+            module with the rows of all three.
         output: the module whose columns read the heads, group by group.
         groups: G.
+        by_head: the rows of one module are the first head's queries, keys and values, then the second's, and not all
+            queries, then all keys, then all values.
 
     Returns:
         (groups,) fp32.
     """
-    return _together([*(_rows(module, groups) for module in inputs), _columns(output, groups)])
+    if len(inputs) > 1:
+        rows = [_rows(module, groups) for module in inputs]
+    else:
+        each = _rows(inputs[0], 3 * groups)
+        rows = list(each.unflatten(0, (groups, 3)).t() if by_head else each.unflatten(0, (3, groups)))
+    return _together([*rows, _columns(output, groups)])
 
 
 def most_important(score: Tensor, count: int, what: str) -> tuple[int, ...]:

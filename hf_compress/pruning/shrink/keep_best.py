@@ -54,19 +54,19 @@ def _best_of_stack(
     stack, layers = found.stack, [f"{dimensions.of}layer {place}" for place in called]
     groups, cross_groups = kept.groups, kept.cross_groups
     if groups is not None:
-        scores = _group_scores(model, found, stack.attention, dimensions, kept, batches)
+        scores = group_scores(model, found, stack.attention, dimensions, kept, batches)
         if stack.attention.position_bias is not None:  # one column for a head in all layers, each of which counts alike
             scores = [_together(scores)] * len(scores)
         groups = _best(layers, scores, groups, "heads")
     if cross_groups is not None and stack.cross_attention is not None:
-        scores = _group_scores(model, found, stack.cross_attention, dimensions, kept, batches)
+        scores = group_scores(model, found, stack.cross_attention, dimensions, kept, batches)
         cross_groups = _best(layers, scores, cross_groups, "cross-attention heads")
     units = kept.units
     if units is not None:
-        units = _best(layers, _unit_scores(model, found, kept, batches), units, "feed-forward units")
+        units = _best(layers, unit_scores(model, found, kept, batches), units, "feed-forward units")
     expert_units = kept.expert_units
     if expert_units is not None:
-        scores = _expert_unit_scores(model, found, kept, batches)
+        scores = expert_unit_scores(model, found, kept, batches)
         each = zip(layers, scores, expert_units, strict=True)
         expert_units = tuple(
             _best([f"{layer}, expert {expert}" for expert in range(len(own))], list(score), own, "feed-forward units")
@@ -75,8 +75,8 @@ def _best_of_stack(
     return replace(kept, units=units, expert_units=expert_units, groups=groups, cross_groups=cross_groups)
 
 
-def _unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches: Batches) -> list[Tensor]:
-    """Of each layer that stays, (units,)."""
+def unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches: Batches) -> list[Tensor]:
+    """What units are worth, of each layer that stays, (units,)."""
     feed_forward = found.stack.feed_forward
     modules = _in_each(found, kept, feed_forward.output)
     if batches is not None:
@@ -86,8 +86,8 @@ def _unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches: Batche
     return [unit_importance(*pair) for pair in zip(sources, modules.values(), strict=True)]
 
 
-def _expert_unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches: Batches) -> list[Tensor]:
-    """Of each layer that stays, (experts, units)."""
+def expert_unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches: Batches) -> list[Tensor]:
+    """What the units of each expert are worth, of each layer that stays, (experts, units)."""
     module, _, output = found.stack.feed_forward.output.rpartition(".")
     tensors = (found.stack.feed_forward.inputs[0].rpartition(".")[2], output)
     modules = _in_each(found, kept, module)
@@ -96,7 +96,7 @@ def _expert_unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches:
     return [expert_unit_importance(*(one.get_parameter(tensor) for tensor in tensors)) for one in modules.values()]
 
 
-def _group_scores(
+def group_scores(
     model: Any,
     found: FoundStack,
     attention: Attention,
@@ -104,14 +104,15 @@ def _group_scores(
     kept: KeptStack,
     batches: Batches,
 ) -> list[Tensor]:
-    """Of each layer that stays, (groups,)."""
+    """What groups of heads of one of its attentions are worth, of each layer that stays, (groups,)."""
     modules = _in_each(found, kept, attention.output)
     if batches is not None:
         grams = measured(model, modules, "gram", batches)
         return [group_writing(module, grams[key], dimensions.groups) for key, module in modules.items()]
-    parts = (attention.query, attention.key, attention.value)
-    sources = ([found.blocks[place].get_submodule(one) for one in parts] for place in kept.layers)
-    return [group_importance(*pair, dimensions.groups) for pair in zip(sources, modules.values(), strict=True)]
+    parts = dict.fromkeys((attention.query, attention.key, attention.value))
+    sources = [[found.blocks[place].get_submodule(one) for one in parts] for place in kept.layers]
+    pairs = zip(sources, modules.values(), strict=True)
+    return [group_importance(*pair, dimensions.groups, by_head=attention.by_head) for pair in pairs]
 
 
 def _together(scores: list[Tensor]) -> Tensor:

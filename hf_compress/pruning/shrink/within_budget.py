@@ -17,10 +17,11 @@ from hf_compress.pruning.shrink.choose import Batches, check_model, choose_count
 from hf_compress.pruning.shrink.dimensions import dimensions_of
 from hf_compress.pruning.shrink.importance import most_important
 from hf_compress.pruning.shrink.influence import block_influence
+from hf_compress.pruning.shrink.keep_best import expert_unit_scores, group_scores, unit_scores
 from hf_compress.pruning.shrink.mean_loss import mean_loss
+from hf_compress.pruning.shrink.pieces import KeptStack
 from hf_compress.pruning.shrink.plan import ShrinkPlan
 from hf_compress.pruning.shrink.smaller_model import smaller_model
-from hf_compress.pruning.shrink.written import group_writing, measured, unit_writing
 
 logger = logging.getLogger(__name__)
 
@@ -97,7 +98,8 @@ class Parts:
 
     Attributes:
         influence: of each layer.
-        units: of each layer, the squares of what its units write, (units,).
+        units: of each layer, the squares of what its units write, (units,); where it has experts, of the largest units of
+            all experts together, of their second largest, and so on.
         groups: the same of its groups of heads.
         per_group: query heads in a group.
     """
@@ -114,18 +116,17 @@ def measure_parts(model: Any, batches: Sequence[Mapping[str, Any]]) -> Parts:
     dimensions = one_stack(dimensions_of(model, architecture))
     (found,) = architecture.found(model)
 
-    def outputs(part: str) -> dict[str, Any]:
-        return {f"{found.prefix}.{place}.{part}": block.get_submodule(part) for place, block in enumerate(found.blocks)}
-
-    feed_forward, attention = outputs(found.stack.feed_forward.output), outputs(found.stack.attention.output)
-    norms, grams = measured(model, feed_forward, "input_norm", batches), measured(model, attention, "gram", batches)
+    kept, listed = KeptStack(layers=tuple(range(dimensions.layers))), list(batches)
+    if found.stack.feed_forward.experts:
+        each = [score.sort(dim=1, descending=True).values for score in expert_unit_scores(model, found, kept, listed)]
+        units = [score.square().double().sum(0).cpu() for score in each]
+    else:
+        units = [score.square().double().cpu() for score in unit_scores(model, found, kept, listed)]
+    groups = group_scores(model, found, found.stack.attention, dimensions, kept, listed)
     return Parts(
         influence=block_influence(model, list(found.blocks), batches),
-        units=[unit_writing(module, norms[key]).square().double().cpu() for key, module in feed_forward.items()],
-        groups=[
-            group_writing(module, grams[key], dimensions.groups).square().double().cpu()
-            for key, module in attention.items()
-        ],
+        units=units,
+        groups=[score.square().double().cpu() for score in groups],
         per_group=dimensions.per_group,
     )
 

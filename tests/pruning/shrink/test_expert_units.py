@@ -65,3 +65,11 @@ def test_each_expert_keeps_its_own_units(batches):
         "Qwen3MoeForCausalLM with 4 layers, 4 heads in 2 groups, 24 feed-forward units in each of 4 experts"
     )
     assert "layer 0: 18 of 24 units of each expert go" in text and "MACs of input_ids (1, 8): " in text
+
+
+def test_a_budget_finds_units_of_experts_too():
+    model = small_model(Qwen3Moe())
+    batch = {**small_batch(model), "labels": small_batch(model)["input_ids"]}
+    choice = choose_parts(model, ShrinkPlan(parameters=0.6, multiple_of=8, layers=[0, 1, 2, 3]), [batch])
+    assert choice.after.parameters <= 0.6 * choice.before.parameters
+    assert len(choice.kept.stacks[0].expert_units[0][0]) < 24

@@ -49,6 +49,19 @@ def test_a_group_is_worth_the_squares_of_its_rows_and_columns():
     assert group_importance([query, key, value], output, groups)[0] == 0
 
 
+@pytest.mark.parametrize("by_head", [False, True])
+def test_a_group_is_worth_the_same_where_one_module_holds_all_three(by_head):
+    heads, size, width = 3, 4, 12
+    query, key, value, output = (nn.Linear(width, width) for _ in range(4))
+    fused = nn.Linear(width, 3 * width)
+    for name in ("weight", "bias"):
+        parts = torch.stack([getattr(part, name).detach().unflatten(0, (heads, size)) for part in (query, key, value)])
+        parts = parts.transpose(0, 1) if by_head else parts  # (3, heads, size, ...), or (heads, 3, size, ...)
+        getattr(fused, name).data = parts.flatten(0, 2)
+    expected = group_importance([query, key, value], output, heads)
+    torch.testing.assert_close(group_importance([fused], output, heads, by_head=by_head), expected)
+
+
 def test_of_equal_ones_the_first_stay_and_places_ascend():
     assert most_important(torch.tensor([1.0, 3.0, 1.0, 2.0, 1.0]), 3, "units") == (0, 1, 3)
 
