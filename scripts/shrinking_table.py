@@ -40,7 +40,8 @@ def _row(name: str, choice: Any) -> str:
 
 def _units(own: Any, kept: Any) -> str:
     if kept.expert_units is not None:
-        return f"{len(kept.expert_units[0][0])} of {own.units} of each expert"
+        experts = own.experts if kept.experts is None else len(kept.experts[0])
+        return f"{len(kept.expert_units[0][0])} of {own.units} of each of {experts} experts (of {own.experts})"
     return "all" if kept.units is None else f"{len(kept.units[0])} of {own.units}"
 
 

@@ -61,6 +61,22 @@ class FeedForward:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Experts:
+    """How tokens find the experts of a block. Modules are named from the block on.
+
+    Attributes:
+        router: the module whose tensors have a row for each expert; what it gives the tokens is handed to the experts.
+        experts: the module whose tensors hold the experts one after the other along their first dimension, called with the
+            tokens (T, H), the K experts of each (T, K) and their weights (T, K).
+        per_token: the config's key for K.
+    """
+
+    router: str
+    experts: str
+    per_token: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Stack:
     """Blocks that are alike, one after the other.
 
@@ -70,6 +86,7 @@ class Stack:
         num_layers: the config's key for the number of blocks.
         attention: the self-attention of a block.
         feed_forward: its feed-forward part.
+        experts: how tokens find its experts; None where it has none.
         cross_attention: what reads the other stack, with as many heads as the self-attention; None where nothing does.
         norm_readers: norm -> the modules of the same block that multiply what it gives, both named from the block on. A
             norm that only the next block reads has none and is left out.
@@ -81,6 +98,7 @@ class Stack:
     num_layers: str
     attention: Attention
     feed_forward: FeedForward
+    experts: Experts | None = None
     cross_attention: Attention | None = None
     norm_readers: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     per_layer: tuple[str, ...] = ()

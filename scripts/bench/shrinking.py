@@ -2,9 +2,10 @@
 
 A small language model is left with less of one part at a time, and its mean loss per token on held-out texts is measured:
 
-    batches    chosen on calibration batches: what units and heads write, what layers change
-    weights    units and heads by the norms of their weights
-    floor      units and heads drawn anew for each of --draws seeds; of layers every other choice of as many
+    batches    chosen on calibration batches: what units and heads write, what norms give in channels, what layers change
+    taylor     units, heads and channels by how the loss of the batches would change without them
+    weights    units, heads and channels by the norms of their weights
+    floor      units, heads and channels drawn anew for each of --draws seeds; of layers every other choice of as many
 
 Nothing is drawn but these, and nothing is timed: the numbers are those of the machine's arithmetic.
 """
@@ -28,6 +29,8 @@ PLANS: tuple[dict[str, Any], ...] = (
     {"feed_forward": 0.5},
     {"heads": 0.5},
     {"heads": 0.25},
+    {"hidden": 0.75},
+    {"hidden": 0.5},
     {"layers": 4},
     {"layers": 3},
 )
@@ -61,6 +64,10 @@ def other_choices(model: Any, choice: Any, draws: int) -> list[Any]:
     found = []
     for seed in range(draws):
         generator = random.Random(seed)
+        if choice.kept.channels is not None:
+            channels = tuple(sorted(generator.sample(range(choice.made_for.hidden), len(choice.kept.channels))))
+            found.append(dataclasses.replace(choice, kept=dataclasses.replace(choice.kept, channels=channels)))
+            continue
         part, total = ("units", whole.units) if kept.units else ("groups", whole.groups)
         drawn = tuple(tuple(sorted(generator.sample(range(total), len(one)))) for one in getattr(kept, part))
         own = dataclasses.replace(kept, **{part: drawn})
@@ -82,19 +89,25 @@ def main() -> None:
     tokenizer = AutoTokenizer.from_pretrained(options.model, trust_remote_code=False)
     held_out = batches_of(options.texts, "validation", options.examples, tokenizer, options.length)
     calibration = batches_of(options.texts, "train", options.examples, tokenizer, options.length)
+    labelled = [{**batch, "labels": batch["input_ids"]} for batch in calibration]
     rows = []
     for plan in PLANS:
         asked = ", ".join(f"{key} {value}" for key, value in plan.items())
         bench.progress(asked)
         choice = choose_parts(model, ShrinkPlan(**plan), calibration)
         floor = sorted(loss_of(shrink(model, one), held_out) for one in other_choices(model, choice, options.draws))
-        by_weights = None if "layers" in plan else loss_of(shrink(model, ShrinkPlan(**plan)), held_out)
+        others = [
+            "-"
+            if "layers" in plan
+            else f"{loss_of(shrink(model, ShrinkPlan(**plan, importance=one), labelled), held_out):.3f}"
+            for one in ("taylor", "weights")
+        ]
         rows.append(
             [
                 asked,
                 f"{choice.before.parameters:,} -> {choice.after.parameters:,}",
                 f"{loss_of(shrink(model, choice), held_out):.3f}",
-                "-" if by_weights is None else f"{by_weights:.3f}",
+                *others,
                 f"{statistics.median(floor):.3f} ({floor[0]:.3f}-{floor[-1]:.3f})",
             ]
         )
@@ -105,7 +118,7 @@ def main() -> None:
             bench.header("Shrinking without training: loss per token (nats)", ("hf_compress", "transformers")),
             f"{tokens[0]:,} tokens held out, {tokens[1]:,} for calibration; the whole model: {whole:.3f}.\n"
             f"Floor: median (smallest-largest) of {options.draws} draws; of layers all other choices of as many.",
-            bench.table(["kept", "parameters", "batches", "weights", "floor"], rows),
+            bench.table(["kept", "parameters", "batches", "taylor", "weights", "floor"], rows),
         ],
         options.out,
     )

@@ -30,9 +30,11 @@ SOUND = {
 SPECTROGRAM = {"num_mel_bins": 8, "max_source_positions": 12, "max_target_positions": 64, "begin_suppress_tokens": None}
 KINDS = ["full_attention", "sliding_attention", "sliding_attention", "full_attention"]
 GEMMA = {**TEXT, "query_pre_attn_scalar": 8, "sliding_window": 3, "layer_types": KINDS}
-EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "norm_topk_prob": True}
+EXPERTS = 4
+MIXTURE = {"num_local_experts": EXPERTS, "num_experts_per_tok": 2}
 SETTINGS = {
-    "qwen3_moe": {**TEXT, **EXPERTS},
+    "qwen3_moe": {**TEXT, **MIXTURE, "norm_topk_prob": True},
+    "mixtral": {**TEXT, **MIXTURE},
     "vit": IMAGE,
     "deit": {**IMAGE, "architectures": ["DeiTForImageClassification"]},  # its Auto class knows two
     "wav2vec2": SOUND,

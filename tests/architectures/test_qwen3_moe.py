@@ -4,7 +4,7 @@ import pytest
 
 from hf_compress import CompressionError, ShrinkPlan, choose_parts
 from hf_compress.architectures.llama import Qwen3
-from hf_compress.architectures.qwen3_moe import Qwen3Moe
+from hf_compress.architectures.qwen3_moe import Mixtral, Qwen3Moe
 from tests.architectures.small import small_config, small_model
 
 
@@ -18,3 +18,9 @@ def test_the_attention_is_qwens_and_the_router_reads_what_the_experts_do():
 def test_layers_with_and_without_experts_are_refused(changes):
     with pytest.raises(CompressionError, match="has layers with experts and layers without; qwen3_moe is known with"):
         choose_parts(small_model(Qwen3Moe(), **changes), ShrinkPlan(layers=[0]))
+
+
+def test_mixtrals_experts_have_the_units_that_the_config_counts_as_the_only_ones():
+    (stack,) = Mixtral().stacks(None)
+    assert (stack.feed_forward.width, stack.experts.per_token) == ("intermediate_size", "num_experts_per_tok")
+    assert stack.norm_readers["post_attention_layernorm"] == ("mlp.gate", "mlp.experts")

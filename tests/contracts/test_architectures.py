@@ -32,6 +32,9 @@ def test_the_modules_are_where_the_row_says_and_as_large_as_the_config_says(arch
                 experts = getattr(architecture.counts(model.config), feed.experts)
                 assert [block.get_parameter(part).shape for part in feed.inputs] == [(experts, 2 * WIDTH, HIDDEN)]
                 assert block.get_parameter(feed.output).shape == (experts, HIDDEN, WIDTH)
+                for part in (stack.experts.router, stack.experts.experts):
+                    assert {len(tensor) for tensor in block.get_submodule(part).parameters()} == {experts}
+                assert stack.experts.per_token in architecture.counts(model.config).to_dict()
                 continue
             inputs = [matrix_shape(block.get_submodule(part)) for part in feed.inputs]
             assert inputs == [(WIDTH, HIDDEN)] * len(feed.inputs)

@@ -9,7 +9,7 @@ import torch
 from hf_compress import CompressionError, ShrinkPlan, choose_parts, shrink
 from hf_compress._modules.module_kind import is_transposed
 from hf_compress.architectures.architecture import Architecture
-from tests.architectures.small import HEADS, WIDTH, auto_class, small_batch, small_config, small_model
+from tests.architectures.small import EXPERTS, HEADS, WIDTH, auto_class, small_batch, small_config, small_model
 
 ROWS = [known() for known in Architecture.available().values()]
 WRITING = ("CausalLM", "Seq2SeqLM", "SpeechSeq2Seq", "TextToText")
@@ -26,9 +26,11 @@ def whole(architecture):
 @functools.cache
 def chosen(architecture):
     """Half of everything that this architecture can lose, whichever layers; the first one goes, and so does the last."""
-    heads = {"heads": HEADS // 2} if heads_can_go(architecture) else {}
-    model = whole(architecture)
-    return choose_parts(model, ShrinkPlan(feed_forward=WIDTH // 2, layers=[1, 2], **heads), [small_batch(model)])
+    model, asked = whole(architecture), {"heads": HEADS // 2} if heads_can_go(architecture) else {}
+    mixed = any(found.stack.experts for found in architecture.found(model))
+    asked |= {"experts": EXPERTS // 2} if mixed else {}
+    plan = ShrinkPlan(feed_forward=WIDTH // 2, layers=[1, 2], **asked)
+    return choose_parts(model, plan, [small_batch(model)])
 
 
 @functools.cache
@@ -63,7 +65,12 @@ def zeroed(model, architecture, choice):
                 block.register_forward_hook(hand_on, with_kwargs=True)
                 continue
             new = kept.layers.index(place)
-            for expert, units in enumerate(kept.expert_units[new] if kept.expert_units else ()):
+            if kept.experts:
+                block.get_submodule(stack.experts.router).register_forward_hook(
+                    functools.partial(never_routed, sorted(set(range(dimensions.experts)) - set(kept.experts[new])))
+                )
+            staying = kept.experts[new] if kept.experts else range(dimensions.experts)
+            for expert, units in zip(staying, kept.expert_units[new], strict=True) if kept.expert_units else ():
                 columns = block.get_parameter(stack.feed_forward.output).data[expert]
                 columns[:, sorted(set(range(dimensions.units)) - set(units))] = 0
             if kept.units:
@@ -72,6 +79,14 @@ def zeroed(model, architecture, choice):
                 if groups:
                     zero(block, attention.output, groups[new], size)
     return model
+
+
+def never_routed(gone, router, args, output):
+    """What a router says whose logits of these experts are -inf."""
+    masked, top = output[0].clone(), router.top_k
+    masked[:, gone] = -torch.inf
+    weights, places = masked.softmax(-1).topk(top, dim=-1)
+    return masked, weights / weights.sum(-1, keepdim=True) if getattr(router, "norm_topk_prob", True) else weights, places
 
 
 def logits(model, batch):

@@ -5,6 +5,7 @@ import json
 import runpy
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from torch.nn import functional
 from hf_compress import CompressionError, ShrinkPlan, choose_parts, shrink
 from hf_compress.architectures.architecture import Architecture
 from hf_compress.pruning.shrink.choice import ShrinkChoice
-from tests.architectures.small import HEADS, HIDDEN, auto_class, small_batch, small_model
+from tests.architectures.small import EXPERTS, HEADS, HIDDEN, auto_class, small_batch, small_model
 from tests.contracts.test_shrinking import chosen, half, logits, whole, zeroed
 
 KEPT = HIDDEN // 2
@@ -38,7 +39,10 @@ each = pytest.mark.parametrize("architecture", ROWS, ids=lambda row: row.name)
 def narrow(architecture):
     """A model, what is chosen to stay of it and what remains: half of everything, channels of the hidden states too."""
     model = small_model(architecture, **SETTINGS.get(architecture.name, {}))
-    choice = choose_parts(model, halved())
+    if any(found.stack.experts for found in architecture.found(model)):
+        choice = choose_parts(model, replace(halved(), experts=EXPERTS // 2), [small_batch(model)])
+    else:
+        choice = choose_parts(model, halved())
     return model, choice, shrink(model, choice)
 
 

@@ -25,6 +25,12 @@ from hf_compress.pruning.shrink.choice import ShrinkChoice
 from hf_compress.tasks.opened import Opened
 from hf_compress.tasks.shown import Shown
 
+_CHOSEN_BY = {
+    "weights": "weights",
+    "activations": "what is written on examples",
+    "taylor": "how the loss of examples would change",
+}
+
 
 def report_of(
     job: ShrinkSettings,
@@ -57,7 +63,7 @@ def report_of(
             "task": task.name,
             "data": f"{job.data.path} ({sizes} {task.unit})",
             **opened.facts,
-            "chosen by": "what is written on examples" if choice.measured else "weights",
+            "chosen by": _CHOSEN_BY[choice.importance],
             "stored as": describe_storage(job.export.dtype, device),
             "seed": job.seed,
             **describe_machine(device),

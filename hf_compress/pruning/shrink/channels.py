@@ -17,29 +17,38 @@ from hf_compress._modules.modes import evaluating_without_gradients
 from hf_compress.calibration.chains import first_tensor, forward_arguments
 from hf_compress.calibration.input_rows import masks_of, rows_of
 from hf_compress.pruning.shrink.importance import most_important
+from hf_compress.pruning.shrink.plan import Importance
+from hf_compress.pruning.shrink.taylor import loss_change
 
 Along = Mapping[str, tuple[int, ...]]
 """Name of a tensor -> its dimensions that run along the channels."""
 
 
-def best_channels(model: Any, along: Along, count: int, batches: Iterable[Mapping[str, Any]] | None) -> tuple[int, ...]:
+def best_channels(
+    model: Any, along: Along, count: int, batches: Iterable[Mapping[str, Any]] | None, importance: Importance
+) -> tuple[int, ...]:
     """The places of the channels worth most, ascending.
 
     Args:
         model: to choose from.
         along: of its tensors, those that stay.
         count: how many channels stay.
-        batches: see `channel_activity`; None to go by `channel_norm`.
+        batches: they are measured on; None where nothing is.
+        importance: weights: `channel_norm`; activations: `channel_activity`; taylor: `loss_change` of the norms, summed.
 
     Raises:
         CompressionError: what they are worth is not finite, or no norm gave anything on the batches.
     """
-    if batches is None:
+    if batches is None or importance == "weights":
         score = channel_norm({name: tensor for name, tensor in model.state_dict().items() if name in along}, along)
     else:
         weights = [name for name, dimensions in along.items() if dimensions == (0,) and name.endswith(".weight")]
         owners = {name.removesuffix(".weight"): model.get_submodule(name.removesuffix(".weight")) for name in weights}
-        score = channel_activity(model, {name: one for name, one in owners.items() if one.weight.dim() == 1}, batches)
+        norms = {name: one for name, one in owners.items() if one.weight.dim() == 1}
+        if importance == "taylor":
+            score = torch.stack(list(loss_change(model, norms, batches).values())).sum(0)
+        else:
+            score = channel_activity(model, norms, batches)
     return most_important(score, count, "channels of the hidden states")
 
 

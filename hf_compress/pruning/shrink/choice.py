@@ -14,9 +14,21 @@ from hf_compress._forward.probe import probe_inputs, unpadded_inputs
 from hf_compress._modules.names import model_name
 from hf_compress.pruning.shrink.dimensions import Dimensions, StackDimensions
 from hf_compress.pruning.shrink.pieces import Kept, KeptStack
+from hf_compress.pruning.shrink.plan import Importance
 
 _SHOWN = 8
 """Places that a line names of what goes."""
+_LOSS = "how the loss of the batches would change without them, to first order"
+_PARTS_BY: dict[Importance, str] = {
+    "weights": "the norms of their weights",
+    "activations": "what they write on the batches",
+    "taylor": _LOSS,
+}
+_CHANNELS_BY: dict[Importance, str] = {
+    "weights": "the norms of all weights that go with them",
+    "activations": "what the norms give on the batches",
+    "taylor": _LOSS,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +76,7 @@ class ShrinkChoice:
         made_for: the model's counts; `shrink` refuses another model.
         left: those of the shrunk model.
         influence: of every layer of each stack, by its name, where layers were chosen by it.
-        measured: whether units and heads were chosen by what they write on batches, and not by their weights alone.
+        importance: what units, heads and channels were chosen by.
         before: the model's size.
         after: that of the shrunk one.
         row: the row that `macs` counts, in words.
@@ -76,7 +88,7 @@ class ShrinkChoice:
     made_for: Dimensions
     left: Dimensions
     influence: Mapping[str, tuple[float, ...]] | None
-    measured: bool
+    importance: Importance
     before: Size
     after: Size
     row: str
@@ -88,8 +100,7 @@ class ShrinkChoice:
         lines = [str(self.made_for)]
         if self.kept.channels is not None:
             channels = _going("channel", "channels of the hidden states", self.kept.channels, self.made_for.hidden)
-            how = "what the norms give on the batches" if self.measured else "the norms of all weights that go with them"
-            lines.append(f"{channels}, chosen by {how}")
+            lines.append(f"{channels}, chosen by {_CHANNELS_BY[self.importance]}")
         for own, kept in zip(self.made_for.stacks, self.kept.stacks, strict=True):
             influence = (self.influence or {}).get(own.name)
             for place in range(own.layers):
@@ -101,8 +112,12 @@ class ShrinkChoice:
                 for new, place in enumerate(kept.layers)
                 if (going := _going_in(own, kept, new))
             ]
-        if any(kept != KeptStack(layers=kept.layers) for kept in self.kept.stacks):
-            lines.append(f"chosen by {'what they write on the batches' if self.measured else 'the norms of their weights'}")
+        if any(
+            kept != KeptStack(layers=kept.layers, experts=kept.experts, unseen=kept.unseen) for kept in self.kept.stacks
+        ):
+            lines.append(f"chosen by {_PARTS_BY[self.importance]}")
+        if any(kept.experts is not None for kept in self.kept.stacks):
+            lines.append("experts chosen by what they add to the tokens of the batches: router weight x norm of the output")
         return "\n".join([*lines, *size_lines(self.before, self.after, self.row), *self._tried()])
 
     def _tried(self) -> list[str]:
@@ -160,6 +175,10 @@ def _going_in(own: StackDimensions, kept: KeptStack, new: int) -> list[str]:
         going.append(_going("head", "cross-attention heads", _heads(kept.cross_groups[new], own), own.heads))
     if kept.units is not None:
         going.append(_going("unit", "units", kept.units[new], own.units))
+    if kept.experts is not None:
+        going.append(_going("expert", "experts", kept.experts[new], own.experts))
+    if kept.unseen is not None and kept.unseen[new]:
+        going.append(f"no token reached expert {', '.join(map(str, kept.unseen[new]))}, which nothing is known of: kept")
     if kept.expert_units is not None:
         going.append(f"{own.units - len(kept.expert_units[new][0])} of {own.units} units of each expert go")
     return going

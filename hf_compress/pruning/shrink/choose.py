@@ -23,7 +23,7 @@ from hf_compress.pruning.shrink.keep_best import keep_best
 from hf_compress.pruning.shrink.legal import first_ones
 from hf_compress.pruning.shrink.piece import Piece
 from hf_compress.pruning.shrink.pieces import Kept, KeptStack, channel_dimensions, check_stock, pieces_of
-from hf_compress.pruning.shrink.plan import ShrinkPlan, of_stack
+from hf_compress.pruning.shrink.plan import Importance, ShrinkPlan, of_stack
 from hf_compress.pruning.shrink.smaller_model import built_smaller, smaller_model
 
 Batches = Iterable[Mapping[str, Any]]
@@ -33,6 +33,12 @@ def choose_counted(model: Any, plan: ShrinkPlan, calibration: Batches | None = N
     """What stays by a plan's counts; see `choose_parts`."""
     check_model(model)
     batches = listed(calibration)
+    importance = plan.importance or ("weights" if batches is None else "activations")
+    if importance != "weights" and batches is None:
+        raise CompressionError(
+            f"importance={importance!r} is measured on calibration, and there is none; give batches of the model's"
+            " arguments, or choose importance='weights'"
+        )
     architecture = architecture_of(model)
     dimensions = dimensions_of(model, architecture)
     kept = first_ones(model, architecture, dimensions, plan)
@@ -57,7 +63,7 @@ def choose_counted(model: Any, plan: ShrinkPlan, calibration: Batches | None = N
     if influence:
         kept = replace(kept, stacks=tuple(stacks))
         built = built_smaller(model, architecture, dimensions, kept)
-    kept = _widths(model, architecture, dimensions, kept, batches, built)
+    kept = _widths(model, architecture, dimensions, kept, batches, built, importance)
     whole = skeleton(model)
     pieces = pieces_of(model, architecture, dimensions, kept, built)
     return ShrinkChoice(
@@ -65,7 +71,7 @@ def choose_counted(model: Any, plan: ShrinkPlan, calibration: Batches | None = N
         made_for=dimensions,
         left=dimensions_of(built, architecture),
         influence=influence or None,
-        measured=batches is not None,
+        importance=importance,
         before=size_of(whole, ((name, tensor.itemsize) for name, tensor in model.named_parameters())),
         after=size_of(built, _item_bytes(model, pieces)),
         row=row_in_words(whole),
@@ -79,18 +85,19 @@ def _widths(
     kept: Kept,
     batches: list[Mapping[str, Any]] | None,
     built: Any,
+    importance: Importance,
 ) -> Kept:
     """Which units, heads and channels stay in the layers that do; behind fewer layers others write most."""
     as_deep = all(len(one.layers) == own.layers for one, own in zip(kept.stacks, dimensions.stacks, strict=True))
     as_wide = kept.channels is None and all(one == KeptStack(layers=one.layers) for one in kept.stacks)
     if batches is None or as_deep or as_wide:
-        return _best(model, architecture, dimensions, kept, batches, built)
+        return _best(model, architecture, dimensions, kept, batches, built, importance)
     deep = [one.layers for one in kept.stacks]
     only_depth = Kept(stacks=tuple(KeptStack(layers=layers) for layers in deep))
     shallow = smaller_model(model, architecture, dimensions, only_depth, shared=True)
     places = tuple(replace(one, layers=tuple(range(len(one.layers)))) for one in kept.stacks)
     own = dimensions_of(shallow, architecture)
-    found = _best(shallow, architecture, own, replace(kept, stacks=places), batches, built, deep)
+    found = _best(shallow, architecture, own, replace(kept, stacks=places), batches, built, importance, deep)
     stacks = zip(found.stacks, deep, strict=True)
     return replace(found, stacks=tuple(replace(one, layers=layers) for one, layers in stacks))
 
@@ -102,14 +109,15 @@ def _best(
     kept: Kept,
     batches: list[Mapping[str, Any]] | None,
     built: Any,
+    importance: Importance,
     called: list[tuple[int, ...]] | None = None,
 ) -> Kept:
     """As many units, heads and channels as are kept, those worth most."""
-    found = keep_best(model, architecture, dimensions, kept, batches, called)
+    found = keep_best(model, architecture, dimensions, kept, batches, importance, called)
     if kept.channels is None:
         return found
     along = channel_dimensions(model, architecture, dimensions, kept, built)
-    return replace(found, channels=best_channels(model, along, len(kept.channels), batches))
+    return replace(found, channels=best_channels(model, along, len(kept.channels), batches, importance))
 
 
 def check_model(model: Any) -> None:

@@ -24,6 +24,7 @@ def first_ones(model: Any, architecture: Architecture, dimensions: Dimensions, p
         "layers": [stack.num_layers for stack in stacks],
         "feed_forward": [stack.feed_forward.width for stack in stacks],
         "heads": [stack.attention.heads for stack in stacks],
+        "experts": [stack.feed_forward.experts or "" for stack in stacks],
     }
     asked = {part: asked_of_each(getattr(plan, part), part, model, dimensions, keys[part]) for part in keys}
     hidden = dimensions.hidden if plan.hidden is None else amount_of(plan.hidden, dimensions.hidden)
@@ -84,13 +85,17 @@ def _first_of_stack(
     layers, units, expert_units, groups = tuple(range(own.layers)), None, None, None
     if asked["layers"] is not None:
         layers = _layers(model, architecture, dimensions, own, asked["layers"])
+    experts, staying = None, own.experts
+    if asked["experts"] is not None:
+        staying = _experts(model, architecture, stack, dimensions, own, asked["experts"])
+        experts = (tuple(range(staying)),) * len(layers) if staying < own.experts else None
     if asked["feed_forward"] is not None:
         count = amount_of(asked["feed_forward"], own.units)
         if count > own.units:
             raise CompressionError(f"{own.of}feed_forward={count}: {dimensions}; legal: 1 to {own.units}")
         each = (tuple(range(count)),) * len(layers) if count < own.units else None
         units = None if own.experts else each
-        expert_units = None if each is None or not own.experts else tuple((one,) * own.experts for one in each)
+        expert_units = None if each is None or not own.experts else tuple((one,) * staying for one in each)
     if asked["heads"] is not None:
         share = isinstance(asked["heads"], float)
         count = amount_of(asked["heads"], own.groups) * (own.per_group if share else 1)
@@ -98,7 +103,30 @@ def _first_of_stack(
         stay = tuple(range(count // own.per_group))
         groups = (stay,) * len(layers) if count < own.heads else None
     cross_groups = groups if stack.cross_attention else None
-    return KeptStack(layers=layers, units=units, expert_units=expert_units, groups=groups, cross_groups=cross_groups)
+    return KeptStack(
+        layers=layers,
+        units=units,
+        experts=experts,
+        expert_units=expert_units,
+        groups=groups,
+        cross_groups=cross_groups,
+    )
+
+
+def _experts(
+    model: Any, architecture: Architecture, stack: Stack, dimensions: Dimensions, own: StackDimensions, asked: Any
+) -> int:
+    """How many, where a token finds as many as it goes to."""
+    if stack.experts is None:
+        raise CompressionError(f"{own.of}experts={asked}: {dimensions}, and no experts; leave them out")
+    count, key = amount_of(asked, own.experts), stack.experts.per_token
+    least = getattr(architecture.counts(model.config), key)
+    if not least <= count <= own.experts:
+        raise CompressionError(
+            f"{own.of}experts={count}: {dimensions}, and a token goes to {least} of them ({key}); legal: {least} to"
+            f" {own.experts}"
+        )
+    return count
 
 
 def _layers(

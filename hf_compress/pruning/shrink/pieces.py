@@ -26,7 +26,9 @@ class KeptStack:
     Attributes:
         layers: places of the layers, ascending.
         units: of each of these layers, the places of its feed-forward units; None where all stay, or it has experts.
-        expert_units: of each of these layers, the places of each expert's; None where all stay, or it has no experts.
+        experts: of each of these layers, the places of its experts; None where all stay, or it has none.
+        unseen: of each of these layers, those of its experts that stay because no token of the batches reached them.
+        expert_units: of each of these layers, the places of each staying expert's; None where all stay, or it has none.
         groups: of each of these layers, the places of its heads of keys and values, each with its query heads; None where
             all stay.
         cross_groups: the same for the cross-attention; None where all stay, or there is none.
@@ -34,6 +36,8 @@ class KeptStack:
 
     layers: tuple[int, ...]
     units: Places | None = None
+    experts: Places | None = None
+    unseen: Places | None = None
     expert_units: tuple[Places, ...] | None = None
     groups: Places | None = None
     cross_groups: Places | None = None
@@ -98,7 +102,8 @@ def _in_stack(
         new = kept.layers.index(int(place))
         if kept.expert_units is not None and inside in (*found.stack.feed_forward.inputs, found.stack.feed_forward.output):
             of_each = _of_each_expert(found.stack, dimensions, inside, kept.expert_units[new])
-            yield f"{found.prefix}.{new}.{inside}", Piece(source=name, of_each=of_each)
+            whole = () if kept.experts is None else ((0, kept.experts[new]),)
+            yield f"{found.prefix}.{new}.{inside}", Piece(source=name, places=whole, of_each=of_each)
             return
         module, _, parameter = name.rpartition(".")
         rows, columns = _cut(found.stack, dimensions, kept, inside.rpartition(".")[0], new)
@@ -123,6 +128,8 @@ def _cut(
         return kept.units[new], None
     if kept.units is not None and module == stack.feed_forward.output:
         return None, kept.units[new]
+    if kept.experts is not None and stack.experts is not None and module in (stack.experts.router, stack.experts.experts):
+        return kept.experts[new], None
     for attention, groups in ((stack.attention, kept.groups), (stack.cross_attention, kept.cross_groups)):
         if attention is None or groups is None:
             continue

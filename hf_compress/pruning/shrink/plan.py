@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import CheckedKinds, describe
@@ -16,6 +16,9 @@ _REFERENCE = Reference(
     year=2024,
     link="https://arxiv.org/abs/2407.14679",
 )
+
+Importance = Literal["weights", "activations", "taylor"]
+"""What units, heads and channels are chosen by."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,34 +37,47 @@ class ShrinkPlan(metaclass=CheckedKinds):
         heads: query heads of each layer. Where several share a head of keys and values they go together, so that the
             number is one of whole groups.
         hidden: channels of the hidden states, the same for the whole model: the config's hidden size.
+        experts: of each layer that has a mixture of them.
         layers: how many layers, which calibration chooses; or the places of those that stay, from 0.
         parameters: at most this share of the model's parameters stays ("60%", or 0.6); counts that are not named are found.
         macs: the same of the multiplications of a pass.
         candidates: how many counts within a budget are tried on real loss.
         multiple_of: the feed-forward units that a budget leaves are a multiple of this, or all.
+        importance: what units, heads and channels are chosen by: the norms of their weights, what they write on calibration
+            batches, or how the loss of labelled batches would change without them. None: activations where there are
+            batches, weights where there are none. A budget's counts are compared by activations.
     """
 
     feed_forward: int | float | dict[str, int | float] | None = None
     heads: int | float | dict[str, int | float] | None = None
     hidden: int | float | None = None
+    experts: int | float | dict[str, int | float] | None = None
     layers: int | float | tuple[int, ...] | dict[str, int | float | tuple[int, ...]] | None = None
     parameters: float | str | None = None
     macs: float | str | None = None
     candidates: int = 5
     multiple_of: int = 8
+    importance: Importance | None = None
 
     def __post_init__(self) -> None:
-        asked: dict[str, Any] = {name: getattr(self, name) for name in ("feed_forward", "heads", "hidden", "layers")}
+        asked: dict[str, Any] = {
+            name: getattr(self, name) for name in ("feed_forward", "heads", "hidden", "experts", "layers")
+        }
         for name in ("candidates", "multiple_of"):
             if getattr(self, name) < 1:
                 raise CompressionError(f"ShrinkPlan({name}={getattr(self, name)}) must be 1 or more")
         for name in ("parameters", "macs"):
             if getattr(self, name) is not None:
                 check_share(getattr(self, name), name)
+        if self.has_budget and self.experts is not None:
+            raise CompressionError(
+                "ShrinkPlan(experts=...) beside a budget: a budget finds layers, heads and units, and counts all experts;"
+                " take experts out first, then give the budget to what is left"
+            )
         if all(value is None or value == {} for value in asked.values()) and not self.has_budget:
             raise CompressionError(
-                "ShrinkPlan() keeps everything; say what stays: feed_forward, heads, hidden or layers, or a budget:"
-                " parameters or macs"
+                "ShrinkPlan() keeps everything; say what stays: feed_forward, heads, hidden, experts or layers, or a"
+                " budget: parameters or macs"
             )
         for name, value in asked.items():
             if isinstance(value, Mapping):
@@ -89,17 +105,19 @@ class ShrinkPlan(metaclass=CheckedKinds):
     @property
     def measures(self) -> bool:
         """Whether examples, where there are some, have a say in what stays."""
-        settings = ("candidates", "multiple_of")
+        settings = ("candidates", "multiple_of", "importance")
         fields = (getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in settings)
         return any(value is not None and not isinstance(value, tuple) for asked in fields for value in _of_any(asked))
 
     @property
     def needs_calibration(self) -> str:
-        """The field that only examples can fill in: a budget, or how many layers and not which; empty without one."""
-        for name in ("parameters", "macs"):
+        """The field that only examples can fill in: a budget, how many layers and not which; empty without one."""
+        for name in ("parameters", "macs", "experts"):
             if getattr(self, name) is not None:
                 return name
-        return "layers" if any(isinstance(value, int | float) for value in _of_any(self.layers)) else ""
+        if any(isinstance(value, int | float) for value in _of_any(self.layers)):
+            return "layers"
+        return "importance" if self.importance in ("activations", "taylor") else ""
 
 
 def _of_any(asked: Any) -> list[Any]:

@@ -41,6 +41,8 @@ def changes_of(model: Any, architecture: Architecture, dimensions: Dimensions, k
             changes[found.stack.feed_forward.width] = len(stays.units[0])
         if stays.expert_units is not None:
             changes[found.stack.feed_forward.width] = len(stays.expert_units[0][0])
+        if stays.experts is not None and found.stack.feed_forward.experts is not None:
+            changes[found.stack.feed_forward.experts] = len(stays.experts[0])
         if stays.groups is not None:
             changes |= _head_changes(found.stack, own, len(stays.groups[0]) * own.per_group)
         if kept.channels is not None:

@@ -118,11 +118,14 @@ def measure_parts(model: Any, batches: Sequence[Mapping[str, Any]]) -> Parts:
 
     kept, listed = KeptStack(layers=tuple(range(dimensions.layers))), list(batches)
     if found.stack.feed_forward.experts:
-        each = [score.sort(dim=1, descending=True).values for score in expert_unit_scores(model, found, kept, listed)]
+        each = [
+            score.sort(dim=1, descending=True).values
+            for score in expert_unit_scores(model, found, kept, listed, "activations")
+        ]
         units = [score.square().double().sum(0).cpu() for score in each]
     else:
-        units = [score.square().double().cpu() for score in unit_scores(model, found, kept, listed)]
-    groups = group_scores(model, found, found.stack.attention, dimensions, kept, listed)
+        units = [score.square().double().cpu() for score in unit_scores(model, found, kept, listed, "activations")]
+    groups = group_scores(model, found, found.stack.attention, dimensions, kept, listed, "activations")
     return Parts(
         influence=block_influence(model, list(found.blocks), batches),
         units=units,
