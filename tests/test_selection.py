@@ -7,6 +7,7 @@ import torch
 from hf_compress import _selection
 from hf_compress._selection import Cut, find_cuts, largest
 from hf_compress._sharding.across import Across
+from hf_compress._threshold import Search
 
 
 def by_stable_sort(numbers, k):
@@ -42,6 +43,27 @@ def test_what_is_kept_is_what_a_stable_sort_puts_first(kind, k, sample):
     cut = largest(lambda: numbers.split(77), k, numbers.numel())
     keep = torch.cat([cut.mask(part, 77 * place) for place, part in enumerate(numbers.split(77))])
     assert torch.equal(keep, by_stable_sort(numbers, k)) and torch.equal(cut.mask(numbers), keep)
+
+
+@pytest.mark.parametrize("kind", ["smooth", "few values", "infinite", "of both zeros", "double"])
+@pytest.mark.parametrize("k", [1, 57, 499, 999])
+def test_a_sample_that_misleads_costs_passes_and_neither_memory_nor_the_result(kind, k, monkeypatch):
+    """The sample sees what lies elsewhere, and next to no number may be held: bits must bracket the threshold."""
+    monkeypatch.setattr(_selection, "SAMPLE", 16)
+    numbers = series(kind)
+    held = []
+    add = Search.add
+
+    def watched(search, part):
+        search.most = 8
+        add(search, part)
+        held.append(sum(inside.size for inside in search.inside))
+
+    monkeypatch.setattr(Search, "add", watched)
+    chunks = lambda: [lambda _, part=part: part for part in numbers.split(50)]  # noqa: E731
+    [[cut]] = find_cuts(chunks, [[k]], numbers.numel(), lambda _, stride: torch.linspace(-1e-3, 1e-3, 20).to(numbers.dtype))
+    assert torch.equal(cut.mask(numbers), by_stable_sort(numbers, k))
+    assert max(held) <= 8 and len(held) <= 20 * 7
 
 
 def test_every_magnitude_of_a_float_is_told_apart():

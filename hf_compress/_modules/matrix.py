@@ -1,4 +1,4 @@
-"""The (O, I) matrix inside a module that multiplies its inputs, and the ways back; what each kind does is in `kinds/`.
+"""The (O, I) matrix inside a module, and the ways back; what each kind does is in `kinds/`.
 
 Where processes hold parts of a weight, the functions that change shapes take the whole matrix or this process's part.
 """
@@ -17,7 +17,7 @@ def weight_matrix(module: nn.Module) -> Tensor:
     """The weight as an (O, I) matrix, to read; `as_stored` is the way back.
 
     Raises:
-        CompressionError: the module multiplies its inputs by no such matrix.
+        CompressionError: the module has none.
     """
     return _kind(module).matrix(module.weight)  # type: ignore[arg-type]
 
@@ -78,9 +78,10 @@ def from_channel_rows(module: nn.Module, rows: Tensor) -> Tensor:
 
 def _kind(module: nn.Module) -> ModuleKind:
     kind = kind_of(module)
-    if kind is None or not kind.multiplies:
+    if kind is None:
         raise CompressionError(
-            f"{type(module).__name__} has no (out, in) weight matrix to compress; target Linear, Conv1D or Conv2d modules"
+            f"{type(module).__name__} has no (out, in) weight matrix to compress; target Linear, Conv1D, Conv2d or"
+            " Embedding modules"
         )
     return kind
 

@@ -64,6 +64,12 @@ def is_transposed(module: nn.Module) -> bool:
     return kind is not None and kind.multiplies and kind.transposed
 
 
+def takes_ids(module: nn.Module) -> bool:
+    """It looks up rows by their numbers and multiplies nothing: an embedding."""
+    kind = kind_of(module)
+    return kind is not None and not kind.multiplies
+
+
 def in_groups(module: nn.Module) -> bool:
     """A convolution whose outputs do not all read the same channels, so that its matrix is several side by side."""
     kind = kind_of(module)

@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 
 from hf_compress._modules.matrix import as_matrix, as_stored
-from hf_compress._modules.module_kind import is_transposed, kind_of
+from hf_compress._modules.module_kind import kind_of
 from hf_compress._sharding.across import ALONE, Across, Rows, Runs
 from hf_compress._sharding.contract import shard, sharding_of, whole
 
@@ -21,7 +21,8 @@ def across_matrix(module: nn.Module) -> Across:
         return ALONE
     if sharding.flat:
         return Runs(across)
-    in_rows = (dimension == 1) if is_transposed(module) else (dimension == 0)
+    kind = kind_of(module)
+    in_rows = (dimension == 1) if kind is not None and kind.transposed else (dimension == 0)
     return across if in_rows else Rows(across)
 
 

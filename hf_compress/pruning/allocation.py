@@ -1,7 +1,7 @@
 """The contract of an allocation: how one overall sparsity is shared among layers."""
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import ClassVar
 
 from torch import Tensor
@@ -9,6 +9,33 @@ from torch import Tensor
 from hf_compress._registry import Strategy
 from hf_compress._sharding.across import Across
 from hf_compress.pruning.criterion import Criterion
+
+
+class OneByOne(Mapping[str, Tensor]):
+    """Matrices that are computed whenever they are asked for, so that a model's scores never stand there all at once: four
+    bytes for every weight are more than cheap arithmetic, done two or three times, is worth.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        compute: Callable[[str], Tensor],
+        rows: Callable[[str], Iterable[Tensor]] | None = None,
+    ) -> None:
+        self._names, self._compute, self._rows = dict.fromkeys(names), compute, rows
+
+    def __getitem__(self, name: str) -> Tensor:
+        return self._compute(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
+
+    def blocks(self, name: str) -> Iterable[Tensor]:
+        """The matrix of a name in blocks of rows, which never stand there all at once where they can be computed so."""
+        return [self[name]] if self._rows is None else self._rows(name)
 
 
 class Allocation(Strategy, kind="allocation", package="hf_compress.pruning.allocations"):

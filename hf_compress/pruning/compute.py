@@ -16,14 +16,15 @@ from hf_compress._modules.matrix import (
     matrix_size,
     own_matrix,
 )
+from hf_compress._modules.module_kind import takes_ids
 from hf_compress._modules.parts import across_matrix, is_in_order, part_of_matrix, whole_matrix
-from hf_compress._sharding.across import ALONE, Across, Rows
+from hf_compress._sharding.across import ALONE, Across, Rows, Runs
 from hf_compress._sharding.contract import reshard, sharding_of
-from hf_compress.pruning.allocation import Allocation
+from hf_compress.pruning.allocation import Allocation, OneByOne
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import check_statistics, chosen
 from hf_compress.pruning.pattern import Pattern
-from hf_compress.pruning.scores import OneByOne, places_in_rows, scores_of
+from hf_compress.pruning.scores import behind_all, places_in_rows, scores_of
 from hf_compress.pruning.statistics import Stats
 
 
@@ -62,11 +63,13 @@ def compute_masks(
         return _below(pruning, scores, across, sparsity, held)
     if shares is None:
         shares = _shares(pruning, modules, scores, stats, across, sparsity, held)
-    masks = {}
+    masks, room = {}, torch.empty(0)
     for name, score in scores.items():
         known = held.get(name)
         if known is not None:
-            score = torch.where(known, score, -torch.inf)
+            if room.numel() < score.numel() or room.device != score.device or room.dtype != score.dtype:
+                room = score.new_empty(score.numel())  # one for all layers: new memory costs more than the arithmetic
+            score = behind_all(score, known, room)
         if pruning.criterion.in_rows and _has_several_in_a_row(pruning.pattern, modules[name]):
             keep = _mask_in_rows(pruning.pattern, modules[name], score, shares[name], across[name])
         else:
@@ -193,11 +196,11 @@ def _mask(pattern: Pattern, module: nn.Module, score: Tensor, sparsity: float, a
 
 def apply_mask(module: nn.Module, keep: Tensor) -> None:
     """Set what a mask prunes to zero, in place; (O, I) bool, this process's part."""
-    zero(module.weight, as_stored(module, keep))  # type: ignore[arg-type]
+    zero(module.weight, as_stored(module, keep).view(torch.uint8))  # type: ignore[arg-type]
 
 
 def zero(weight: Tensor, stored: Tensor) -> None:
-    """The same with a mask in the weight's own shape."""
+    """The same with a mask in the weight's own shape, as bytes."""
     sharding_of(weight).edit(weight, lambda part: part.mul_(stored))
 
 
@@ -206,11 +209,14 @@ def zeros_of(modules: Mapping[str, nn.Module]) -> dict[str, Tensor]:
     """The masks that the zeros of a model draw: (O, I) bool, True = not zero, for the modules that have zeros.
 
     A module that is zero throughout holds no choice of weights: it was initialised so and has yet to learn, and gets no
-    mask. Of sharded weights these are the parts, and every process must call it.
+    mask. Nor is an embedding's vector of zeros pruned: it is that of padding, or of a token that nobody has met. Of sharded
+    weights these are the parts, and every process must call it.
     """
     found = {}
     for name, module in modules.items():
         keep = own_matrix(module) != 0
+        if takes_ids(module) and not isinstance(across_matrix(module), Runs):  # runs show no vectors
+            keep |= ~keep.any(0)
         if 0 < across_matrix(module).total(int(keep.count_nonzero())) < matrix_size(module):
             found[name] = keep
     return found

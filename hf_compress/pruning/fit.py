@@ -1,13 +1,14 @@
 """Whether a pruning job fits the modules it was given, known before anything is pruned."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.matching import Selection, select_modules
 from hf_compress._modules.matrix import layer_shape, matrix_shape, num_channels
+from hf_compress._modules.module_kind import takes_ids
 from hf_compress._modules.routers import routers
 from hf_compress.calibration.input_rows import check_rows
 from hf_compress.calibration.statistic import Statistic, statistics_of
@@ -39,11 +40,17 @@ def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning) -> None:
         CompressionError: a module has no weight matrix, or one that the criterion's statistics are not for, the pattern
             does not fit into a layer, or every layer is so small that the sparsity rounds to nothing.
     """
+    check_embeddings(modules, pruning.criterion.name if pruning.criterion.needs else pruning.allocation.name, pruning.needs)
     if any(not one.needs_gradient for one in statistics_of(pruning.needs)):
         check_rows(modules)
     pattern, final = pruning.pattern, pruning.schedule.final
     shapes = {name: layer_shape(module) for name, module in modules.items()}
     for name, module in modules.items():
+        if pattern.along_inputs and takes_ids(module):
+            raise CompressionError(
+                f"pruning.pattern: {name}: {pattern.name} groups neighbouring inputs, and those of an embedding are ids;"
+                f" add '{name}' to pruning.ignore, or use the pattern unstructured"
+            )
         width = num_channels(module) if pattern.along_inputs else matrix_shape(module)[1]
         try:
             pattern.check_layer(math.prod(shapes[name]) // width, width)
@@ -52,6 +59,30 @@ def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning) -> None:
     pruning.allocation.check_layers(shapes, final)
     if pruning.target is not None:
         _check_rounding({name: matrix_shape(module) for name, module in modules.items()}, pruning)
+
+
+def check_embeddings(modules: Mapping[str, nn.Module], what: str, needs: Sequence[str]) -> None:
+    """Refuse embeddings where something is measured on what a layer multiplies, or that hide their gradients.
+
+    Args:
+        modules: the matched ones by name.
+        what: needs the statistics.
+        needs: the statistics by name.
+
+    Raises:
+        CompressionError: naming the first.
+    """
+    for name, module in modules.items():
+        if needs and takes_ids(module):
+            raise CompressionError(
+                f"pruning: {name} is an embedding, which looks up ids and multiplies no inputs, so it has no {needs[0]} for"
+                f" {what}; add '{name}' to pruning.ignore, or prune it by magnitude"
+            )
+        if takes_ids(module) and getattr(module, "sparse", False):
+            raise CompressionError(
+                f"pruning: {name} is an embedding with sparse gradients, which no mask can be set on; make it with"
+                " sparse=False"
+            )
 
 
 def units_of(shapes: Mapping[str, tuple[int, int]], pattern: Pattern) -> dict[str, int]:

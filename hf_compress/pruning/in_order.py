@@ -13,6 +13,7 @@ from hf_compress.calibration.in_order import Part, collect_in_order
 from hf_compress.pruning.compute import apply_mask, compute_masks, zeros_of
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.magnitude import Magnitude
+from hf_compress.pruning.fit import check_embeddings
 from hf_compress.pruning.pattern import Pattern
 from hf_compress.pruning.reconstruction import Reconstruction, Unit, fit, record
 from hf_compress.pruning.solver import Solver
@@ -46,6 +47,7 @@ def check_in_order(modules: Mapping[str, nn.Module], pruning: Pruning, solver: S
             " looked at; leave it out"
         )
     solver.check(pruning.pattern)
+    check_embeddings(modules, solver.name, solver.needs)
     for name, module in modules.items():
         probe = torch.empty(matrix_shape(module), device="meta")
         if pruning.pattern.along_inputs and channel_rows(module, probe).shape != probe.shape:

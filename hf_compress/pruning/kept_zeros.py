@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._modules.matrix import channel_rows, matrix_size, own_matrix
+from hf_compress._modules.module_kind import takes_ids
 from hf_compress._modules.names import canonical_name
 from hf_compress._modules.parts import across_matrix
 from hf_compress._problems import and_more
@@ -68,7 +69,7 @@ def announce_kept(
 
 def _is_two_four(module: nn.Module, keep: Tensor) -> bool:
     """Whether at most two of every four neighbours are there; not asked of a part of a layer."""
-    if across_matrix(module) is not ALONE:
+    if across_matrix(module) is not ALONE or takes_ids(module):
         return False
     rows = channel_rows(module, keep)
     return rows.shape[1] % 4 == 0 and bool((rows.unflatten(1, (-1, 4)).sum(-1) <= 2).all())

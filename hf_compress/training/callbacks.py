@@ -4,7 +4,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 from torch.utils.hooks import RemovableHandle
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -26,6 +25,7 @@ from hf_compress.training.accumulated import Accumulated
 from hf_compress.training.bypassed import BypassWatch
 from hf_compress.training.calibrated import Statistics, no_statistics
 from hf_compress.training.free_zeros import read_free_zeros
+from hf_compress.training.standing_zeros import StandingZeros
 
 logger = logging.getLogger(__name__)
 
@@ -52,6 +52,7 @@ class PruningCallback(TrainerCallback):
         self.masks: Masks | None = None
         self.reached = False
         self._held = 0
+        self._standing = StandingZeros(None)
         self._known: Mapping[str, Any] | None = None
         self._followed: list[RemovableHandle] = []
         self._sparsity = 0.0
@@ -78,6 +79,7 @@ class PruningCallback(TrainerCallback):
         known, self._known = self._known or {}, None
         model: nn.Module = kwargs["model"]
         self.masks = Masks(model, self.pruning)
+        self._standing = StandingZeros(model)
         if not self._goes_on:
             self.accumulated = Accumulated(self.pruning.criterion)
         self._goes_on = False
@@ -135,12 +137,10 @@ class PruningCallback(TrainerCallback):
         sparsity = self.pruning.amount(step, state.max_steps)
         if sparsity != self._sparsity:
             self.masks.update(sparsity, self._stats(kwargs["model"]))
-            self._sparsity = sparsity
             if self.pruning.target is None:
                 _say_measured(self.masks, step, state.is_world_process_zero)
-            optimizer: torch.optim.Optimizer = kwargs["optimizer"]
-            self.masks.apply_to_optimizer(optimizer)
-        self.masks.apply()
+        self._standing.hold(self.masks, kwargs["optimizer"], moved=sparsity != self._sparsity)
+        self._sparsity = sparsity
         self.reached = self.reached or step >= resolve_point(self.pruning.schedule.end, state.max_steps)
 
 

@@ -44,7 +44,7 @@ RULES: tuple[Rule, ...] = (
         applies=lambda trainer, compression: compression.edits_weights and is_adapted(trainer.model),
         message="pruning and quantization-aware training of a PEFT model are not supported: merging the adapter would undo"
         " them; merge it first (model = model.merge_and_unload(), then model.requires_grad_(True)), or use distillation"
-        " alone",
+        " alone (a pruned base is frozen and keeps its zeros; merge with apply_adapters(..., keep_zeros=True))",
     ),
     Rule(
         name="pruning or quantization + an already quantized model",

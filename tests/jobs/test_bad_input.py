@@ -303,8 +303,12 @@ FRESH_MISTAKES = {
     "quantized targets": ({"quantization.targets": ["Linar"]}, "quantization.targets: 'Linar' matches no module"),
     "all ignored": ({"pruning.ignore": ["Linear"]}, "pruning: every module that targets=['Linear'] matches is ignored"),
     "target without matrix": (
-        {"pruning.targets": ["Embedding"]},
-        "pruning.targets: Embedding has no (out, in) weight matrix",
+        {"pruning.targets": ["LlamaRMSNorm"]},
+        "pruning.targets: LlamaRMSNorm has no (out, in) weight matrix",
+    ),
+    "2:4 of an embedding": (
+        {"pruning.targets": ["Embedding"], "pruning.pattern": "n_m"},
+        "n_m groups neighbouring inputs, and those of an embedding are ids",
     ),
     "regular expression": ({"pruning.targets": ["re:("]}, "pruning: 're:(' is not a regular expression"),
     "tied": (

@@ -1,6 +1,6 @@
 """One threshold for all layers."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hf_compress._selection import largest
 from hf_compress._sharding.across import ALONE, Across
-from hf_compress.pruning.allocation import Allocation
+from hf_compress.pruning.allocation import Allocation, OneByOne
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,21 @@ class Global(Allocation, name="global"):
 
     def shares_of_parts(self, scores: Mapping[str, Tensor], sparsity: float, across: Across) -> dict[str, float]:
         """The same, with one threshold for the scores of all processes."""
-        size = sum(score.numel() for score in scores.values())
+        in_blocks = isinstance(scores, OneByOne) and across is ALONE  # those of several processes would not correspond
+
+        def blocks_of(name: str) -> Iterable[Tensor]:
+            return scores.blocks(name) if in_blocks else [scores[name]]  # type: ignore[attr-defined]
+
+        sizes = {name: sum(block.numel() for block in blocks_of(name)) for name in scores}
+        size = sum(sizes.values())
         total = across.total(size)
-        cut = largest(scores.values, total - round(sparsity * total), size, across)
+        every = lambda: (block for name in scores for block in blocks_of(name))  # noqa: E731
+        cut = largest(every, total - round(sparsity * total), size, across)
         found, offset = {}, 0
-        for name, score in scores.items():
-            kept = across.total(int(cut.mask(score, offset).sum()))
-            found[name] = 1 - kept / across.total(score.numel())
-            offset += score.numel()
+        for name in scores:
+            kept = 0
+            for block in blocks_of(name):
+                kept += int(cut.mask(block, offset).count_nonzero())
+                offset += block.numel()
+            found[name] = 1 - across.total(kept) / across.total(sizes[name])
         return found
