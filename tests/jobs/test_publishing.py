@@ -13,7 +13,7 @@ from tests.tiny import tiny_llama
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
 EXPORT = {"repo_id": "me/model", "private": True, "tag": "v1"}
-JOBS = {"ensemble", "train", "train-member", "merge", "merge-adapters", "extract-adapter"}
+JOBS = {"ensemble", "prune", "train", "train-member", "merge", "merge-adapters", "extract-adapter"}
 
 
 def holds(hub, folder, name="me/model"):
@@ -68,6 +68,15 @@ def test_what_cannot_be_published_is_refused_before_the_work(local_hub, tmp_path
         ["export.repo_id: there is no token for the Hub; set HF_TOKEN in the environment, or log in with `hf auth login`"],
     )
     assert not (tmp_path / "out").exists()
+
+
+def test_what_is_pruned_at_once_is_published(local_hub, tmp_path, call):
+    data = {key: value for key, value in trained(tmp_path).items() if key in ("model", "task", "data", "export")}
+    asked = {"job": "prune", **data, "pruning": {}, "evaluation": {"examples": 0}, "output_dir": str(tmp_path / "pruned")}
+    (tmp_path / "recipe.yaml").write_text(write_yaml(asked))
+    code, out, complaints = call("run", tmp_path / "recipe.yaml")
+    assert (code, complaints) == (0, []) and holds(local_hub, tmp_path / "pruned") and "published        " in out
+    assert "me/model" not in (tmp_path / "pruned" / "README.md").read_text()
 
 
 def test_merges_and_adapters_are_published(local_hub, folder, call):

@@ -15,7 +15,8 @@ from hf_compress.jobs.verify.run import verify
 from hf_compress.tasks.builtin.causal_lm import CausalLM
 from hf_compress.tasks.opened import open_inputs
 from tests.command_line import tree
-from tests.tiny import tiny_llama
+from tests.small import write_model
+from tests.tiny import tiny_bert, tiny_llama
 
 
 def from_python(folder, pruning, **settings):
@@ -102,3 +103,34 @@ def test_zeros_of_a_threshold_are_what_comes_out(folder, recipe, call):
     assert (code, complaints) == (0, [])
     weight = AutoModelForCausalLM.from_pretrained(folder / "out").model.layers[0].mlp.up_proj.weight
     assert 0 < (weight == 0).float().mean() < 0.9 and weight[weight != 0].abs().min() >= 0.01
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "fisher"])
+def test_a_criterion_of_gradients_finds_the_labels_of_a_classifier(criterion, folder, recipe, call):
+    names = {"id2label": {0: "cold", 1: "warm"}, "label2id": {"cold": 0, "warm": 1}}
+    write_model(folder / "bert", tiny_bert(0, num_labels=2, **names))
+    file = recipe(
+        model=str(folder / "bert"),
+        task={"name": "sequence_classification", "label": "name", "length": 16},
+        pruning={"criterion": criterion, "sparsity": 0.5},
+        calibration={"num_examples": 4},
+    )
+    code, _, complaints = call("run", file)
+    assert (code, complaints) == (0, [])
+    report = json.loads((folder / "out" / "report.json").read_text())
+    assert report["metric"] == "accuracy" and report["rows"][1]["sparsity"] == pytest.approx(0.5, abs=1e-3)
+    assert report["setting"]["calibration"].startswith("4 of ")
+
+
+def test_in_order_a_criterion_is_measured_behind_pruned_blocks(folder, recipe, call):
+    settings = {"pruning": {"criterion": "wanda", "sparsity": 0.5}, "calibration": {"num_examples": 12}}
+    weights = []
+    for in_order in (False, True):
+        place = str(folder / f"out-{in_order}")
+        code, _, complaints = call("run", recipe(**settings, in_order=in_order, output_dir=place))
+        assert (code, complaints) == (0, [])
+        weights.append(AutoModelForCausalLM.from_pretrained(place).state_dict())
+    first, second = "model.layers.0.self_attn.q_proj.weight", "model.layers.1.mlp.down_proj.weight"
+    assert torch.equal(weights[0][first], weights[1][first]) and not torch.equal(weights[0][second], weights[1][second])
+    expected, _ = from_python(folder, Pruning(criterion=Wanda(), schedule=Constant(final=0.5)), in_order=True)
+    assert torch.equal(expected.state_dict()[second], weights[1][second])
