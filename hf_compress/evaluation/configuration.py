@@ -41,3 +41,13 @@ class Evaluation:
     def directions(self) -> dict[str, bool]:
         """What the metrics give, and whether more of it is better."""
         return {key: metric.greater_is_better for metric in self.metrics for key in metric.gives}
+
+
+def untrained(evaluation: Evaluation) -> None:
+    """Refuse a setting of trainings in a job that trains nothing; a check of such jobs.
+
+    Raises:
+        CompressionError: it is not what it is by itself.
+    """
+    if not evaluation.untrained:
+        raise CompressionError("evaluation.untrained: this job trains nothing, so there is nothing to leave out; remove it")

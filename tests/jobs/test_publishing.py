@@ -13,7 +13,7 @@ from tests.tiny import tiny_llama
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*is_gradient_checkpointing.*:FutureWarning")  # peft asks for it
 EXPORT = {"repo_id": "me/model", "private": True, "tag": "v1"}
-JOBS = {"ensemble", "prune", "train", "train-member", "merge", "merge-adapters", "extract-adapter"}
+JOBS = {"ensemble", "prune", "shrink", "train", "train-member", "merge", "merge-adapters", "extract-adapter"}
 
 
 def holds(hub, folder, name="me/model"):

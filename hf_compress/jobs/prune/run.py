@@ -1,7 +1,5 @@
 """From a trained model to a folder with a pruned one: measured, pruned, written, loaded back, measured again."""
 
-import dataclasses
-import functools
 import logging
 import time
 from dataclasses import dataclass
@@ -15,19 +13,19 @@ from hf_compress._modules.finite import check_finite
 from hf_compress._modules.types import cast_weights
 from hf_compress._once import saying_once
 from hf_compress._progress import progress
+from hf_compress._runtimes import describe_storage
 from hf_compress.calibration.examples import calibration_batches
-from hf_compress.evaluation.measure import measure_folder
+from hf_compress.evaluation.measuring import Measuring
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report, Row
 from hf_compress.evaluation.shares import describe_reach, measure_shares, sparsity_of_layers
 from hf_compress.export.example import example_for
 from hf_compress.export.formats.dense import DenseFormat, write_dense
-from hf_compress.jobs.prune.documents import report_of, write_documents
+from hf_compress.jobs.prune.documents import write_documents
 from hf_compress.jobs.prune.settings import PruneSettings
 from hf_compress.pruning.one_shot import in_its_words
 from hf_compress.pruning.prune import prune
 from hf_compress.tasks.opened import Opened
-from hf_compress.tasks.shown import Shown
 
 logger = logging.getLogger(__name__)
 
@@ -68,36 +66,35 @@ def run_prune(job: PruneSettings) -> PruneResult:
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model = opened.load_model(job.seed)
     check_finite(model, job.export.dtype)
-    evaluation, form = job.evaluation, job.export.format.chosen(quantized=False)
-    examples: list[Shown] = []
-    measure = functools.partial(
-        measure_folder,
-        opened,
-        batch_size=evaluation.batch_size,
-        device=device,
-        metrics=evaluation.metrics,
-        num_shown=evaluation.examples,
-        shown=lambda found: examples.extend(found[len(examples) :]),
-    )
+    form = job.export.format.chosen(quantized=False)
+    measuring = Measuring(opened, job.evaluation, device)
     with written_beside(out) as part:
-        rows = [_dense_row(model, part / "dense", opened, job.export.dtype, measure)]
+        rows = [_dense_row(model, part / "dense", measuring, job.export.dtype)]
         seconds = _prune(model, job, opened, device)
         shares, reach = measure_shares(model, job.pruning), describe_reach(model, job.pruning)
         sparsity = sparsity_of_layers(model, job.pruning)
         cast_weights(model, job.export.dtype)
-        example = example_for(form, opened, model, evaluation.batch_size)
+        example = example_for(form, opened, model, job.evaluation.batch_size)
         form.write(model, part, opened.processor, example, place=out)
-        rows.append(measure(part, "pruned", form, **shares))
-        report = dataclasses.replace(report_of(job, opened, rows, examples, device, seconds), reach=reach)
+        rows.append(measuring.row(part, "pruned", form, **shares))
+        setting = {
+            "pruned by": job.method(),
+            **job.looked_at(opened),
+            "pruned in": f"{seconds:.3g} s",
+            "stored as": describe_storage(job.export.dtype, device),
+            "seed": job.seed,
+        }
+        target = job.pruning.target
+        report = measuring.report(job.display_name, job.data, rows, setting, sparsity=target, reach=reach)
         report = write_documents(job, report, sparsity, part)
     return PruneResult(folder=out, report=report)
 
 
-def _dense_row(model: Any, folder: Path, opened: Opened, dtype: str, measure: Any) -> Row:
+def _dense_row(model: Any, folder: Path, measuring: Measuring, dtype: str) -> Row:
     """Of the model as it is, stored as the result will be."""
     folder.mkdir()
-    write_dense(model, folder, opened.processor, dtype)
-    row: Row = measure(folder, "dense", DenseFormat())
+    write_dense(model, folder, measuring.opened.processor, dtype)
+    row = measuring.row(folder, "dense", DenseFormat())
     remove(folder)
     return row
 

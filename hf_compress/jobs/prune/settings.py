@@ -9,7 +9,7 @@ from hf_compress._modules.coverage import coverage
 from hf_compress._modules.matching import Selection
 from hf_compress._problems import Problem
 from hf_compress.calibration.configuration import Calibration
-from hf_compress.evaluation.configuration import Evaluation
+from hf_compress.evaluation.configuration import Evaluation, untrained
 from hf_compress.evaluation.model_evaluation import rows_that_end, some_seed
 from hf_compress.evaluation.task_metrics import check_metrics, metrics, metrics_for_task
 from hf_compress.export.configuration import Export
@@ -35,12 +35,6 @@ def alone() -> None:
 def written(export: Export) -> list[Problem]:
     """A format that holds it."""
     return export.problems(quantized=False)
-
-
-def untrained(evaluation: Evaluation) -> None:
-    """A setting of trainings."""
-    if not evaluation.untrained:
-        raise CompressionError("evaluation.untrained: this job trains nothing, so there is nothing to leave out; remove it")
 
 
 def data_for_it(

@@ -1,6 +1,5 @@
 """From a trained model to a folder with a smaller one: measured, shrunk, written, loaded back, measured again."""
 
-import functools
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +11,30 @@ from hf_compress._folders import remove, written_beside
 from hf_compress._modules.finite import check_finite
 from hf_compress._modules.types import cast_weights
 from hf_compress._once import saying_once
+from hf_compress._runtimes import describe_storage
 from hf_compress.calibration.examples import calibration_batches
 from hf_compress.checkpoints.companions import copy_companions
 from hf_compress.checkpoints.location import resolve_folder
-from hf_compress.evaluation.measure import measure_folder
+from hf_compress.evaluation.measuring import Measuring
 from hf_compress.evaluation.report import table
 from hf_compress.evaluation.rows import Report
 from hf_compress.export.example import example_for
 from hf_compress.export.formats.dense import DenseFormat, write_dense
 from hf_compress.inputs.pretrained import from_pretrained
-from hf_compress.jobs.shrink.documents import report_of, write_documents
+from hf_compress.jobs.shrink.documents import write_documents
 from hf_compress.jobs.shrink.settings import ShrinkSettings, own_class
 from hf_compress.pruning.shrink.apply import shrink
 from hf_compress.pruning.shrink.choice import ShrinkChoice
 from hf_compress.pruning.shrink.within_budget import choose_parts
 from hf_compress.tasks.opened import Opened
-from hf_compress.tasks.shown import Shown
 
 logger = logging.getLogger(__name__)
+
+_CHOSEN_BY = {
+    "weights": "weights",
+    "activations": "what is written on examples",
+    "taylor": "how the loss of examples would change",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +74,13 @@ def run_shrink(job: ShrinkSettings) -> ShrinkResult:
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model = _loaded(job, opened)
     check_finite(model, job.export.dtype)
-    form, shown, rows = job.export.format.chosen(quantized=False), list[Shown](), []
-    measure = functools.partial(
-        measure_folder,
-        opened,
-        batch_size=job.evaluation.batch_size,
-        device=device,
-        metrics=job.evaluation.metrics,
-        num_shown=job.evaluation.examples,
-        shown=lambda found: shown.extend(found[len(shown) :]),
-    )
+    form, rows = job.export.format.chosen(quantized=False), []
+    measuring = Measuring(opened, job.evaluation, device)
     with written_beside(out) as part:
         if job.task is not None:
             (part / "dense").mkdir()
             write_dense(model, part / "dense", opened.processor, job.export.dtype)
-            rows.append(measure(part / "dense", "dense", DenseFormat()))
+            rows.append(measuring.row(part / "dense", "dense", DenseFormat()))
             remove(part / "dense")
         model = model.float().to(device)  # as it was written it may be in another type
         choice = choose_parts(model, job.shrink, _batches(job, opened))
@@ -96,8 +93,14 @@ def run_shrink(job: ShrinkSettings) -> ShrinkResult:
         if job.task is None:
             copy_companions(resolve_folder(job.model, "model"), part)
         else:
-            rows.append(measure(part, "shrunk", form))
-            report = report_of(job, opened, rows, shown, device, choice)
+            assert job.data is not None
+            rows.append(measuring.row(part, "shrunk", form))
+            setting = {
+                "chosen by": _CHOSEN_BY[choice.importance],
+                "stored as": describe_storage(job.export.dtype, device),
+                "seed": job.seed,
+            }
+            report = measuring.report(job.display_name, job.data, rows, setting, reach=(choice.sentence(),))
         write_documents(job, choice, report, type(small).__name__, part)
     return ShrinkResult(folder=out, choice=choice, report=report)
 

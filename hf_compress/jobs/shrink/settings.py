@@ -9,7 +9,7 @@ from hf_compress._forward.dry_run import build
 from hf_compress._problems import Problem
 from hf_compress.calibration.configuration import Calibration
 from hf_compress.checkpoints.architecture import model_class
-from hf_compress.evaluation.configuration import Evaluation
+from hf_compress.evaluation.configuration import Evaluation, untrained
 from hf_compress.evaluation.model_evaluation import some_seed
 from hf_compress.evaluation.task_metrics import check_metrics, metrics, metrics_for_task
 from hf_compress.export.configuration import Export
@@ -42,12 +42,6 @@ def alone() -> None:
 def written(export: Export) -> list[Problem]:
     """A format that holds it."""
     return export.problems(quantized=False)
-
-
-def untrained(evaluation: Evaluation) -> None:
-    """A setting of trainings."""
-    if not evaluation.untrained:
-        raise CompressionError("evaluation.untrained: this job trains nothing, so there is nothing to leave out; remove it")
 
 
 def rows_of_a_task(task: Task | None, data: Data | None, calibration: Calibration | None) -> list[Problem]:

@@ -38,7 +38,9 @@ def write_documents(
         data: see there.
         shrink: which parts were taken out, where some were.
     """
-    report = dataclasses.replace(report, setting=in_public(report.setting, public_names([recipe, base_model])))
+    names = public_names([recipe, base_model])
+    public = {key: in_public(getattr(report, key), names) for key in ("setting", "measured")}
+    report = dataclasses.replace(report, **public)
     write(report, folder)
     write_manifest_and_card(
         folder,

@@ -1,6 +1,5 @@
 """From a trained model to a folder worth publishing: checkpoint, report, manifest, card."""
 
-import dataclasses
 import functools
 import json
 from collections.abc import Iterable, Sequence
@@ -11,20 +10,15 @@ import torch
 
 from hf_compress._errors import CompressionError
 from hf_compress._folders import remove, written_beside
-from hf_compress._paths import in_public, public_names
-from hf_compress._provenance import describe_machine
 from hf_compress._runtimes import describe_storage
 from hf_compress.calibration.examples import calibration_batches
 from hf_compress.checkpoints.location import written_as_place
 from hf_compress.evaluation.layers import measure_layers
-from hf_compress.evaluation.measure import measure_folder, without_intervals
-from hf_compress.evaluation.rows import Example, Report
+from hf_compress.evaluation.measuring import Measuring
+from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.shares import describe_reach, measure_shares, sparsity_of_layers
-from hf_compress.evaluation.thresholds import Thresholds
 from hf_compress.export.configuration import without_publication
 from hf_compress.export.example import example_for
-from hf_compress.inputs.measured_rows import measured_rows
-from hf_compress.inputs.streams import is_stream
 from hf_compress.jobs.train.curves import curves, marks
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
@@ -33,7 +27,6 @@ from hf_compress.jobs.train.shrunk import Shrunk
 from hf_compress.jobs.train.untrained import reference_rows
 from hf_compress.quantization.reach import loading_advice
 from hf_compress.tasks.opened import Opened
-from hf_compress.tasks.shown import Shown
 
 
 def publish_folder(
@@ -65,18 +58,7 @@ def publish_folder(
         train_s: seconds the student trained, if known.
         history: what the student's training logged.
     """
-    evaluation = recipe.evaluation
-    examples: list[Shown] = []
-    measure = functools.partial(
-        measure_folder,
-        opened,
-        batch_size=evaluation.batch_size,
-        device=device,
-        metrics=evaluation.metrics,
-        num_shown=evaluation.examples,
-        shown=lambda found: examples.extend(found[len(examples) :]),
-    )
-    measured = measured_rows(recipe.data, opened.raw["test"], opened.task.columns())
+    measuring = Measuring(opened, recipe.evaluation, device)
     form = recipe.export_format
     folder.rows.mkdir(exist_ok=True)
     rows = (
@@ -85,7 +67,7 @@ def publish_folder(
         else reference_rows(
             opened.load_model(recipe.seed, dense),
             folder.rows,
-            measure,
+            measuring.row,
             shrunk=None if shrunk is None else functools.partial(shrunk.opened.load_model, recipe.seed),
             compression=recipe.compression,
             untrained=recipe.evaluation.untrained,
@@ -98,27 +80,25 @@ def publish_folder(
         )
     )
     with written_beside(folder.compressed) as part:
-        example = example_for(form, opened, model, evaluation.batch_size)
+        example = example_for(form, opened, model, recipe.evaluation.batch_size)
         form.write(model, part, opened.processor, example, place=folder.compressed)
-        rows.append(measure(part, "ours", form, train_s=train_s, **measure_shares(model, recipe.pruning)))
-        also = {key: greater for key, greater in evaluation.directions.items() if key != opened.task.metric}
-        report = Report(
-            title=recipe.display_name,
-            metric=opened.task.metric,
-            greater_is_better=opened.task.greater_is_better,
-            rows=tuple(rows),
-            setting=_setting(recipe, opened, steps, device),
+        rows.append(measuring.row(part, "ours", form, train_s=train_s, **measure_shares(model, recipe.pruning)))
+        setting = {
+            "optimizer steps": steps,
+            "stored as": describe_storage(recipe.export.dtype, device),
+            "seed": recipe.seed,
+        }
+        report = measuring.report(
+            recipe.display_name,
+            recipe.data,
+            rows,
+            setting,
+            sparsity=None if recipe.pruning is None else recipe.pruning.target,
             reach=(*([] if shrunk is None else [shrunk.choice.sentence()]), *describe_reach(model, recipe.pruning)),
-            also=also,
             loading=loading_advice(model),
-            thresholds=_thresholds(recipe),
-            chance=opened.task.chance(opened.raw["test"], opened.config),
-            measured=in_public(measured, public_names(recipe.to_plain())),
             history=curves(history),
             marks=marks(recipe.compression, history),
             layers=measure_layers(part, sparsity_of_layers(model, recipe.pruning)),
-            examples=tuple(Example(input=one.input, expected=one.expected) for one in examples),
-            notes=without_intervals((opened.task.metric, *also), rows),
         )
         write_documents(
             report,
@@ -127,7 +107,7 @@ def publish_folder(
             base_model=_base_model(recipe),
             task=opened.task.name,
             methods=[*([] if recipe.shrink is None else [recipe.shrink.method]), *describe_methods(recipe.compression)],
-            data=measured,
+            data=report.measured,
             shrink=None if shrunk is None else shrunk.choice.to_plain(),
         )
     remove(folder.rows)
@@ -157,29 +137,6 @@ def _batches(recipe: TrainSettings, opened: Opened) -> Iterable[Any] | None:
     return calibration_batches(opened.examples["train"], opened.task.collator(opened.processor), recipe.calibration)
 
 
-def _thresholds(recipe: TrainSettings) -> Thresholds:
-    """The recipe's; what it prunes to is a target of its own."""
-    asked = recipe.evaluation.verdict
-    if recipe.pruning is None or asked.sparsity is not None:
-        return asked
-    return dataclasses.replace(asked, sparsity=recipe.pruning.target)
-
-
 def _base_model(recipe: TrainSettings) -> str | None:
     """Where the weights came from."""
     return written_as_place(recipe.model) if isinstance(recipe.model, str) else None
-
-
-def _setting(recipe: TrainSettings, opened: Opened, steps: str, device: torch.device) -> dict[str, Any]:
-    sizes = ", ".join(
-        f"a stream of {name}" if is_stream(split) else f"{len(split):,} {name}" for name, split in opened.examples.items()
-    )
-    return {
-        "task": opened.task.name,
-        "data": f"{recipe.data.path} ({sizes} {opened.task.unit})",
-        **opened.facts,
-        "optimizer steps": steps,
-        "stored as": describe_storage(recipe.export.dtype, device),
-        "seed": recipe.seed,
-        **describe_machine(device),
-    }

@@ -11,6 +11,7 @@ from transformers import AutoModelForCausalLM
 
 from hf_compress import CompressionError, Recipe
 from hf_compress._yaml import write_yaml
+from hf_compress.export import documents as beside_weights
 from hf_compress.jobs.train import documents, untrained
 from hf_compress.jobs.train import run as train_run
 from hf_compress.jobs.train.run_folder import RunFolder
@@ -72,7 +73,7 @@ STAGES = {
     "after the compression": (CompressionTrainer, "finalize", 1),
     "while rows are measured": (untrained, "compress_untrained", 1),
     "while the result is written": (documents, "write", 1),
-    "after the report": (documents, "render_card", 1),
+    "after the report": (beside_weights, "render_card", 1),
 }
 
 
