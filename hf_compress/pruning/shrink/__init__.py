@@ -1,1 +1,1 @@
-"""Shrinking: whole feed-forward units, heads and layers are taken out, and a smaller stock model remains."""
+"""Shrinking: whole units, heads, experts, layers, channels and rows of the vocabulary go; a smaller stock model stays."""

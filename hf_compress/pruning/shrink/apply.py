@@ -16,8 +16,9 @@ def shrink(model: Any, plan: ShrinkPlan | ShrinkChoice, calibration: Batches | N
     """A smaller model of the same class, made of the parts that stay.
 
     What it computes is what the model would compute with zeros where parts go: in the columns that read a removed unit or
-    head, and with the input of a removed layer handed on as its output. It is a stock model with a stock config: it saves,
-    loads, trains and generates like any other.
+    head, with the input of a removed layer handed on as its output, with -inf for the router's logits of removed experts,
+    and with norms that look at the channels that stay. It is a stock model with a stock config: it saves, loads, trains and
+    generates like any other.
 
     Args:
         model: stays as it is; the result shares no memory with it.
@@ -29,9 +30,9 @@ def shrink(model: Any, plan: ShrinkPlan | ShrinkChoice, calibration: Batches | N
 
     Raises:
         CompressionError: the model's type has no row in `hf_compress/architectures`; a number is not one that its config
-            can say (with those that are); layers are to be chosen without calibration; the choice was made for another
-            model; the model is quantized, carries adapters, is sharded, or has tensors that its class does not build.
-            Nothing was changed.
+            can say (with those that are); layers or experts are to be chosen without calibration; the choice was made for
+            another model; the model is quantized, carries adapters, is sharded, or has tensors that its class does not
+            build. Nothing was changed.
     """
     if isinstance(plan, ShrinkChoice):
         if calibration is not None:

@@ -93,7 +93,7 @@ class ShrinkPlan(metaclass=CheckedKinds):
             "kind": "structural pruning",
             "name": "shrink",
             "options": dump(self),
-            "summary": "Takes whole feed-forward units, heads and layers out.",
+            "summary": "Takes whole feed-forward units, heads, experts, layers and channels of the hidden states out.",
             "reference": str(_REFERENCE),
         }
 

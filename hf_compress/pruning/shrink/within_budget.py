@@ -32,9 +32,10 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
     Feed-forward units and heads are chosen by what they write on the calibration batches (`unit_writing`,
     `group_writing`), without batches by the norms of their weights (`unit_importance`, `group_importance`); each layer
     keeps its own. Channels of the hidden states, the same for the whole model, are chosen by what its norms give on the
-    batches (`channel_activity`), without batches by the weights that go with them (`channel_norm`). Layers are chosen by
-    their influence on the batches (`block_influence`), unless the plan names their places. Depth comes first: all else is
-    measured on the model without the layers that go.
+    batches (`channel_activity`), without batches by the weights that go with them (`channel_norm`). The plan's `importance`
+    chooses between these and how the loss would change (`loss_change`). Experts are chosen by what they add to the tokens
+    that are routed to them (`expert_saliency`). Layers are chosen by their influence on the batches (`block_influence`),
+    unless the plan names their places. Depth comes first: all else is measured on the model without the layers that go.
 
     A budget (`parameters`, `macs`) leaves the counts open that the plan does not name. Every legal number of layers and
     heads is paired with the most units that fit (`within`), the few of these that lose the least importance
