@@ -3,7 +3,9 @@
 import pytest
 
 from hf_compress import CompressionError, ShrinkPlan
+from hf_compress._registry import dump
 from hf_compress.pruning.shrink.plan import amount_of
+from hf_compress.recipe.build import build
 
 
 def test_a_share_is_rounded_to_the_nearest_whole_number_and_at_least_one_stays():
@@ -14,6 +16,16 @@ def test_a_share_is_rounded_to_the_nearest_whole_number_and_at_least_one_stays()
 def test_places_are_sorted():
     assert ShrinkPlan(layers=[3, 0, 1]).layers == (0, 1, 3)
     assert ShrinkPlan(layers={"encoder": [2, 1], "decoder": 0.5}).layers == {"encoder": (1, 2), "decoder": 0.5}
+
+
+def test_stacks_are_named_in_a_recipe_as_in_python():
+    written, problems = {"layers": {"encoder": [0, 2], "decoder": 2}, "feed_forward": {"decoder": 0.5}}, []
+    plan = build(ShrinkPlan, written, "shrink", problems)
+    assert plan == ShrinkPlan(layers={"encoder": (0, 2), "decoder": 2}, feed_forward={"decoder": 0.5}) and not problems
+    assert dump(plan) == written and plan.measures and plan.needs_calibration == "layers"
+    assert not ShrinkPlan(layers={"encoder": [0], "decoder": [1]}).needs_calibration
+    build(ShrinkPlan, {"heads": {"encoder": [1]}, "layers": {"encoder": "x"}}, "shrink", problems)
+    assert [problem.path for problem in problems] == ["shrink.heads.encoder", "shrink.layers.encoder"]
 
 
 @pytest.mark.parametrize(
