@@ -108,7 +108,9 @@ def plan_of(plan: ShrinkPlan, counts: Counts, layers: tuple[int, ...]) -> Shrink
         counts: heads and units.
         layers: places of those that stay.
     """
-    return replace(plan, parameters=None, macs=None, layers=layers, heads=counts.heads, feed_forward=counts.units)
+    return replace(
+        plan, depth="influence", parameters=None, macs=None, layers=layers, heads=counts.heads, feed_forward=counts.units
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

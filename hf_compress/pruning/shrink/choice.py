@@ -76,6 +76,8 @@ class ShrinkChoice:
         made_for: the model's counts; `shrink` refuses another model.
         left: those of the shrunk model.
         influence: of every layer of each stack, by its name, where layers were chosen by it.
+        removed: the layers of each stack that went one by one, in that order, each with the loss without it; None where
+            layers were not chosen so.
         importance: what units, heads and channels were chosen by.
         before: the model's size.
         after: that of the shrunk one.
@@ -92,6 +94,7 @@ class ShrinkChoice:
     before: Size
     after: Size
     row: str
+    removed: Mapping[str, tuple[tuple[int, float], ...]] | None = None
     candidates: tuple[Candidate, ...] = ()
     dense_loss: float | None = None
 
@@ -103,9 +106,11 @@ class ShrinkChoice:
             lines.append(f"{channels}, chosen by {_CHANNELS_BY[self.importance]}")
         for own, kept in zip(self.made_for.stacks, self.kept.stacks, strict=True):
             influence = (self.influence or {}).get(own.name)
+            losses = dict((self.removed or {}).get(own.name, ()))
             for place in range(own.layers):
                 if place not in kept.layers:
                     measured = "" if influence is None else f" (block influence {influence[place]:.4f})"
+                    measured = f" (loss {losses[place]:.4f} then)" if place in losses else measured
                     lines.append(f"{own.of}layer {place} goes{measured}")
             lines += [
                 f"{own.of}layer {place}: {'; '.join(going)}"

@@ -21,6 +21,7 @@ from hf_compress.pruning.shrink.importance import most_important
 from hf_compress.pruning.shrink.influence import block_influence
 from hf_compress.pruning.shrink.keep_best import keep_best
 from hf_compress.pruning.shrink.legal import first_ones
+from hf_compress.pruning.shrink.one_by_one import removed_one_by_one, without
 from hf_compress.pruning.shrink.piece import Piece
 from hf_compress.pruning.shrink.pieces import Kept, KeptStack, channel_dimensions, check_stock, pieces_of
 from hf_compress.pruning.shrink.plan import Importance, ShrinkPlan, of_stack
@@ -47,7 +48,7 @@ def choose_counted(model: Any, plan: ShrinkPlan, calibration: Batches | None = N
     check_stock(built, model, pieces)
     if kept.channels is not None:
         check_numbers(model, pieces, built)
-    stacks, influence = list(kept.stacks), {}
+    stacks, influence, removed = list(kept.stacks), {}, {}
     for place, found in enumerate(architecture.found(model)):
         asked, stack = of_stack(plan.layers, found.stack.name), stacks[place]
         if isinstance(asked, tuple) or len(stack.layers) == len(found.blocks):
@@ -57,10 +58,14 @@ def choose_counted(model: Any, plan: ShrinkPlan, calibration: Batches | None = N
                 f"{dimensions.stacks[place].of}layers={asked} says how many layers stay and not which; give calibration,"
                 " batches on which their influence is measured, or their places, such as layers=[0, 1, 3]"
             )
+        if plan.depth == "loss":
+            gone = removed_one_by_one(model, batches, len(found.blocks) - len(stack.layers), place)
+            stacks[place], removed[found.stack.name] = replace(stack, layers=without(len(found.blocks), gone)), gone
+            continue
         scores = block_influence(model, list(found.blocks), batches)
         layers = most_important(torch.tensor(scores, dtype=torch.float64), len(stack.layers), "layers")
         stacks[place], influence[found.stack.name] = replace(stack, layers=layers), tuple(scores)
-    if influence:
+    if influence or removed:
         kept = replace(kept, stacks=tuple(stacks))
         built = built_smaller(model, architecture, dimensions, kept)
     kept = _widths(model, architecture, dimensions, kept, batches, built, importance)
@@ -71,6 +76,7 @@ def choose_counted(model: Any, plan: ShrinkPlan, calibration: Batches | None = N
         made_for=dimensions,
         left=dimensions_of(built, architecture),
         influence=influence or None,
+        removed=removed or None,
         importance=importance,
         before=size_of(whole, ((name, tensor.itemsize) for name, tensor in model.named_parameters())),
         after=size_of(built, _item_bytes(model, pieces)),

@@ -39,6 +39,8 @@ class ShrinkPlan(metaclass=CheckedKinds):
         hidden: channels of the hidden states, the same for the whole model: the config's hidden size.
         experts: of each layer that has a mixture of them.
         layers: how many layers, which calibration chooses; or the places of those that stay, from 0.
+        depth: how layers that only are counted are chosen: all at once by their influence, or one after the other by the
+            loss without them, which is slower and better.
         parameters: at most this share of the model's parameters stays ("60%", or 0.6); counts that are not named are found.
         macs: the same of the multiplications of a pass.
         candidates: how many counts within a budget are tried on real loss.
@@ -53,6 +55,7 @@ class ShrinkPlan(metaclass=CheckedKinds):
     hidden: int | float | None = None
     experts: int | float | dict[str, int | float] | None = None
     layers: int | float | tuple[int, ...] | dict[str, int | float | tuple[int, ...]] | None = None
+    depth: Literal["influence", "loss"] = "influence"
     parameters: float | str | None = None
     macs: float | str | None = None
     candidates: int = 5
@@ -63,6 +66,13 @@ class ShrinkPlan(metaclass=CheckedKinds):
         asked: dict[str, Any] = {
             name: getattr(self, name) for name in ("feed_forward", "heads", "hidden", "experts", "layers")
         }
+        if self.depth not in ("influence", "loss"):
+            raise CompressionError(
+                f"ShrinkPlan(depth={self.depth!r}): layers are chosen by influence or by loss; write one"
+            )
+        counted = any(isinstance(value, int | float) for value in _of_any(self.layers))
+        if self.depth == "loss" and not self.has_budget and not counted:
+            raise CompressionError("ShrinkPlan(depth='loss'): no number of layers is to be chosen; leave it out")
         for name in ("candidates", "multiple_of"):
             if getattr(self, name) < 1:
                 raise CompressionError(f"ShrinkPlan({name}={getattr(self, name)}) must be 1 or more")
@@ -105,7 +115,7 @@ class ShrinkPlan(metaclass=CheckedKinds):
     @property
     def measures(self) -> bool:
         """Whether examples, where there are some, have a say in what stays."""
-        settings = ("candidates", "multiple_of", "importance")
+        settings = ("depth", "candidates", "multiple_of", "importance")
         fields = (getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in settings)
         return any(value is not None and not isinstance(value, tuple) for asked in fields for value in _of_any(asked))
 

@@ -19,6 +19,7 @@ from hf_compress.pruning.shrink.importance import most_important
 from hf_compress.pruning.shrink.influence import block_influence
 from hf_compress.pruning.shrink.keep_best import expert_unit_scores, group_scores, unit_scores
 from hf_compress.pruning.shrink.mean_loss import mean_loss
+from hf_compress.pruning.shrink.one_by_one import removed_one_by_one, without
 from hf_compress.pruning.shrink.pieces import KeptStack
 from hf_compress.pruning.shrink.plan import ShrinkPlan
 from hf_compress.pruning.shrink.smaller_model import smaller_model
@@ -34,8 +35,9 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
     keeps its own. Channels of the hidden states, the same for the whole model, are chosen by what its norms give on the
     batches (`channel_activity`), without batches by the weights that go with them (`channel_norm`). The plan's `importance`
     chooses between these and how the loss would change (`loss_change`). Experts are chosen by what they add to the tokens
-    that are routed to them (`expert_saliency`). Layers are chosen by their influence on the batches (`block_influence`),
-    unless the plan names their places. Depth comes first: all else is measured on the model without the layers that go.
+    that are routed to them (`expert_saliency`). Layers are chosen by their influence on the batches (`block_influence`), or
+    one by one by the loss without them (`removed_one_by_one`), unless the plan names their places. Depth comes first: all
+    else is measured on the model without the layers that go.
 
     A budget (`parameters`, `macs`) leaves the counts open that the plan does not name. Every legal number of layers and
     heads is paired with the most units that fit (`within`), the few of these that lose the least importance
@@ -66,8 +68,16 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
     allowed = within(model, plan)
     parts = measure_parts(model, batches)
     tried, dense = [], mean_loss(model, batches)
-    for counts in most_promising(allowed, parts, plan.candidates):
-        choice = choose_counted(model, plan_of(plan, counts, _layers(plan, parts, counts.layers)), batches)
+    promising = most_promising(allowed, parts, plan.candidates)
+    removed: tuple[tuple[int, float], ...] = ()
+    if plan.depth == "loss" and plan.layers is None:
+        removed = removed_one_by_one(model, batches, allowed.whole.layers - min(counts.layers for counts in promising))
+    for counts in promising:
+        gone = removed[: allowed.whole.layers - counts.layers] if removed else None
+        layers = _layers(plan, parts, counts.layers) if gone is None else without(allowed.whole.layers, gone)
+        choice = choose_counted(model, plan_of(plan, counts, layers), batches)
+        if gone is not None:
+            choice = replace(choice, removed={choice.made_for.stacks[0].name: gone})
         if any(getattr(choice.after, what) > most for what, most in allowed.limits.items()):
             logger.warning("%s is larger than was reckoned, and no longer within the budget: left out", counts)
             continue
@@ -89,7 +99,7 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
         for place, (loss, counts, choice) in enumerate(tried)
     )
     taken = tried[best][2]
-    influence = {taken.made_for.stacks[0].name: tuple(parts.influence)}
+    influence = None if taken.removed else {taken.made_for.stacks[0].name: tuple(parts.influence)}
     return replace(taken, influence=influence, candidates=candidates, dense_loss=dense)
 
 
