@@ -22,6 +22,6 @@ def test_a_classifier_has_the_encoder_alone():
 def test_layers_of_both_stacks_are_chosen_by_what_is_heard_and_written():
     model = small_model(Whisper())
     choice = choose_parts(model, ShrinkPlan(layers=0.5, feed_forward=0.5), [small_batch(model)])
-    assert [len(stack.layers) for stack in choice.kept.stacks] == [2, 2] and choice.measured
+    assert [len(stack.layers) for stack in choice.kept.stacks] == [2, 2] and choice.importance == "activations"
     assert set(choice.influence) == {"encoder", "decoder"}
     assert choice.row == "input_features (1, 8, 24) and decoder_input_ids (1, 8)"
