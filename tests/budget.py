@@ -12,7 +12,7 @@ import pytest
 from tests.distributed.launch import Server
 
 BUDGETS = {
-    "architectures": 8,
+    "architectures": 12,
     "calibration": 3,
     "checkpoints": 14,
     "contracts": 140,
