@@ -7,7 +7,8 @@ A row is how the model is made smaller: CRITERION-50 and CRITERION-2:4 (magnitud
 behind it the weights that stay are fitted to what each part of a block gave before), layers-N, heads-N and ffn-SHARE
 (shrunk: they are gone), and gradual-50, gradual-2:4 (by magnitude, during the training). Each is measured, trained for
 --steps steps on --data with the model as its teacher and, but for --task_weight, without labels, zeros kept, and measured
-again. A row and its models are written as soon as there are any; `--table` prints all that there are.
+again. dense is the model as it is, dense-alike what the same training makes of it: what is better than dense by as much is
+no merit of the pruning. A row and its models are written as soon as there are any; `--table` prints all that there are.
 
 Perplexity is that of the first --blocks blocks of --length tokens of the test split, documents joined by empty lines, or
 with --texts that of the first --length tokens of each document.
@@ -106,7 +107,7 @@ def made_smaller(model: Any, row: str, calibration: list[dict[str, torch.Tensor]
     if how in SHRUNK:
         kept = {SHRUNK[how]: int(amount) if how == "layers" else float(amount)}
         return shrink(model, choose_parts(model, ShrinkPlan(**kept), calibration))
-    if how == "gradual":
+    if how in ("gradual", "dense"):
         return model
     prune(
         model,
@@ -122,11 +123,11 @@ def made_smaller(model: Any, row: str, calibration: list[dict[str, torch.Tensor]
 def pruning_of(row: str) -> Pruning | None:
     """What the training does about zeros."""
     how, _, amount = row.removesuffix("+fit").rpartition("-")
-    if how in SHRUNK:
+    if how in (*SHRUNK, "dense"):
         return None
     if how == "gradual":
         return Pruning(pattern=PATTERNS[amount], schedule=Cubic(final=0.5, begin="0%", end="40%"))
-    return Pruning(schedule=Constant(final=0.0))
+    return Pruning(masks="from_zeros")
 
 
 def trained(model: Any, row: str, blocks: list[list[int]], options: argparse.Namespace, folder: Path) -> Any:
