@@ -5,12 +5,23 @@ The figures behind the sentences are those of scripts/bench/reload.py.
 
 import torch
 
-RUNTIMES = (
+_PACKED = (
     "Plain transformers unpacks the weights at the first forward pass: the file is smaller, memory and speed are those"
     "\nof a dense model. Runtimes that compute with packed weights, such as vLLM, need less memory too. Unstructured zeros"
     "\nmake nothing faster by themselves."
 )
-"""For reports and cards."""
+_ZEROS = "Zeros are stored and multiplied like other weights: by themselves they make nothing smaller or faster."
+_NEITHER = "`hf-compress cost` measures how fast it is, and what it takes."
+
+
+def worth(packed: bool, zeros: bool) -> str:
+    """What a result's size says of memory and speed, for reports and cards.
+
+    Args:
+        packed: whether it has quantized layers.
+        zeros: whether it was pruned.
+    """
+    return _PACKED if packed else _ZEROS if zeros else _NEITHER
 
 
 def sixteen_bits_are_slow(dtype: str, device: torch.device) -> bool:

@@ -4,9 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import Any
 
-from hf_compress._runtimes import RUNTIMES
 from hf_compress.evaluation.pictures import pictures
-from hf_compress.evaluation.report import INTERVALS, columns
+from hf_compress.evaluation.report import INTERVALS, columns, worth_of
 from hf_compress.evaluation.rows import Report
 from hf_compress.evaluation.verdict import judge
 
@@ -128,7 +127,7 @@ def _sentences(report: Report) -> list[str]:
     sentences = [f"The last row: {sentence}." for sentence in report.reach]
     sentences += [f"To load the last row: {report.loading}."] if report.loading else []
     sentences += [INTERVALS] if any(row.intervals for row in report.rows) else []
-    return [*sentences, *report.notes, " ".join(RUNTIMES.split())]
+    return [*sentences, *report.notes, " ".join(worth_of(report).split())]
 
 
 def picture_figures(report: Report) -> list[str]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from hf_compress._runtimes import RUNTIMES
+from hf_compress._runtimes import worth
 from hf_compress._units import format_bytes
 from hf_compress.evaluation.ensembled import EnsembleReport
 from hf_compress.evaluation.rows import Report, Row
@@ -111,6 +111,12 @@ def _cells(report: Report, name: str, form: str) -> list[str]:
     return ["-" if value is None else form.format(value) for value in values]
 
 
+def worth_of(report: Report) -> str:
+    """What the last row's size says of memory and speed."""
+    last = report.rows[-1]
+    return worth(packed=last.quantized_ratio is not None, zeros=last.sparsity is not None)
+
+
 def to_markdown(report: Report) -> str:
     """The content of report.md; refers to report.png beside it."""
     setting = "\n".join(f"- {key}: {value}" for key, value in report.setting.items())
@@ -122,10 +128,15 @@ def to_markdown(report: Report) -> str:
     if report.rows[-1].train_s is None and not report.history:
         trained = "Nothing was trained.\n"
     loading = f"To load the last row: {report.loading}.\n" if report.loading else ""
+    sparsity = (
+        "Sparsity is the share of exact zeros in the pruned layers before rounding to the quantized grid; rounding adds"
+        " more.\n"
+    )
+    if all(row.sparsity is None for row in report.rows):
+        sparsity = ""
     return (
         f"# {report.title}\n\n{findings(report)}\n\n![{report.metric} against size](report.png)\n\n"
         f"{reach}Every row was written to disk, loaded again with plain transformers and measured on the test split.\n"
-        "Sparsity is the share of exact zeros in the pruned layers before rounding to the quantized grid; rounding adds"
-        f" more.\n{trained}"
-        f"{RUNTIMES}\n{loading}\n## Setting\n\n{setting}\n"
+        f"{sparsity}{trained}"
+        f"{worth_of(report)}\n{loading}\n## Setting\n\n{setting}\n"
     )

@@ -4,7 +4,7 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._registry import unknown
-from hf_compress._runtimes import RUNTIMES
+from hf_compress._runtimes import worth
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.checkpoints.manifest import Manifest
 from hf_compress.export.card.results import card_results
@@ -53,7 +53,7 @@ def blocks(manifest: Manifest, findings: str) -> list[str]:
         section("Use", code, "\n".join(needs)),
         *serving(_pipeline(manifest), form.served_by_vllm),
         section("What was done", "\n".join(done) or "- plain fine-tuning; nothing is compressed"),
-        section("Limits", bullets(_limits(base))),
+        section("Limits", bullets(_limits(base, report["rows"][-1]))),
         section("Measured on", bullets({**report["setting"], **_rows(manifest)}), made(manifest)),
     ]
 
@@ -89,11 +89,12 @@ def _format(manifest: Manifest) -> ExportFormat:
     return form.chosen(quantized=any(method["kind"] == "scheme" for method in manifest.fact("methods")))
 
 
-def _limits(base: str | None) -> dict[str, str]:
+def _limits(base: str | None, last: dict[str, Any]) -> dict[str, str]:
     """What the numbers do not say."""
     source = f"{place_name(base)} and of " if base else ""
+    speed = worth(packed=last.get("quantized_ratio") is not None, zeros=last.get("sparsity") is not None)
     return {
-        "speed": " ".join(RUNTIMES.split()),
+        "speed": " ".join(speed.split()),
         "quality": "measured on the rows below and on no others; what compression costs elsewhere is not known",
         "content": f"faults and biases of {source}the training data are still in it; nothing here looked for them",
     }
