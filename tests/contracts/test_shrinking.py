@@ -28,8 +28,8 @@ def chosen(architecture):
     """Half of everything that this architecture can lose, whichever layers; the first one goes, and so does the last."""
     model, asked = whole(architecture), {"heads": HEADS // 2} if heads_can_go(architecture) else {}
     mixed = any(found.stack.experts for found in architecture.found(model))
-    asked |= {"experts": EXPERTS // 2} if mixed else {}
-    plan = ShrinkPlan(feed_forward=WIDTH // 2, layers=[1, 2], **asked)
+    asked |= {"experts": EXPERTS // 2, "feed_forward": WIDTH // 3} if mixed else {"feed_forward": WIDTH // 2}
+    plan = ShrinkPlan(layers=[1, 2], **asked)
     return choose_parts(model, plan, [small_batch(model)])
 
 

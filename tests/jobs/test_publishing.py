@@ -79,6 +79,24 @@ def test_what_is_pruned_at_once_is_published(local_hub, tmp_path, call):
     assert "me/model" not in (tmp_path / "pruned" / "README.md").read_text()
 
 
+def test_what_is_shrunk_is_published_and_a_push_that_failed_loses_nothing(local_hub, tmp_path, call):
+    data = {key: value for key, value in trained(tmp_path).items() if key in ("model", "export")}
+    asked = {"job": "shrink", **data, "shrink": {"feed_forward": 0.5}, "output_dir": str(tmp_path / "small")}
+    (tmp_path / "recipe.yaml").write_text(write_yaml(asked))
+    local_hub.fault("POST .*/commit/main", 413)
+    code, _, (complaint,) = call("run", tmp_path / "recipe.yaml")
+    assert code == 1 and complaint.startswith(
+        f"{tmp_path / 'small'} is finished and stays; the push to me/model (main) failed"
+    )
+    assert call("push", tmp_path / "small", "me/model", "--private", "--tag", "v1")[0] == 0
+    assert holds(local_hub, tmp_path / "small") and local_hub.broken == []
+    asked = {**asked, "output_dir": str(tmp_path / "again"), "export": {**EXPORT, "repo_id": "me/again"}}
+    (tmp_path / "recipe.yaml").write_text(write_yaml(asked))
+    code, out, complaints = call("run", tmp_path / "recipe.yaml")
+    assert (code, complaints) == (0, []) and holds(local_hub, tmp_path / "again", "me/again") and "published        " in out
+    assert "me/again" not in (tmp_path / "again" / "README.md").read_text()
+
+
 def test_merges_and_adapters_are_published(local_hub, folder, call):
     tiny_llama(3).save_pretrained(folder / "other")
     merge = {

@@ -1,6 +1,7 @@
 """Which counts are within a budget: every legal one of layers and heads, each with the most feed-forward units that fit."""
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -159,7 +160,8 @@ def within(model: Any, plan: ShrinkPlan) -> Within:
     whole = Counts(layers=own.layers, heads=own.heads, units=own.units)
     layers = _layers(model, architecture, dimensions, plan)
     heads = _legal(model, architecture, dimensions, plan, "heads", range(1, whole.heads + 1))
-    steps = sorted({*range(plan.multiple_of, whole.units, plan.multiple_of), whole.units})
+    step = math.lcm(plan.multiple_of, own.units_step)
+    steps = sorted({*range(step, whole.units, step), whole.units})
     units = _legal(model, architecture, dimensions, plan, "feed_forward", steps)
     low = Counts(layers=layers[0], heads=heads[0], units=units[0])
     sizes = Sizes(model, plan, low, Counts(layers=layers[-1], heads=heads[-1], units=units[-1]))

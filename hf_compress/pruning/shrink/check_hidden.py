@@ -26,6 +26,12 @@ def check_hidden(model: Any, architecture: Architecture, dimensions: Dimensions,
     counts, kind = architecture.counts(model.config), type(model.config).__name__
     if hidden > dimensions.hidden:
         raise CompressionError(f"hidden={hidden}: {_whole(dimensions)}; legal: 1 to {dimensions.hidden}")
+    step = dimensions.hidden_step
+    if hidden % step:
+        raise CompressionError(
+            f"hidden={hidden}: {_whole(dimensions)}; legal: multiples of {step} below {dimensions.hidden}, and"
+            f" {dimensions.hidden} (torch multiplies experts' rows of whole 16 bytes)"
+        )
     reason = architecture.width_matters(counts)
     if reason:
         raise CompressionError(

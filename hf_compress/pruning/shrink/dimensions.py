@@ -6,6 +6,10 @@ from typing import Any
 from hf_compress._modules.matrix import matrix_shape
 from hf_compress.architectures.architecture import Architecture, FoundStack
 
+EXPERTS_STEP = 8
+"""Units and channels of experts stay in multiples of this. Transformers multiplies the tensors of all experts by torch's
+`grouped_mm`, which takes rows of whole 16 bytes alone: 8 numbers of 16 bits, in which any model may be stored one day."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class StackDimensions:
@@ -33,6 +37,11 @@ class StackDimensions:
     def per_group(self) -> int:
         """Query heads that share a head of keys and values."""
         return self.heads // self.groups
+
+    @property
+    def units_step(self) -> int:
+        """Fewer units than all are a multiple of this."""
+        return EXPERTS_STEP if self.experts else 1
 
     @property
     def of(self) -> str:
@@ -63,6 +72,11 @@ class Dimensions:
     def layers(self) -> int:
         """Of all stacks together."""
         return sum(stack.layers for stack in self.stacks)
+
+    @property
+    def hidden_step(self) -> int:
+        """Fewer channels than all are a multiple of this."""
+        return max(stack.units_step for stack in self.stacks)
 
     @property
     def counts(self) -> str:

@@ -90,9 +90,7 @@ def _first_of_stack(
         staying = _experts(model, architecture, stack, dimensions, own, asked["experts"])
         experts = (tuple(range(staying)),) * len(layers) if staying < own.experts else None
     if asked["feed_forward"] is not None:
-        count = amount_of(asked["feed_forward"], own.units)
-        if count > own.units:
-            raise CompressionError(f"{own.of}feed_forward={count}: {dimensions}; legal: 1 to {own.units}")
+        count = _units(dimensions, own, asked["feed_forward"])
         each = (tuple(range(count)),) * len(layers) if count < own.units else None
         units = None if own.experts else each
         expert_units = None if each is None or not own.experts else tuple((one,) * staying for one in each)
@@ -111,6 +109,18 @@ def _first_of_stack(
         groups=groups,
         cross_groups=cross_groups,
     )
+
+
+def _units(dimensions: Dimensions, own: StackDimensions, asked: int | float) -> int:
+    """How many feed-forward units, of each expert where there are some."""
+    step = own.units_step
+    count = amount_of(asked, own.units // step) * step if isinstance(asked, float) else asked
+    if count == own.units or (count < own.units and count % step == 0):
+        return count
+    legal = f"1 to {own.units}"
+    if step > 1:
+        legal = f"multiples of {step} below {own.units}, and {own.units} (torch multiplies experts' rows of whole 16 bytes)"
+    raise CompressionError(f"{own.of}feed_forward={count}: {dimensions}; legal: {legal}")
 
 
 def _experts(

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from hf_compress import ShrinkPlan, choose_parts
-from hf_compress.architectures.qwen3_moe import Qwen3Moe
+from hf_compress import CompressionError, ShrinkPlan, choose_parts, shrink
+from hf_compress.architectures.qwen3_moe import Mixtral, Qwen3Moe
 from hf_compress.pruning.shrink.expert_units import expert_unit_importance, expert_unit_writing
 from tests.architectures.small import small_batch, small_model
 
@@ -41,11 +41,11 @@ def test_an_expert_that_no_token_reaches_is_scored_by_its_weights_and_named(capl
     model = small_model(Qwen3Moe())
     gate = model.model.layers[2].mlp.gate
     gate.forward = lambda hidden, own=gate.forward: _without_expert_one(own(hidden))
-    choice = choose_parts(model, ShrinkPlan(feed_forward=6), [small_batch(model)])
+    choice = choose_parts(model, ShrinkPlan(feed_forward=8), [small_batch(model)])
     assert "layers.2.mlp.experts: no token of the batches reaches experts 1, so their units are chosen by" in caplog.text
     experts = model.model.layers[2].mlp.experts
     by_weights = expert_unit_importance(experts.gate_up_proj, experts.down_proj)[1]
-    assert choice.kept.stacks[0].expert_units[2][1] == tuple(by_weights.topk(6).indices.sort().values.tolist())
+    assert choice.kept.stacks[0].expert_units[2][1] == tuple(by_weights.topk(8).indices.sort().values.tolist())
 
 
 def _without_expert_one(routed):
@@ -58,18 +58,36 @@ def test_each_expert_keeps_its_own_units(batches):
     model = small_model(Qwen3Moe())
     choice = choose_parts(model, ShrinkPlan(feed_forward=0.25), [small_batch(model)] if batches else None)
     units = choice.kept.stacks[0].expert_units
-    assert len(units) == 4 and all(len(own) == 6 for layer in units for own in layer)
+    assert len(units) == 4 and all(len(own) == 8 for layer in units for own in layer)
     assert len({own for layer in units for own in layer}) > 1
     text = choice.describe()
     assert text.startswith(
         "Qwen3MoeForCausalLM with 4 layers, 4 heads in 2 groups, 24 feed-forward units in each of 4 experts"
     )
-    assert "layer 0: 18 of 24 units of each expert go" in text and "MACs of input_ids (1, 8): " in text
+    assert "layer 0: 16 of 24 units of each expert go" in text and "MACs of input_ids (1, 8): " in text
+
+
+@pytest.mark.parametrize(
+    ("plan", "said"),
+    [
+        ({"feed_forward": 12}, r"feed_forward=12: .*; legal: multiples of 8 below 24, and 24 \(torch multiplies experts'"),
+        ({"feed_forward": 25}, "feed_forward=25: .*; legal: multiples of 8 below 24"),
+        ({"hidden": 20}, "hidden=20: .*32 channels.*; legal: multiples of 8 below 32, and 32"),
+    ],
+)
+def test_numbers_with_which_torch_does_not_multiply_experts_are_refused(plan, said):
+    with pytest.raises(CompressionError, match=said):
+        choose_parts(small_model(Mixtral()), ShrinkPlan(**plan))
+
+
+def test_what_is_legal_in_fp32_runs_in_bf16_too():
+    small = shrink(small_model(Mixtral()), ShrinkPlan(hidden=24, feed_forward=0.4)).bfloat16()
+    assert small.config.intermediate_size == 8 and small(**small_batch(small)).logits.isfinite().all()
 
 
 def test_a_budget_finds_units_of_experts_too():
     model = small_model(Qwen3Moe())
     batch = {**small_batch(model), "labels": small_batch(model)["input_ids"]}
-    choice = choose_parts(model, ShrinkPlan(parameters=0.6, multiple_of=8, layers=[0, 1, 2, 3]), [batch])
+    choice = choose_parts(model, ShrinkPlan(parameters=0.6, multiple_of=4, layers=[0, 1, 2, 3]), [batch])
     assert choice.after.parameters <= 0.6 * choice.before.parameters
-    assert len(choice.kept.stacks[0].expert_units[0][0]) < 24
+    assert len(choice.kept.stacks[0].expert_units[0][0]) in (8, 16)  # and not 4, 12 or 20
