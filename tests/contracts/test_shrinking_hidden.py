@@ -3,8 +3,6 @@
 import functools
 import json
 import runpy
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from torch.nn import functional
 from hf_compress import CompressionError, ShrinkPlan, choose_parts, shrink
 from hf_compress.architectures.architecture import Architecture
 from hf_compress.pruning.shrink.choice import ShrinkChoice
+from tests.alone import alone
 from tests.architectures.small import EXPERTS, HEADS, HIDDEN, auto_class, small_batch, small_model
 from tests.contracts.test_shrinking import chosen, half, logits, whole, zeroed
 
@@ -124,22 +123,25 @@ def test_all_parts_go_at_once():
 def test_transformers_alone_loads_and_runs_them(tmp_path):
     for row in ALL:
         model, _, small = smallest(row)
-        small.save_pretrained(tmp_path / row.name)
+        folder = tmp_path / "models" / row.name
+        small.save_pretrained(folder)
         batch, auto = small_batch(model), auto_class(model.config).__name__
-        torch.save([auto, type(model).__name__, batch, logits(small, batch)], tmp_path / row.name / "expected.pt")
-    code = f"""
+        torch.save(
+            [auto, type(model).__name__, batch, logits(small, batch)], tmp_path / "models" / row.name / "expected.pt"
+        )
+    code = """
 import sys, pathlib, torch, transformers
-for folder in sorted(pathlib.Path({str(tmp_path)!r}).iterdir()):
+folders = sorted(pathlib.Path(sys.argv[1]).iterdir())
+for folder in folders:
     auto, cls, batch, expected = torch.load(folder / "expected.pt")
     model = getattr(transformers, auto).from_pretrained(folder).eval()
     assert type(model).__name__ == cls
     with torch.no_grad():
         assert torch.equal(model(**batch).logits, expected), folder
 assert "hf_compress" not in sys.modules
-print("loaded", len(list(pathlib.Path({str(tmp_path)!r}).iterdir())))
+print("loaded", len(folders))
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == f"loaded {len(ALL)}", done.stderr
+    assert f"loaded {len(ALL)}\n" in alone(tmp_path, code, tmp_path / "models")
 
 
 def test_the_table_of_the_page_is_what_was_chosen_here():

@@ -1,5 +1,7 @@
 """A process that has loaded the libraries and forks others, which train together: `python forked.py`, told by its input.
 
+With names of modules, `python forked.py torch`, it loads these and no others.
+
 torchrun starts an interpreter for itself and one for each process, and loading torch and transformers takes each of them
 longer than most runs of the tests. Here one process loads them for all tests and forks for each order, before there are
 threads or groups; scripts find the environment that torchrun gives. Where one process fails the others are ended.
@@ -37,11 +39,11 @@ LOADED = (
 """What nearly every script comes to load."""
 
 
-def load() -> None:
+def load(modules: list[str]) -> None:
     importlib.metadata.metadata = functools.cache(importlib.metadata.metadata)  # as in tests/conftest.py
-    for name in LOADED:
+    for name in modules or LOADED:
         importlib.import_module(name)
-    if importlib.util.find_spec("deepspeed"):  # transformers looks at it wherever a model is saved
+    if not modules and importlib.util.find_spec("deepspeed"):  # transformers looks at it wherever a model is saved
         os.environ["DS_ACCELERATOR"] = "cpu"
         importlib.import_module("deepspeed.runtime.zero.muon.muon_optimizer")  # as its first engine does
     assert threading.active_count() == 1, "a thread would be missing in what is forked"
@@ -104,7 +106,7 @@ def cpu_s() -> float:
 def main() -> None:
     answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what libraries print is no answer
-    load()
+    load(sys.argv[1:])
     gc.freeze()  # every training collects, and would walk through the libraries
     for line in sys.stdin:
         number = os.fork()

@@ -1,7 +1,6 @@
 """How tests start processes that train together: by torchrun, by accelerate, and forked from one that is loaded."""
 
 import atexit
-import functools
 import json
 import os
 import select
@@ -55,14 +54,14 @@ def accelerate(*arguments):
 
 
 class Server:
-    """The process that is loaded, see forked.py; one serves all tests of a process."""
+    """The process that is loaded, see forked.py; one serves all tests of a process that want the same modules in it."""
 
     cpu_s = 0.0
     """What those that have not ended have taken; of those that have, the system knows."""
 
-    def __init__(self):
+    def __init__(self, *modules):
         self.process = subprocess.Popen(
-            [sys.executable, "tests/distributed/forked.py"],
+            [sys.executable, "tests/distributed/forked.py", *modules],
             cwd=ROOT,
             env=environment(),
             stdin=subprocess.PIPE,
@@ -96,27 +95,29 @@ class Server:
         Server.cpu_s -= self.taken_s
 
 
-@functools.cache
-def _server():
-    server = Server()
-    atexit.register(server.end)
-    return server
+_SERVERS: dict[tuple[str, ...], Server] = {}
+
+
+def server(*modules):
+    """The one that has loaded these modules, or else those that nearly every script comes to load."""
+    if modules not in _SERVERS or _SERVERS[modules].process.poll() is not None:
+        _SERVERS[modules] = Server(*modules)
+        atexit.register(_SERVERS[modules].end)
+    return _SERVERS[modules]
 
 
 def forked(script, *arguments, processes=2):
     """As torchrun, for what is not about starting: the libraries are loaded once for all tests."""
-    if _server.cache_info().currsize and _server().process.poll() is not None:
-        _server.cache_clear()
-    return _server().run(script, *arguments, processes=processes)
+    return server().run(script, *arguments, processes=processes)
 
 
 def forked_from_a_new_one(script, *arguments, processes=2):
     """Where the environment must be known when the interpreter begins."""
-    server = Server()
+    new = Server()
     try:
-        return server.run(script, *arguments, processes=processes)
+        return new.run(script, *arguments, processes=processes)
     finally:
-        server.end()
+        new.end()
 
 
 def made_once(tmp_path_factory, name, make):

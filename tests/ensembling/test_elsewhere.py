@@ -2,14 +2,13 @@
 
 import inspect
 import json
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import torch
 
 from hf_compress import Cascade, Gate, Gating, ParallelEnsemble, ResidualEnsemble, Stacking
+from tests.alone import alone
 from tests.ensembling.folders import hearers, images, lower_tokenizer, sounds, spellers, texts, translators, writers
 from tests.ensembling.speakers import pair
 from tests.tiny import tiny_tokenizer
@@ -99,9 +98,8 @@ def place(tmp_path_factory):
 @pytest.fixture(scope="module")
 def answers(place):
     code = inspect.getsource(ask) + SCRIPT
-    run = subprocess.run([sys.executable, "-W", "ignore", "-c", code, place], capture_output=True, text=True, cwd=place)
-    assert run.returncode == 0, run.stderr[-2000:]
-    return {"with": json.loads(json.dumps(ask(place))), "without": json.loads(run.stdout.partition("ANSWERS")[2])}
+    (written,) = (line for line in alone(place, code, place).splitlines() if line.startswith("ANSWERS"))
+    return {"with": json.loads(json.dumps(ask(place))), "without": json.loads(written.removeprefix("ANSWERS"))}
 
 
 def test_without_the_package_the_answers_are_the_same(answers):

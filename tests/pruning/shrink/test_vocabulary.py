@@ -2,8 +2,6 @@
 
 import copy
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +20,7 @@ from transformers import (
 )
 
 from hf_compress import CompressionError, shrink_vocabulary
+from tests.alone import alone
 
 REAL = Path(os.environ.get("HF_COMPRESS_DATA", Path(__file__).parents[3] / "data")) / "models" / "stories260K"
 CORPUS = [
@@ -158,8 +157,7 @@ assert model.generate(**batch, max_new_tokens=3, do_sample=False).shape[1] == ba
 assert tokenizer("zebra 東")["input_ids"] and "hf_compress" not in sys.modules
 print("loaded")
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.stdout.strip() == "loaded", done.stderr
+    assert "loaded\n" in alone(tmp_path, code)
 
 
 @pytest.mark.parametrize(
