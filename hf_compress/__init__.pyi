@@ -157,6 +157,7 @@ from hf_compress.pruning.criteria.snip import SNIP as SNIP
 from hf_compress.pruning.criteria.taylor import Taylor as Taylor
 from hf_compress.pruning.criteria.threshold import Threshold as Threshold
 from hf_compress.pruning.criteria.wanda import Wanda as Wanda
+from hf_compress.pruning.merge_adapter import merge_and_keep_zeros as merge_and_keep_zeros
 from hf_compress.pruning.patterns.blocks import Blocks as Blocks
 from hf_compress.pruning.patterns.columns import WholeColumns as WholeColumns
 from hf_compress.pruning.patterns.n_m import NM as NM

@@ -65,6 +65,7 @@ LISTED = {
     "merging.search.greedy_soup": ("greedy_soup",),
     "merging.search.learned_soup": ("learned_soup",),
     "pruning.configuration": ("Pruning",),
+    "pruning.merge_adapter": ("merge_and_keep_zeros",),
     "pruning.prune": ("prune",),
     "pruning.reconstruction": ("Reconstruction",),
     "pruning.shrink.apply": ("shrink",),

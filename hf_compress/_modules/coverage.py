@@ -8,6 +8,8 @@ from typing import Any
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from hf_compress._modules.adapters import base_modules
+from hf_compress._modules.plain_model import is_adapted
 from hf_compress._problems import and_more
 from hf_compress._sharding.contract import full_shape
 
@@ -93,7 +95,7 @@ def coverage(model: nn.Module, matched: Mapping[str, nn.Module], left_out: Mappi
     holders: collections.Counter[str] = collections.Counter()
     hit: collections.Counter[str] = collections.Counter()
     parents = {id(child): module for module in model.modules() for child in module.children()}
-    for module in model.modules():
+    for module in [model, *base_modules(model).values()] if is_adapted(model) else model.modules():
         own = [(name, one) for name, one in module.named_parameters(recurse=False) if len(full_shape(one)) >= 2]
         owner = _owner(module, parents)
         if own:

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from torch import nn
 
 from hf_compress import _distributed
+from hf_compress._modules.adapters import base_modules
 from hf_compress._modules.matching import DEFAULT_IGNORE
-from hf_compress._modules.names import canonical_name
 from hf_compress._once import log_once
 from hf_compress._problems import and_more
 
@@ -22,7 +22,7 @@ def say_unmatched(model: nn.Module, ignore: Sequence[str], setting: str) -> None
     """Log, once in a run, the names in `ignore` that match no module; the default ones are many architectures' heads.
 
     Args:
-        model: searched with `named_modules`.
+        model: see `base_modules`.
         ignore: class names, module names or `re:` patterns.
         setting: how the log names the setting, e.g. "pruning".
     """
@@ -30,7 +30,7 @@ def say_unmatched(model: nn.Module, ignore: Sequence[str], setting: str) -> None
 
     if not _distributed.is_main():
         return
-    modules = {canonical_name(name): module for name, module in model.named_modules() if name}
+    modules = base_modules(model)
     for pattern in ignore:
         if pattern not in DEFAULT_IGNORE and not any(is_match(name, module, pattern) for name, module in modules.items()):
             log_once(

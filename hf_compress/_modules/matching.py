@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
-from hf_compress._modules.names import canonical_name
+from hf_compress._modules.adapters import COPIED, base_modules, copied_modules
 
 DEFAULT_TARGETS = ("Linear",)
 
@@ -76,7 +76,7 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
     out where only its class was.
 
     Args:
-        model: searched with `named_modules`.
+        model: see `base_modules`.
         targets: class names, module names or `re:` patterns; each must match at least one module.
         ignore: the same syntax; wins over `targets`.
         setting: how the error names the setting, e.g. "pruning".
@@ -88,7 +88,7 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
     """
     from compressed_tensors.utils.match import is_match
 
-    modules = {canonical_name(name): module for name, module in model.named_modules() if name}
+    modules = base_modules(model)
     for pattern in (*targets, *ignore):
         _check_pattern(pattern, setting)
     require_matches(model, targets, f"{setting}.targets")
@@ -104,12 +104,12 @@ def select_modules(model: nn.Module, targets: Sequence[str], ignore: Sequence[st
 
 def obstacles(model: nn.Module) -> dict[str, str]:
     """The modules whose weight is computed or tied, so that it cannot be compressed: canonical name -> why."""
-    modules = {canonical_name(name): module for name, module in model.named_modules() if name}
+    modules = base_modules(model)
     owners = collections.defaultdict(list)
     for name, module in modules.items():
         if isinstance(getattr(module, "weight", None), Tensor):
             owners[id(module.weight)].append(name)
-    found = {}
+    found = dict.fromkeys(copied_modules(model), COPIED)
     for name, module in modules.items():
         tied = [other for other in owners.get(id(getattr(module, "weight", None)), ()) if other != name]
         if reason := _obstacle(module, tied):
@@ -121,7 +121,7 @@ def require_matches(model: nn.Module, targets: Sequence[str], setting: str) -> N
     """Refuse a target that matches no module.
 
     Args:
-        model: searched with `named_modules`.
+        model: see `base_modules`.
         targets: class names, module names or `re:` patterns.
         setting: how the error names them, e.g. "pruning.targets".
 
@@ -130,7 +130,7 @@ def require_matches(model: nn.Module, targets: Sequence[str], setting: str) -> N
     """
     from compressed_tensors.utils.match import is_match
 
-    modules = {canonical_name(name): module for name, module in model.named_modules() if name}
+    modules = base_modules(model)
     for target in targets:
         _check_pattern(target, setting.removesuffix(".targets"))
         if not any(is_match(name, module, target) for name, module in modules.items()):

@@ -30,6 +30,15 @@ def require_plain(model: Any, doing: str) -> None:
             f"{doing} of a PEFT model is not supported: merging the adapter would undo it; merge it first"
             " (model = model.merge_and_unload())"
         )
+    require_dense(model, doing)
+
+
+def require_dense(model: Any, doing: str) -> None:
+    """Refuse a model whose weights are packed or rounded already.
+
+    Raises:
+        CompressionError: with the way out.
+    """
     if is_quantized(model):
         raise CompressionError(
             f"the model is already quantized, so {doing} finds no dense weights; load the dense checkpoint (and"

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from hf_compress._modules.names import canonical_name
+from hf_compress._modules.adapters import base_modules
 
 ROUTES = (
     "it is a router, and compressed it would send tokens to other experts; its name in targets compresses it all the same"
@@ -29,7 +29,7 @@ def routers(model: nn.Module, modules: Mapping[str, nn.Module], targets: Sequenc
     """
     from compressed_tensors.utils.match import match_name
 
-    every = {canonical_name(name) for name, _ in model.named_modules()}
+    every = set(base_modules(model))
     return {
         name: ROUTES
         for name in modules

@@ -70,8 +70,8 @@ def collect(
     inputs = ObservedInputs(chosen, [one for one in statistics if not one.needs_gradient])
     parameters = trained_parameters(model)
     if modules is not None or ignore:
-        weights = {f"{name}.weight" for name in chosen}
-        parameters = {name: one for name, one in parameters.items() if name in weights}
+        names = {id(getattr(module, "weight", None)): f"{name}.weight" for name, module in chosen.items()}
+        parameters = {names[id(one)]: one for one in parameters.values() if id(one) in names}
     gradients = [ObservedGradients(model, parameters, one) for one in statistics if one.needs_gradient]
     sharded = is_sharded(model)
     if sharded and gradients:

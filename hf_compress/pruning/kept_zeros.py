@@ -8,9 +8,9 @@ from torch import Tensor, nn
 
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
+from hf_compress._modules.adapters import base_modules
 from hf_compress._modules.matrix import channel_rows, matrix_size, own_matrix
 from hf_compress._modules.module_kind import takes_ids
-from hf_compress._modules.names import canonical_name
 from hf_compress._modules.parts import across_matrix
 from hf_compress._problems import and_more
 from hf_compress._sharding.across import ALONE
@@ -81,8 +81,7 @@ def _say_not_kept(model: nn.Module, modules: Mapping[str, nn.Module], ignore: Se
 
     reached = {id(module.weight) for module in modules.values()}
     found = {}
-    for prefix, module in model.named_modules():
-        name = canonical_name(prefix)
+    for name, module in base_modules(model).items():
         if ignore and is_match(name, module, list(ignore)):
             continue
         for own, parameter in module.named_parameters(recurse=False):

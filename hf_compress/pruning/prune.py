@@ -7,9 +7,10 @@ from torch import Tensor, nn
 
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import require
+from hf_compress._modules.adapters import require_lora
 from hf_compress._modules.ignored import say_left_out, say_unmatched
 from hf_compress._modules.matrix import own_matrix
-from hf_compress._modules.plain_model import require_plain
+from hf_compress._modules.plain_model import is_adapted, require_dense
 from hf_compress._sharding.contract import check_supported, reshard
 from hf_compress.pruning.compute import apply_mask, compute_masks, zeros_of
 from hf_compress.pruning.configuration import Pruning
@@ -35,7 +36,8 @@ def prune(
     """Prune in place, at once, to the schedule's final sparsity. Zeros that are there stay, and count first.
 
     Args:
-        model: changed in place.
+        model: changed in place. Of one with LoRA adapters the base, whose names targets and ignore mean; statistics are
+            those with the adapters at work, and `merge_and_keep_zeros` merges them into what stays.
         pruning: what and how; of the schedule only `final` counts. With masks="from_zeros" no weight changes, and the masks
             are those that the model's zeros draw.
         calibration: for a solver and a criterion that needs statistics: batches of the model's keyword arguments to collect
@@ -50,13 +52,14 @@ def prune(
 
     Raises:
         CompressionError: nothing matches, the statistics are missing, the criterion scores by what a training accumulates,
-            the pattern does not fit, or the model is quantized, carries adapters or is sharded in a way that hides its
-            weights; nothing was changed. In order, statistics that
-            are not finite are found when some blocks are pruned.
+            the pattern does not fit, the model carries adapters that are not LoRA, or is quantized or sharded in a way that
+            hides its weights; nothing was changed. In order, statistics that are not finite are found when some blocks are
+            pruned.
     """
     require(pruning, Pruning, "prune(model, Pruning(schedule=Constant(final=0.5)))")
     refuse_accumulated(pruning.criterion)
-    require_plain(model, "pruning")
+    require_lora(model, "pruning")
+    require_dense(model, "pruning")
     check_supported(model, "pruning")
     reshard(model)
     selection = chosen(model, pruning)
@@ -67,6 +70,11 @@ def prune(
     if pruning.keeps_zeros:
         return _kept(model, modules, pruning, solver is not None or reconstruct is not None)
     if solver is not None or reconstruct is not None or (in_order and pruning.needs):
+        if is_adapted(model):
+            raise CompressionError(
+                "solver, in_order and reconstruct go block by block, which a model with adapters does not; prune the base"
+                " with them before it is wrapped, or leave them out"
+            )
         check_in_order(modules, pruning, solver)
         if reconstruct is not None:
             check_reconstruction()
