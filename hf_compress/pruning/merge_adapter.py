@@ -68,7 +68,7 @@ def merge_and_keep_zeros(model: Any) -> AdapterMerge:
     require_dense(model, "merging")
     if is_sharded(model):
         raise CompressionError("the model is sharded, and adapters are merged in one process; train the adapter with DDP")
-    before = _with_zeros(model)
+    before = {name: weight.detach().clone() for name, weight in _changed_weights(model).items()}
     with quiet():
         try:
             merged: Any = model.merge_and_unload(safe_merge=True)
@@ -98,8 +98,18 @@ def _squares(weight: Tensor, base: Tensor) -> tuple[float, float]:
     return float((change * (base == 0)).square().sum()), float(change.square().sum())
 
 
-def _with_zeros(model: nn.Module) -> dict[str, Tensor]:
-    """Copies of the weights that the adapters change, by base name.
+def check_merge(model: nn.Module) -> None:
+    """Refuse adapters above a model that is to be pruned, which could not be merged into it when it is.
+
+    Raises:
+        CompressionError: see `merge_and_keep_zeros`.
+    """
+    require_lora(model, "pruning")
+    _changed_weights(model)
+
+
+def _changed_weights(model: nn.Module) -> dict[str, Tensor]:
+    """The base's weights that the adapters change, by the names of their modules.
 
     Raises:
         CompressionError: one of them is shared with another module, or is in no module of a known kind.
@@ -117,5 +127,5 @@ def _with_zeros(model: nn.Module) -> dict[str, Tensor]:
                 f"{' and '.join(holders[id(weight)])} hold one weight and the adapter changes one of them, so that PEFT"
                 f" would merge into both; {_BY_FILES}"
             )
-        found[name] = weight.detach().clone()
+        found[name] = weight
     return found

@@ -40,11 +40,26 @@ RULES: tuple[Rule, ...] = (
         " normalisation; start with accelerate launch, or set CUDA_VISIBLE_DEVICES to one GPU",
     ),
     Rule(
-        name="pruning or quantization + PEFT adapters",
-        applies=lambda trainer, compression: compression.edits_weights and is_adapted(trainer.model),
-        message="pruning and quantization-aware training of a PEFT model are not supported: merging the adapter would undo"
-        " them; merge it first (model = model.merge_and_unload(), then model.requires_grad_(True)), or use distillation"
-        " alone (a pruned base is frozen and keeps its zeros; merge with apply_adapters(..., keep_zeros=True))",
+        name="pruning + PEFT adapters + FSDP or DeepSpeed",
+        applies=lambda trainer, compression: (
+            compression.pruning is not None
+            and is_adapted(trainer.model)
+            and (fsdp_plugin(trainer) is not None or deepspeed_config(trainer) is not None)
+        ),
+        message="pruning beneath a PEFT adapter under FSDP or DeepSpeed is not supported, because their checkpoints do not"
+        " hold the base's zeros; prune the base before it is wrapped, or train with DDP",
+    ),
+    Rule(
+        name="a criterion that accumulates + PEFT adapters",
+        applies=lambda trainer, compression: _accumulates(compression) and is_adapted(trainer.model),
+        message="the criterion adds up gradients, and the base beneath an adapter is frozen and has none; prune by one that"
+        " looks at weights, inputs or the gradients of a calibration (magnitude, wanda, taylor)",
+    ),
+    Rule(
+        name="quantization + PEFT adapters",
+        applies=lambda trainer, compression: compression.quantization is not None and is_adapted(trainer.model),
+        message="quantization-aware training of a PEFT model is not supported: merging the adapter would undo it; merge it"
+        " first (model = model.merge_and_unload(), then model.requires_grad_(True)), or leave quantization out",
     ),
     Rule(
         name="pruning or quantization + an already quantized model",

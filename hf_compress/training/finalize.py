@@ -15,6 +15,7 @@ from hf_compress._modules.types import cast_as_loaded
 from hf_compress._safetensors import weight_files
 from hf_compress._sharding.contract import is_sharded
 from hf_compress.checkpoints.load_back import load_back
+from hf_compress.pruning.merge_adapter import merge_and_keep_zeros
 from hf_compress.quantization.qat import convert
 from hf_compress.quantization.storage_type import check_storage_type
 from hf_compress.training.adapted import adapters_back
@@ -42,6 +43,9 @@ def finalize_model(trainer: Any, dtype: str) -> nn.Module:
     check_finite(model, dtype)  # NaN where a zero should be is NaN first
     trainer.progress.check(model, trainer.state)
     quantization = trainer.compression.quantization
+    if trainer.compression.pruning is not None and is_adapted(model):
+        trainer.model = model = merge_and_keep_zeros(model).model
+        trainer.progress.forget()
     sharded = is_sharded(model)
     model = in_one_process(model, trainer.args.output_dir)
 
@@ -125,6 +129,16 @@ def after_saving(trainer: Any, folder: Path) -> None:
             folder,
             trainer.state.global_step,
             trainer.state.max_steps,
+        )
+    elif (
+        trainer.compression.pruning is not None
+        and is_adapted(trainer.model)
+        and not folder.name.startswith(PREFIX_CHECKPOINT_DIR)
+    ):
+        logger.warning(
+            "%s holds the adapter alone, and the base that it belongs to is pruned: call finalize() and save again for the"
+            " merged model",
+            folder,
         )
 
 

@@ -16,6 +16,7 @@ from hf_compress.distillation.configuration import Distillation
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.quantization.configuration import Quantization
 from hf_compress.training.agreement import begin_together
+from hf_compress.training.base_zeros import restore_base
 from hf_compress.training.best_model import BestModelCallback, best_kept
 from hf_compress.training.calibrated import statistics_of_trainer
 from hf_compress.training.checkpoints import SHORT_STREAM
@@ -176,6 +177,7 @@ class CompressionMixin(TrainsProjections, RunsSharded, PushesWhole):
         """Restores every architecture."""
         super()._load_from_checkpoint(resume_from_checkpoint, model)
         restore_weights(self.model if model is None else model, resume_from_checkpoint)
+        restore_base(self, self.model if model is None else model, resume_from_checkpoint)
 
     def _load_best_model(self) -> None:
         """The best checkpoint is restored like any other."""
@@ -193,7 +195,8 @@ class CompressionMixin(TrainsProjections, RunsSharded, PushesWhole):
         Returns:
             The model: pruned weights are zero, quantized modules carry compressed-tensors' scheme and scales, ready for
             `export.save_compressed`; `save_model`, `push_to_hub` and the model's own `save_pretrained` write the same
-            compressed checkpoint. Without quantization it is an ordinary model. It cannot be trained on.
+            compressed checkpoint. Without quantization it is an ordinary model; LoRA adapters above a pruned base are
+            merged into it, and its zeros kept. It cannot be trained on.
 
         Raises:
             CompressionError: training stopped before the schedules ended, zeros are missing, a weight is NaN or does not

@@ -8,6 +8,7 @@ from hf_compress._modules.ignored import say_unmatched
 from hf_compress._once import saying_once
 from hf_compress._sharding.contract import loading_whole
 from hf_compress.pruning.masks import Masks
+from hf_compress.pruning.merge_adapter import check_merge
 from hf_compress.quantization.qat import prepare
 from hf_compress.quantization.storage_type import check_before_training
 from hf_compress.training.compatibility import check_projections
@@ -37,6 +38,7 @@ def _prepared(trainer: Any, model: nn.Module) -> DistillationStep | None:
     if step is not None:
         check_projections(trainer, step.projections)
     if wanted.pruning is not None:
+        check_merge(model)
         Masks(model, wanted.pruning)
     if wanted.quantization is not None:
         prepare(model, wanted.quantization, enabled=False)

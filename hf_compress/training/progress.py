@@ -9,10 +9,12 @@ from transformers import TrainerCallback, TrainerState
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.coverage import coverage
+from hf_compress._modules.plain_model import is_adapted
 from hf_compress._units import resolve_point
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.masks import Masks
 from hf_compress.quantization.configuration import Quantization
+from hf_compress.training.base_zeros import save_base_zeros
 from hf_compress.training.calibrated import Statistics, no_statistics
 from hf_compress.training.callbacks import PruningCallback, QuantizationCallback
 from hf_compress.training.compression import Compression
@@ -105,10 +107,12 @@ class Progress:
             on = None if known is None else was_quantized(known, self.quantization.quantization)
             self.quantization.go_on_from(on)
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path, model: nn.Module) -> None:
         """What a checkpoint must carry beside weights and sidecar; one process writes."""
         if self.pruning is not None:
             self.pruning.accumulated.save(folder)
+            if self.masks is not None and is_adapted(model):
+                save_base_zeros(self.masks, folder)
 
     def load(self, checkpoint: Path) -> None:
         """Take it up again.

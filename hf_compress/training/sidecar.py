@@ -29,7 +29,7 @@ def write_sidecar(trainer: Any, folder: Path) -> None:
     }
     if trainer.args.should_save:
         if folder.name.startswith(f"{PREFIX_CHECKPOINT_DIR}-"):
-            trainer.progress.save(folder)
+            trainer.progress.save(folder, trainer.model)
         Manifest(kind=CHECKPOINT, recipe=trainer.compression.to_public(), facts=facts).write(folder)
 
 

@@ -123,7 +123,9 @@ CASES = {
         {"zero_optimization": {"stage": 3}}, model=extended("more", (2,))
     ),
     "anything + DataParallel": lambda: situation(n_gpu=2),
-    "pruning or quantization + PEFT adapters": lambda: situation(adapted()),
+    "pruning + PEFT adapters + FSDP or DeepSpeed": lambda: deepspeed(ZERO_2, model=adapted()),
+    "a criterion that accumulates + PEFT adapters": lambda: situation(adapted()),
+    "quantization + PEFT adapters": lambda: situation(adapted()),
     "pruning or quantization + an already quantized model": lambda: situation(quantized()),
     "quantization + a model without save_pretrained": lambda: situation(torch.nn.Linear(4, 4)),
     "pruning or quantization + half-precision weights": lambda: situation(tiny_llama(seed=0).to(torch.bfloat16)),
