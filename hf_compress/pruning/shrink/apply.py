@@ -47,6 +47,7 @@ def shrink(model: Any, plan: ShrinkPlan | ShrinkChoice, calibration: Batches | N
     dimensions = dimensions_of(model, architecture)
     if dimensions != choice.made_for:
         raise CompressionError(
-            f"the choice was made for {choice.made_for}, and this is {dimensions}; choose its parts anew"
+            f"the choice was made for {choice.made_for} and {choice.made_for.hidden} channels of hidden states, and this is"
+            f" {dimensions} and {dimensions.hidden} channels; choose its parts anew"
         )
     return smaller_model(model, architecture, dimensions, choice.kept)

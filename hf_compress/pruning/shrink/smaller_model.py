@@ -10,6 +10,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._forward.dry_run import build
 from hf_compress._sharding.contract import original_class
 from hf_compress.architectures.architecture import Architecture
+from hf_compress.pruning.shrink.alignment import rename_alignment_heads
 from hf_compress.pruning.shrink.along import tensors_of
 from hf_compress.pruning.shrink.dimensions import Dimensions
 from hf_compress.pruning.shrink.piece import Piece
@@ -48,7 +49,9 @@ def smaller_model(model: Any, architecture: Architecture, dimensions: Dimensions
     small = built_smaller(model, architecture, dimensions, kept)
     pieces = pieces_of(model, architecture, dimensions, kept, small)
     check_stock(small, model, pieces)
-    return filled(small, model, pieces, shared)
+    filled(small, model, pieces, shared)
+    rename_alignment_heads(small, kept)
+    return small
 
 
 @torch.no_grad()
