@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
 from hf_compress._modules.adapters import base_modules
+from hf_compress._modules.packed import ExpertMatrix, matched_of_packed
 from hf_compress._modules.plain_model import is_adapted
 from hf_compress._problems import and_more
 from hf_compress._sharding.contract import full_shape
@@ -85,10 +86,13 @@ def coverage(model: nn.Module, matched: Mapping[str, nn.Module], left_out: Mappi
 
     Args:
         model: dense, prepared or finalized; not packed, where weights are no parameters.
-        matched: modules of the model by name, each with a `weight`, as `match_modules` returns them.
+        matched: modules of the model by name, each with a `weight`, as `match_modules` returns them, or matrices of packed
+            experts; a module that holds experts is matched where one of its matrices is.
         left_out: as `select_modules` returns it.
     """
-    chosen = {id(module) for module in matched.values()}
+    chosen = {id(one.experts if isinstance(one, ExpertMatrix) else one) for one in matched.values()}
+    packed = matched_of_packed(matched.values())
+    unpacked = {id(one) for one in matched.values() if not isinstance(one, ExpertMatrix)}
     seen: set[int] = set()
     reached = 0
     left: collections.Counter[str] = collections.Counter()
@@ -103,13 +107,14 @@ def coverage(model: nn.Module, matched: Mapping[str, nn.Module], left_out: Mappi
         if id(owner) in chosen and own:
             hit[_class_name(owner)] += 1
         for name, parameter in own:
-            if id(parameter) in seen or (id(module) in chosen and name != "weight"):  # scales stand beside the weight
+            if id(parameter) in seen or (id(module) in unpacked and name != "weight"):  # scales stand beside the weight
                 continue
             seen.add(id(parameter))
-            if id(owner) in chosen:
-                reached += full_shape(parameter).numel()
-            else:
-                left[_class_name(owner)] += full_shape(parameter).numel()
+            size = full_shape(parameter).numel()
+            own_share = size if id(owner) in unpacked else packed.get(id(parameter), 0)
+            reached += own_share
+            if size > own_share:
+                left[_class_name(owner)] += size - own_share
     return Coverage(
         matched=reached,
         total=reached + sum(left.values()),

@@ -12,6 +12,7 @@ from torch import nn
 from hf_compress import _distributed
 from hf_compress._modules.adapters import base_modules
 from hf_compress._modules.matching import DEFAULT_IGNORE
+from hf_compress._modules.packed import expert_matrices
 from hf_compress._once import log_once
 from hf_compress._problems import and_more
 
@@ -31,6 +32,8 @@ def say_unmatched(model: nn.Module, ignore: Sequence[str], setting: str) -> None
     if not _distributed.is_main():
         return
     modules = base_modules(model)
+    for name, module in list(modules.items()):
+        modules.update(expert_matrices(name, module))
     for pattern in ignore:
         if pattern not in DEFAULT_IGNORE and not any(is_match(name, module, pattern) for name, module in modules.items()):
             log_once(

@@ -80,8 +80,8 @@ def _kind(module: nn.Module) -> ModuleKind:
     kind = kind_of(module)
     if kind is None:
         raise CompressionError(
-            f"{type(module).__name__} has no (out, in) weight matrix to compress; target Linear, Conv1D, Conv2d or"
-            " Embedding modules"
+            f"{type(module).__name__} has no (out, in) weight matrix to compress; target Linear, Conv1D, Conv2d,"
+            " Embedding or transformers' experts modules"
         )
     return kind
 

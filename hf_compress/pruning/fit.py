@@ -1,14 +1,17 @@
 """Whether a pruning job fits the modules it was given, known before anything is pruned."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 
 from torch import nn
 
 from hf_compress._errors import CompressionError
+from hf_compress._modules.adapters import changed_modules
 from hf_compress._modules.matching import Selection, select_modules
 from hf_compress._modules.matrix import layer_shape, matrix_shape, num_channels
 from hf_compress._modules.module_kind import takes_ids
+from hf_compress._modules.packed import ExpertMatrix, expert_matrices, unpacked
 from hf_compress._modules.routers import routers
 from hf_compress.calibration.input_rows import check_rows
 from hf_compress.calibration.statistic import Statistic, statistics_of
@@ -20,13 +23,21 @@ from hf_compress.pruning.statistics import Stats, needy_part, refuse_accumulated
 
 
 def chosen(model: nn.Module, pruning: Pruning) -> Selection:
-    """The modules that a job prunes; routers that only their class names are left out.
+    """The modules that a job prunes: in place of packed experts their matrices; routers that only their class names are
+    left out.
 
     Raises:
-        CompressionError: see `select_modules`.
+        CompressionError: see `select_modules` and `unpacked`; or an adapter has factors on packed experts.
     """
     selection = select_modules(model, pruning.targets, pruning.ignore, "pruning")
-    return selection.without(routers(model, selection.modules, pruning.targets), pruning.targets, "pruning")
+    selection = selection.without(routers(model, selection.modules, pruning.targets), pruning.targets, "pruning")
+    for name in changed_modules(model):
+        if expert_matrices(name, selection.modules.get(name, model)):
+            raise CompressionError(
+                f"pruning: an adapter changes the packed experts {name} themselves (target_parameters), and a merge would"
+                f" fill their zeros; merge it first (model = model.merge_and_unload()), or add '{name}' to pruning.ignore"
+            )
+    return dataclasses.replace(selection, modules=unpacked(selection.modules, pruning.ignore, "pruning"))
 
 
 def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning) -> None:
@@ -40,7 +51,10 @@ def check_fit(modules: Mapping[str, nn.Module], pruning: Pruning) -> None:
         CompressionError: a module has no weight matrix, or one that the criterion's statistics are not for, the pattern
             does not fit into a layer, or every layer is so small that the sparsity rounds to nothing.
     """
-    check_embeddings(modules, pruning.criterion.name if pruning.criterion.needs else pruning.allocation.name, pruning.needs)
+    needy = pruning.criterion.name if pruning.criterion.needs else pruning.allocation.name
+    check_embeddings(modules, needy, pruning.needs)
+    if pruning.needs:
+        refuse_experts(modules, f"{needy} needs {pruning.needs[0]} of each layer; prune them by what needs none")
     if any(not one.needs_gradient for one in statistics_of(pruning.needs)):
         check_rows(modules)
     pattern, final = pruning.pattern, pruning.schedule.final
@@ -82,6 +96,24 @@ def check_embeddings(modules: Mapping[str, nn.Module], what: str, needs: Sequenc
             raise CompressionError(
                 f"pruning: {name} is an embedding with sparse gradients, which no mask can be set on; make it with"
                 " sparse=False"
+            )
+
+
+def refuse_experts(modules: Mapping[str, nn.Module], wants: str) -> None:
+    """Refuse packed experts where layers are looked at while the model runs.
+
+    Args:
+        modules: the matched ones by name.
+        wants: what does, and the way out.
+
+    Raises:
+        CompressionError: naming the first.
+    """
+    for name, module in modules.items():
+        if isinstance(module, ExpertMatrix):
+            raise CompressionError(
+                f"pruning: {name} is one of many experts in one parameter, which no pass shows one by one, and {wants}, or"
+                f" add '{type(module.experts).__name__}' to pruning.ignore"
             )
 
 

@@ -13,7 +13,7 @@ from hf_compress.calibration.in_order import Part, collect_in_order
 from hf_compress.pruning.compute import apply_mask, compute_masks, zeros_of
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.magnitude import Magnitude
-from hf_compress.pruning.fit import check_embeddings
+from hf_compress.pruning.fit import check_embeddings, refuse_experts
 from hf_compress.pruning.pattern import Pattern
 from hf_compress.pruning.reconstruction import Reconstruction, Unit, fit, record
 from hf_compress.pruning.solver import Solver
@@ -31,9 +31,10 @@ def check_in_order(modules: Mapping[str, nn.Module], pruning: Pruning, solver: S
         solver: that corrects what stays, or None.
 
     Raises:
-        CompressionError: the allocation compares layers, a criterion is named beside a solver, or the solver cannot go
-            through a layer or pattern.
+        CompressionError: experts are packed, the allocation compares layers, a criterion is named beside a solver, or the
+            solver cannot go through a layer or pattern.
     """
+    refuse_experts(modules, "block by block each layer is looked at; prune them at once, by magnitude")
     if _shares(modules, pruning) is None:
         raise CompressionError(
             f"pruning.allocation: {pruning.allocation.name} compares the scores of all layers, and block by block they are"

@@ -11,6 +11,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules.adapters import base_modules
 from hf_compress._modules.matrix import channel_rows, matrix_size, own_matrix
 from hf_compress._modules.module_kind import takes_ids
+from hf_compress._modules.packed import parameter_of
 from hf_compress._modules.parts import across_matrix
 from hf_compress._problems import and_more
 from hf_compress._sharding.across import ALONE
@@ -79,7 +80,7 @@ def _say_not_kept(model: nn.Module, modules: Mapping[str, nn.Module], ignore: Se
     """Name the matrices with zeros that no mask will hold; rows of zeros are padding, or new, and do not count."""
     from compressed_tensors.utils.match import is_match
 
-    reached = {id(module.weight) for module in modules.values()}
+    reached = {id(parameter_of(module)) for module in modules.values()}
     found = {}
     for name, module in base_modules(model).items():
         if ignore and is_match(name, module, list(ignore)):

@@ -11,6 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from hf_compress._errors import CompressionError
 from hf_compress._modules.matrix import as_stored, matrix_shape, matrix_size, own_matrix
+from hf_compress._modules.packed import edit_states
 from hf_compress._modules.parts import across_matrix, part_of_matrix, whole_matrix
 from hf_compress._sharding.contract import check_supported, is_sharded, reshard, sharding_of
 from hf_compress.pruning.compute import compute_masks, zero, zeros_of
@@ -169,8 +170,9 @@ class Masks:
     @torch.no_grad()
     def apply_to_optimizer(self, optimizer: torch.optim.Optimizer) -> None:
         """Zero the optimizer's per-weight state (momenta) of pruned weights, in place."""
-        for weight, stored in self._stored():
-            sharding_of(weight).edit_states(weight, optimizer, lambda part, stored=stored: part.mul_(stored))  # type: ignore[misc]
+        for name in self.keep:
+            stored = self._as_stored(name)
+            edit_states(self.modules[name], optimizer, lambda part, stored=stored: part.mul_(stored))  # type: ignore[misc]
 
     def _stored(self) -> Iterator[tuple[Tensor, Tensor]]:
         """Each weight that has a mask, and the mask in its shape."""

@@ -47,7 +47,7 @@ def test_the_matrix_of_conv1d_maps_inputs_to_outputs_like_a_linear():
     torch.testing.assert_close(inputs @ weight_matrix(module).t() + module.bias, module(inputs), atol=1e-6, rtol=1e-6)
 
 
-@pytest.mark.parametrize("module", [nn.LayerNorm(4), nn.Embedding(4, 4), nn.ConvTranspose2d(2, 4, 3), nn.ReLU()])
+@pytest.mark.parametrize("module", [nn.LayerNorm(4), nn.ConvTranspose2d(2, 4, 3), nn.ReLU()])
 def test_modules_without_such_a_matrix_are_refused(module):
     with pytest.raises(CompressionError, match=rf"{type(module).__name__} has no \(out, in\) weight matrix"):
         weight_matrix(module)

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from hf_compress._modules.module_kind import ModuleKind, kind_of, multiplying_classes
+from hf_compress._modules.packed import ExpertMatrix
 
 CLASSES = [
     pytest.param(kind, cls, id=f"{name}-{cls.__name__}")
@@ -15,6 +16,11 @@ CLASSES = [
 def made(cls):
     """A module of the class; all of them take two sizes, and those with a kernel one size more."""
     torch.manual_seed(0)
+    if issubclass(cls, ExpertMatrix):  # shown in a module of experts that lie the other way round
+        experts = torch.nn.Module()
+        experts.is_transposed = True
+        experts.down_proj = torch.nn.Parameter(torch.randn(3, 4, 6))
+        return cls(experts, "down_proj", 1)
     try:
         return cls(4, 6)
     except TypeError:

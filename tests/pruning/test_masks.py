@@ -142,8 +142,8 @@ def test_weights_are_counted_over_matched_modules_only():
 
 
 def test_modules_without_a_matrix_are_refused_before_the_first_mask():
-    with pytest.raises(CompressionError, match=r"Embedding has no \(out, in\) weight matrix"):
-        Masks(tiny_llama(), Pruning(targets=["Embedding"]))
+    with pytest.raises(CompressionError, match=r"LlamaRMSNorm has no \(out, in\) weight matrix"):
+        Masks(tiny_llama(), Pruning(targets=["LlamaRMSNorm"]))
 
 
 def noisy(masks, generator):

@@ -1,12 +1,11 @@
 """An embedding is the transpose of a matrix from one-hot ids."""
 
-import pytest
 import torch
 from torch import nn
 
-from hf_compress._errors import CompressionError
 from hf_compress._modules.kinds.embedding import Embedding
 from hf_compress._modules.matrix import weight_matrix
+from hf_compress._modules.module_kind import takes_ids
 
 
 def test_by_hand():
@@ -14,6 +13,6 @@ def test_by_hand():
     assert Embedding().matrix(stored).tolist() == [[1.0, 3.0, 5.0], [2.0, 4.0, 6.0]]
 
 
-def test_it_multiplies_no_inputs_so_there_is_nothing_to_prune_by_them():
-    with pytest.raises(CompressionError, match=r"Embedding has no \(out, in\) weight matrix"):
-        weight_matrix(nn.Embedding(3, 2))
+def test_it_has_a_matrix_and_multiplies_no_inputs():
+    table = nn.Embedding(3, 2)
+    assert torch.equal(weight_matrix(table), table.weight.t()) and takes_ids(table)
