@@ -107,7 +107,7 @@ class ObservedGradients:
             for log in logs:
                 yield float(log.detach().exp()), log
         elif labels == "sampled":
-            yield 1.0, logs[int(torch.multinomial(logs.detach().exp().cpu(), 1, generator=self._generator))]
+            yield 1.0, logs[int(self._drawn(logs))]
         else:
             label = int(_given(example)[0])
             if label != _IGNORED and not 0 <= label < len(logs):
@@ -126,10 +126,23 @@ class ObservedGradients:
         kept = targets != _IGNORED
         logs, targets = logs[kept], targets[kept]
         if labels == "sampled" and len(targets):
-            drawn = torch.multinomial(logs.detach().exp().cpu(), 1, generator=self._generator)
-            targets = drawn[:, 0].to(logs.device)
+            targets = self._drawn(logs)[:, 0].to(logs.device)
         if len(targets):
             yield 1.0, logs.gather(1, targets[:, None]).sum()
+
+    def _drawn(self, logs: Tensor) -> Tensor:
+        """(..., C) log probabilities -> (..., 1), one of the C for each.
+
+        Raises:
+            CompressionError: they are not finite.
+        """
+        shares = logs.detach().exp().cpu()
+        if not bool(torch.isfinite(shares).all()):
+            raise CompressionError(
+                f"the outputs of the model hold NaN or infinity, so no label can be drawn for {self._statistic.name}; look"
+                " for it in the model's weights and inputs"
+            )
+        return torch.multinomial(shares, 1, generator=self._generator)
 
 
 def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:

@@ -10,6 +10,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules.matrix import as_stored, channel_rows, layer_shape, matrix_shape, own_matrix
 from hf_compress.calibration.collect import Collected
 from hf_compress.calibration.in_order import Part, collect_in_order
+from hf_compress.calibration.statistic import statistics_of
 from hf_compress.pruning.compute import apply_mask, compute_masks, zeros_of
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.criteria.magnitude import Magnitude
@@ -31,10 +32,16 @@ def check_in_order(modules: Mapping[str, nn.Module], pruning: Pruning, solver: S
         solver: that corrects what stays, or None.
 
     Raises:
-        CompressionError: experts are packed, the allocation compares layers, a criterion is named beside a solver, or the
-            solver cannot go through a layer or pattern.
+        CompressionError: experts are packed, the criterion needs gradients, the allocation compares layers, a criterion is
+            named beside a solver, or the solver cannot go through a layer or pattern.
     """
     refuse_experts(modules, "block by block each layer is looked at; prune them at once, by magnitude")
+    needs = pruning.criterion.needs if solver is None else ()
+    if any(one.needs_gradient for one in statistics_of(needs)):
+        raise CompressionError(
+            f"pruning.criterion: {pruning.criterion.name} needs {', '.join(needs)}, of gradients that go through the whole"
+            " model, and a solver, in_order and reconstruct go block by block; prune at once, or use the criterion wanda"
+        )
     if _shares(modules, pruning) is None:
         raise CompressionError(
             f"pruning.allocation: {pruning.allocation.name} compares the scores of all layers, and block by block they are"
@@ -84,12 +91,19 @@ def prune_in_order(
     assert shares is not None
     held = zeros_of(modules)
     masks: dict[str, Tensor] = {}
+    known: dict[str, Tensor] = {}
+    if solver is None and not pruning.criterion.needs:  # all at once, so that nothing is pruned where a layer is refused
+        known = compute_masks(modules, pruning, pruning.final, held=held, shares=shares)
 
     def visit(part: Part, found: Collected) -> None:
         stats = by_layer(found, part.layers)
         units = record(part, model, reconstruct.scope) if reconstruct is not None and part.name else []
         if solver is None:
-            own = compute_masks(part.layers, pruning, pruning.final, stats, held=held, shares=shares)
+            own = (
+                {name: known[name] for name in part.layers}
+                if known
+                else compute_masks(part.layers, pruning, pruning.final, stats, held=held, shares=shares)
+            )
             for name, module in part.layers.items():
                 apply_mask(module, own[name])
         else:

@@ -54,5 +54,10 @@ def in_its_words() -> Iterator[None]:
     try:
         yield
     except CompressionError as error:
-        said = str(error).replace("schedule.final and schedule.initial", "sparsity").replace("schedule.final", "sparsity")
+        said = (
+            str(error)
+            .replace("the schedule ends at", "sparsity is")
+            .replace("schedule.final and schedule.initial", "sparsity")
+            .replace("schedule.final", "sparsity")
+        )
         raise CompressionError(said) from error

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from hf_compress._errors import CompressionError
 from hf_compress._kinds import require
 from hf_compress._modules.adapters import require_lora
+from hf_compress._modules.finite import check_finite
 from hf_compress._modules.ignored import say_left_out, say_unmatched
 from hf_compress._modules.matrix import own_matrix
 from hf_compress._modules.plain_model import is_adapted, require_dense
@@ -52,9 +53,9 @@ def prune(
 
     Raises:
         CompressionError: nothing matches, the statistics are missing, the criterion scores by what a training accumulates,
-            the pattern does not fit, the model carries adapters that are not LoRA, or is quantized or sharded in a way that
-            hides its weights; nothing was changed. In order, statistics that are not finite are found when some blocks are
-            pruned.
+            the pattern does not fit, a weight is NaN or infinite, the model carries adapters that are not LoRA, or is
+            quantized or sharded in a way that hides its weights; nothing was changed. In order, statistics that are not
+            finite are found when some blocks are pruned.
     """
     require(pruning, Pruning, "prune(model, Pruning(schedule=Constant(final=0.5)))")
     refuse_accumulated(pruning.criterion)
@@ -76,6 +77,7 @@ def prune(
                 " with them before it is wrapped, or leave them out"
             )
         check_in_order(modules, pruning, solver)
+        check_finite(model)  # what a later block holds is refused before an earlier one is pruned
         if reconstruct is not None:
             check_reconstruction()
         batches = _batches(calibration, pruning, solver)

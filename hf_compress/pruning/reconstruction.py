@@ -145,7 +145,9 @@ def fit(unit: Unit, masks: Mapping[str, Tensor], asked: Reconstruction) -> tuple
                 weight.data.mul_(stored[name])
     after = _loss_of_all(unit)
     if not after < before:  # NaN too
-        logger.warning("%s: fitting made %.4g of its loss %.4g; what it was is kept", unit.name, before, after)
+        logger.warning(
+            "%s: fitting took its loss from %.4g to %.4g, so the weights stay as they were", unit.name, before, after
+        )
         for name, weight in weights.items():
             weight.data.copy_(begun[name])
         after = before

@@ -34,7 +34,7 @@ def scores_of(
         if across[name].total(wrong):
             raise CompressionError(
                 f"the {criterion.name} scores of {name} are not finite, so the weights hold NaN or infinity;"
-                " training has diverged: lower the learning rate"
+                " where a training made them it has diverged: lower the learning rate"
             )
 
     def score_of(name: str) -> Tensor:

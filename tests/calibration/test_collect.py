@@ -141,6 +141,12 @@ def test_statistics_that_are_not_finite_are_refused():
         collect_fisher(model, [batch])
     with pytest.raises(CompressionError, match=r"the statistic gram of .* holds NaN or infinity"):
         collect_gram(model, [batch])
+    model = tiny_llama()
+    model.model.norm.weight.data[0] = float("nan")
+    with pytest.raises(
+        CompressionError, match="outputs of the model hold NaN or infinity, so no label can be drawn for fisher"
+    ):
+        collect_fisher(model, [{**batch, "labels": batch["input_ids"]}], labels="sampled")
 
 
 def test_gram_matrices_leave_padding_out_and_count_pooled_inputs_per_example():

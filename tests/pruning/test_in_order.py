@@ -11,7 +11,10 @@ from hf_compress import (
     Constant,
     Global,
     Pruning,
+    Reconstruction,
     SparseGPT,
+    Taylor,
+    Threshold,
     WholeColumns,
     WholeRows,
     prune,
@@ -130,6 +133,7 @@ def test_zeros_stay_and_count_first():
         ({"pattern": WholeRows()}, [], {"solver": SOLVER}, "rows: whole rows cannot be decided from left to right"),
         ({"pattern": WholeColumns()}, [], {"solver": SOLVER}, "columns: whole columns cannot be decided from left"),
         ({}, [], {"solver": SOLVER}, "batches is empty"),
+        ({"criterion": Taylor()}, [], {"in_order": True}, "pruning.criterion: taylor needs gradient_size, of gradients"),
     ],
 )
 def test_refused_before_anything_changes(pruning, calibration, options, sentence):
@@ -137,6 +141,26 @@ def test_refused_before_anything_changes(pruning, calibration, options, sentence
     before = {name: value.clone() for name, value in model.state_dict().items()}
     with pytest.raises(CompressionError, match=sentence):
         prune(model, half(**pruning), calibration, **options)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+@pytest.mark.parametrize("options", [{"solver": SOLVER}, {"reconstruct": Reconstruction(steps=1)}], ids=["solver", "fit"])
+def test_weights_of_a_later_block_that_are_no_numbers_are_refused_before_the_first_is_pruned(options):
+    model = tiny_llama()
+    model.model.layers[1].mlp.down_proj.weight.data[0, 0] = torch.nan
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(CompressionError, match=r"^model\.layers\.1\.mlp\.down_proj\.weight holds NaN"):
+        prune(model, half(), batches(), **options)
+    for name, value in model.state_dict().items():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0, equal_nan=True)
+
+
+def test_a_threshold_that_takes_all_of_a_later_block_is_refused_before_the_first_is_pruned():
+    model = tiny_llama()
+    model.model.layers[1].mlp.up_proj.weight.data.mul_(1e-3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    with pytest.raises(CompressionError, match=r"weights of model\.layers\.1\.mlp\.up_proj lie below"):
+        prune(model, Pruning(criterion=Threshold(value=0.005)), batches(), reconstruct=Reconstruction(steps=1))
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
 
 

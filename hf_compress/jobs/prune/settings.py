@@ -6,6 +6,7 @@ from typing import Any
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._modules.coverage import coverage
+from hf_compress._modules.ignored import say_unmatched
 from hf_compress._modules.matching import Selection
 from hf_compress._problems import Problem
 from hf_compress.calibration.configuration import Calibration
@@ -35,6 +36,12 @@ def alone() -> None:
 def written(export: Export) -> list[Problem]:
     """A format that holds it."""
     return export.problems(quantized=False)
+
+
+def something(pruning: OneShotPruning) -> None:
+    """A sparsity that takes weights."""
+    if not pruning.sparsity > 0:
+        raise CompressionError("pruning.sparsity: 0 prunes nothing; write the share of zeros that is wanted")
 
 
 def data_for_it(
@@ -74,6 +81,7 @@ def layers(
     """What is pruned: targets that are there, and into which pattern, sparsity and solver fit."""
     assert inputs.skeleton is not None
     selection = chosen(inputs.skeleton, pruning)
+    say_unmatched(inputs.skeleton, pruning.ignore, "pruning")
     with in_its_words():
         check_fit(selection.modules, pruning)
         if solver is not None or reconstruct is not None or (in_order and pruning.needs):
@@ -122,6 +130,7 @@ class PruneSettings(Recipe):
         metrics_for_task,
         written,
         untrained,
+        something,
         data_for_it,
     )
     opens = (place, destination, metrics, inputs, layers)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from hf_compress import _distributed
 from hf_compress._errors import CompressionError
 from hf_compress._modules.coverage import coverage
+from hf_compress._modules.ignored import say_unmatched
 from hf_compress._modules.matching import Selection
 from hf_compress.calibration.configuration import Calibration
 from hf_compress.evaluation.model_evaluation import rows_that_end, some_seed
@@ -80,6 +81,7 @@ def layers(inputs: Opened, pruning: OneShotPruning, sparsities: Sequence[float] 
     """What is pruned: targets that are there, and into which the pattern fits at every sparsity."""
     assert inputs.skeleton is not None
     selection = chosen(inputs.skeleton, pruning)
+    say_unmatched(inputs.skeleton, pruning.ignore, "pruning")
     for sparsity in grid_of(pruning, sparsities):
         if not 0 < sparsity < 1 or pruning.criterion.cut is not None:
             continue  # refused by a check

@@ -11,6 +11,15 @@ MISTAKES = {
     "schedule": ({"pruning": {"schedule": {"name": "cubic", "final": 0.7}}}, "there is no schedule; write sparsity: 0.7"),
     "masks": ({"pruning": {"masks": "from_zeros"}}, "pruning.masks: nothing is trained here, and zeros"),
     "sparsity": ({"pruning": {"sparsity": 1.5}}, "sparsity=1.5 is not a sparsity"),
+    "nothing": ({"pruning": {"sparsity": 0}}, "pruning.sparsity: 0 prunes nothing"),
+    "n:m of the default": (
+        {"pruning": {"pattern": {"name": "n_m", "n": 1, "m": 4}}},
+        "a 1:4 pattern has sparsity 0.75, but sparsity is 0.5; set sparsity to 0.75",
+    ),
+    "gradients block by block": (
+        {"pruning": {"criterion": "taylor"}, "reconstruct": {}, "calibration": {}},
+        "pruning.criterion: taylor needs gradient_size, of gradients that go through the whole model",
+    ),
     "movement": ({"pruning": {"criterion": "movement"}}, "and here nothing is trained; use it in a job `train`"),
     "no calibration": ({"pruning": {"criterion": "wanda"}}, "add the section `calibration: {}` to collect them"),
     "solver without": ({"solver": "sparsegpt"}, "solver: sparsegpt needs gram, measured on examples; add the section"),
@@ -50,6 +59,11 @@ def test_a_mistake_is_one_sentence(mistake, folder, recipe, call):
     code, _, complaints = call("run", file)
     assert code == 2 and tree(folder) == before
     assert len(complaints) == 1 and said in complaints[0], complaints
+
+
+def test_a_check_names_what_ignore_does_not_reach(recipe, call, caplog):
+    code, _, _ = call("check", recipe(pruning={"ignore": ["lm_haed"]}))
+    assert code == 0 and "pruning.ignore: 'lm_haed' matches no module" in caplog.text
 
 
 def test_a_stream_is_refused(folder, recipe, call):
