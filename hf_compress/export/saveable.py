@@ -26,7 +26,8 @@ def check_saveable(model: nn.Module, dtype: str = "auto") -> None:
     if is_adapted(model):
         raise CompressionError(
             f"{type(model).__name__} is a model with adapters, and save_pretrained would write them alone; merge them first"
-            " (merge_and_keep_zeros(model).model, or merge_and_unload() where nothing is pruned), or save them with the model's own save_pretrained"
+            " (merge_and_keep_zeros(model).model, or merge_and_unload() where nothing is pruned), or save them with the"
+            " model's own save_pretrained"
         )
     check_finite(model, dtype)
     settings = getattr(model, "generation_config", None)
