@@ -176,7 +176,7 @@ RECIPE_MISTAKES = {
     # sections that do not go together
     "nothing to do": (
         {"pruning": DROP, "quantization": DROP, "distillation": DROP},
-        "nothing to do: name at least one of pruning",
+        "nothing to do: name at least one of shrink, pruning",
     ),
     "dense export of int4": (
         {"export": {"format": "dense"}},
