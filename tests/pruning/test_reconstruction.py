@@ -34,7 +34,7 @@ def test_a_linear_layer_ends_at_least_squares():
     dense = unit.module.weight.detach().clone()
     with torch.no_grad():
         unit.module.weight.mul_(keep)
-    before, after = fit(unit, {"layer": keep}, Reconstruction(steps=3000, learning_rate=0.02))
+    before, after = fit(unit, {"layer": keep}, Reconstruction(steps=600, learning_rate=0.05))
     wanted = x @ dense.T
     best = torch.zeros_like(dense)
     for row in range(4):
