@@ -13,17 +13,16 @@ from hf_compress._forward.dry_run import skeleton
 from hf_compress._modules.plain_model import require_plain
 from hf_compress._sharding.contract import is_sharded
 from hf_compress.architectures.architecture import Architecture, architecture_of
+from hf_compress.pruning.shrink.by_counts import by_counts
 from hf_compress.pruning.shrink.channels import best_channels
-from hf_compress.pruning.shrink.check_hidden import check_numbers
 from hf_compress.pruning.shrink.choice import ShrinkChoice, row_in_words, size_of
 from hf_compress.pruning.shrink.dimensions import Dimensions, dimensions_of
 from hf_compress.pruning.shrink.importance import most_important
 from hf_compress.pruning.shrink.influence import block_influence
 from hf_compress.pruning.shrink.keep_best import keep_best
-from hf_compress.pruning.shrink.legal import first_ones
 from hf_compress.pruning.shrink.one_by_one import removed_one_by_one, without
 from hf_compress.pruning.shrink.piece import Piece
-from hf_compress.pruning.shrink.pieces import Kept, KeptStack, channel_dimensions, check_stock, pieces_of
+from hf_compress.pruning.shrink.pieces import Kept, KeptStack, channel_dimensions, pieces_of
 from hf_compress.pruning.shrink.plan import Importance, ShrinkPlan, of_stack
 from hf_compress.pruning.shrink.smaller_model import built_smaller, smaller_model
 
@@ -42,12 +41,7 @@ def choose_counted(model: Any, plan: ShrinkPlan, calibration: Batches | None = N
         )
     architecture = architecture_of(model)
     dimensions = dimensions_of(model, architecture)
-    kept = first_ones(model, architecture, dimensions, plan)
-    built = built_smaller(model, architecture, dimensions, kept)
-    pieces = pieces_of(model, architecture, dimensions, kept, built)
-    check_stock(built, model, pieces)
-    if kept.channels is not None:
-        check_numbers(model, pieces, built)
+    kept, built = by_counts(model, architecture, dimensions, plan)
     stacks, influence, removed = list(kept.stacks), {}, {}
     for place, found in enumerate(architecture.found(model)):
         asked, stack = of_stack(plan.layers, found.stack.name), stacks[place]

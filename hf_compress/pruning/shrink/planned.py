@@ -8,13 +8,11 @@ from hf_compress._forward.dry_run import skeleton
 from hf_compress._problems import Problem, RecipeError
 from hf_compress.architectures.architecture import architecture_of
 from hf_compress.pruning.shrink.budget import Within, within
-from hf_compress.pruning.shrink.check_hidden import check_numbers
+from hf_compress.pruning.shrink.by_counts import by_counts
 from hf_compress.pruning.shrink.choice import row_in_words, size_lines, size_of
 from hf_compress.pruning.shrink.dimensions import Dimensions, dimensions_of
-from hf_compress.pruning.shrink.legal import first_ones
-from hf_compress.pruning.shrink.pieces import Kept, check_stock, pieces_of
+from hf_compress.pruning.shrink.pieces import Kept
 from hf_compress.pruning.shrink.plan import ShrinkPlan
-from hf_compress.pruning.shrink.smaller_model import built_smaller
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,12 +46,7 @@ class PlannedShrink:
         """
         architecture = architecture_of(model)
         before = dimensions_of(model, architecture)
-        kept = first_ones(model, architecture, before, plan)
-        built = built_smaller(model, architecture, before, kept)
-        pieces = pieces_of(model, architecture, before, kept, built)
-        check_stock(built, model, pieces)
-        if kept.channels is not None:
-            check_numbers(model, pieces, built)
+        kept, built = by_counts(model, architecture, before, plan)
         after = dimensions_of(built, architecture)
         budget = within(model, plan) if plan.has_budget else None
         if after == before and budget is None:
