@@ -125,11 +125,12 @@ def fit(unit: Unit, masks: Mapping[str, Tensor], asked: Reconstruction) -> tuple
         The loss over all calls before and after; the same where the fitted weights were not better.
     """
     weights: dict[str, Any] = {name: module.weight for name, module in unit.layers.items()}
-    stored = {name: as_stored(module, masks[name]) for name, module in unit.layers.items()}
+    stored = {name: as_stored(module, masks[name]).float() for name, module in unit.layers.items()}
     begun = {name: weight.detach().clone() for name, weight in weights.items()}
     before = _loss_of_all(unit)
     with _trained(unit.module, list(weights.values())):
-        optimizer = torch.optim.Adam(list(weights.values()), lr=asked.learning_rate)
+        fused = all(weight.device.type in ("cpu", "cuda") for weight in weights.values())
+        optimizer = torch.optim.Adam(list(weights.values()), lr=asked.learning_rate, fused=fused)
         falling = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, asked.steps)
         for step in range(asked.steps):
             with torch.enable_grad():
@@ -138,11 +139,9 @@ def fit(unit: Unit, masks: Mapping[str, Tensor], asked: Reconstruction) -> tuple
             for name, weight in weights.items():
                 if weight.grad is not None:
                     weight.grad.mul_(stored[name])
-            optimizer.step()
+            optimizer.step()  # a zero stays one: its gradient is 0 in every step, and so are its moments
             optimizer.zero_grad()
             falling.step()
-            for name, weight in weights.items():
-                weight.data.mul_(stored[name])
     after = _loss_of_all(unit)
     if not after < before:  # NaN too
         logger.warning(

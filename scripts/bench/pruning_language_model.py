@@ -10,6 +10,9 @@ behind it the weights that stay are fitted to what each part of a block gave bef
 again. dense is the model as it is, dense-alike what the same training makes of it: what is better than dense by as much is
 no merit of the pruning. A row and its models are written as soon as there are any; `--table` prints all that there are.
 
+With --sampled the training goes over so many texts more, which the model itself writes: where there is little text, the
+teacher has more to say than that.
+
 Perplexity is that of the first --blocks blocks of --length tokens of the test split, documents joined by empty lines, or
 with --texts that of the first --length tokens of each document.
 """
@@ -72,6 +75,29 @@ def blocks_of(
     return [ids[start : start + length] for start in starts][:count]
 
 
+@torch.no_grad()
+def sampled(model: Any, tokenizer: Any, count: int, length: int, seed: int) -> list[list[int]]:
+    """Texts that a model writes from its first token on, as it weighs them: up to the token that ends one."""
+    torch.manual_seed(seed)
+    model.eval()
+    ends, rows = {tokenizer.bos_token_id, tokenizer.eos_token_id}, []
+    for start in range(0, count, 128):
+        first = torch.full((min(128, count - start), 1), tokenizer.bos_token_id)
+        written = model.generate(
+            first,
+            attention_mask=torch.ones_like(first),
+            do_sample=True,
+            top_k=0,
+            max_new_tokens=length - 1,
+            pad_token_id=tokenizer.eos_token_id,
+        )
+        for ids in written.tolist():
+            end = next((place for place, one in enumerate(ids) if place and one in ends), len(ids))
+            rows.append(ids[:end])
+        bench.progress(f"{len(rows)} of {count} texts written")
+    return [ids for ids in rows if len(ids) > 1]
+
+
 def collate(rows: list[Any]) -> dict[str, torch.Tensor]:
     """Rows of a batch, the shorter ones padded at the end."""
     ids = [torch.tensor(row["input_ids"] if isinstance(row, dict) else row) for row in rows]
@@ -105,8 +131,11 @@ def made_smaller(model: Any, row: str, calibration: list[dict[str, torch.Tensor]
     """The model of a row before any training."""
     how, _, amount = row.removesuffix("+fit").rpartition("-")
     if how in SHRUNK:
-        kept = {SHRUNK[how]: int(amount) if how == "layers" else float(amount)}
-        return shrink(model, choose_parts(model, ShrinkPlan(**kept), calibration))
+        if how != "layers":
+            return shrink(model, choose_parts(model, ShrinkPlan(**{SHRUNK[how]: float(amount)}), calibration))
+        # By loss the model is run once for each layer that could be next, so that fewer rows are looked at.
+        rows = [ids for batch in calibration for ids in batch["input_ids"].tolist()][: options.depth_rows]
+        return shrink(model, choose_parts(model, ShrinkPlan(layers=int(amount), depth="loss"), batches_of(rows, 1)))
     if how in ("gradual", "dense"):
         return model
     prune(
@@ -184,7 +213,7 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
         model = AutoModelForCausalLM.from_pretrained(once, dtype=torch.float32)
     else:
         start, before = time.perf_counter(), peak_mb()
-        calibration = batches_of(train[:: len(train) // options.calibration][: options.calibration], 4)
+        calibration = batches_of(train[:: len(train) // options.calibration][: options.calibration], 1)
         model = made_smaller(model, row, calibration, options)
         spent = {"once_minutes": (time.perf_counter() - start) / 60, "once_mb": peak_mb() - before}
         spent |= {"parameters": model.num_parameters(), "once": perplexity(model, test)}
@@ -194,9 +223,13 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
         bench.progress(f"{row}: perplexity {spent['once']:.2f}")
     if options.steps:
         start = time.perf_counter()
+        if options.sampled:
+            whole = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+            train += sampled(whole, tokenizer, options.sampled, options.train_length, options.seed)
         model = trained(model, row, train, options, place)
         found |= {
             "steps": options.steps,
+            "sampled": options.sampled,
             "batch_size": options.batch_size,
             "task_weight": options.task_weight,
             "learning_rate": options.learning_rate,
@@ -254,8 +287,10 @@ def main() -> None:
     options.add_argument("--blocks", type=int, default=40, help="rows of the test")
     options.add_argument("--train_length", type=int, default=512, help="tokens of a row of the training")
     options.add_argument("--calibration", type=int, default=32, help="rows of the training that are looked at")
+    options.add_argument("--depth_rows", type=int, default=2, help="rows by whose loss layers-N is chosen")
     options.add_argument("--fit_steps", type=int, default=200, help="of each part, with +fit")
     options.add_argument("--steps", type=int, default=200, help="of the distillation; 0 leaves it out")
+    options.add_argument("--sampled", type=int, default=0, help="texts that the model writes for the training")
     options.add_argument("--batch_size", type=int, default=1)
     options.add_argument("--learning_rate", type=float, default=1e-4)
     options.add_argument("--task_weight", type=float, default=0.0, help="of the labels, beside the teacher")

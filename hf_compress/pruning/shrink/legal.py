@@ -176,7 +176,7 @@ def _check_heads(
 ) -> None:
     legal = legal_heads(model.config, architecture, stack, own, hidden)
     together = stack.attention.head_size is None and hidden < dimensions.hidden  # `check_hidden` looks at both
-    if count in legal or (together and count < own.heads):
+    if count in legal or not legal or (together and count < own.heads):  # no number: `check_hidden` says so
         return
     kind, config = architecture.name, type(model.config).__name__
     if stack.attention.head_size is None:
@@ -187,6 +187,7 @@ def _check_heads(
         )
     rule = f"whole groups of {own.per_group} heads" if own.per_group > 1 else "whole heads"
     raise CompressionError(
-        f"{own.of}heads={count}: {dimensions}; legal for this {kind}: {', '.join(map(str, legal))} ({rule}, in numbers that"
-        f" {config} accepts)"
+        f"{own.of}heads={count}: {dimensions}; legal for this {kind}"
+        + (f" with hidden={hidden}" if hidden < dimensions.hidden else "")
+        + f": {', '.join(map(str, legal))} ({rule}, in numbers that {config} accepts)"
     )

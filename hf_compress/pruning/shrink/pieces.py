@@ -175,6 +175,12 @@ def check_stock(built: Any, model: Any, pieces: dict[str, Piece]) -> None:
         cut = None if piece is None else tuple(piece.of(own[piece.source].detach().to("meta")).shape)
         stock = tuple(expected[name].shape) if name in expected else None
         derived = stock is None and piece is not None and piece.source not in stored  # of a kind of attention that is gone
+        if cut is None and name not in own:
+            raise CompressionError(
+                f"{type(model).__name__} as its config says it has {name}, and this model was made without it"
+                " (add_pooling_layer=False, perhaps), so that from_pretrained would fill it with random numbers; make the model"
+                " as its config says"
+            )
         if cut != stock and not derived:
             raise CompressionError(
                 f"{type(model).__name__} as its config would say it has {name} of shape {stock}, and cutting gives {cut}"

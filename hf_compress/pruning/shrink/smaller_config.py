@@ -15,6 +15,8 @@ def legal_heads(
 ) -> list[int]:
     """The numbers of query heads that a stack can be left with, ascending: whole groups, and what its config accepts.
 
+    None at all where no number goes with so many channels.
+
     Args:
         config: the model's.
         architecture: its row.
@@ -26,9 +28,9 @@ def legal_heads(
         return [dimensions.heads]
     own = architecture.counts(config)
     width = {} if hidden == getattr(own, architecture.hidden[0]) else hidden_changes(own, architecture, hidden)
-    counts = range(dimensions.per_group, dimensions.heads, dimensions.per_group)
+    counts = range(dimensions.per_group, dimensions.heads + (dimensions.per_group if width else 0), dimensions.per_group)
     accepted = [count for count in counts if _refusal(own, {**_head_changes(stack, dimensions, count), **width}) is None]
-    return [*accepted, dimensions.heads]
+    return accepted if width else [*accepted, dimensions.heads]  # what the model has now is accepted
 
 
 def changes_of(model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept) -> dict[str, Any]:

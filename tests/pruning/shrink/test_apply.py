@@ -82,6 +82,13 @@ def test_the_classifier_of_a_language_model_goes_along():
     assert torch.equal(small.score.weight, model.score.weight) and small(**BATCH).logits.shape == (2, 2)
 
 
+def test_a_model_without_a_part_that_its_config_means_is_refused_with_the_part():
+    model = BertModel(tiny_bert().config, add_pooling_layer=False)
+    said = r"BertModel as its config says it has pooler\.dense\.weight, and this model was made without it"
+    with pytest.raises(CompressionError, match=said):
+        shrink(model, choose_parts(model, ShrinkPlan(layers=1)))
+
+
 def test_a_shrunk_model_can_be_shrunk_again():
     model = tiny_llama(num_hidden_layers=3).eval()
     twice = shrink(shrink(model, ShrinkPlan(layers=[0, 2])), ShrinkPlan(layers=[1], feed_forward=0.5))

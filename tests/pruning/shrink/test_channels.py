@@ -104,6 +104,8 @@ def test_head_counts_are_held_against_the_hidden_size_that_they_will_stand_besid
     sizes = {"hidden_size": 32, "num_attention_heads": 4, "num_key_value_heads": 4}
     with pytest.raises(CompressionError, match="heads=3: .*legal for this llama: 1, 2, 4"):
         choose_parts(tiny_llama(**sizes), ShrinkPlan(heads=3))
+    with pytest.raises(CompressionError, match=r"heads=4: .*legal for this llama with hidden=30: 1, 2, 3 \("):
+        choose_parts(tiny_llama(**sizes), ShrinkPlan(heads=4, hidden=30))
     assert shrink(tiny_llama(**sizes), ShrinkPlan(heads=3, hidden=24)).config.num_attention_heads == 3
 
 
