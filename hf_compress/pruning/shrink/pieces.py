@@ -178,8 +178,8 @@ def check_stock(built: Any, model: Any, pieces: dict[str, Piece]) -> None:
         if cut is None and name not in own:
             raise CompressionError(
                 f"{type(model).__name__} as its config says it has {name}, and this model was made without it"
-                " (add_pooling_layer=False, perhaps), so that from_pretrained would fill it with random numbers; make the model"
-                " as its config says"
+                " (add_pooling_layer=False, perhaps), so that from_pretrained would fill it with random numbers; make the"
+                " model as its config says"
             )
         if cut != stock and not derived:
             raise CompressionError(
