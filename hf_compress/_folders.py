@@ -199,6 +199,8 @@ def written_beside(out: Path) -> Iterator[Path]:
     """
     part = part_of(out)
     with disk_errors(out), held(part, out):
+        if any(part.iterdir()):
+            logger.warning("%s: what a run that was stopped left half written is removed, and it is begun again", out)
         clear(part)
         try:
             yield part

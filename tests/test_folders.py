@@ -169,11 +169,16 @@ def test_a_failure_leaves_nothing(failure, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_kill_left_does_not_get_into_the_next_try(tmp_path):
+def test_what_a_kill_left_does_not_get_into_the_next_try_and_that_is_said(tmp_path, caplog):
     (tmp_path / ".model.part").mkdir()
     (tmp_path / ".model.part" / "old").write_text("half")
     with written_beside(tmp_path / "model") as part:
         (part / "new").write_text("whole")
+    assert "/model: what a run that was stopped left half written is removed" in caplog.text
+    caplog.clear()
+    with written_beside(tmp_path / "other"):
+        pass
+    assert not caplog.text
     assert [path.name for path in (tmp_path / "model").iterdir()] == ["new"]
 
 
