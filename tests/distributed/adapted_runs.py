@@ -6,7 +6,7 @@ from peft import LoraConfig, get_peft_model
 from hf_compress import CompressionError, Distillation, ForwardKL, ModelTeacher, _distributed
 from hf_compress.training.averaging.tensors import full_state_dict
 from tests.tiny import tiny_llama
-from tests.training.runs import assert_equal_bits, llama_trainer
+from tests.training.runs import assert_equal_bits, llama_trainer, pruning
 
 SETTINGS = {"max_steps": 4, "optim": "sgd", "learning_rate": 0.5, "save_steps": 2, "logging_steps": 2}
 BATCH = 4
@@ -41,6 +41,16 @@ def adapted(folder, processes, **changes):
     trainer.finalize()
     trainer.save_model(str(folder / "final"))
     _distributed.barrier()
+
+
+def pruned_beneath(folder):
+    """The base is pruned while the adapter trains; straight and resumed, and what both merge into."""
+    for name, resume in (("straight", None), ("resumed", str(folder / "checkpoint-2"))):
+        trainer = llama_trainer(folder, {"pruning": pruning()}, student(torch.float32), **SETTINGS)
+        trainer.train(resume_from_checkpoint=resume)
+        found = {"adapted": dict(trainer.model.state_dict()), "masks": dict(trainer.progress.masks.keep)}
+        found["merged"] = dict(trainer.finalize().state_dict())
+        torch.save(found, folder / f"{name}{trainer.args.process_index}.pt")
 
 
 def refused(folder, processes, **changes):

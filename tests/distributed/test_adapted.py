@@ -73,6 +73,22 @@ def test_peft_and_transformers_load_what_was_saved(place, request, tmp_path):
     torch.testing.assert_close(merged(tokens).logits, expected, rtol=0, atol=0.05)  # rounded to bf16 after the sum
 
 
+def test_two_processes_prune_the_base_beneath_an_adapter_alike_and_resume_to_the_same_bits(ddp):
+    first, *others = (
+        torch.load(ddp / "beneath" / f"{name}{rank}.pt", weights_only=True)
+        for name in ("straight", "resumed")
+        for rank in (0, 1)
+    )
+    for other in others:
+        for what, expected in first.items():
+            assert_equal_bits(other[what], expected)
+    assert len(first["masks"]) == 14
+    for name, keep in first["masks"].items():
+        assert int((~keep).sum()) == keep.numel() // 2
+        assert torch.equal(first["merged"][f"{name}.weight"] == 0, ~keep)
+    assert bool(first["adapted"]["base_model.model.model.layers.0.self_attn.q_proj.lora_B.default.weight"].any())
+
+
 @pytest.mark.parametrize("form", test_fsdp2.FORMS)
 def test_one_process_goes_on_from_an_adapter_trained_in_shards(form, fsdp2, tmp_path):
     folder = fsdp2 / "adapted" / form

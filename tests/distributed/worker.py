@@ -232,4 +232,6 @@ if __name__ == "__main__":
         (folder / run.__name__).mkdir(exist_ok=True)
         run(folder / run.__name__)
     adapted_runs.adapted(folder / "adapted", 2)
+    (folder / "beneath").mkdir(exist_ok=True)
+    adapted_runs.pruned_beneath(folder / "beneath")
     _distributed.leave()  # gloo's threads must end before the interpreter does
