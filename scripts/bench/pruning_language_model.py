@@ -10,6 +10,9 @@ behind it the weights that stay are fitted to what each part of a block gave bef
 again. dense is the model as it is, dense-alike what the same training makes of it: what is better than dense by as much is
 no merit of the pruning. A row and its models are written as soon as there are any; `--table` prints all that there are.
 
+With --hidden_weight the hidden states are taught as well: behind each layer those that the next one in the student has got in
+the teacher.
+
 With --sampled the training goes over so many texts more, which the model itself writes: where there is little text, the
 teacher has more to say than that.
 
@@ -25,12 +28,14 @@ import os
 import resource
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import _benchmark as bench
 import torch
 from datasets import Dataset, load_dataset
+from torch import nn
 from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, TrainingArguments
 
@@ -56,10 +61,48 @@ from hf_compress import (
     save_dense,
     shrink,
 )
+from hf_compress.distillation.loss import FeatureLoss
+from hf_compress.distillation.signal import Signal
 
 CRITERIA = {"magnitude": Magnitude(), "wanda": Wanda(), "ria": RIA(), "sparsegpt": Magnitude()}
 PATTERNS = {"50": Unstructured(), "2:4": NM(n=2, m=4)}
 SHRUNK = {"layers": "layers", "ffn": "feed_forward", "heads": "heads"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatesBetween(FeatureLoss, name="states_between"):
+    """mean over the student's layers of ||student - teacher||^2 / ||teacher||^2, of the hidden states behind each.
+
+    Attributes:
+        places: of the teacher's hidden states, for each of the student's layers.
+    """
+
+    places: tuple[int, ...]
+
+    def __call__(self, student: Signal, teacher: Signal, keep: torch.Tensor, projection: nn.Module | None) -> torch.Tensor:
+        """(B, T)."""
+        missed = []
+        for layer, place in enumerate(self.places, 1):
+            wanted = teacher.hidden_states[place]
+            squares = (student.hidden_states[layer] - wanted).square().sum(-1)
+            missed.append(squares / wanted.square().sum(-1).clamp_min(1e-30))
+        return torch.stack(missed).mean(0)
+
+
+def states_between(student: Any, teacher: Any) -> StatesBetween:
+    """For a student from which some of the teacher's layers are gone, the others as they were; or none."""
+    own, whole = student.model.layers, teacher.model.layers
+    kept = list(range(len(whole)))
+    if len(own) < len(whole):
+        kept = [
+            next(
+                place
+                for place, other in enumerate(whole)
+                if torch.equal(layer.mlp.up_proj.weight, other.mlp.up_proj.weight)
+            )
+            for layer in own
+        ]
+    return StatesBetween(places=(*kept[1:], len(whole)))
 
 
 def blocks_of(
@@ -162,6 +205,9 @@ def pruning_of(row: str) -> Pruning | None:
 def trained(model: Any, row: str, blocks: list[list[int]], options: argparse.Namespace, folder: Path) -> Any:
     """After --steps steps with the whole model as teacher."""
     teacher = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    losses = [WeightedLoss(weight=1.0 - options.task_weight, loss=ForwardKL())]
+    if options.hidden_weight:
+        losses.append(WeightedLoss(weight=options.hidden_weight, loss=states_between(model, teacher)))
     trainer = CompressionTrainer(
         model=model,
         args=TrainingArguments(
@@ -182,7 +228,7 @@ def trained(model: Any, row: str, blocks: list[list[int]], options: argparse.Nam
         pruning=pruning_of(row),
         distillation=Distillation(
             teacher=ModelTeacher(model=teacher),
-            losses=(WeightedLoss(weight=1.0 - options.task_weight, loss=ForwardKL()),),
+            losses=tuple(losses),
             task_weight=options.task_weight,
         ),
     )
@@ -232,6 +278,7 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
             "sampled": options.sampled,
             "batch_size": options.batch_size,
             "task_weight": options.task_weight,
+            "hidden_weight": options.hidden_weight,
             "learning_rate": options.learning_rate,
             "minutes": (time.perf_counter() - start) / 60,
             "mb": peak_mb(),
@@ -294,6 +341,7 @@ def main() -> None:
     options.add_argument("--batch_size", type=int, default=1)
     options.add_argument("--learning_rate", type=float, default=1e-4)
     options.add_argument("--task_weight", type=float, default=0.0, help="of the labels, beside the teacher")
+    options.add_argument("--hidden_weight", type=float, default=0.0, help="of the hidden states")
     asked = options.parse_args()
     bench.prepare(asked)
     asked.folder.mkdir(parents=True, exist_ok=True)
