@@ -10,7 +10,7 @@ behind it the weights that stay are fitted to what each part of a block gave bef
 again. dense is the model as it is, dense-alike what the same training makes of it: what is better than dense by as much is
 no merit of the pruning. A row and its models are written as soon as there are any; `--table` prints all that there are.
 
-With --hidden_weight the hidden states are taught as well: behind each layer those that the next one in the student gets in the
+With --hidden_weight the hidden states are taught as well: behind each layer those that the student's next one gets in the
 teacher.
 
 With --sampled the training goes over so many texts more, which the model itself writes: where there is little text, the
