@@ -34,8 +34,8 @@ def check_finite(model: nn.Module, dtype: str = "auto") -> None:
         largest = _largest(parameter)
         if not math.isfinite(largest):
             raise CompressionError(
-                f"{name} holds NaN or infinity, which no scheme and no checkpoint should; training has diverged: go back to"
-                " an earlier checkpoint, or train again with a lower learning rate"
+                f"{name} holds NaN or infinity, which no scheme and no checkpoint should; where a training made them it has"
+                " diverged: go back to an earlier checkpoint, or train again with a lower learning rate"
             )
         if target is not None and largest > target.max:
             raise CompressionError(
