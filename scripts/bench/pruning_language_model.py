@@ -177,8 +177,8 @@ def made_smaller(model: Any, row: str, calibration: list[dict[str, torch.Tensor]
         if how != "layers":
             return shrink(model, choose_parts(model, ShrinkPlan(**{SHRUNK[how]: float(amount)}), calibration))
         # By loss the model is run once for each layer that could be next, so that fewer rows are looked at.
-        rows = [ids for batch in calibration for ids in batch["input_ids"].tolist()][: options.depth_rows]
-        return shrink(model, choose_parts(model, ShrinkPlan(layers=int(amount), depth="loss"), batches_of(rows, 1)))
+        plan = ShrinkPlan(layers=int(amount), depth="loss")
+        return shrink(model, choose_parts(model, plan, calibration[: options.depth_rows]))
     if how in ("gradual", "dense"):
         return model
     prune(

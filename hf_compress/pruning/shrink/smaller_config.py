@@ -28,9 +28,13 @@ def legal_heads(
         return [dimensions.heads]
     own = architecture.counts(config)
     width = {} if hidden == getattr(own, architecture.hidden[0]) else hidden_changes(own, architecture, hidden)
-    counts = range(dimensions.per_group, dimensions.heads + (dimensions.per_group if width else 0), dimensions.per_group)
-    accepted = [count for count in counts if _refusal(own, {**_head_changes(stack, dimensions, count), **width}) is None]
-    return accepted if width else [*accepted, dimensions.heads]  # what the model has now is accepted
+    as_now = dimensions.heads if not width else None  # which is accepted
+    counts = range(dimensions.per_group, dimensions.heads + 1, dimensions.per_group)
+    return [
+        count
+        for count in counts
+        if count == as_now or _refusal(own, {**_head_changes(stack, dimensions, count), **width}) is None
+    ]
 
 
 def changes_of(model: Any, architecture: Architecture, dimensions: Dimensions, kept: Kept) -> dict[str, Any]:
