@@ -9,6 +9,8 @@ torch.kthvalue and torch.topk. Each runs in a process of its own, whose growth i
 Third table: CPU seconds and extra memory of SparseGPT and Wanda on one block with the layers of SmolLM2-135M (576 x 576,
 576 x 192, 576 x 1536), statistics included, per million weights; each in a process of its own. `--peer PYTHON` measures
 llm-compressor beside it, whose pins do not go with this library's transformers: make it an environment of its own.
+
+With --device cuda the first two tables are those of a GPU: seconds by the clock, memory of the GPU.
 """
 
 import argparse
@@ -49,9 +51,9 @@ BLOCK = {
 
 def step_rows(options: argparse.Namespace) -> tuple[str, list[list[str]]]:
     """The first table's caption and rows."""
-    model = build(512, 4)
+    model = build(options.hidden, options.layers).to(options.device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-4, fused=True)
-    tokens = torch.randint(1024, (4, 128))
+    tokens = torch.randint(1024, (options.batch, options.tokens), device=options.device)
     masks = Masks(model, Pruning(schedule=Cubic(final=0.5)))
     sparsity = [0.30]
 
@@ -69,7 +71,7 @@ def step_rows(options: argparse.Namespace) -> tuple[str, list[list[str]]]:
     step()
     move()
     cases = {"step": step, "still": masks.apply_to_gradients, "move": move}
-    seconds = bench.interleaved(cases, options.repeats, warmups=1, clock=time.process_time)
+    seconds = bench.interleaved(cases, options.repeats, warmups=1, clock=CLOCKS[options.device])
     plain = seconds["step"]
     still = [step + here for step, here in zip(plain, seconds["still"], strict=True)]
     moving = [here + move / options.every for here, move in zip(still, seconds["move"], strict=True)]
@@ -80,7 +82,8 @@ def step_rows(options: argparse.Namespace) -> tuple[str, list[list[str]]]:
         ["(setting the gradients of pruned weights to zero)", bench.milliseconds(seconds["still"]), ""],
         ["(one move: scores, thresholds, masks, moments, weights)", bench.milliseconds(seconds["move"]), ""],
     ]
-    return f"{masks.num_weights() / 1e6:.1f} M prunable weights in {len(masks.modules)} layers, 4 x 128 tokens", rows
+    size = f"{masks.num_weights() / 1e6:.1f} M prunable weights in {len(masks.modules)} layers"
+    return f"{size}, {options.batch} x {options.tokens} tokens", rows
 
 
 def _exact(seconds: list[float], floor: list[float]) -> str:
@@ -92,7 +95,8 @@ def _exact(seconds: list[float], floor: list[float]) -> str:
 def select(numbers: torch.Tensor, k: int, how: str) -> float:
     """The k-th largest."""
     if how == "hf_compress":
-        return largest(lambda: numbers.split(2**20), k, numbers.numel()).threshold
+        at_once = 2**20 if numbers.device.type == "cpu" else 2**26  # layers are of about that size
+        return largest(lambda: numbers.split(at_once), k, numbers.numel()).threshold
     if how == "torch.kthvalue":
         return float(numbers.kthvalue(numbers.numel() - k + 1).values)
     return float(numbers.topk(k, sorted=False).values.min())
@@ -100,11 +104,11 @@ def select(numbers: torch.Tensor, k: int, how: str) -> float:
 
 def threshold_case(options: argparse.Namespace, how: str) -> dict[str, Any]:
     """One way, in this process."""
-    numbers = torch.empty(options.millions * 10**6)
+    numbers = torch.empty(options.millions * 10**6, device=options.device)
     for part in numbers.split(10**7):
         part.normal_().abs_()
     select(numbers[: 10**6].clone(), 10**5, how)  # what is loaded at the first call
-    return _measured(lambda: select(numbers, numbers.numel() // 2, how), numbers.numel() * 4)
+    return _measured(lambda: select(numbers, numbers.numel() // 2, how), numbers.numel() * 4, options.device)
 
 
 def prune_case(options: argparse.Namespace, how: str) -> dict[str, Any]:
@@ -122,14 +126,24 @@ def prune_case(options: argparse.Namespace, how: str) -> dict[str, Any]:
     return {"weights": weights, **_measured(jobs[name], weights * 4)}
 
 
-def _measured(act: Callable[[], object], size_bytes: int) -> dict[str, Any]:
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    began = time.process_time()
+def _measured(act: Callable[[], object], size_bytes: int, device: str = "cpu") -> dict[str, Any]:
+    clock = CLOCKS[device]
+    before = _peak_bytes(device)
+    began = clock()
     found = act()
-    cpu_s = time.process_time() - began
-    extra = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+    seconds = clock() - began
+    extra = _peak_bytes(device) - before
     number = found if isinstance(found, float) else None
-    return {"cpu_s": cpu_s, "extra_bytes": extra, "share": extra / size_bytes, "found": number}
+    return {"seconds": seconds, "extra_bytes": extra, "share": extra / size_bytes, "found": number}
+
+
+def _peak_bytes(device: str) -> int:
+    """Of this process; on a GPU since the last call."""
+    if device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    most = torch.cuda.max_memory_allocated()
+    torch.cuda.reset_peak_memory_stats()
+    return most
 
 
 def in_processes(options: argparse.Namespace, cases: list[str], rounds: int) -> dict[str, list[dict[str, Any]]]:
@@ -139,7 +153,7 @@ def in_processes(options: argparse.Namespace, cases: list[str], rounds: int) -> 
         for case in cases:
             bench.progress(f"{case}, round {number + 1} of {rounds}")
             command = [sys.executable, str(Path(__file__)), "--case", case, "--threads", str(options.threads)]
-            command += ["--millions", str(options.millions), "--seed", str(options.seed)]
+            command += ["--millions", str(options.millions), "--seed", str(options.seed), "--device", options.device]
             if case.startswith("llm-compressor"):
                 command = [options.peer, str(Path(__file__).with_name("_llm_compressor.py")), case]
                 command += [json.dumps(BLOCK), str(options.threads)]
@@ -153,10 +167,10 @@ def threshold_rows(options: argparse.Namespace) -> list[list[str]]:
     found = in_processes(options, THRESHOLDS, options.rounds)
     if len({run["found"] for runs in found.values() for run in runs}) != 1:
         raise SystemExit("the thresholds differ")
-    ours = [run["cpu_s"] for run in found["hf_compress"]]
+    ours = [run["seconds"] for run in found["hf_compress"]]
     rows = []
     for case, runs in found.items():
-        seconds = [run["cpu_s"] for run in runs]
+        seconds = [run["seconds"] for run in runs]
         share = max(run["share"] for run in runs)
         rows.append([case, _seconds(seconds), bench.ratio(seconds, ours), f"{100 * share:.2f} %"])
     return rows
@@ -168,7 +182,7 @@ def prune_rows(options: argparse.Namespace) -> list[list[str]]:
     peers = [f"llm-compressor {case}" for case in PRUNINGS] if options.peer else []
     for case, runs in in_processes(options, PRUNINGS + peers, options.rounds).items():
         millions = runs[0]["weights"] / 1e6
-        seconds = [run["cpu_s"] / millions for run in runs]
+        seconds = [run["seconds"] / millions for run in runs]
         extra = max(run["extra_bytes"] for run in runs) / millions / 1e6
         rows.append([case, f"{millions:.2f} M", _seconds(seconds), f"{extra:.1f} MB"])
     return rows
@@ -179,6 +193,13 @@ def _seconds(seconds: list[float]) -> str:
     return f"{ordered[len(ordered) // 2]:.3f} ({ordered[0]:.3f}-{ordered[-1]:.3f})"
 
 
+def _when_done() -> float:
+    """The time when everything that a GPU was asked for is done."""
+    torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+CLOCKS: dict[str, Callable[[], float]] = {"cpu": time.process_time, "cuda": _when_done}
 THRESHOLDS = ["hf_compress", "torch.kthvalue", "torch.topk"]
 PRUNINGS = ["Wanda 50 %", "Wanda 2:4", "SparseGPT 50 %", "SparseGPT 2:4"]
 
@@ -192,6 +213,11 @@ def main() -> None:
     )
     parser.add_argument("--rounds", type=int, default=3, help="processes that each case of the last two tables runs in")
     parser.add_argument("--peer", default=None, help="a Python that has llm-compressor, to measure beside it")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where the first two tables are measured")
+    parser.add_argument("--hidden", type=int, default=512, help="hidden_size of the Llama that steps")
+    parser.add_argument("--layers", type=int, default=4, help="num_hidden_layers of it")
+    parser.add_argument("--batch", type=int, default=4, help="sequences of a step")
+    parser.add_argument("--tokens", type=int, default=128, help="tokens of a sequence")
     parser.add_argument("--case", default=None, help=argparse.SUPPRESS)
     parser.add_argument("--only", choices=["step", "threshold", "once"], nargs="+", default=["step", "threshold", "once"])
     options = parser.parse_args()
@@ -199,16 +225,16 @@ def main() -> None:
     if options.case is not None:
         print(json.dumps((threshold_case if options.case in THRESHOLDS else prune_case)(options, options.case)))
         return
-    parts = [bench.header("Pruning", ["hf_compress", "transformers"])]
+    parts, unit = [bench.header("Pruning", ["hf_compress", "transformers"])], "CPU " if options.device == "cpu" else ""
     if "step" in options.only:
         caption, rows = step_rows(options)
         parts += [f"In a training step: {caption}; median (smallest-largest) of {options.repeats} interleaved rounds"]
-        parts += [bench.table(["step", "CPU ms", "vs without masks"], rows)]
+        parts += [bench.table(["step", f"{unit}ms", "vs without masks"], rows)]
     if "threshold" in options.only:
         parts += [
             f"One threshold over {options.millions} M fp32 numbers, k = half of them; {options.rounds} processes each"
         ]
-        head = ["way", "CPU s", "vs hf_compress", "extra memory, of the numbers"]
+        head = ["way", f"{unit}s", "vs hf_compress", "extra memory, of the numbers"]
         parts += [bench.table(head, threshold_rows(options))]
     if "once" in options.only:
         parts += ["Once, with data: one block of SmolLM2-135M's layers, 8 batches of 4 x 256 tokens, statistics included"]

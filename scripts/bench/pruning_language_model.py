@@ -5,10 +5,11 @@
 
 A row is how the model is made smaller: CRITERION-50 and CRITERION-2:4 (magnitude, wanda, ria, sparsegpt; with `+fit`
 behind it the weights that stay are fitted to what each part of a block gave before), layers-N, heads-N and ffn-SHARE
-(shrunk: they are gone), and gradual-50, gradual-2:4 (by magnitude, during the training). Each is measured, trained for
---steps steps on --data with the model as its teacher and, but for --task_weight, without labels, zeros kept, and measured
-again. dense is the model as it is, dense-alike what the same training makes of it: what is better than dense by as much is
-no merit of the pruning. A row and its models are written as soon as there are any; `--table` prints all that there are.
+(shrunk: they are gone; influence-N are layers that go all at once, by their influence, and not one by one), and
+gradual-50, gradual-2:4 (by magnitude, during the training). Each is measured, trained for --steps steps on --data with the
+model as its teacher and, but for --task_weight, without labels, zeros kept, and measured again. dense is the model as it
+is, dense-alike what the same training makes of it: what is better than dense by as much is no merit of the pruning. A row
+and its models are written as soon as there are any; `--table` prints all that there are.
 
 With --hidden_weight the hidden states are taught as well: behind each layer those that the student's next one gets in the
 teacher.
@@ -16,12 +17,15 @@ teacher.
 With --sampled the training goes over so many texts more, which the model itself writes: where there is little text, the
 teacher has more to say than that.
 
+With --device cuda all of it runs on a GPU, in fp32 as on the CPU; memory is then that of the GPU.
+
 Perplexity is that of the first --blocks blocks of --length tokens of the test split, documents joined by empty lines, or
 with --texts that of the first --length tokens of each document.
 """
 
 import argparse
 import datetime
+import itertools
 import json
 import math
 import os
@@ -66,7 +70,9 @@ from hf_compress.distillation.signal import Signal
 
 CRITERIA = {"magnitude": Magnitude(), "wanda": Wanda(), "ria": RIA(), "sparsegpt": Magnitude()}
 PATTERNS = {"50": Unstructured(), "2:4": NM(n=2, m=4)}
-SHRUNK = {"layers": "layers", "ffn": "feed_forward", "heads": "heads"}
+SHRUNK = {"layers": "layers", "influence": "layers", "ffn": "feed_forward", "heads": "heads"}
+_AT_ONCE = 2048
+"""Texts that are written side by side."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,8 +130,8 @@ def sampled(model: Any, tokenizer: Any, count: int, length: int, seed: int) -> l
     torch.manual_seed(seed)
     model.eval()
     ends, rows = {tokenizer.bos_token_id, tokenizer.eos_token_id}, []
-    for start in range(0, count, 128):
-        first = torch.full((min(128, count - start), 1), tokenizer.bos_token_id)
+    for start in range(0, count, _AT_ONCE):
+        first = torch.full((min(_AT_ONCE, count - start), 1), tokenizer.bos_token_id, device=model.device)
         written = model.generate(
             first,
             attention_mask=torch.ones_like(first),
@@ -165,7 +171,7 @@ def perplexity(model: Any, blocks: list[list[int]]) -> float:
     model.eval()
     total = 0.0
     for block in blocks:
-        ids = torch.tensor([block])
+        ids = torch.tensor([block], device=model.device)
         total += float(model(input_ids=ids, labels=ids).loss) * (len(block) - 1)
     return math.exp(total / sum(len(block) - 1 for block in blocks))
 
@@ -174,8 +180,10 @@ def made_smaller(model: Any, row: str, calibration: list[dict[str, torch.Tensor]
     """The model of a row before any training."""
     how, _, amount = row.removesuffix("+fit").rpartition("-")
     if how in SHRUNK:
-        if how != "layers":
+        if how in ("ffn", "heads"):
             return shrink(model, choose_parts(model, ShrinkPlan(**{SHRUNK[how]: float(amount)}), calibration))
+        if how == "influence":
+            return shrink(model, choose_parts(model, ShrinkPlan(layers=int(amount)), calibration))
         # By loss the model is run once for each layer that could be next, so that fewer rows are looked at.
         plan = ShrinkPlan(layers=int(amount), depth="loss")
         return shrink(model, choose_parts(model, plan, calibration[: options.depth_rows]))
@@ -204,7 +212,7 @@ def pruning_of(row: str) -> Pruning | None:
 
 def trained(model: Any, row: str, blocks: list[list[int]], options: argparse.Namespace, folder: Path) -> Any:
     """After --steps steps with the whole model as teacher."""
-    teacher = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    teacher = opened(options.model, options)
     losses = [WeightedLoss(weight=1.0 - options.task_weight, loss=ForwardKL())]
     if options.hidden_weight:
         losses.append(WeightedLoss(weight=options.hidden_weight, loss=states_between(model, teacher)))
@@ -220,7 +228,7 @@ def trained(model: Any, row: str, blocks: list[list[int]], options: argparse.Nam
             logging_steps=10,
             save_strategy="no",
             report_to=[],
-            use_cpu=True,
+            use_cpu=options.device == "cpu",
             seed=options.seed,
         ),
         data_collator=collate,
@@ -238,8 +246,15 @@ def trained(model: Any, row: str, blocks: list[list[int]], options: argparse.Nam
     return made
 
 
-def peak_mb() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def opened(folder: Path, options: argparse.Namespace) -> Any:
+    return AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).to(options.device)
+
+
+def peak_mb(options: argparse.Namespace) -> float:
+    """Of this process, or of what it has taken of a GPU."""
+    if options.device == "cpu":
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return torch.cuda.max_memory_allocated() / 2**20
 
 
 def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
@@ -247,21 +262,21 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
     tokenizer = AutoTokenizer.from_pretrained(options.model)
     test = blocks_of(options.data, "test", tokenizer, options.length, options.texts, options.blocks)
     train = blocks_of(options.data, "train", tokenizer, options.train_length, options.texts)
-    model = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+    model = opened(options.model, options)
     found: dict[str, Any] = {"row": row, "date": datetime.date.today().isoformat(), "threads": torch.get_num_threads()}
-    found["load"] = os.getloadavg()[0]
+    found |= {"load": os.getloadavg()[0], "device": options.device}
     if row == "dense":
         return found | {"parameters": model.num_parameters(), "once": perplexity(model, test)}
     place = options.folder / row.replace(":", "of").replace("+", "-")
     once = place / "once"
     if once.exists():
         found |= json.loads((place / "once.json").read_text())
-        model = AutoModelForCausalLM.from_pretrained(once, dtype=torch.float32)
+        model = opened(once, options)
     else:
-        start, before = time.perf_counter(), peak_mb()
+        start, before = time.perf_counter(), peak_mb(options)
         calibration = batches_of(train[:: len(train) // options.calibration][: options.calibration], 1)
         model = made_smaller(model, row, calibration, options)
-        spent = {"once_minutes": (time.perf_counter() - start) / 60, "once_mb": peak_mb() - before}
+        spent = {"once_minutes": (time.perf_counter() - start) / 60, "once_mb": peak_mb(options) - before}
         spent |= {"parameters": model.num_parameters(), "once": perplexity(model, test)}
         save_dense(model, once, tokenizer)
         (place / "once.json").write_text(json.dumps(spent))
@@ -270,7 +285,7 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
     if options.steps:
         start = time.perf_counter()
         if options.sampled:
-            whole = AutoModelForCausalLM.from_pretrained(options.model, dtype=torch.float32)
+            whole = opened(options.model, options)
             train += sampled(whole, tokenizer, options.sampled, options.train_length, options.seed)
         model = trained(model, row, train, options, place)
         found |= {
@@ -281,43 +296,45 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
             "hidden_weight": options.hidden_weight,
             "learning_rate": options.learning_rate,
             "minutes": (time.perf_counter() - start) / 60,
-            "mb": peak_mb(),
+            "mb": peak_mb(options),
             "trained": perplexity(model, test),
         }
-        save_dense(model, place / "trained", tokenizer)
+        result = place / f"trained-{options.task_weight:g}"
+        shutil.rmtree(result, ignore_errors=True)
+        save_dense(model, result, tokenizer)
         bench.progress(f"{row}: perplexity {found['trained']:.2f} after {options.steps} steps")
     return found
 
 
 def table(folder: Path) -> str:
-    """The newest numbers of each row, in the order in which rows came first."""
-    rows: dict[str, dict[str, Any]] = {}
+    """The newest numbers of each row, in the order in which rows came first, and of each way of training it."""
+    once: dict[str, dict[str, Any]] = {}
+    trainings: dict[str, dict[Any, dict[str, Any]]] = {}
     for line in (folder / "rows.jsonl").read_text().splitlines():
         one = json.loads(line)
-        rows[one["row"]] = rows.get(one["row"], {}) | one
-    dense = rows["dense"]["once"]
-    head = [
-        "row",
-        "parameters",
-        "perplexity",
-        "of dense",
-        "minutes",
-        "extra MB",
-        "after",
-        "perplexity",
-        "of dense",
-        "minutes",
-        "MB",
-    ]
-    lines = []
-    for name, one in rows.items():
-        line = [name, f"{one['parameters'] / 1e6:.2f} M", f"{one['once']:.2f}", f"{one['once'] / dense:.2f}x"]
-        line += [f"{one['once_minutes']:.1f}", f"{one['once_mb']:.0f}"] if "once_minutes" in one else ["-", "-"]
+        once[one["row"]] = once.get(one["row"], {}) | one
         if "trained" in one:
-            line += [f"{one['steps']} steps of {one['batch_size']} rows", f"{one['trained']:.2f}"]
-            line += [f"{one['trained'] / dense:.2f}x", f"{one['minutes']:.0f}", f"{one['mb']:.0f}"]
-        lines.append(line + ["-"] * (len(head) - len(line)))
+            trainings.setdefault(one["row"], {})[_training(one)] = one
+    dense = once["dense"]["once"]
+    head = ["row", "parameters", "perplexity", "of dense", "minutes", "extra MB"]
+    head += ["after", "perplexity", "of dense", "minutes", "MB"]
+    lines = []
+    for name, found in once.items():
+        first = [name, f"{found['parameters'] / 1e6:.2f} M", f"{found['once']:.2f}", f"{found['once'] / dense:.2f}x"]
+        first += [f"{found['once_minutes']:.1f}", f"{found['once_mb']:.0f}"] if "once_minutes" in found else ["-", "-"]
+        for training, one in trainings.get(name, {"-": None}).items():
+            line = first + ([] if one is None else [training, f"{one['trained']:.2f}", f"{one['trained'] / dense:.2f}x"])
+            line += [] if one is None else [f"{one['minutes']:.1f}", f"{one['mb']:.0f}"]
+            lines.append(line + ["-"] * (len(head) - len(line)))
     return bench.table(head, lines)
+
+
+def _training(one: dict[str, Any]) -> str:
+    """How a model was trained, in words."""
+    text = f"{one['steps']} x {one['batch_size']} rows, lr {one['learning_rate']:g}"
+    text += f", labels {one['task_weight']:g}" if one["task_weight"] else ""
+    text += f", hidden states {one['hidden_weight']:g}" if one.get("hidden_weight") else ""
+    return text + (f", {one['sampled']} written texts" if one.get("sampled") else "")
 
 
 def main() -> None:
@@ -337,16 +354,19 @@ def main() -> None:
     options.add_argument("--depth_rows", type=int, default=2, help="rows by whose loss layers-N is chosen")
     options.add_argument("--fit_steps", type=int, default=200, help="of each part, with +fit")
     options.add_argument("--steps", type=int, default=200, help="of the distillation; 0 leaves it out")
+    options.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where all of it runs")
     options.add_argument("--sampled", type=int, default=0, help="texts that the model writes for the training")
     options.add_argument("--batch_size", type=int, default=1)
     options.add_argument("--learning_rate", type=float, default=1e-4)
-    options.add_argument("--task_weight", type=float, default=0.0, help="of the labels, beside the teacher")
+    options.add_argument(
+        "--task_weight", type=float, nargs="+", default=[0.0], help="of the labels, beside the teacher; one training each"
+    )
     options.add_argument("--hidden_weight", type=float, default=0.0, help="of the hidden states")
     asked = options.parse_args()
     bench.prepare(asked)
     asked.folder.mkdir(parents=True, exist_ok=True)
-    for row in asked.rows:
-        numbers = json.dumps(measure(row, asked))
+    for row, weight in itertools.product(asked.rows, asked.task_weight):
+        numbers = json.dumps(measure(row, argparse.Namespace(**{**vars(asked), "task_weight": weight})))
         with (asked.folder / "rows.jsonl").open("a") as file:
             file.write(numbers + "\n")
     if asked.table:
