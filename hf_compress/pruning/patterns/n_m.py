@@ -93,6 +93,9 @@ class NM(Pattern, name="n_m"):
         keep = torch.zeros_like(groups, dtype=torch.bool)
         keep.scatter_(-1, order[..., : self.n], True)
         keep = keep.flatten(-2)
-        num_pruned = min(round(sparsity * across.total(score.numel())), across.total(int((~keep).sum())))
+        total = across.total(score.numel())
+        num_pruned, most = round(sparsity * total), total // self.m * (self.m - self.n)
+        if num_pruned >= most:
+            return keep
         # What the pattern keeps cannot go, so it gets the highest score of all.
         return keep_largest(score.masked_fill(keep, float("inf")), num_pruned, across)

@@ -77,10 +77,12 @@ class SparseGPT(Solver, name="sparsegpt"):
                 if (column - start) % at_once == 0:
                     part = slice(column, min(column + at_once, end))
                     score = (found[:, part] / factor.diagonal()[part]).square().masked_fill(dead[part], 0.0)
-                    wanted = round(sparsity * outputs * part.stop) - pruned
-                    share = max(wanted, 0) / score.numel()
+                    share = sparsity
+                    if pattern.any_sparsity:  # where a pattern fixes it, zeros that are there make up for none of it
+                        share = max(round(sparsity * outputs * part.stop) - pruned, 0) / score.numel()
                     keep[:, part] = pattern.mask(score.where(known[:, part], -torch.inf), share) & known[:, part]
-                    pruned = int((~keep[:, : part.stop]).sum())
+                    if pattern.any_sparsity:
+                        pruned += int((~keep[:, part]).sum())
                 gone = found[:, column].masked_fill(keep[:, column], 0.0) / factor[column, column]
                 found[:, column:end] -= torch.outer(gone, factor[column, column:end])
                 errors[:, column - start] = gone

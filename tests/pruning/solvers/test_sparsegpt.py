@@ -97,6 +97,15 @@ def test_zeros_stay_and_count_first():
     assert not keep[~held].any() and (found[~held] == 0).all() and int((~keep).sum()) == 36
 
 
+def test_zeros_that_are_there_make_up_for_none_of_a_pattern():
+    weight, x = made(seed=3)
+    held = torch.ones_like(weight, dtype=torch.bool)
+    held[:, :3] = False  # three of the first four
+    gram = (x.T @ x / len(x)).float()
+    _, keep = SparseGPT(block=4).solve(weight * held, {"gram": gram}, NM(), 0.5, held)
+    assert (keep.view(6, 3, 4).sum(-1)[:, 1:] == 2).all() and not keep[~held].any()
+
+
 def test_inputs_that_are_always_zero_go_first():
     weight, x = made(seed=4)
     x[:, [0, 5]] = 0.0
