@@ -10,8 +10,8 @@ from hf_compress.evaluation.rows import Report, Row
 
 _HIGHEST = 1e100
 """Where the perplexity of a ruined model is drawn: above it, the margins of a logarithmic axis overflow."""
-
-
+_BESIDE = [((9, 5), "left"), ((-9, 5), "right"), ((9, -14), "left"), ((-9, -14), "right")]
+"""Where a value is written, in points from its own point, as long as others are near."""
 Against = Literal["size", "latency", "cost"]
 _UNITS = {"size": "weights on disk (MB)", "latency": "latency of one forward pass (ms)", "cost": "cost of a row"}
 
@@ -45,8 +45,8 @@ def draw_quality(axes: Any, report: Report, against: Against = "size") -> None:
 
     Args:
         axes: of matplotlib.
-        report: the rows; a line through a point is the interval of its value. Of two values that would stand over each
-            other the first is written.
+        report: the rows; a line through a point is the interval of its value. Values that would stand over each other are
+            written around the points, four of them at most.
         against: what quality costs.
     """
     from matplotlib.ticker import FuncFormatter, NullFormatter
@@ -64,8 +64,11 @@ def draw_quality(axes: Any, report: Report, against: Against = "size") -> None:
                 [cost, cost], [min(end, _HIGHEST) for end in row.intervals[report.metric]], color=f"C{index}", alpha=0.5
             )
         axes.scatter(cost, value, s=90, color=f"C{index}", zorder=3, label=plain(row.name))
-        if not any(abs(math.log(cost / at)) < 0.2 and abs(value - of) < 0.06 * height for at, of in said):
-            axes.annotate(f"{row.metrics[report.metric]:.4g}", (cost, value), textcoords="offset points", xytext=(9, 5))
+    for row, cost, value in sorted(zip(rows, costs, shown, strict=True), key=lambda one: -one[1]):
+        near = sum(abs(math.log(cost / at)) < 0.2 and abs(value - of) < 0.06 * height for at, of in said)
+        if near < len(_BESIDE):
+            words, (place, side) = f"{row.metrics[report.metric]:.4g}", _BESIDE[near]
+            axes.annotate(words, (cost, value), textcoords="offset points", xytext=place, ha=side)
             said.append((cost, value))
     reached = [*costs, *_draw_curve(axes, report, against)]
     axes.set_xscale("log")

@@ -39,6 +39,18 @@ def test_each_row_is_a_point_at_its_megabytes_and_value(drawn):
     assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
 
 
+def test_values_of_points_that_lie_together_are_written_around_them(drawn):
+    axes = drawn(report([0.5, 0.501, 0.5, 0.9], [1_000_000] * 3 + [2_000_000]))
+    assert [text.get_text() for text in axes.texts] == ["0.9", "0.5", "0.501", "0.5"]
+    assert len({text.xyann for text in axes.texts[1:]}) == 3 and axes.texts[0].xyann == axes.texts[1].xyann
+
+
+def test_of_two_neighbours_the_smaller_has_its_value_on_its_own_side(drawn):
+    axes = drawn(report([0.5, 0.501, 0.9], [1_000_000, 1_050_000, 2_000_000]))
+    sides = {text.get_text(): text.get_ha() for text in axes.texts}
+    assert sides == {"0.5": "right", "0.501": "left", "0.9": "left"}
+
+
 @pytest.mark.parametrize(("values", "scale"), [([1.0, 10.0], "linear"), ([1.0, 10.1], "log"), ([0.0, 50.0], "linear")])
 def test_the_value_axis_is_logarithmic_over_more_than_a_factor_of_ten(values, scale, drawn):
     assert drawn(report(values)).get_yscale() == scale
