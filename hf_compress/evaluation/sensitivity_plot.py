@@ -8,6 +8,8 @@ from hf_compress.pruning.sensitivity import Sensitivity
 
 _MOST = 60
 """Groups that are shown: of more, those that cost the most."""
+_LONGEST = 36
+"""Letters of a name."""
 _LEAST = 1e-4
 """Below it colours do not differ."""
 
@@ -60,7 +62,7 @@ def plot_sensitivity(
         text = f"{shown[row, column]:.2g}"
         field.text(column, row, text, ha="center", va="center", fontsize=6, color="white" if dark[row, column] else "black")
     field.set_xticks(range(len(sparsities)), [f"{at:g}" for at in sparsities])
-    field.set_yticks(range(len(places)), [plain(_short(measured.curves[place].name)) for place in places], fontsize=7)
+    field.set_yticks(range(len(places)), _labels([measured.curves[place].name for place in places]), fontsize=7)
     field.set_xlabel(f"sparsity of the group; {measured.loss} above the dense {measured.dense[measured.loss]:.4g}")
     if shares is not None:
         bars = axes[0, 1]
@@ -74,5 +76,7 @@ def plot_sensitivity(
     pyplot.close(figure)
 
 
-def _short(name: str) -> str:
-    return name if len(name) <= 34 else f"...{name[-31:]}"
+def _labels(names: Sequence[str]) -> list[str]:
+    """Long names without their middle, where that leaves them different."""
+    cut = [name if len(name) <= _LONGEST else f"{name[:13]}...{name[16 - _LONGEST :]}" for name in names]
+    return [plain(name) for name in (cut if len(set(cut)) == len(set(names)) else names)]

@@ -4,9 +4,10 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal, Self
 
+import numpy
 import torch
 from torch import nn
 
@@ -22,9 +23,11 @@ from hf_compress.pruning.statistics import Stats
 
 GroupedBy = Literal["module", "block", "name"]
 Metrics = dict[str, float]
-LOSSES = ("nll", "loss")
-"""What an evaluation calls the mean loss, in nats."""
+LOSSES = ("nll", "loss", "mse")
+"""What an evaluation calls the mean loss, in nats but for the last, that of a regression."""
 _DIGITS = 4
+_MORE = 1e-6
+"""Share of a group's weights by which it must be sparser than it was."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +38,22 @@ class Curve:
         name: of the group.
         sizes: its layers by name, with their weights.
         points: sparsity -> what was measured, rising.
+        held: the share of each that is zero already, where any is; it is pruned no less than that.
     """
 
     name: str
     sizes: dict[str, int]
     points: dict[float, Metrics]
+    held: dict[str, float] = field(default_factory=dict)
 
     @property
     def num_weights(self) -> int:
         """Of all its layers."""
         return sum(self.sizes.values())
+
+    def reached(self, sparsity: float) -> float:
+        """The share of all its weights that is zero where each of its layers is pruned to a sparsity."""
+        return share_of_zeros(self.sizes, self.held, sparsity)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,48 +71,96 @@ class Sensitivity:
     curves: tuple[Curve, ...]
 
     def increases(self, curve: Curve) -> list[tuple[float, float]]:
-        """Sparsity and loss above the dense model's, up to the first that is no finite number."""
+        """Share of zeros and loss above the dense model's, up to the first that is no finite number; nothing of where no
+        more weights go than are gone already.
+        """
         found = []
         for sparsity, metrics in curve.points.items():
             if not math.isfinite(metrics[self.loss]):
                 break
-            found.append((sparsity, metrics[self.loss] - self.dense[self.loss]))
+            if curve.reached(sparsity) > curve.reached(0.0) + _MORE:
+                found.append((curve.reached(sparsity), metrics[self.loss] - self.dense[self.loss]))
         return found
 
     def allocation(self, sparsity: float) -> tuple[PerLayer, float]:
         """The sparsity of each layer for an overall one, see `share_out`; and by how much the loss should rise.
 
         Raises:
-            CompressionError: layers were not pruned so far, or the model's own loss is no finite number.
+            CompressionError: layers were not pruned so far, or more of them is gone already.
         """
-        if not math.isfinite(self.dense[self.loss]):
-            raise CompressionError(
-                f"the {self.loss} of the model as it is is {self.dense[self.loss]}; nothing compares with it"
-            )
         curves = {curve.name: self.increases(curve) for curve in self.curves}
         sizes = {curve.name: curve.num_weights for curve in self.curves}
         try:
-            shares, predicted = share_out(curves, sizes, sparsity)
+            shares, predicted = share_out(
+                curves, sizes, sparsity, {curve.name: curve.reached(0.0) for curve in self.curves}
+            )
         except ValueError as error:
-            raise CompressionError(f"sparsity: {error}; add a higher one to sparsities") from error
-        written = {name: round(shares[curve.name], _DIGITS) for curve in self.curves for name in curve.sizes}
+            ended = [
+                curve.name
+                for curve in self.curves
+                if not all(math.isfinite(metrics[self.loss]) for metrics in curve.points.values())
+            ]
+            raise CompressionError(f"sparsity: {error}; {_way_out(error, ended, self.loss)}") from error
+        written: dict[str, float] = {}
+        for curve in self.curves:
+            asked = sparsity_for(curve.sizes, curve.held, shares[curve.name])
+            written |= {name: round(max(asked, curve.held.get(name, 0.0)), _DIGITS) for name in curve.sizes}
         return PerLayer(sparsities=written), predicted
 
     def to_plain(self) -> dict[str, Any]:
-        """For a file; sparsities are text there."""
+        """For a file; sparsities are text there, and what is no finite number is null."""
         plain = asdict(self)
         for curve in plain["curves"]:
-            curve["points"] = {f"{sparsity:g}": metrics for sparsity, metrics in curve["points"].items()}
-        return {**plain, "curves": list(plain["curves"])}
+            curve["points"] = {f"{sparsity:g}": in_json(metrics) for sparsity, metrics in curve["points"].items()}
+        return {**plain, "dense": in_json(plain["dense"]), "curves": list(plain["curves"])}
 
     @classmethod
     def from_plain(cls, data: Mapping[str, Any]) -> Self:
         """Back from `to_plain`."""
         curves = [
-            Curve(**{**curve, "points": {float(sparsity): metrics for sparsity, metrics in curve["points"].items()}})
+            Curve(**{**curve, "points": {float(sparsity): _read(metrics) for sparsity, metrics in curve["points"].items()}})
             for curve in data["curves"]
         ]
         return cls(loss=data["loss"], dense=data["dense"], curves=tuple(curves))
+
+
+def in_json(metrics: Metrics) -> dict[str, float | None]:
+    """Metrics as JSON has them, which knows no NaN and no infinity."""
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
+
+
+def _read(metrics: Mapping[str, float | None]) -> Metrics:
+    return {name: math.nan if value is None else value for name, value in metrics.items()}
+
+
+def _way_out(error: ValueError, ended: Sequence[str], loss: str) -> str:
+    if "already" in str(error):
+        return "ask for more"
+    if ended:
+        return f"the {loss} of {ended[0]} is no finite number further on; ignore it, or take another criterion"
+    return "add a higher one to sparsities"
+
+
+def share_of_zeros(sizes: Mapping[str, int], held: Mapping[str, float], sparsity: float) -> float:
+    """What part of all weights is zero where each layer is pruned to a sparsity, or to what it has where that is more.
+
+    Args:
+        sizes: weights by layer.
+        held: the share of zeros that a layer has already; 0 where it is not named.
+        sparsity: of each layer.
+    """
+    return sum(size * max(held.get(name, 0.0), sparsity) for name, size in sizes.items()) / max(sum(sizes.values()), 1)
+
+
+def sparsity_for(sizes: Mapping[str, int], held: Mapping[str, float], share: float) -> float:
+    """The way back: the sparsity of each layer for which `share` of all weights is zero; the arguments as there."""
+    corners = sorted({0.0, 1.0, *held.values()})
+    return float(numpy.interp(share, [share_of_zeros(sizes, held, corner) for corner in corners], corners))
+
+
+def held_by(modules: Mapping[str, nn.Module]) -> dict[str, float]:
+    """The share of each module's weights that is zero, where that is taken as pruned; see `zeros_of`."""
+    return {name: float((~keep).float().mean()) for name, keep in zeros_of(modules).items()}
 
 
 def groups_of(names: Iterable[str], by: GroupedBy) -> dict[str, list[str]]:
@@ -152,12 +209,14 @@ def measure_sensitivity(
         progress: what a progress bar of the main process says; none without.
 
     Raises:
-        CompressionError: nothing that is measured is a loss, or see `compute_masks`.
+        CompressionError: nothing that is measured is a loss, the model's own is no finite number, or see `compute_masks`.
     """
     dense = measure() if dense is None else dense
     loss = next((key for key in LOSSES if key in dense), None)
     if loss is None:
         raise CompressionError(f"layers are compared by the mean loss, and of {', '.join(dense)} none is one")
+    if not math.isfinite(dense[loss]):
+        raise CompressionError(f"the {loss} of the model as it is is {dense[loss]}; nothing compares with it")
     groups, known = groups_of(modules, by), known or {}
     curves = []
     with shown(None, progress, total=len(groups) * len(sparsities), leave=False) as bar:
@@ -174,7 +233,7 @@ def measure_sensitivity(
                     points[sparsity] = dict(known[name][sparsity])
                 bar.update()
             sizes = {member: matrix_size(module) for member, module in layers.items()}
-            curves.append(Curve(name=name, sizes=sizes, points=points))
+            curves.append(Curve(name=name, sizes=sizes, points=points, held=held_by(layers)))
     return Sensitivity(loss=loss, dense=dense, curves=tuple(curves))
 
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from matplotlib import image
 
-from hf_compress.evaluation.sensitivity_plot import plot_sensitivity
+from hf_compress.evaluation.sensitivity_plot import _labels, plot_sensitivity
 from hf_compress.pruning.sensitivity import Curve, Sensitivity
 
 
@@ -26,3 +26,11 @@ def test_groups_are_drawn_and_of_many_only_the_most_costly(count, shares, tmp_pa
     plot_sensitivity(measured(count), shares, 0.5, "magnitude", tmp_path / "picture.png")
     height, width = image.imread(tmp_path / "picture.png").shape[:2]
     assert width > 400 and height < 130 * (1.4 + 0.24 * 61)
+
+
+def test_names_that_differ_are_written_differently():
+    names = [f"model.{side}.layers.0.self_attn.k_proj" for side in ("encoder", "decoder")]
+    cut = _labels(names)
+    assert len(set(cut)) == 2 and all(len(one) == 36 and "..." in one for one in cut)
+    alike = [f"model.layers.{part}_and_so_on_and_so_on.self_attn.k_proj" for part in ("a", "b")]
+    assert _labels(alike) == alike and _labels(["short", "$x"]) == ["short", r"\$x"]

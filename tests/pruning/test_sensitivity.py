@@ -1,13 +1,21 @@
 """Layers pruned one group at a time."""
 
 import json
+import math
 
 import pytest
 import torch
 from torch import nn
 
 from hf_compress import CompressionError, Magnitude, Pruning
-from hf_compress.pruning.sensitivity import Curve, Sensitivity, groups_of, measure_sensitivity
+from hf_compress.pruning.sensitivity import (
+    Curve,
+    Sensitivity,
+    groups_of,
+    measure_sensitivity,
+    share_of_zeros,
+    sparsity_for,
+)
 
 
 @pytest.fixture
@@ -90,8 +98,52 @@ def test_the_allocation_gives_zeros_to_layers_that_cost_less():
 def test_a_loss_that_is_no_number_ends_a_curve():
     found = Sensitivity(loss="nll", dense={"nll": 1.0}, curves=(curve("a", 1.1, float("nan")), curve("b", 1.01, 1.1)))
     assert found.increases(found.curves[0]) == [(0.4, pytest.approx(0.1))]
-    with pytest.raises(CompressionError, match="reach an overall sparsity of 0.6, and 0.7 is asked for; add a higher one"):
+    said = "reach an overall sparsity of 0.6, and 0.7 is asked for; the nll of a is no finite number further on; ignore it"
+    with pytest.raises(CompressionError, match=said):
         found.allocation(0.7)
+    plain = found.to_plain()
+    assert plain["curves"][0]["points"]["0.8"]["nll"] is None and "NaN" not in json.dumps(plain)
+    assert math.isnan(Sensitivity.from_plain(plain).curves[0].points[0.8]["nll"])
+    low = Sensitivity(loss="nll", dense={"nll": 1.0}, curves=(curve("a", 1.1, 1.2),))
+    with pytest.raises(CompressionError, match="reach an overall sparsity of 0.8, and 0.9 is asked for; add a higher one"):
+        low.allocation(0.9)
+
+
+def test_zeros_that_are_there_cost_nothing_and_are_not_shared_out_again():
+    """By hand: of 400 weights 60 are gone; 100 more for 0.4 overall, and b costs less than a."""
+    a = Curve(name="a", sizes={"a": 100}, held={"a": 0.6}, points={0.4: {"nll": 1.0}, 0.8: {"nll": 1.2}})
+    b = Curve(name="b", sizes={"b0": 100, "b1": 200}, held={"b0": 0.0}, points={0.4: {"nll": 1.0}, 0.8: {"nll": 1.0}})
+    found = Sensitivity(loss="nll", dense={"nll": 1.0}, curves=(a, b))
+    assert found.increases(a) == [(0.8, pytest.approx(0.2))]
+    shares = found.allocation(0.4)[0].sparsities
+    assert shares == pytest.approx({"a": 0.6, "b0": 1 / 3, "b1": 1 / 3}, abs=1e-4)
+    assert Sensitivity.from_plain(json.loads(json.dumps(found.to_plain()))) == found
+    with pytest.raises(CompressionError, match="0.15 of the weights are zero already, and 0.1 is asked for; ask for more"):
+        found.allocation(0.1)
+
+
+def test_layers_of_one_group_that_hold_more_than_the_others_keep_that():
+    sizes, held = {"a": 100, "b": 300}, {"b": 0.5}
+    assert share_of_zeros(sizes, held, 0.2) == pytest.approx((20 + 150) / 400)
+    assert sparsity_for(sizes, held, (20 + 150) / 400) == pytest.approx(0.2)
+    assert sparsity_for(sizes, held, 0.7) == pytest.approx(0.7)
+    points = {0.2: {"nll": 1.1}, 0.9: {"nll": 2.0}}
+    found = Sensitivity(loss="nll", dense={"nll": 1.0}, curves=(Curve(name="g", sizes=sizes, held=held, points=points),))
+    assert found.allocation(0.425)[0].sparsities == pytest.approx({"a": 0.2, "b": 0.5})
+
+
+def test_what_a_layer_holds_is_measured():
+    layer = nn.Linear(4, 4, bias=False)
+    with torch.no_grad():
+        layer.weight[:, 0] = 0.0
+    found = measure_sensitivity({"": layer}, Pruning(), lambda: {"nll": 1.0}, [0.5])
+    assert found.curves[0].held == {"": 0.25}
+
+
+@pytest.mark.parametrize("loss", [float("nan"), float("inf")])
+def test_a_model_whose_own_loss_is_no_number_is_refused_before_anything_is_pruned(loss, model):
+    with pytest.raises(CompressionError, match="of the model as it is is (nan|inf); nothing compares with it"):
+        measure_sensitivity(modules_of(model), Pruning(), lambda: {"nll": loss}, [0.5], keep=pytest.fail)
 
 
 def test_a_task_without_a_loss_is_refused(model):

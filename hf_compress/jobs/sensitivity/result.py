@@ -1,6 +1,7 @@
 """What the job finds, as a value, as text and as files."""
 
 import json
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,13 @@ from hf_compress._yaml import write_yaml
 from hf_compress.evaluation.report import markdown_table
 from hf_compress.jobs.sensitivity.settings import SensitivitySettings
 from hf_compress.pruning.allocations.per_layer import PerLayer
-from hf_compress.pruning.sensitivity import Metrics, Sensitivity
+from hf_compress.pruning.sensitivity import Metrics, Sensitivity, in_json
 
 _FORMAT = 1
 _SHOWN = 10
 """Groups that the command line names."""
+_SAME = 1e-3
+"""By how much two sparsities may differ that are to be the same."""
 FILES = ("sensitivity.json", "sensitivity.md", "sensitivity.png")
 ALLOCATION, RECIPE = "allocation.yaml", "prune.yaml"
 
@@ -28,11 +31,14 @@ class Found:
         allocation: the sparsity of each layer.
         predicted: by how much the loss should rise, if what layers cost added up.
         compared: split -> "dense", "uniform" and "found" -> metrics, pruned to the same overall sparsity.
+        reached: "uniform" and "found" -> the share of zeros that came out: the same but for rounding, of few weights or of
+            weights that go together.
     """
 
     allocation: PerLayer
     predicted: float
     compared: dict[str, dict[str, Metrics]]
+    reached: dict[str, float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,6 +88,10 @@ class SensitivityResult:
             columns[f"given, for {self.sparsity:g}"] = [f"{shares[place]:.4f}" for place in places]
         return markdown_table(columns)
 
+    @property
+    def _has_more(self) -> bool:
+        return len(self.measured.curves) > _SHOWN
+
     def sentences(self) -> list[str]:
         """What the allocation is worth on rows that it was not found on."""
         if self.found is None:
@@ -89,16 +99,35 @@ class SensitivityResult:
         loss = self.measured.loss
         test = {name: metrics[loss] for name, metrics in self.found.compared["test"].items()}
         numbers = f"{test['found']:.4f}, uniform {test['uniform']:.4f}, dense {test['dense']:.4f}"
-        better = "better than uniform" if test["found"] < test["uniform"] else "not better than uniform: leave it out"
         return [
-            f"All layers pruned, {self.sparsity:g} overall: test {loss} with this allocation {numbers}; it is {better}.",
+            f"All layers pruned, {self._overall()}: test {loss} with this allocation {numbers}; {self._verdict(test)}.",
             f"If what layers cost alone added up, {loss} would be {self.found.predicted:.4f} above the dense one.",
         ]
+
+    def _overall(self) -> str:
+        """The sparsity that both came to, or those that each of them did."""
+        assert self.found is not None
+        found, uniform = self.found.reached["found"], self.found.reached["uniform"]
+        if max(abs(found - self.sparsity), abs(uniform - self.sparsity)) < _SAME:
+            return f"{self.sparsity:g} overall"
+        return f"{found:.4f} overall with this allocation and {uniform:.4f} with uniform, for {self.sparsity:g}"
+
+    def _verdict(self, test: dict[str, float]) -> str:
+        """Which of both is better; a loss that is no number is the worst there is."""
+        assert self.found is not None
+        if abs(self.found.reached["found"] - self.found.reached["uniform"]) >= _SAME:
+            return "that is no comparison, because as many weights do not go"
+        if not math.isfinite(test["found"]):
+            return "it cannot be used"
+        if not test["found"] >= test["uniform"]:
+            return "it is better than uniform"
+        return "it is not better than uniform: leave it out"
 
     def summary(self) -> str:
         """What the command line says at the end."""
         said = [
             self.table(_SHOWN),
+            *([f"({_SHOWN} of {len(self.measured.curves)}, those that cost the most)"] if self._has_more else []),
             "",
             *self.sentences(),
             "",
@@ -126,7 +155,7 @@ def write_result(result: SensitivityResult, job: SensitivitySettings, setting: d
         "format": _FORMAT,
         "sparsity": result.sparsity,
         **result.measured.to_plain(),
-        "found": None if found is None else {**vars(found), "allocation": dump(found.allocation)},
+        "found": None if found is None else _plain(found),
         "setting": in_public(setting, names),
         "recipe": in_public(job.to_plain(full=True), names),
     }
@@ -147,9 +176,17 @@ def write_result(result: SensitivityResult, job: SensitivitySettings, setting: d
         (folder / RECIPE).write_text(write_yaml(_pruning(job, found.allocation)), encoding="utf-8")
 
 
+def _plain(found: Found) -> dict[str, Any]:
+    """For a file."""
+    compared = {split: {name: in_json(one) for name, one in known.items()} for split, known in found.compared.items()}
+    return {**vars(found), "allocation": dump(found.allocation), "compared": compared}
+
+
 def _pruning(job: SensitivitySettings, allocation: PerLayer) -> dict[str, Any]:
     """A recipe that prunes by what was found."""
     known = job.to_plain()
     kept: dict[str, Any] = {key: known[key] for key in ("model", "task", "data", "calibration", "seed") if key in known}
     pruning = {**dump(job.pruning), "allocation": dump(allocation)}
+    if "batch_size" in known:
+        kept["evaluation"] = {"batch_size": job.batch_size}
     return {"job": "prune", **kept, "pruning": pruning, "output_dir": f"{job.output_dir.rstrip('/')}-pruned"}

@@ -1,6 +1,8 @@
 """Layers pruned one group at a time, an allocation out of what they cost, and what that is worth."""
 
 import dataclasses
+import hashlib
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,10 +12,13 @@ from torch import nn
 from hf_compress._disk import disk_errors
 from hf_compress._folders import held, part_of
 from hf_compress._modules.finite import check_finite
+from hf_compress._modules.ignored import say_left_out
+from hf_compress._modules.matrix import matrix_size
 from hf_compress._once import saying_once
 from hf_compress._progress import progress
 from hf_compress._provenance import describe_machine
 from hf_compress._quiet import quiet
+from hf_compress._version import __version__
 from hf_compress.calibration.collect import Collected, collect
 from hf_compress.calibration.examples import calibration_batches
 from hf_compress.inputs.measured_rows import measured_rows
@@ -22,9 +27,18 @@ from hf_compress.jobs.sensitivity.result import Found, SensitivityResult, write_
 from hf_compress.jobs.sensitivity.settings import SensitivitySettings
 from hf_compress.pruning.fit import chosen
 from hf_compress.pruning.prune import prune
-from hf_compress.pruning.sensitivity import Metrics, measure_sensitivity, weights_restored
+from hf_compress.pruning.sensitivity import (
+    Metrics,
+    held_by,
+    measure_sensitivity,
+    share_of_zeros,
+    sparsity_for,
+    weights_restored,
+)
 from hf_compress.pruning.statistics import statistics_for
 from hf_compress.tasks.opened import Opened
+
+logger = logging.getLogger(__name__)
 
 _AGAIN = "run the same command again, it goes on with what was measured"
 _SPLITS = ("validation", "test")
@@ -46,7 +60,11 @@ def run_sensitivity(job: SensitivitySettings) -> SensitivityResult:
     model = opened.load_model(job.seed)
     check_finite(model)
     model.to(device)
-    modules = chosen(model, job.pruning).modules
+    selection = chosen(model, job.pruning)
+    modules = selection.modules
+    say_left_out(selection.left_out, "pruning")
+    if job.calibration is not None and not job.pruning.needs:
+        logger.warning("the section calibration is not used: criterion %s needs no examples", job.pruning.criterion.name)
 
     def measure(split: str) -> Metrics:
         with quiet():
@@ -57,8 +75,9 @@ def run_sensitivity(job: SensitivitySettings) -> SensitivityResult:
     part = part_of(out)
     with disk_errors(out, _AGAIN), held(part, out):
         dense = {split: measure(split) for split in _SPLITS}
-        journal = Journal(part, {"recipe": _decides(job), "dense": dense, "rows": _rows(job, opened)})
         collected = _collected(model, modules, job, opened)
+        asked = {"version": __version__, "recipe": _decides(job), "dense": dense, "rows": _rows(job, opened)}
+        journal = Journal(part, {**asked, "statistics": _digest(collected)})
         measured = measure_sensitivity(
             modules,
             job.pruning,
@@ -101,13 +120,30 @@ def _found(
     """The allocation, and all layers pruned by it and by uniform."""
     allocation, predicted = result.measured.allocation(result.sparsity)
     compared = {split: {"dense": dense[split]} for split in _SPLITS}
-    plans = {"uniform": job.pruning, "found": dataclasses.replace(job.pruning, allocation=allocation)}
+    sizes, there = {name: matrix_size(module) for name, module in modules.items()}, held_by(modules)
+    # Where a layer holds more zeros than its share, the others get less, so that both have the same number of them.
+    even = dataclasses.replace(job.pruning, sparsity=sparsity_for(sizes, there, result.sparsity))
+    plans = {"uniform": even, "found": dataclasses.replace(job.pruning, allocation=allocation)}
+    reached = {}
     for name, pruning in progress(plans.items(), "comparing allocations", leave=False):
         with weights_restored(modules):
             prune(model, pruning, collected)
+            reached[name] = share_of_zeros(sizes, held_by(modules), 0.0)
             for split in _SPLITS:
                 compared[split][name] = measure(split)
-    return Found(allocation=allocation, predicted=predicted, compared=compared)
+    return Found(allocation=allocation, predicted=predicted, compared=compared, reached=reached)
+
+
+def _digest(collected: Collected) -> str | None:
+    """Of the statistics, which say what examples the criterion has seen; None where it has seen none."""
+    if not collected:
+        return None
+    found = hashlib.sha256()
+    for statistic in sorted(collected):
+        for name, value in sorted(collected[statistic].items()):
+            found.update(f"{statistic} {name} {tuple(value.shape)}".encode())
+            found.update(value.detach().float().cpu().contiguous().numpy().tobytes())
+    return found.hexdigest()
 
 
 def _decides(job: SensitivitySettings) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def some_sparsities(pruning: OneShotPruning, sparsities: Sequence[float] | None)
             "pruning.sparsity: 0 prunes nothing; write the overall one for which an allocation is wanted"
         )
     for number, sparsity in enumerate(sparsities or ()):
-        if not 0 < sparsity < 1 or sparsity in (sparsities or ())[:number]:
+        if not 0 < sparsity < 1 or f"{sparsity:g}" in [f"{one:g}" for one in (sparsities or ())[:number]]:
             raise CompressionError(f"sparsities.{number}: {sparsity:g} must lie between 0 and 1, and stand once")
         with in_its_words():
             pruning.pattern.check(sparsity)
@@ -85,8 +85,15 @@ def layers(inputs: Opened, pruning: OneShotPruning, sparsities: Sequence[float] 
     for sparsity in grid_of(pruning, sparsities):
         if not 0 < sparsity < 1 or pruning.criterion.cut is not None:
             continue  # refused by a check
-        with in_its_words():
-            check_fit(selection.modules, dataclasses.replace(pruning, sparsity=sparsity))
+        try:
+            with in_its_words():
+                check_fit(selection.modules, dataclasses.replace(pruning, sparsity=sparsity))
+        except CompressionError as error:
+            if sparsities is not None or sparsity == pruning.sparsity:
+                raise
+            raise CompressionError(
+                f"sparsities: of the default ones {sparsity:g} does not fit: {error}; write some"
+            ) from error
     return selection
 
 

@@ -12,6 +12,20 @@ MISTAKES = {
     ),
     "too low": ({"sparsities": [0.2, 0.4]}, "sparsities: none is as high as pruning.sparsity=0.5"),
     "twice": ({"sparsities": [0.7, 0.7]}, "sparsities.1: 0.7 must lie between 0 and 1, and stand once"),
+    "twice in six digits": (
+        {"sparsities": [0.7, 0.70000001]},
+        "sparsities.1: 0.7 must lie between 0 and 1, and stand once",
+    ),
+    "default grid": (
+        {
+            "pruning": {
+                "pattern": {"name": "blocks", "rows": 16, "columns": 16},
+                "sparsity": 0.3,
+                "targets": ["re:.*q_proj"],
+            }
+        },
+        "sparsities: of the default ones 0.9 does not fit",
+    ),
     "not one": ({"sparsities": [1.0]}, "sparsities.0: 1 must lie between 0 and 1"),
     "nothing": ({"pruning": {"sparsity": 0.0}}, "pruning.sparsity: 0 prunes nothing"),
     "calibration": ({"pruning": {"criterion": "wanda"}}, "add the section `calibration: {}` to collect them"),

@@ -118,3 +118,69 @@ def test_of_a_classifier_the_loss_is_measured_too(folder, recipe):
     result = job.run()
     assert result.measured.loss in ("nll", "loss") and math.isfinite(result.found.predicted)
     assert "accuracy" in result.measured.dense
+
+
+def test_a_model_that_has_zeros_is_pruned_to_the_same_sparsity_by_both(folder, recipe, call):
+    from transformers import AutoModelForCausalLM
+
+    from hf_compress import Constant, Pruning, prune
+
+    read_model = read_recipe(recipe())["model"]
+    model = AutoModelForCausalLM.from_pretrained(read_model)
+    prune(model, Pruning(schedule=Constant(final=0.8), targets=["re:.*layers.0.mlp.up_proj"]))
+    model.save_pretrained(folder / "with-zeros")
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained(read_model).save_pretrained(folder / "with-zeros")
+    settings = {"pruning": {"sparsity": 0.4, "ignore": MLP}, "sparsities": [0.3, 0.6], "batch_size": 3}
+    code, out, complaints = call("sensitivity", recipe(model=str(folder / "with-zeros"), **settings))
+    assert (code, complaints) == (0, []) and "All layers pruned, 0.4 overall" in out
+    found = read(folder / "out")["found"]
+    assert found["reached"] == pytest.approx({"uniform": 0.4, "found": 0.4}, abs=1e-3)
+    assert found["allocation"]["sparsities"]["model.layers.0.mlp.up_proj"] == pytest.approx(0.8, abs=1e-3)
+    recipe_left = parse_yaml((folder / "out" / "prune.yaml").read_text(), "")
+    assert recipe_left["evaluation"] == {"batch_size": 3}
+    code, _, complaints = call("run", folder / "out" / "prune.yaml")
+    assert (code, complaints) == (0, [])
+
+
+def test_other_calibration_data_begin_anew(folder, recipe, call, monkeypatch, caplog):
+    file = recipe(
+        pruning={"criterion": "wanda", "sparsity": 0.5, "ignore": MLP}, calibration={"num_examples": 12}, group="name"
+    )
+    from hf_compress.jobs.sensitivity import run as job
+
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(job, "write_result", stopped)
+    assert call("sensitivity", file)[0] == 130
+    monkeypatch.undo()
+    with caplog.at_level("INFO"):
+        code, _, complaints = call(
+            "sensitivity", file, "--set", "calibration.num_examples=12", "--set", "calibration.seed=5"
+        )
+    assert (code, complaints) == (0, []) and "is left from another run and is replaced" in caplog.text
+
+
+def verdict(found, uniform, reached=(0.5, 0.5)):
+    from hf_compress.jobs.sensitivity.result import Found, SensitivityResult
+
+    test = {"dense": {"nll": 1.0}, "uniform": {"nll": uniform}, "found": {"nll": found}}
+    value = Found(
+        allocation=PerLayer(),
+        predicted=0.1,
+        compared={"test": test},
+        reached=dict(zip(("found", "uniform"), reached, strict=True)),
+    )
+    measured = Sensitivity(loss="nll", dense={"nll": 1.0}, curves=())
+    return SensitivityResult(folder=None, measured=measured, sparsity=0.5, found=value).sentences()[0]
+
+
+def test_the_verdict_compares_what_can_be_compared():
+    assert "0.5 overall" in verdict(1.1, 1.2) and verdict(1.1, 1.2).endswith("it is better than uniform.")
+    assert verdict(1.2, 1.2).endswith("it is not better than uniform: leave it out.")
+    assert verdict(1.2, float("nan")).endswith("it is better than uniform.")
+    assert verdict(float("nan"), float("nan")).endswith("it cannot be used.")
+    said = verdict(1.1, 1.2, (0.5, 0.58))
+    assert "0.5000 overall with this allocation and 0.5800 with uniform, for 0.5" in said and "no comparison" in said
