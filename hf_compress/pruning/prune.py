@@ -10,6 +10,7 @@ from hf_compress._kinds import require
 from hf_compress._modules.adapters import require_lora
 from hf_compress._modules.finite import check_finite
 from hf_compress._modules.ignored import say_left_out, say_unmatched
+from hf_compress._modules.matching import Selection
 from hf_compress._modules.matrix import own_matrix
 from hf_compress._modules.plain_model import is_adapted, require_dense
 from hf_compress._sharding.contract import check_supported, reshard
@@ -69,7 +70,7 @@ def prune(
     say_left_out(selection.left_out, "pruning")
     check_fit(modules, pruning)
     if pruning.keeps_zeros:
-        return _kept(model, modules, pruning, solver is not None or reconstruct is not None)
+        return _kept(model, selection, pruning, solver is not None or reconstruct is not None)
     if solver is not None or reconstruct is not None or (in_order and pruning.needs):
         if is_adapted(model):
             raise CompressionError(
@@ -89,7 +90,7 @@ def prune(
     return masks
 
 
-def _kept(model: nn.Module, modules: Mapping[str, nn.Module], pruning: Pruning, corrects: bool) -> dict[str, Tensor]:
+def _kept(model: nn.Module, selection: Selection, pruning: Pruning, corrects: bool) -> dict[str, Tensor]:
     """The masks of a job that prunes nothing.
 
     Raises:
@@ -100,8 +101,9 @@ def _kept(model: nn.Module, modules: Mapping[str, nn.Module], pruning: Pruning, 
             "masks=from_zeros prunes nothing here, so a solver or reconstruct has nothing to correct; leave it out, or"
             " leave masks out to prune"
         )
+    modules = selection.modules
     held = zeros_of(modules)
-    announce_kept(model, modules, held, pruning.ignore)
+    announce_kept(model, selection.modules, held, pruning.ignore, selection.left_out)
     return {
         name: held[name] if name in held else torch.ones_like(own_matrix(module), dtype=torch.bool)
         for name, module in modules.items()

@@ -96,7 +96,7 @@ class PruningCallback(TrainerCallback):
             self.masks.read_zeros(read_free_zeros(free))
         held = self.masks.num_pruned()
         if self.pruning.keeps_zeros:
-            announce_kept(model, self.masks.modules, self.masks.keep, self.pruning.ignore)
+            announce_kept(model, self.masks.modules, self.masks.keep, self.pruning.ignore, self.masks.left_out)
         asked = self.pruning.amount(state.global_step, state.max_steps) if state.global_step else 0.0
         behind = held < self.masks.fewest_zeros(asked)
         same_run = free is not None and known.get("max_steps") == state.max_steps and not behind

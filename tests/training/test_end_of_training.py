@@ -82,7 +82,9 @@ def test_parts_of_a_training_are_added_up(tmp_path):
     second = llama_trainer(tmp_path, {})
     output = second.train(resume_from_checkpoint=True)
     # The clock stops a little behind the Trainer's, which rounds.
-    assert -1e-3 < second.train_s() - part - output.metrics["train_runtime"] < 5
+    assert (
+        -1e-3 < second.train_s() - part - output.metrics["train_runtime"] < 60
+    )  # far from a run counted twice on any machine
 
 
 def test_a_checkpoint_that_does_not_say_leaves_the_time_unknown(tmp_path):

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import torch
+from torch import nn
 from torch.nn.utils import prune as independent
 from transformers import LlamaForCausalLM
 
@@ -11,6 +12,7 @@ from hf_compress import CompressionError, Magnitude, Pruning, Recipe, Wanda, pru
 from hf_compress.checkpoints.dequantized import dense_source
 from hf_compress.checkpoints.source import open_source
 from hf_compress.jobs.train.documents import ZEROS_KEPT
+from tests.command_line import tree
 from tests.small import recipe, write_jsonl
 from tests.small import text_rows as written_rows
 from tests.tiny import tiny_llama, tiny_tokenizer
@@ -158,6 +160,60 @@ def test_zeros_out_of_reach_are_named_and_padding_is_none(folder, tmp_path, capl
         caplog.clear()
         prune(model, KEPT)
         assert ("model.embed_tokens.weight (Embedding, 46.1 %)" in caplog.text) is warned
+
+
+def halve(module):
+    independent.l1_unstructured(module, "weight", amount=0.5)
+    independent.remove(module, "weight")
+
+
+def test_a_pruned_head_that_is_ignored_by_default_is_named_and_can_be_kept(caplog):
+    model = tiny_llama(seed=0, tie_word_embeddings=False)
+    halve(model.model.layers[0].mlp.up_proj)
+    halve(model.lm_head)
+    assert "lm_head" not in prune(model, KEPT)
+    assert "lm_head.weight (Linear, 50.0 %); pruning.ignore names them by default; write ignore: []" in caplog.text
+    caplog.clear()
+    assert (
+        int((~prune(model, Pruning(masks="from_zeros", ignore=()))["lm_head"]).sum()) == model.lm_head.weight.numel() // 2
+    )
+    prune(model, Pruning(masks="from_zeros", ignore=("lm_head",)))  # named by its owner
+    assert "does not reach" not in caplog.text
+
+
+def test_a_refusal_says_where_zeros_are():
+    model = tiny_llama(seed=0, tie_word_embeddings=False)
+    halve(model.lm_head)
+    said = r"has any; there are some in lm_head.weight \(Linear, 50.0 %\) \(pruning.ignore names them by default"
+    with pytest.raises(CompressionError, match=said):
+        prune(model, KEPT)
+    other = tiny_llama(seed=0)
+    independent.l1_unstructured(other.model.layers[0].mlp.up_proj, "weight", amount=0.5)  # not removed
+    with pytest.raises(CompressionError, match=r"has any; left out are model.layers.0.mlp.up_proj: .*computed"):
+        prune(other, KEPT)
+
+
+@pytest.mark.parametrize("kind", ["1 x 1", "3 x 1", "one input"])
+def test_zeros_of_narrow_weights_count_like_others(kind, caplog):
+    narrow = {"1 x 1": nn.Conv1d(16, 16, 1), "3 x 1": nn.Conv2d(16, 16, (3, 1)), "one input": nn.Linear(1, 64)}[kind]
+    model = nn.Sequential(nn.Linear(16, 16), narrow)
+    halve(model[0])
+    halve(narrow)
+    prune(model, Pruning(masks="from_zeros", targets=["0"]))
+    assert f"1.weight ({type(narrow).__name__}, 50.0 %); add the class or the name to targets" in caplog.text
+
+
+def test_a_recipe_for_a_model_without_zeros_leaves_nothing(tmp_path, capsys):
+    start = tmp_path / "start"
+    tiny_llama(seed=0).save_pretrained(start)
+    tiny_tokenizer().save_pretrained(start)
+    write_jsonl(tmp_path / "train.jsonl", written_rows())
+    changes = {"model": str(start), "tokenizer": None, "dense": None, "pruning": {"masks": "from_zeros"}}
+    given = recipe(tmp_path, {**changes, "distillation.teacher": {"name": "model", "model": str(start)}})
+    before = tree(tmp_path)
+    with pytest.raises(CompressionError, match=r"^pruning.masks: from_zeros keeps the zeros of a pruned model, and none"):
+        Recipe.from_plain(given).run()
+    assert tree(tmp_path) == before
 
 
 def test_few_zeros_are_doubted(caplog):

@@ -58,7 +58,7 @@ def write_documents(
     )
 
 
-ZEROS_KEPT = "The zeros that the model came with were kept, and none were added."
+ZEROS_KEPT = "The zeros that the model came with were kept, in the layers that pruning covers, and none were added."
 
 
 def describe_methods(compression: Compression) -> list[dict[str, Any]]:

@@ -15,6 +15,8 @@ from hf_compress.export.formats.dense import DenseFormat
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.jobs.train.shrunk import shrunk_for_trial
+from hf_compress.pruning.fit import chosen
+from hf_compress.pruning.kept_zeros import check_kept
 from hf_compress.quantization.ptq import quantize
 from hf_compress.tasks.opened import Opened
 
@@ -46,6 +48,8 @@ def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: t
             model = opened.load_model(recipe.seed, trained)
             if recipe.shrink is not None:
                 model = shrunk_for_trial(model, recipe.shrink)
+            elif recipe.pruning is not None and recipe.pruning.keeps_zeros:
+                check_kept(model, chosen(model, recipe.pruning), recipe.pruning.ignore)
             alone = _distributed.world_size() == 1
             form = recipe.export_format if alone or recipe.quantization is None else DenseFormat()
             cast_weights(model, recipe.export.dtype)
@@ -61,6 +65,8 @@ def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: t
     except (DiskError, OSError):
         raise
     except CompressionError as error:
+        if str(error).startswith("pruning.masks"):  # the model's own, and no fault of the export
+            raise
         raise CompressionError(f"export: tried with the untrained model, before training: {error}") from error
     except Exception as error:  # each architecture and each library fails in its own way
         raise CompressionError(
