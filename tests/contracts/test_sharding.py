@@ -12,7 +12,7 @@ import pytest
 from hf_compress import CompressionError
 from hf_compress._sharding.contract import Sharding, check_supported
 from tests.distributed.launch import forked, made_once
-from tests.distributed.sharding_worker import JOBS
+from tests.distributed.sharding_worker import jobs_of
 
 OWN = {
     name: importlib.import_module(cls.__module__.replace("hf_compress", "tests").replace(f".{name}", f".test_{name}"))
@@ -41,7 +41,7 @@ def test_two_processes_do_to_their_parts_what_one_does_to_the_whole(name, done):
     assert first == second
     for model in ("llama", "gpt2"):
         assert (first[f"{model}: sharded layers"] > 0) is (not Sharding.available()[name].keeps_whole)
-        assert all(first[f"{model}: {job}"] > 0 for job in getattr(OWN[name], "jobs", JOBS))
+        assert all(first[f"{model}: {job}"] > 0 for job in jobs_of(model, OWN[name]))
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -5,6 +5,7 @@ what its optimizer's `states` are; what is then done to the model is done to a w
 """
 
 import copy
+import dataclasses
 import importlib
 import json
 import sys
@@ -79,6 +80,13 @@ JOBS = {
     "an allocation of whole layers": {"allocation": LargeLayersMore()},
 }
 TARGETS = {"llama": ("Linear",), "gpt2": ("Conv1D",)}
+OF_ROWS = ("2:4", "a score of whole layers", "a pattern of whole layers", "compared in rows", "whole rows")
+"""What looks at rows or columns, and so at weights that are stored the other way round."""
+
+
+def jobs_of(kind, own):
+    """The names of those that one of the models is put through."""
+    return [name for name in getattr(own, "jobs", JOBS) if kind == "llama" or name in OF_ROWS or hasattr(own, "jobs")]
 
 
 def models():
@@ -203,16 +211,16 @@ def check(own):
     done = {}
     for kind, model in models():
         jobs = {
-            name: Pruning(**JOBS[name], schedule=Cubic(final=0.5), targets=TARGETS[kind])
-            for name in getattr(own, "jobs", JOBS)
+            name: Pruning(**JOBS[name], schedule=Cubic(final=0.5), targets=TARGETS[kind]) for name in jobs_of(kind, own)
         }
         laid_out = own.lay_out(copy.deepcopy(model))
         check_tensors(model, laid_out)
-        modules = Masks(laid_out, jobs["unstructured"]).modules.values()
+        every = Pruning(schedule=Cubic(final=0.5), targets=TARGETS[kind])
+        modules = Masks(laid_out, every).modules.values()
         done[f"{kind}: sharded layers"] = sum(across_matrix(module) is not ALONE for module in modules)
         for name, job in jobs.items():
             done[f"{kind}: {name}"] = check_masks(copy.deepcopy(model), own.lay_out(copy.deepcopy(model)), job, own)
-        check_one_shot(copy.deepcopy(model), laid_out, jobs["global"])
+        check_one_shot(copy.deepcopy(model), laid_out, dataclasses.replace(every, allocation=Global()))
     return done
 
 
