@@ -1,7 +1,7 @@
 """What the feed-forward units of experts are worth, whose weights are tensors with a matrix for each expert."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,7 +34,11 @@ def expert_unit_importance(inputs: Tensor, output: Tensor) -> Tensor:
 
 
 def expert_unit_writing(
-    model: nn.Module, experts: Mapping[str, nn.Module], tensors: tuple[str, str], batches: Iterable[Mapping[str, Any]]
+    model: nn.Module,
+    experts: Mapping[str, nn.Module],
+    tensors: tuple[str, str],
+    batches: Iterable[Mapping[str, Any]],
+    called: Sequence[str] | None = None,
 ) -> dict[str, Tensor]:
     """score_eu = ||r_e x_eu|| * ||v_eu|| over the tokens that reach expert e, r being the router's weight of a token.
 
@@ -47,6 +51,7 @@ def expert_unit_writing(
             weights of these (N, K); their `act_fn` is the gate's.
         tensors: the names in them of the tensors of `expert_unit_importance`.
         batches: keyword arguments of the model; of several processes each brings its own.
+        called: what the warning calls them, in their order; their names without.
 
     Returns:
         By name, (E, U) fp32.
@@ -74,7 +79,10 @@ def expert_unit_writing(
             masks[:] = masks_of(model, batch)
             model(**forward_arguments(model, on_device(batch, device)))
     everyone = _distributed.gather({name: total.cpu() for name, total in squares.items()})
-    return {name: _scores(name, module, tensors, [one[name] for one in everyone]) for name, module in experts.items()}
+    return {
+        name: _scores(said, module, tensors, [one[name] for one in everyone])
+        for said, (name, module) in zip(called or experts, experts.items(), strict=True)
+    }
 
 
 @torch.no_grad()

@@ -76,7 +76,7 @@ def _best_of_stack(
         experts, unseen = best_experts(model, modules, dimensions.experts, len(experts[0]), batches, layers)
     expert_units = kept.expert_units
     if expert_units is not None:
-        scores = expert_unit_scores(model, found, kept, batches, importance)
+        scores = expert_unit_scores(model, found, kept, batches, importance, layers)
         staying = [tuple(range(dimensions.experts))] * len(layers) if experts is None else experts
         each = zip(layers, scores, expert_units, staying, strict=True)
         expert_units = tuple(
@@ -108,16 +108,30 @@ def unit_scores(model: Any, found: FoundStack, kept: KeptStack, batches: Batches
 
 
 def expert_unit_scores(
-    model: Any, found: FoundStack, kept: KeptStack, batches: Batches, importance: Importance
+    model: Any,
+    found: FoundStack,
+    kept: KeptStack,
+    batches: Batches,
+    importance: Importance,
+    called: Sequence[str] | None = None,
 ) -> list[Tensor]:
-    """What the units of each expert are worth, of each layer that stays, (experts, units)."""
+    """What the units of each expert are worth, of each layer that stays, (experts, units).
+
+    Args:
+        model: the experts' own.
+        found: its stack.
+        kept: which of its layers.
+        batches: to measure on, where it is measured.
+        importance: how.
+        called: what a message calls the layers, in place of the names of their experts.
+    """
     module, _, output = found.stack.feed_forward.output.rpartition(".")
     tensors = (found.stack.feed_forward.inputs[0].rpartition(".")[2], output)
     modules = _in_each(found, kept, module)
     if importance == "taylor" and batches is not None:
         return list(expert_unit_loss_change(model, modules, output, batches).values())
     if importance == "activations" and batches is not None:
-        return list(expert_unit_writing(model, modules, tensors, batches).values())
+        return list(expert_unit_writing(model, modules, tensors, batches, called).values())
     return [expert_unit_importance(*(one.get_parameter(tensor) for tensor in tensors)) for one in modules.values()]
 
 

@@ -37,12 +37,18 @@ def test_what_a_unit_writes_is_what_its_layer_lacks_without_it():
             torch.testing.assert_close(found[expert, unit], lacking, rtol=1e-4, atol=1e-5)  # a difference of sums
 
 
+def test_behind_fewer_layers_a_warning_names_those_of_the_model_that_was_given(caplog):
+    plan = ShrinkPlan(feed_forward=8, layers=(2,))
+    choose_parts(small_model(Qwen3Moe()), plan, [{"input_ids": torch.tensor([[5]])}])  # a token, and several experts
+    assert "layer 2: no token" in caplog.text and "layer 0: no token" not in caplog.text
+
+
 def test_an_expert_that_no_token_reaches_is_scored_by_its_weights_and_named(caplog):
     model = small_model(Qwen3Moe())
     gate = model.model.layers[2].mlp.gate
     gate.forward = lambda hidden, own=gate.forward: _without_expert_one(own(hidden))
     choice = choose_parts(model, ShrinkPlan(feed_forward=8), [small_batch(model)])
-    assert "layers.2.mlp.experts: no token of the batches reaches experts 1, so their units are chosen by" in caplog.text
+    assert "layer 2: no token of the batches reaches experts 1, so their units are chosen by" in caplog.text
     experts = model.model.layers[2].mlp.experts
     by_weights = expert_unit_importance(experts.gate_up_proj, experts.down_proj)[1]
     assert choice.kept.stacks[0].expert_units[2][1] == tuple(by_weights.topk(8).indices.sort().values.tolist())
