@@ -98,6 +98,16 @@ def test_check_says_what_would_be_pruned_and_writes_nothing(folder, recipe, call
     assert "by: criterion magnitude, pattern unstructured" in out and "which nothing looks at" in out
 
 
+def test_a_threshold_above_a_whole_layer_is_refused_before_anything_is_measured(folder, recipe, call, monkeypatch):
+    from hf_compress.jobs.prune import run
+
+    monkeypatch.setattr(run, "Measuring", lambda *_: pytest.fail("measured"))
+    before = tree(folder)
+    code, _, complaints = call("run", recipe(pruning={"criterion": {"name": "threshold", "value": 5.0}}))
+    assert code == 2 and len(complaints) == 1 and "lie below 5, and the layer would be gone" in complaints[0]
+    assert {name for name in tree(folder) if name != "recipe.yaml"} == {name for name in before if name != "recipe.yaml"}
+
+
 def test_zeros_of_a_threshold_are_what_comes_out(folder, recipe, call):
     code, _, complaints = call("run", recipe(pruning={"criterion": {"name": "threshold", "value": 0.01}}))
     assert (code, complaints) == (0, [])
