@@ -15,7 +15,7 @@ With --hidden_weight the hidden states are taught as well: behind each layer tho
 teacher.
 
 With --sampled the training goes over so many texts more, which the model itself writes: where there is little text, the
-teacher has more to say than that.
+teacher has more to say than that. --repeated keeps them from being too few beside the others.
 
 With --device cuda all of it runs on a GPU, in fp32 as on the CPU; memory is then that of the GPU.
 
@@ -286,11 +286,14 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
         start = time.perf_counter()
         if options.sampled:
             whole = opened(options.model, options)
-            train += sampled(whole, tokenizer, options.sampled, options.train_length, options.seed)
+            train = train * options.repeated + sampled(
+                whole, tokenizer, options.sampled, options.train_length, options.seed
+            )
         model = trained(model, row, train, options, place)
         found |= {
             "steps": options.steps,
             "sampled": options.sampled,
+            "repeated": options.repeated,
             "batch_size": options.batch_size,
             "task_weight": options.task_weight,
             "hidden_weight": options.hidden_weight,
@@ -334,7 +337,10 @@ def _training(one: dict[str, Any]) -> str:
     text = f"{one['steps']} x {one['batch_size']} rows, lr {one['learning_rate']:g}"
     text += f", labels {one['task_weight']:g}" if one["task_weight"] else ""
     text += f", hidden states {one['hidden_weight']:g}" if one.get("hidden_weight") else ""
-    return text + (f", {one['sampled']} written texts" if one.get("sampled") else "")
+    if one.get("sampled"):
+        text += f", {one['sampled']} written texts"
+        text += f", the others {one['repeated']} times" if one.get("repeated", 1) > 1 else ""
+    return text
 
 
 def main() -> None:
@@ -356,6 +362,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=200, help="of the distillation; 0 leaves it out")
     options.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where all of it runs")
     options.add_argument("--sampled", type=int, default=0, help="texts that the model writes for the training")
+    options.add_argument("--repeated", type=int, default=1, help="times that each text of --data is in the training then")
     options.add_argument("--batch_size", type=int, default=1)
     options.add_argument("--learning_rate", type=float, default=1e-4)
     options.add_argument(
