@@ -29,6 +29,7 @@ import itertools
 import json
 import math
 import os
+import random
 import resource
 import shutil
 import time
@@ -73,6 +74,8 @@ PATTERNS = {"50": Unstructured(), "2:4": NM(n=2, m=4)}
 SHRUNK = {"layers": "layers", "influence": "layers", "ffn": "feed_forward", "heads": "heads"}
 _AT_ONCE = 2048
 """Texts that are written side by side."""
+_BEGUN_AT_ONCE = 256
+"""Of those that go on with others, whose beginnings are equally long."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,19 +128,30 @@ def blocks_of(
 
 
 @torch.no_grad()
-def sampled(model: Any, tokenizer: Any, count: int, length: int, seed: int) -> list[list[int]]:
-    """Texts that a model writes from its first token on, as it weighs them: up to the token that ends one."""
+def sampled(
+    model: Any, tokenizer: Any, count: int, length: int, seed: int, begun: list[list[int]] | None = None
+) -> list[list[int]]:
+    """Texts that a model writes as it weighs them, up to the token that ends one: from its first token on, or going on with
+    beginnings of others, of as many tokens as chance says.
+    """
     torch.manual_seed(seed)
+    chance = random.Random(seed)
     model.eval()
     ends, rows = {tokenizer.bos_token_id, tokenizer.eos_token_id}, []
-    for start in range(0, count, _AT_ONCE):
-        first = torch.full((min(_AT_ONCE, count - start), 1), tokenizer.bos_token_id, device=model.device)
+    at_once = _AT_ONCE if begun is None else _BEGUN_AT_ONCE
+    for start in range(0, count, at_once):
+        size = min(at_once, count - start)
+        first = torch.full((size, 1), tokenizer.bos_token_id, device=model.device)
+        if begun is not None:
+            known = chance.randrange(8, length // 2)
+            longer = [ids for ids in begun if len(ids) > known]
+            first = torch.tensor([chance.choice(longer)[:known] for _ in range(size)], device=model.device)
         written = model.generate(
             first,
             attention_mask=torch.ones_like(first),
             do_sample=True,
             top_k=0,
-            max_new_tokens=length - 1,
+            max_new_tokens=length - first.shape[1],
             pad_token_id=tokenizer.eos_token_id,
         )
         for ids in written.tolist():
@@ -286,14 +300,15 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
         start = time.perf_counter()
         if options.sampled:
             whole = opened(options.model, options)
-            train = train * options.repeated + sampled(
-                whole, tokenizer, options.sampled, options.train_length, options.seed
-            )
+            begun = train if options.begun else None
+            written = sampled(whole, tokenizer, options.sampled, options.train_length, options.seed, begun)
+            train = train * options.repeated + written
         model = trained(model, row, train, options, place)
         found |= {
             "steps": options.steps,
             "sampled": options.sampled,
             "repeated": options.repeated,
+            "begun": options.begun,
             "batch_size": options.batch_size,
             "task_weight": options.task_weight,
             "hidden_weight": options.hidden_weight,
@@ -338,7 +353,7 @@ def _training(one: dict[str, Any]) -> str:
     text += f", labels {one['task_weight']:g}" if one["task_weight"] else ""
     text += f", hidden states {one['hidden_weight']:g}" if one.get("hidden_weight") else ""
     if one.get("sampled"):
-        text += f", {one['sampled']} written texts"
+        text += f", {one['sampled']} written texts" + (" that go on with others" if one.get("begun") else "")
         text += f", the others {one['repeated']} times" if one.get("repeated", 1) > 1 else ""
     return text
 
@@ -363,6 +378,7 @@ def main() -> None:
     options.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where all of it runs")
     options.add_argument("--sampled", type=int, default=0, help="texts that the model writes for the training")
     options.add_argument("--repeated", type=int, default=1, help="times that each text of --data is in the training then")
+    options.add_argument("--begun", action="store_true", help="they go on with beginnings of texts of --data")
     options.add_argument("--batch_size", type=int, default=1)
     options.add_argument("--learning_rate", type=float, default=1e-4)
     options.add_argument(
