@@ -116,7 +116,7 @@ class SensitivityResult:
         """Which of both is better; a loss that is no number is the worst there is."""
         assert self.found is not None
         if abs(self.found.reached["found"] - self.found.reached["uniform"]) >= _SAME:
-            return "that is no comparison, because as many weights do not go"
+            return "that is no comparison, because one prunes more than the other"
         if not math.isfinite(test["found"]):
             return "it cannot be used"
         if not test["found"] >= test["uniform"]:
