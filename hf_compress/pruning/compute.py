@@ -78,6 +78,16 @@ def compute_masks(
     return masks
 
 
+def check_cut(modules: Mapping[str, nn.Module], pruning: Pruning) -> None:
+    """Refuse, before anything else is done, a criterion's cut that would leave nothing of a layer.
+
+    Raises:
+        CompressionError: see `compute_masks`.
+    """
+    if pruning.criterion.cut is not None:
+        compute_masks(modules, pruning, pruning.final)
+
+
 def _below(
     pruning: Pruning,
     scores: Mapping[str, Tensor],

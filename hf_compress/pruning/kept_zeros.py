@@ -26,6 +26,10 @@ _BY_CHANCE = 0.01
 """A share of zeros below which a tensor looks dense: training in 16 bits brings some."""
 
 
+class NothingKeptError(CompressionError):
+    """The model has no zeros that could be kept."""
+
+
 def check_kept(model: nn.Module, selection: Selection, ignore: Sequence[str]) -> None:
     """Refuse a model in which nothing could be kept.
 
@@ -35,7 +39,7 @@ def check_kept(model: nn.Module, selection: Selection, ignore: Sequence[str]) ->
         ignore: what the job ignores.
 
     Raises:
-        CompressionError: no module has zeros that could be kept.
+        NothingKeptError: no module has zeros that could be kept.
     """
     if not zeros_of(selection.modules):
         _refuse(model, selection.modules, selection.left_out, ignore)
@@ -60,7 +64,7 @@ def announce_kept(
         left_out: modules that the targets name and that cannot be pruned -> why.
 
     Raises:
-        CompressionError: no module has zeros that could be kept.
+        NothingKeptError: no module has zeros that could be kept.
     """
     sizes = {name: matrix_size(module) for name, module in modules.items()}
     counts = {name: across_matrix(modules[name]).total(int((~mask).count_nonzero())) for name, mask in keep.items()}
@@ -105,7 +109,7 @@ def _refuse(
     there = f"; there are some in {' and '.join(elsewhere)}" if elsewhere else ""
     computed = [f"{name}: {reason}" for name, reason in left_out.items() if not elsewhere]
     left = f"; left out are {and_more(computed)}" if computed else ""
-    raise CompressionError(
+    raise NothingKeptError(
         f"pruning.masks: from_zeros keeps the zeros of a pruned model, and none of the {len(modules)} layers that"
         f" targets and ignore choose has any{also}{there}{left}; give a pruned checkpoint or other targets, or leave masks"
         " out"

@@ -103,7 +103,7 @@ def _kept(model: nn.Module, selection: Selection, pruning: Pruning, corrects: bo
         )
     modules = selection.modules
     held = zeros_of(modules)
-    announce_kept(model, selection.modules, held, pruning.ignore, selection.left_out)
+    announce_kept(model, modules, held, pruning.ignore, selection.left_out)
     return {
         name: held[name] if name in held else torch.ones_like(own_matrix(module), dtype=torch.bool)
         for name, module in modules.items()

@@ -90,22 +90,28 @@ class Sensitivity:
         """
         curves = {curve.name: self.increases(curve) for curve in self.curves}
         sizes = {curve.name: curve.num_weights for curve in self.curves}
+        held = {curve.name: curve.reached(0.0) for curve in self.curves}
         try:
-            shares, predicted = share_out(
-                curves, sizes, sparsity, {curve.name: curve.reached(0.0) for curve in self.curves}
-            )
+            shares, predicted = share_out(curves, sizes, sparsity, held)
         except ValueError as error:
-            ended = [
-                curve.name
-                for curve in self.curves
-                if not all(math.isfinite(metrics[self.loss]) for metrics in curve.points.values())
-            ]
-            raise CompressionError(f"sparsity: {error}; {_way_out(error, ended, self.loss)}") from error
+            raise CompressionError(f"sparsity: {error}; {self._way_out(sparsity)}") from error
         written: dict[str, float] = {}
         for curve in self.curves:
             asked = sparsity_for(curve.sizes, curve.held, shares[curve.name])
             written |= {name: round(max(asked, curve.held.get(name, 0.0)), _DIGITS) for name in curve.sizes}
         return PerLayer(sparsities=written), predicted
+
+    def _way_out(self, sparsity: float) -> str:
+        """What helps where zeros cannot be shared out."""
+        sizes = {curve.name: curve.num_weights for curve in self.curves}
+        if share_of_zeros(sizes, {curve.name: curve.reached(0.0) for curve in self.curves}, 0.0) > sparsity:
+            return "ask for more"
+        for curve in self.curves:
+            if not all(math.isfinite(metrics[self.loss]) for metrics in curve.points.values()):
+                return (
+                    f"the {self.loss} of {curve.name} is no finite number further on; ignore it, or take another criterion"
+                )
+        return "add a higher one to sparsities"
 
     def to_plain(self) -> dict[str, Any]:
         """For a file; sparsities are text there, and what is no finite number is null."""
@@ -131,14 +137,6 @@ def in_json(metrics: Metrics) -> dict[str, float | None]:
 
 def _read(metrics: Mapping[str, float | None]) -> Metrics:
     return {name: math.nan if value is None else value for name, value in metrics.items()}
-
-
-def _way_out(error: ValueError, ended: Sequence[str], loss: str) -> str:
-    if "already" in str(error):
-        return "ask for more"
-    if ended:
-        return f"the {loss} of {ended[0]} is no finite number further on; ignore it, or take another criterion"
-    return "add a higher one to sparsities"
 
 
 def share_of_zeros(sizes: Mapping[str, int], held: Mapping[str, float], sparsity: float) -> float:

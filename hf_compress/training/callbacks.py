@@ -12,7 +12,7 @@ from hf_compress._modules.coverage import coverage
 from hf_compress._modules.ignored import say_left_out
 from hf_compress._units import resolve_point
 from hf_compress.pruning.allocations.uniform import Uniform
-from hf_compress.pruning.compute import compute_masks
+from hf_compress.pruning.compute import check_cut
 from hf_compress.pruning.configuration import Pruning
 from hf_compress.pruning.fit import check_statistics
 from hf_compress.pruning.kept_zeros import announce_kept
@@ -87,8 +87,7 @@ class PruningCallback(TrainerCallback):
         self._stop_following()
         self._followed = self.masks.follow_gradients()
         check_statistics(self.masks.modules, self.pruning, self._stats(model))
-        if self.pruning.criterion.cut is not None:  # a layer that it would take whole is named before the first step
-            compute_masks(self.masks.modules, self.pruning, self.pruning.final)
+        check_cut(self.masks.modules, self.pruning)
         free = (known.get("progress") or {}).get("free_zeros")
         if free is None:  # the beginning, or a checkpoint that no masks were kept for
             self.masks.hold_zeros()

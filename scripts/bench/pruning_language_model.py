@@ -71,7 +71,12 @@ from hf_compress.distillation.signal import Signal
 
 CRITERIA = {"magnitude": Magnitude(), "wanda": Wanda(), "ria": RIA(), "sparsegpt": Magnitude()}
 PATTERNS = {"50": Unstructured(), "2:4": NM(n=2, m=4)}
-SHRUNK = {"layers": "layers", "influence": "layers", "ffn": "feed_forward", "heads": "heads"}
+SHRUNK = {
+    "layers": lambda amount: ShrinkPlan(layers=int(amount), depth="loss"),
+    "influence": lambda amount: ShrinkPlan(layers=int(amount)),
+    "ffn": lambda amount: ShrinkPlan(feed_forward=float(amount)),
+    "heads": lambda amount: ShrinkPlan(heads=float(amount)),
+}
 _AT_ONCE = 2048
 """Texts that are written side by side."""
 _BEGUN_AT_ONCE = 256
@@ -194,13 +199,9 @@ def made_smaller(model: Any, row: str, calibration: list[dict[str, torch.Tensor]
     """The model of a row before any training."""
     how, _, amount = row.removesuffix("+fit").rpartition("-")
     if how in SHRUNK:
-        if how in ("ffn", "heads"):
-            return shrink(model, choose_parts(model, ShrinkPlan(**{SHRUNK[how]: float(amount)}), calibration))
-        if how == "influence":
-            return shrink(model, choose_parts(model, ShrinkPlan(layers=int(amount)), calibration))
         # By loss the model is run once for each layer that could be next, so that fewer rows are looked at.
-        plan = ShrinkPlan(layers=int(amount), depth="loss")
-        return shrink(model, choose_parts(model, plan, calibration[: options.depth_rows]))
+        rows = calibration[: options.depth_rows] if how == "layers" else calibration
+        return shrink(model, choose_parts(model, SHRUNK[how](amount), rows))
     if how in ("gradual", "dense"):
         return model
     prune(
@@ -340,10 +341,11 @@ def table(folder: Path) -> str:
     for name, found in once.items():
         first = [name, f"{found['parameters'] / 1e6:.2f} M", f"{found['once']:.2f}", f"{found['once'] / dense:.2f}x"]
         first += [f"{found['once_minutes']:.1f}", f"{found['once_mb']:.0f}"] if "once_minutes" in found else ["-", "-"]
-        for training, one in trainings.get(name, {"-": None}).items():
-            line = first + ([] if one is None else [training, f"{one['trained']:.2f}", f"{one['trained'] / dense:.2f}x"])
-            line += [] if one is None else [f"{one['minutes']:.1f}", f"{one['mb']:.0f}"]
-            lines.append(line + ["-"] * (len(head) - len(line)))
+        after = [
+            [how, f"{one['trained']:.2f}", f"{one['trained'] / dense:.2f}x", f"{one['minutes']:.1f}", f"{one['mb']:.0f}"]
+            for how, one in trainings.get(name, {}).items()
+        ]
+        lines += [first + one for one in after or [["-"] * (len(head) - len(first))]]
     return bench.table(head, lines)
 
 

@@ -5,11 +5,10 @@ what its optimizer's `states` are; what is then done to the model is done to a w
 """
 
 import copy
-import dataclasses
 import importlib
 import json
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -220,7 +219,7 @@ def check(own):
         done[f"{kind}: sharded layers"] = sum(across_matrix(module) is not ALONE for module in modules)
         for name, job in jobs.items():
             done[f"{kind}: {name}"] = check_masks(copy.deepcopy(model), own.lay_out(copy.deepcopy(model)), job, own)
-        check_one_shot(copy.deepcopy(model), laid_out, dataclasses.replace(every, allocation=Global()))
+        check_one_shot(copy.deepcopy(model), laid_out, replace(every, allocation=Global()))
     return done
 
 

@@ -23,7 +23,7 @@ from hf_compress.export.example import example_for
 from hf_compress.export.formats.dense import DenseFormat, write_dense
 from hf_compress.jobs.prune.documents import write_documents
 from hf_compress.jobs.prune.settings import PruneSettings
-from hf_compress.pruning.compute import compute_masks
+from hf_compress.pruning.compute import check_cut
 from hf_compress.pruning.fit import chosen
 from hf_compress.pruning.one_shot import in_its_words
 from hf_compress.pruning.prune import prune
@@ -68,9 +68,8 @@ def run_prune(job: PruneSettings) -> PruneResult:
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
     model = opened.load_model(job.seed)
     check_finite(model, job.export.dtype)
-    if job.pruning.criterion.cut is not None:  # a layer that it would take whole is named before anything is measured
-        with in_its_words():
-            compute_masks(chosen(model, job.pruning).modules, job.pruning, job.pruning.final)
+    with in_its_words():
+        check_cut(chosen(model, job.pruning).modules, job.pruning)
     form = job.export.format.chosen(quantized=False)
     measuring = Measuring(opened, job.evaluation, device)
     with written_beside(out) as part:

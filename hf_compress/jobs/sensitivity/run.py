@@ -25,13 +25,13 @@ from hf_compress.inputs.measured_rows import measured_rows
 from hf_compress.jobs.sensitivity.journal import Journal
 from hf_compress.jobs.sensitivity.result import Found, SensitivityResult, write_result
 from hf_compress.jobs.sensitivity.settings import SensitivitySettings
+from hf_compress.pruning.compute import measure_sparsity
 from hf_compress.pruning.fit import chosen
 from hf_compress.pruning.prune import prune
 from hf_compress.pruning.sensitivity import (
     Metrics,
     held_by,
     measure_sensitivity,
-    share_of_zeros,
     sparsity_for,
     weights_restored,
 )
@@ -128,7 +128,7 @@ def _found(
     for name, pruning in progress(plans.items(), "comparing allocations", leave=False):
         with weights_restored(modules):
             prune(model, pruning, collected)
-            reached[name] = share_of_zeros(sizes, held_by(modules), 0.0)
+            reached[name] = measure_sparsity(model, job.pruning)[""]
             for split in _SPLITS:
                 compared[split][name] = measure(split)
     return Found(allocation=allocation, predicted=predicted, compared=compared, reached=reached)

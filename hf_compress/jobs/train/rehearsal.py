@@ -16,7 +16,7 @@ from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.jobs.train.shrunk import shrunk_for_trial
 from hf_compress.pruning.fit import chosen
-from hf_compress.pruning.kept_zeros import check_kept
+from hf_compress.pruning.kept_zeros import NothingKeptError, check_kept
 from hf_compress.quantization.ptq import quantize
 from hf_compress.tasks.opened import Opened
 
@@ -62,11 +62,9 @@ def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: t
             test, size = opened.examples["test"], recipe.evaluation.batch_size
             batch, rows = test.select(range(min(len(test), size))), opened.raw["test"]
             opened.task.evaluate(loaded, batch, rows, opened.processor, size, "rehearsing the export")
-    except (DiskError, OSError):
+    except (DiskError, OSError, NothingKeptError):  # no fault of the export
         raise
     except CompressionError as error:
-        if str(error).startswith("pruning.masks"):  # the model's own, and no fault of the export
-            raise
         raise CompressionError(f"export: tried with the untrained model, before training: {error}") from error
     except Exception as error:  # each architecture and each library fails in its own way
         raise CompressionError(
