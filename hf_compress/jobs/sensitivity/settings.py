@@ -92,7 +92,7 @@ def layers(inputs: Opened, pruning: OneShotPruning, sparsities: Sequence[float] 
             if sparsities is not None or sparsity == pruning.sparsity:
                 raise
             raise CompressionError(
-                f"sparsities: of the default ones {sparsity:g} does not fit: {error}; write some"
+                f"sparsities: of the default ones {sparsity:g} does not fit: {error}; or write sparsities"
             ) from error
     return selection
 
