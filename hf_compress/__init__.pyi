@@ -174,6 +174,7 @@ from hf_compress.pruning.schedules.one_cycle import OneCycle as OneCycle
 from hf_compress.pruning.shrink.apply import shrink as shrink
 from hf_compress.pruning.shrink.choice import ShrinkChoice as ShrinkChoice
 from hf_compress.pruning.shrink.plan import ShrinkPlan as ShrinkPlan
+from hf_compress.pruning.shrink.plan import UsedVocabulary as UsedVocabulary
 from hf_compress.pruning.shrink.vocabulary import SmallerVocabulary as SmallerVocabulary
 from hf_compress.pruning.shrink.vocabulary import shrink_vocabulary as shrink_vocabulary
 from hf_compress.pruning.shrink.within_budget import choose_parts as choose_parts

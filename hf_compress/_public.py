@@ -70,7 +70,7 @@ LISTED = {
     "pruning.reconstruction": ("Reconstruction",),
     "pruning.shrink.apply": ("shrink",),
     "pruning.shrink.choice": ("ShrinkChoice",),
-    "pruning.shrink.plan": ("ShrinkPlan",),
+    "pruning.shrink.plan": ("ShrinkPlan", "UsedVocabulary"),
     "pruning.shrink.vocabulary": ("SmallerVocabulary", "shrink_vocabulary"),
     "pruning.shrink.within_budget": ("choose_parts",),
     "quantization.configuration": ("Quantization",),

@@ -6,6 +6,8 @@ import random
 
 import PIL.Image
 from datasets import ClassLabel, Dataset, Features, Image
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedTokenizerFast
 
 from tests.tiny import tiny_llama, tiny_tokenizer
 
@@ -71,6 +73,11 @@ def text_rows(num_rows=60):
     ]
 
 
+def rows_of_fewer_words():
+    """The same without the words home and tree."""
+    return [{**row, "text": row["text"].replace("home", "cat").replace("tree", "dog")} for row in text_rows()]
+
+
 def write_jsonl(file, rows):
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return file
@@ -91,6 +98,20 @@ def write_model(folder, model=None, tokenizer=True):
     (tiny_llama() if model is None else model).save_pretrained(folder)
     if tokenizer:
         tiny_tokenizer().save_pretrained(folder)
+    return folder
+
+
+def write_wordy_model(folder):
+    """A small model whose byte-level tokenizer has a piece for every one of `WORDS`, so that rows of some leave others."""
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(vocab_size=400, special_tokens=["<pad>", "<s>", "</s>"], initial_alphabet=letters)
+    backend.train_from_iterator([" ".join(WORDS)] * 3, trainer)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="<pad>", bos_token="<s>", eos_token="</s>")
+    tiny_llama(vocab_size=len(tokenizer)).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
     return folder
 
 

@@ -12,6 +12,7 @@ from hf_compress._provenance import describe_machine
 from hf_compress.checkpoints.export_format import ExportFormat
 from hf_compress.evaluation.configuration import Evaluation
 from hf_compress.evaluation.measure import measure_folder, without_intervals
+from hf_compress.evaluation.other_tokens import TokenCounts
 from hf_compress.evaluation.rows import Example, Report, Row
 from hf_compress.inputs.measured_rows import measured_rows
 from hf_compress.inputs.sections import Data
@@ -28,13 +29,17 @@ class Measuring:
         opened: model, data and task.
         evaluation: what is measured.
         device: where.
+        dense: the same for the dense model, where that has a tokenizer of its own.
         shown: the first inputs, once a row is measured.
+        notes: sentences about rows.
     """
 
     opened: Opened
     evaluation: Evaluation
     device: torch.device
+    dense: Opened | None = None
     shown: list[Shown] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
 
     def row(self, folder: Path, name: str, form: ExportFormat, **facts: Any) -> Row:
         """Load a checkpoint and measure it; see `measure_folder`."""
@@ -50,6 +55,17 @@ class Measuring:
             shown=lambda found: self.shown.extend(found[len(self.shown) :]),
             **facts,
         )
+
+    def dense_row(self, folder: Path, form: ExportFormat, **facts: Any) -> Row:
+        """The row of the dense model; what it says per token of its own is told per token of the others."""
+        if self.dense is None:
+            return self.row(folder, "dense", form, **facts)
+        # Beginnings of texts are cut by tokens, so its own would be of other lengths.
+        examples = 0 if self.dense.task.predicts is None else self.evaluation.examples
+        own = Measuring(self.dense, dataclasses.replace(self.evaluation, examples=examples), self.device)
+        row, counts = own.row(folder, "dense", form, **facts), TokenCounts.of(self.dense, self.opened)
+        self.notes.append(counts.note(row))
+        return counts.per_other_token(row)
 
     def report(
         self,
@@ -95,6 +111,6 @@ class Measuring:
             chance=task.chance(opened.raw["test"], opened.config),
             measured=measured_rows(data, opened.raw["test"], task.columns()),
             examples=tuple(Example(input=one.input, expected=one.expected) for one in self.shown),
-            notes=without_intervals((task.metric, *also), rows),
+            notes=(*self.notes, *without_intervals((task.metric, *also), rows)),
             **facts,
         )

@@ -39,6 +39,7 @@ class Generating(VocabularyTask):
     """
 
     generates: ClassVar[bool] = True
+    token_columns: ClassVar[tuple[str, ...]] = ("labels",)
     predicts: ClassVar[Predictions | None] = "texts"
 
     target: str = "target"
@@ -99,6 +100,10 @@ class Generating(VocabularyTask):
     def describe_examples(self, splits: Splits, examples: Splits) -> dict[str, str]:
         """How many targets are cut."""
         return {f"targets cut at {self.target_length} tokens": how_many(_CUT, examples)}
+
+    def likelihood_tokens(self, examples: "Dataset", rows: "Dataset", processor: Any) -> int:
+        """Those of the targets."""
+        return sum(map(len, examples.select_columns(["labels"]).with_format(None)["labels"]))
 
     # The model.
 

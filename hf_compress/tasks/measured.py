@@ -124,6 +124,18 @@ class Measured:
         """Whether its rows are running text."""
         return type(self).documents is not Measured.documents
 
+    def likelihood_tokens(self, examples: "Dataset", rows: "Dataset", processor: Any) -> int | None:
+        """How many tokens the likelihood of the rows is a product over; None for a task that measures no such product.
+
+        By it numbers per token compare that were measured with different tokenizers.
+
+        Args:
+            examples: what `examples` made of a split.
+            rows: the raw rows of that split.
+            processor: from `load_processor`.
+        """
+        return None
+
     def decoder(self, examples: "Dataset", rows: "Dataset", processor: Any) -> Decode | None:
         """What makes predictions and references, in the form of `predicts`, of a batch's logits and labels.
 

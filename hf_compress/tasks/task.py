@@ -33,6 +33,7 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
         takes_tokenizer: recipes may name a tokenizer for it, and must where the weights are fresh.
         generates: its predictions are generated, so its Trainer is a Seq2SeqTrainer, and its TrainingArguments are
             Seq2SeqTrainingArguments.
+        token_columns: columns of the examples that hold the token ids of a model's vocabulary; empty for a task without.
         streams: `examples` takes an IterableDataset as `train` (`inputs.streams.mapped` does), others the first rows.
     """
 
@@ -40,6 +41,7 @@ class Task(Measured, Strategy, kind="task", package="hf_compress.tasks.builtin")
     processor_class: ClassVar[str]
     takes_tokenizer: ClassVar[bool] = False
     generates: ClassVar[bool] = False
+    token_columns: ClassVar[tuple[str, ...]] = ()
     streams: ClassVar[bool] = False
 
     def __post_init__(self) -> None:

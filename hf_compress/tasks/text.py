@@ -68,6 +68,8 @@ class TokenTask(VocabularyTask):
         length: tokens per example at most.
     """
 
+    token_columns: ClassVar[tuple[str, ...]] = ("input_ids",)
+
     length: int = 512
 
     def __post_init__(self) -> None:

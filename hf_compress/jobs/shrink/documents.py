@@ -14,15 +14,15 @@ from hf_compress.evaluation.write import write
 from hf_compress.export.configuration import without_publication
 from hf_compress.export.documents import write_manifest_and_card
 from hf_compress.jobs.shrink.settings import ShrinkSettings
-from hf_compress.pruning.shrink.choice import ShrinkChoice
+from hf_compress.pruning.shrink.removal import Removal
 
 
-def write_documents(job: ShrinkSettings, choice: ShrinkChoice, report: Report | None, cls: str, folder: Path) -> None:
+def write_documents(job: ShrinkSettings, removal: Removal, report: Report | None, cls: str, folder: Path) -> None:
     """compression.json and README.md into `folder`, and where rows were measured the report and results for the Hub.
 
     Args:
         job: what was asked for.
-        choice: what was removed.
+        removal: what was removed.
         report: None without rows.
         cls: the model's class.
         folder: that of the checkpoint.
@@ -50,6 +50,6 @@ def write_documents(job: ShrinkSettings, choice: ShrinkChoice, report: Report | 
         task=None if job.task is None else job.task.name,
         methods=[job.shrink.method],
         classes={"model": cls, "processor": None} if job.task is None else None,
-        more={"shrink": choice.to_plain(), "removed": choice.sentence()},
+        more={"shrink": removal.to_plain(), "removed": "; then ".join(removal.sentences())},
         **measured,
     )

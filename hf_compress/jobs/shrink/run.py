@@ -24,7 +24,9 @@ from hf_compress.inputs.pretrained import from_pretrained
 from hf_compress.jobs.shrink.documents import write_documents
 from hf_compress.jobs.shrink.settings import ShrinkSettings, own_class
 from hf_compress.pruning.shrink.apply import shrink
-from hf_compress.pruning.shrink.choice import ShrinkChoice
+from hf_compress.pruning.shrink.plan import ShrinkPlan
+from hf_compress.pruning.shrink.removal import PlannedRemoval, Removal
+from hf_compress.pruning.shrink.vocabulary_choice import without_rows
 from hf_compress.pruning.shrink.within_budget import choose_parts
 from hf_compress.tasks.opened import Opened
 
@@ -43,17 +45,17 @@ class ShrinkResult:
 
     Attributes:
         folder: the shrunk model with its card, and its report where there were rows to measure it on.
-        choice: what was removed, and what that saves.
+        removal: what was removed, and what that saves.
         report: dense and shrunk; None without rows.
     """
 
     folder: Path
-    choice: ShrinkChoice
+    removal: Removal
     report: Report | None
 
     def summary(self) -> str:
         """What the command line says at the end."""
-        said = [self.choice.describe()]
+        said = [self.removal.describe()]
         if self.report is not None:
             said += ["", table(self.report)]
         return "\n".join([*said, "", f"model and card  {self.folder}"])
@@ -70,21 +72,21 @@ def run_shrink(job: ShrinkSettings) -> ShrinkResult:
         DiskError: a full or failing disk.
     """
     found = job.open()
-    opened, out = found["inputs"], found["place"]
+    opened, out, planned = found["inputs"], found["place"], found["planned"]
+    dense, opened = opened, opened if planned.vocabulary is None else planned.vocabulary.opened
     device = torch.accelerator.current_accelerator() or torch.device("cpu")
-    model = _loaded(job, opened)
+    model = _loaded(job, dense)
     check_finite(model, job.export.dtype)
     form, rows = job.export.format.chosen(quantized=False), []
-    measuring = Measuring(opened, job.evaluation, device)
+    measuring = Measuring(opened, job.evaluation, device, dense=None if dense is opened else dense)
     with written_beside(out) as part:
         if job.task is not None:
             (part / "dense").mkdir()
-            write_dense(model, part / "dense", opened.processor, job.export.dtype)
-            rows.append(measuring.row(part / "dense", "dense", DenseFormat()))
+            write_dense(model, part / "dense", dense.processor, job.export.dtype)
+            rows.append(measuring.dense_row(part / "dense", DenseFormat()))
             remove(part / "dense")
         model = model.float().to(device)  # as it was written it may be in another type
-        choice = choose_parts(model, job.shrink, _batches(job, opened))
-        small = shrink(model, choice).cpu()
+        small, removal = _removed(job, model, planned, opened)
         del model
         cast_weights(small, job.export.dtype)
         example = None if job.task is None else example_for(form, opened, small, job.evaluation.batch_size)
@@ -96,13 +98,13 @@ def run_shrink(job: ShrinkSettings) -> ShrinkResult:
             assert job.data is not None
             rows.append(measuring.row(part, "shrunk", form))
             setting = {
-                "chosen by": _CHOSEN_BY[choice.importance],
+                **({} if removal.choice is None else {"chosen by": _CHOSEN_BY[removal.choice.importance]}),
                 "stored as": describe_storage(job.export.dtype, device),
                 "seed": job.seed,
             }
-            report = measuring.report(job.display_name, job.data, rows, setting, reach=(choice.sentence(),))
-        write_documents(job, choice, report, type(small).__name__, part)
-    return ShrinkResult(folder=out, choice=choice, report=report)
+            report = measuring.report(job.display_name, job.data, rows, setting, reach=removal.sentences())
+        write_documents(job, removal, report, type(small).__name__, part)
+    return ShrinkResult(folder=out, removal=removal, report=report)
 
 
 def _loaded(job: ShrinkSettings, opened: Opened) -> Any:
@@ -112,11 +114,29 @@ def _loaded(job: ShrinkSettings, opened: Opened) -> Any:
     return from_pretrained(own_class(opened, job.model), job.model, "model", dtype=torch.float32)
 
 
-def _batches(job: ShrinkSettings, opened: Opened) -> Any:
+def _removed(job: ShrinkSettings, model: Any, planned: PlannedRemoval, opened: Opened) -> tuple[Any, Removal]:
+    """The smaller model on the CPU, and what went: rows of the vocabulary, then parts of what is left.
+
+    Args:
+        job: what was asked for.
+        model: whole.
+        planned: what was asked for, held against it.
+        opened: the inputs with the vocabulary that is left.
+    """
+    if planned.vocabulary is not None:
+        model = without_rows(model, planned.vocabulary.choice)
+    batches = _batches(job, opened, planned.plan)
+    if planned.plan is None:
+        return model.cpu(), planned.done(None)
+    choice = choose_parts(model, planned.plan, batches)
+    return shrink(model, choice).cpu(), planned.done(choice)
+
+
+def _batches(job: ShrinkSettings, opened: Opened, plan: ShrinkPlan | None) -> Any:
     """What parts are chosen by; None for their weights."""
     if job.calibration is None:
         return None
-    if not job.shrink.measures:
+    if plan is None or not plan.measures:
         logger.warning("calibration is set, and the plan names what stays: nothing is measured")
     rows = opened.examples["train"]
     if len(rows) < job.calibration.num_examples:

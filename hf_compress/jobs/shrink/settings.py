@@ -17,7 +17,7 @@ from hf_compress.export.push import destination
 from hf_compress.inputs.place import place
 from hf_compress.inputs.sections import Data
 from hf_compress.pruning.shrink.plan import ShrinkPlan
-from hf_compress.pruning.shrink.planned import PlannedShrink, planned_by_recipe
+from hf_compress.pruning.shrink.removal import PlannedRemoval, planned_by_recipe
 from hf_compress.recipe.recipe import Recipe
 from hf_compress.tasks.opened import Opened, open_inputs
 from hf_compress.tasks.task import Task
@@ -67,6 +67,14 @@ def chosen_by_data(shrink: ShrinkPlan, calibration: Calibration | None) -> list[
     return [Problem(path=f"shrink.{shrink.needs_calibration}", message=message)]
 
 
+def pieces_of_rows(shrink: ShrinkPlan, task: Task | None, data: Data | None) -> list[Problem]:
+    """Rows of the vocabulary, where only training rows can say which are used."""
+    if shrink.vocabulary is None or task is not None or data is not None:
+        return []
+    message = "keeps what the training rows are written with, and there are none; write task and data"
+    return [Problem(path="shrink.vocabulary", message=message)]
+
+
 def inputs(model: str | None = None, data: Data | None = None, task: Task | None = None, seed: int = 0) -> Opened:
     """Model and rows, found to fit together; without rows the model alone."""
     return open_inputs(model, data, task, seed=seed)
@@ -92,14 +100,14 @@ def own_class(inputs: Opened, model: str) -> Any:
     return found
 
 
-def planned(inputs: Opened, model: str, shrink: ShrinkPlan) -> tuple[Any, PlannedShrink]:
-    """The model without memory, and what the plan leaves of it by counts."""
+def planned(inputs: Opened, model: str, shrink: ShrinkPlan, data: Data | None = None, seed: int = 0) -> PlannedRemoval:
+    """What the plan leaves of the model, by the pieces of its rows and by counts."""
     whole = inputs.skeleton
     if whole is None:
         whole = build(own_class(inputs, model), inputs.base, None, "meta")
     if whole is None:
         raise CompressionError(f"model: {model} cannot be built from its config alone; write task and data")
-    return whole, planned_by_recipe(whole, shrink)
+    return planned_by_recipe(whole, shrink, inputs, data, seed)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +138,7 @@ class ShrinkSettings(Recipe):
     output_dir: str
     seed: int = 0
 
-    checks = (alone, some_seed, metrics_of_task, written, untrained, rows_of_a_task, chosen_by_data)
+    checks = (alone, some_seed, metrics_of_task, written, untrained, rows_of_a_task, chosen_by_data, pieces_of_rows)
     opens = (place, destination, outside, inputs, fitting_metrics, planned)
     after_interruption = "the same command begins again"
 
@@ -141,6 +149,5 @@ class ShrinkSettings(Recipe):
 
     def preview(self) -> str:
         """What is left by counts, and what that saves; which parts go is chosen when the weights are there."""
-        whole, found = self.open()["planned"]
-        lines: str = found.describe(whole)
+        lines: str = self.open()["planned"].describe()
         return lines

@@ -142,6 +142,20 @@ def _chosen_by_data(shrink: ShrinkPlan | None, calibration: Calibration | None) 
     return [Problem(path=f"shrink.{shrink.needs_calibration}", message=message)]
 
 
+def _pieces_of_rows(
+    data: Data, shrink: ShrinkPlan | None = None, tokenizer: str | FreshTokenizer | None = None
+) -> list[Problem]:
+    """Which rows of the vocabulary are used, where that can be seen, and is not known already."""
+    if shrink is None or shrink.vocabulary is None:
+        return []
+    found = []
+    if isinstance(tokenizer, FreshTokenizer):
+        found.append("a fresh tokenizer is made of the training rows as it is; write a smaller tokenizer.vocab_size")
+    if data.streaming:
+        found.append("looks at all training rows, which data.streaming does not know; leave streaming or vocabulary out")
+    return [Problem(path="shrink.vocabulary", message=message) for message in found]
+
+
 def _stream(
     data: Data, training: Training, dense: Dense | None = None, calibration: Calibration | None = None
 ) -> list[Problem]:
@@ -196,6 +210,7 @@ CHECKS: tuple[Check, ...] = (
     _dense_of_zeros,
     _statistics,
     _chosen_by_data,
+    _pieces_of_rows,
     _stream,
     _pruning_fits,
     _quantization_fits,

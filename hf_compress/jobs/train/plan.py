@@ -17,7 +17,7 @@ from hf_compress.jobs.train.checks import check_schedules
 from hf_compress.jobs.train.settings import TrainSettings, arguments_class
 from hf_compress.jobs.train.shrunk import check_losses
 from hf_compress.pruning.masks import Masks
-from hf_compress.pruning.shrink.planned import PlannedShrink, planned_by_recipe
+from hf_compress.pruning.shrink.removal import PlannedRemoval, planned_by_recipe
 from hf_compress.quantization.fitting import fit
 from hf_compress.quantization.storage_type import check_storage_type
 from hf_compress.tasks.opened import Found, Opened, open_inputs
@@ -44,20 +44,26 @@ class Plan:
     Attributes:
         recipe: what was asked for.
         args: TrainingArguments of the compression run.
-        opened: model, data and task.
+        opened: model, data and task, as the dense model takes them.
         steps: optimizer steps of the compression run.
         dense_steps: those of the dense stage, None without one.
         found: what is wrong.
-        shrunk: what `shrink` leaves of the model, by counts.
+        removal: what `shrink` leaves of the model, by its rows' pieces and by counts.
     """
 
     recipe: TrainSettings
     args: Any
     opened: Opened
     found: Found
-    shrunk: "PlannedShrink | None" = None
+    removal: "PlannedRemoval | None" = None
     steps: int = 0
     dense_steps: int | None = None
+
+    @property
+    def trained(self) -> Opened:
+        """Model, data and task, as the model takes them that is trained compressed."""
+        vocabulary = None if self.removal is None else self.removal.vocabulary
+        return self.opened if vocabulary is None else vocabulary.opened
 
     @classmethod
     def make(cls, recipe: TrainSettings, saved_tokenizer: Path | None = None) -> "Plan":
@@ -95,18 +101,20 @@ class Plan:
             destination(recipe.export)
         if opened.skeleton is not None:
             plan._check_model(opened.skeleton)
-        if opened.config is not None and recipe.distillation is not None:
+        trained = plan.trained
+        if trained.config is not None and recipe.distillation is not None:
             with found.collecting("distillation.teacher"):
-                tokenizer = tokenizer_of(opened.processor)
-                recipe.distillation.teacher.check(opened.config, tokenizer, opened.task, "distillation.teacher")
+                tokenizer = tokenizer_of(trained.processor)
+                recipe.distillation.teacher.check(trained.config, tokenizer, trained.task, "distillation.teacher")
                 with found.collecting("distillation.losses"):
-                    check_projections(recipe.distillation, opened.config)
+                    check_projections(recipe.distillation, trained.config)
         found.refuse()
         with found.collecting():
             plan._check_steps()
         found.refuse()
-        opened.examples["train"], facts = recipe.seen_rows(opened.examples["train"])
-        opened.facts |= facts
+        for one in {id(one): one for one in (opened, trained)}.values():
+            one.examples["train"], facts = recipe.seen_rows(one.examples["train"])
+            one.facts |= facts
         return plan
 
     def _check_metrics(self) -> None:
@@ -119,18 +127,20 @@ class Plan:
     def _check_steps(self) -> None:
         """What depends on the number of examples."""
         # The steps of a stream are stated, and its examples not counted.
-        num_examples = 0 if self.recipe.data.streaming else len(self.opened.examples["train"])
+        streamed = self.recipe.data.streaming
+        num_examples = 0 if streamed else len(self.trained.examples["train"])
         batch = self.args.train_batch_size * self.args.world_size
         if self.args.dataloader_drop_last and 0 < num_examples < batch:
             raise CompressionError(
                 f"training.dataloader_drop_last: drops all {num_examples} examples, fewer than one batch of {batch}; take a"
                 " smaller batch or set it to false"
             )
-        if not self.recipe.data.streaming:
+        if not streamed:
             check_fed(num_examples, self.args.world_size)
         self.steps = planned_steps(self.args, num_examples)
         if self.recipe.dense is not None:
-            self.dense_steps = planned_steps(self.recipe.training_arguments(dense=True), num_examples)
+            num_dense = 0 if streamed else len(self.opened.examples["train"])
+            self.dense_steps = planned_steps(self.recipe.training_arguments(dense=True), num_dense)
         self.found.problems.extend(check_schedules(self.recipe, self.steps))
         if self.recipe.compression.edits_weights:
             with self.found.collecting("training.eval_delay"):
@@ -149,11 +159,13 @@ class Plan:
         recipe, collecting = self.recipe, self.found.collecting
         if recipe.shrink is not None:
             with collecting():
-                self.shrunk = planned_by_recipe(model, recipe.shrink)
-                model = self.shrunk.built
-        if self.shrunk is not None and recipe.distillation is not None:
+                opened = self.opened if self.opened.examples else None  # without them the rows were refused
+                self.removal = planned_by_recipe(model, recipe.shrink, opened, recipe.data, recipe.seed)
+                model = self.removal.left
+        parts = None if self.removal is None else self.removal.parts
+        if parts is not None and recipe.distillation is not None:
             with collecting("distillation.losses"):
-                check_losses(recipe.distillation, self.shrunk)
+                check_losses(recipe.distillation, parts)
         if recipe.pruning is not None:
             with collecting("pruning.targets"):
                 Masks(model, recipe.pruning)

@@ -22,9 +22,8 @@ class TrainJob(TrainSettings):
 
     def preview(self) -> str:
         """What `shrink` takes out and saves, by counts: which parts go is chosen when the weights are there."""
-        plan = self._plan()
-        assert plan.opened.skeleton is not None
-        return "" if plan.shrunk is None else plan.shrunk.describe(plan.opened.skeleton)
+        removal = self._plan().removal
+        return "" if removal is None else removal.describe()
 
     def scaling(self, processes: int) -> str:
         """Memory and communication of the compression run; see `hf_compress.training.footprint`."""

@@ -17,13 +17,20 @@ from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.jobs.train.shrunk import shrunk_for_trial
 from hf_compress.pruning.fit import chosen
 from hf_compress.pruning.kept_zeros import NothingKeptError, check_kept
+from hf_compress.pruning.shrink.removal import PlannedRemoval
 from hf_compress.quantization.ptq import quantize
 from hf_compress.tasks.opened import Opened
 
 logger = logging.getLogger(__name__)
 
 
-def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: torch.device) -> None:
+def rehearse(
+    recipe: TrainSettings,
+    opened: Opened,
+    folder: RunFolder,
+    device: torch.device,
+    removal: PlannedRemoval | None = None,
+) -> None:
     """Write the untrained model as the trained one will be written, load it back and measure one batch.
 
     Costs one export with its load-back, one more loading and one batch of the test split. What fails here would fail after
@@ -35,6 +42,7 @@ def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: t
         opened: its model, data and task.
         folder: the run's; a temporary folder in it is used and removed.
         device: where the result will be measured.
+        removal: what `shrink` takes out.
 
     Raises:
         CompressionError: a step fails, with its reason.
@@ -46,8 +54,9 @@ def rehearse(recipe: TrainSettings, opened: Opened, folder: RunFolder, device: t
             remove(folder.rows)
             part.mkdir(parents=True)
             model = opened.load_model(recipe.seed, trained)
-            if recipe.shrink is not None:
-                model = shrunk_for_trial(model, recipe.shrink)
+            if removal is not None:
+                model = shrunk_for_trial(model, removal)
+                opened = opened if removal.vocabulary is None else removal.vocabulary.opened
             elif recipe.pruning is not None and recipe.pruning.keeps_zeros:
                 check_kept(model, chosen(model, recipe.pruning), recipe.pruning.ignore)
             alone = _distributed.world_size() == 1

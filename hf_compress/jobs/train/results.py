@@ -24,7 +24,7 @@ from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.run_folder import RunFolder
 from hf_compress.jobs.train.settings import TrainSettings
 from hf_compress.jobs.train.shrunk import Shrunk
-from hf_compress.jobs.train.untrained import reference_rows
+from hf_compress.jobs.train.untrained import dense_row, untrained_rows
 from hf_compress.quantization.reach import loading_advice
 from hf_compress.tasks.opened import Opened
 
@@ -47,7 +47,7 @@ def publish_folder(
 
     Args:
         recipe: the run's.
-        opened: its model, data and task.
+        opened: its model, data and task, as the dense model takes them.
         folder: the run's.
         dense: where the dense model lies; None where `model` is it.
         model: the finalized student.
@@ -58,14 +58,17 @@ def publish_folder(
         train_s: seconds the student trained, if known.
         history: what the student's training logged.
     """
-    measuring = Measuring(opened, recipe.evaluation, device)
+    whole = opened
+    opened = whole if shrunk is None else shrunk.opened
+    measuring = Measuring(opened, recipe.evaluation, device, dense=None if opened.processor is whole.processor else whole)
     form = recipe.export_format
     folder.rows.mkdir(exist_ok=True)
-    rows = (
-        []
-        if dense is None
-        else reference_rows(
-            opened.load_model(recipe.seed, dense),
+    rows = []
+    if dense is not None:
+        loaded, dtype = whole.load_model(recipe.seed, dense), recipe.export.dtype
+        rows.append(dense_row(loaded, folder.rows, measuring.dense_row, whole.processor, dtype, train_s=dense_s))
+        rows += untrained_rows(
+            loaded,
             folder.rows,
             measuring.row,
             shrunk=None if shrunk is None else functools.partial(shrunk.opened.load_model, recipe.seed),
@@ -73,12 +76,10 @@ def publish_folder(
             untrained=recipe.evaluation.untrained,
             batches=functools.partial(_batches, recipe, opened),
             form=form,
-            dtype=recipe.export.dtype,
+            dtype=dtype,
             processor=opened.processor,
             device=device,
-            train_s=dense_s,
         )
-    )
     with written_beside(folder.compressed) as part:
         example = example_for(form, opened, model, recipe.evaluation.batch_size)
         form.write(model, part, opened.processor, example, place=folder.compressed)
@@ -94,7 +95,7 @@ def publish_folder(
             rows,
             setting,
             sparsity=None if recipe.pruning is None else recipe.pruning.target,
-            reach=(*([] if shrunk is None else [shrunk.choice.sentence()]), *describe_reach(model, recipe.pruning)),
+            reach=(*(() if shrunk is None else shrunk.removal.sentences()), *describe_reach(model, recipe.pruning)),
             loading=loading_advice(model),
             history=curves(history),
             marks=marks(recipe.compression, history),
@@ -108,7 +109,7 @@ def publish_folder(
             task=opened.task.name,
             methods=[*([] if recipe.shrink is None else [recipe.shrink.method]), *describe_methods(recipe.compression)],
             data=report.measured,
-            shrink=None if shrunk is None else shrunk.choice.to_plain(),
+            shrink=None if shrunk is None else shrunk.removal.to_plain(),
         )
     remove(folder.rows)
     return report

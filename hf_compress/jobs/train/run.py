@@ -142,7 +142,7 @@ def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
             trained = last_whole_checkpoint(folder.path, plan.args, needs_optimizer=True)
             if trained is None or not is_finished(trained, recipe.last_step):
                 with loading_whole():
-                    rehearse(recipe, plan.opened, folder, plan.args.device)
+                    rehearse(recipe, plan.opened, folder, plan.args.device, plan.removal)
             folder.open()
             if isinstance(recipe.tokenizer, FreshTokenizer) and saved is None:
                 _save_tokenizer(plan.opened.processor, folder.tokenizer)
@@ -151,8 +151,8 @@ def _run(recipe: TrainSettings, folder: RunFolder) -> Result:
     with reading_late(recipe.data):
         dense, dense_s = _dense_stage(plan, folder)
         shrunk = None
-        if recipe.shrink is not None and dense is not None:
-            shrunk = shrink_once(recipe, plan.opened, folder, dense, plan.args.device)
+        if plan.removal is not None and dense is not None:
+            shrunk = shrink_once(recipe, plan.removal, plan.opened, folder, dense, plan.args.device)
         trainer = _compression_stage(plan, folder, dense, shrunk)
     plan.steps = recipe.last_step or trainer.state.max_steps  # as trained, perhaps by another number of processes
     model = _distributed.together(lambda: trainer.finalize(dtype=recipe.export.dtype))
@@ -181,8 +181,8 @@ def _save_tokenizer(tokenizer: Any, folder: Path) -> None:
         tokenizer.save_pretrained(part)
 
 
-def _trainer(plan: Plan, model: Any, args: Any, compression: Compression = NOTHING) -> Any:
-    opened, metrics = plan.opened, plan.recipe.evaluation.metrics
+def _trainer(plan: Plan, opened: Opened, model: Any, args: Any, compression: Compression = NOTHING) -> Any:
+    metrics = plan.recipe.evaluation.metrics
     task, processor, evaluated = opened.task, opened.processor, opened.examples["validation"]
     cls, own = plan.recipe.trainer()
     collator = task.collator(processor)
@@ -235,7 +235,7 @@ def _dense_stage(plan: Plan, folder: RunFolder) -> tuple[str | None, float | Non
     logger.info("training the dense model")
     args = recipe.training_arguments(dense=True)
     model = _student(plan.opened, args)
-    trainer = _trainer(plan, model, args)
+    trainer = _trainer(plan, plan.opened, model, args)
     _train(trainer, folder.dense_training)
     model = in_one_process(trainer.model, folder.path)
 
@@ -265,10 +265,11 @@ def _compression_stage(plan: Plan, folder: RunFolder, dense: str | None, shrunk:
     logger.info("training the model" if recipe.is_plain else "training the compressed model")
     args = recipe.training_arguments(dense=False)  # anew: an engine's settings in them serve one Trainer only
     compression = recipe.compression
-    if shrunk is not None and dense is not None:
-        compression = taught_by_dense(compression, dense)
-    model = _student(plan.opened if shrunk is None else shrunk.opened, args, dense if shrunk is None else None)
-    trainer = _trainer(plan, model, args, compression)
+    opened = plan.opened
+    if shrunk is not None:
+        opened, compression = shrunk.opened, taught_by_dense(compression, shrunk.dense)
+    model = _student(opened, args, dense if shrunk is None else None)
+    trainer = _trainer(plan, opened, model, args, compression)
     _train(trainer, folder.path, recipe.last_step)
     return trainer
 

@@ -41,6 +41,7 @@ class RunFolder:
         tokenizer: a fresh tokenizer.
         dense: the trained dense model.
         dense_training: its checkpoints while it trains.
+        vocabulary: the dense model with the vocabulary that `shrink` leaves, which teaches.
         shrunk: the model that `shrink` leaves, before it is trained.
         compressed: the result, to be published as it is.
         rows: checkpoints that exist only to be measured.
@@ -54,6 +55,7 @@ class RunFolder:
         self.tokenizer = self.path / "tokenizer"
         self.dense = self.path / "dense"
         self.dense_training = self.path / "dense-training"
+        self.vocabulary = self.path / "dense-smaller-vocabulary"
         self.shrunk = self.path / "shrunk"
         self.compressed = self.path / "compressed"
         self.rows = self.path / _ROWS
@@ -91,7 +93,7 @@ class RunFolder:
 
     def _check_links(self) -> None:
         """What a run writes or removes is no link; a tokenizer, dense model or result that is only read may be one."""
-        read = [self.tokenizer, self.dense, self.shrunk, self.compressed]
+        read = [self.tokenizer, self.dense, self.vocabulary, self.shrunk, self.compressed]
         for path in [
             self.dense_training,
             self.rows,

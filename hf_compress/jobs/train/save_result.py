@@ -28,7 +28,7 @@ from hf_compress.jobs.train.baseline import dense_models, origin_of, with_settin
 from hf_compress.jobs.train.curves import curves, marks
 from hf_compress.jobs.train.documents import describe_methods, write_documents
 from hf_compress.jobs.train.measure import Measure
-from hf_compress.jobs.train.untrained import reference_rows
+from hf_compress.jobs.train.untrained import dense_row, untrained_rows
 from hf_compress.quantization.reach import loading_advice
 from hf_compress.training.calibrated import batches_of_trainer
 from hf_compress.training.mixin import CompressionMixin
@@ -122,8 +122,11 @@ def save_result(
     with saying_once(trainer.said), written_beside(folder) as part:
         if dense is not None:
             with tempfile.TemporaryDirectory(dir=part.parent, prefix=f".{folder.name}.rows-") as place:
-                rows += reference_rows(
-                    with_settings_of(trainer.model, dense()),
+                whole, processor = with_settings_of(trainer.model, dense()), trainer.processing_class
+                of_dense = functools.partial(measure.row, name="dense")
+                rows.append(dense_row(whole, Path(place), of_dense, processor, dtype))
+                rows += untrained_rows(
+                    whole,
                     Path(place),
                     measure.row,
                     compression=trainer.compression,
@@ -131,7 +134,7 @@ def save_result(
                     batches=functools.partial(_batches, trainer),
                     form=form,
                     dtype=dtype,
-                    processor=trainer.processing_class,
+                    processor=processor,
                     device=trainer.args.device,
                 )
         form.write(model, part, trainer.processing_class, place=folder)

@@ -19,7 +19,24 @@ from hf_compress.training.compression import Compression
 logger = logging.getLogger(__name__)
 
 
-def reference_rows(
+def dense_row(model: Any, place: Path, measure: Callable[..., Row], processor: Any, dtype: str, **facts: Any) -> Row:
+    """The dense model's.
+
+    Args:
+        model: dense, on the CPU; stays as it is.
+        place: where the checkpoint that is measured may lie.
+        measure: the row of a folder, the format `form` that it was written in, and other facts.
+        processor: saved beside the weights.
+        dtype: that the weights are stored in.
+        **facts: of the row.
+    """
+    folder = place / "dense"
+    folder.mkdir()
+    write_dense(model, folder, processor, dtype)
+    return measure(folder, form=DenseFormat(), **facts)
+
+
+def untrained_rows(
     model: Any,
     place: Path,
     measure: Callable[..., Row],
@@ -32,9 +49,8 @@ def reference_rows(
     dtype: str,
     processor: Any,
     device: torch.device,
-    **facts: Any,
 ) -> list[Row]:
-    """The dense model, and the same pruned and rounded in one go: what compression costs without training.
+    """The dense model shrunk, pruned and rounded in one go: what compression costs without training.
 
     Args:
         model: dense, on the CPU; compressed in place.
@@ -48,12 +64,8 @@ def reference_rows(
         dtype: of everything that is not quantized.
         processor: saved beside the weights.
         device: where a criterion's statistics are collected.
-        **facts: of the dense row.
     """
-    folder = place / "dense"
-    folder.mkdir()
-    write_dense(model, folder, processor, dtype)
-    rows = [measure(folder, "dense", DenseFormat(), **facts)]
+    rows: list[Row] = []
     if shrunk is not None and untrained:
         model = shrunk()
         folder = place / "shrunk"

@@ -22,6 +22,17 @@ Importance = Literal["weights", "activations", "taylor"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class UsedVocabulary(metaclass=CheckedKinds):
+    """The rows of the vocabulary that a recipe's training rows use; see `shrink_vocabulary` for what stays besides.
+
+    Attributes:
+        keep: pieces to keep whether they are used or not, as the tokenizer spells them.
+    """
+
+    keep: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
 class ShrinkPlan(metaclass=CheckedKinds):
     """What to keep; what is not named stays whole.
 
@@ -39,6 +50,8 @@ class ShrinkPlan(metaclass=CheckedKinds):
         hidden: channels of the hidden states, the same for the whole model: the config's hidden size.
         experts: of each layer that has a mixture of them.
         layers: how many layers, which calibration chooses; or the places of those that stay, from 0.
+        vocabulary: of its rows those that the training rows of a recipe use; they go before anything else is chosen. Here,
+            where there are no rows and no tokenizer, it is refused: call `shrink_vocabulary`.
         depth: how layers that only are counted are chosen: all at once by their influence, or one after the other by the
             loss without them, which is slower and better.
         parameters: at most this share of the model's parameters stays ("60%", or 0.6); counts that are not named are found.
@@ -55,6 +68,7 @@ class ShrinkPlan(metaclass=CheckedKinds):
     hidden: int | float | None = None
     experts: int | float | dict[str, int | float] | None = None
     layers: int | float | tuple[int, ...] | dict[str, int | float | tuple[int, ...]] | None = None
+    vocabulary: UsedVocabulary | None = None
     depth: Literal["influence", "loss"] = "influence"
     parameters: float | str | None = None
     macs: float | str | None = None
@@ -84,10 +98,16 @@ class ShrinkPlan(metaclass=CheckedKinds):
                 "ShrinkPlan(experts=...) beside a budget: a budget finds layers, heads and units, and counts all experts;"
                 " take experts out first, then give the budget to what is left"
             )
-        if all(value is None or value == {} for value in asked.values()) and not self.has_budget:
+        whole = all(value is None or value == {} for value in asked.values()) and not self.has_budget
+        if whole and self.vocabulary is None:
             raise CompressionError(
-                "ShrinkPlan() keeps everything; say what stays: feed_forward, heads, hidden, experts or layers, or a"
-                " budget: parameters or macs"
+                "ShrinkPlan() keeps everything; say what stays: feed_forward, heads, hidden, experts, layers or vocabulary,"
+                " or a budget: parameters or macs"
+            )
+        if whole and self.importance is not None:
+            raise CompressionError(
+                f"ShrinkPlan(importance={self.importance!r}) beside the vocabulary alone: nothing is chosen by it; leave it"
+                " out"
             )
         for name, value in asked.items():
             if isinstance(value, Mapping):
@@ -103,9 +123,30 @@ class ShrinkPlan(metaclass=CheckedKinds):
             "kind": "structural pruning",
             "name": "shrink",
             "options": dump(self),
-            "summary": "Takes whole feed-forward units, heads, experts, layers and channels of the hidden states out.",
+            "summary": "Takes feed-forward units, heads, experts, layers, channels of the hidden states and rows of the"
+            " vocabulary out.",
             "reference": str(_REFERENCE),
         }
+
+    @property
+    def parts(self) -> "ShrinkPlan | None":
+        """What is asked of the model behind its vocabulary; None where that is all."""
+        asked = (self.feed_forward, self.heads, self.hidden, self.experts, self.layers)
+        if all(value is None or value == {} for value in asked) and not self.has_budget:
+            return None
+        return dataclasses.replace(self, vocabulary=None)
+
+    def require_parts(self) -> None:
+        """Refuse rows of a vocabulary, where there is no tokenizer to see which are used.
+
+        Raises:
+            CompressionError: with the function that takes one.
+        """
+        if self.vocabulary is not None:
+            raise CompressionError(
+                "ShrinkPlan(vocabulary=...): which rows are used is seen in the training rows of a recipe, and here is"
+                " none; call shrink_vocabulary(model, tokenizer, texts) first, and leave vocabulary out"
+            )
 
     @property
     def has_budget(self) -> bool:
@@ -115,7 +156,7 @@ class ShrinkPlan(metaclass=CheckedKinds):
     @property
     def measures(self) -> bool:
         """Whether examples, where there are some, have a say in what stays."""
-        settings = ("depth", "candidates", "multiple_of", "importance")
+        settings = ("vocabulary", "depth", "candidates", "multiple_of", "importance")
         fields = (getattr(self, field.name) for field in dataclasses.fields(self) if field.name not in settings)
         return any(value is not None and not isinstance(value, tuple) for asked in fields for value in _of_any(asked))
 

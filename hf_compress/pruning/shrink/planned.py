@@ -5,7 +5,6 @@ from typing import Any
 
 from hf_compress._errors import CompressionError
 from hf_compress._forward.dry_run import skeleton
-from hf_compress._problems import Problem, RecipeError
 from hf_compress.architectures.architecture import architecture_of
 from hf_compress.pruning.shrink.budget import Within, within
 from hf_compress.pruning.shrink.by_counts import by_counts
@@ -44,6 +43,7 @@ class PlannedShrink:
         Raises:
             CompressionError: the model's type is not known, the plan's numbers are not legal for it, or keep all.
         """
+        plan.require_parts()
         architecture = architecture_of(model)
         before = dimensions_of(model, architecture)
         kept, built = by_counts(model, architecture, before, plan)
@@ -71,15 +71,3 @@ class PlannedShrink:
                 *size_lines(before, after, row_in_words(whole)),
             ]
         )
-
-
-def planned_by_recipe(model: Any, plan: ShrinkPlan) -> PlannedShrink:
-    """The same, refused at a recipe's `shrink`.
-
-    Raises:
-        RecipeError: see `PlannedShrink.of`.
-    """
-    try:
-        return PlannedShrink.of(model, plan)
-    except CompressionError as error:
-        raise RecipeError([Problem(path="shrink", message=str(error))]) from error

@@ -56,6 +56,7 @@ def choose_parts(model: Any, plan: ShrinkPlan, calibration: Batches | None = Non
         CompressionError: see `shrink`.
     """
     require(plan, ShrinkPlan, "choose_parts(model, ShrinkPlan(feed_forward=0.5))")
+    plan.require_parts()
     if not plan.has_budget:
         return choose_counted(model, plan, calibration)
     check_model(model)

@@ -12,6 +12,9 @@ from hf_compress.tasks.text import TextTask
 if TYPE_CHECKING:
     from datasets import Dataset
 
+_AT_ONCE = 1000
+"""Documents that are encoded together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class CausalLM(NextToken, TextTask, name="causal_lm"):
@@ -32,6 +35,14 @@ class CausalLM(NextToken, TextTask, name="causal_lm"):
     def documents(self, rows: "Dataset") -> Sequence[str]:
         """The column."""
         return rows[self.text][:]
+
+    def likelihood_tokens(self, examples: "Dataset", rows: "Dataset", processor: Any) -> int:
+        """Those of all documents, with the end of each: blocks drop the last ones."""
+        total, documents = 0, self.documents(rows)
+        for start in range(0, len(documents), _AT_ONCE):
+            some = list(documents[start : start + _AT_ONCE])
+            total += sum(len(ids) + 1 for ids in processor(some, add_special_tokens=False, verbose=False)["input_ids"])
+        return total
 
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """Documents with an end token between them, cut into blocks of `length` tokens; the last, shorter one is dropped.

@@ -175,6 +175,10 @@ class Chat(NextToken, name="chat"):
         ]
         return {f"answers cut at {self.length} tokens": ", ".join(counts) or "none"}
 
+    def likelihood_tokens(self, examples: "Dataset", rows: "Dataset", processor: Any) -> int:
+        """Those of the answers."""
+        return sum(label != IGNORED for labels in examples["labels"] for label in labels)
+
     def collator(self, processor: Any) -> Any:
         """Pads to the longest conversation of a batch."""
         return PadRows(processor)

@@ -47,6 +47,7 @@ class Seq2Seq(Generating, name="seq2seq"):
 
     head: ClassVar[Head] = SEQ2SEQ_LM
     streams: ClassVar[bool] = True
+    token_columns: ClassVar[tuple[str, ...]] = ("input_ids", "labels")
 
     source: str = "source"
     source_length: int = 512

@@ -9,7 +9,7 @@ from typing import ClassVar
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_compress import CompressionError, Recipe
 from hf_compress._problems import RecipeError
@@ -18,7 +18,7 @@ from hf_compress.jobs.train import run as train_run
 from hf_compress.jobs.train import shrunk as shrunk_stage
 from hf_compress.training.trainer import CompressionTrainer
 from tests.jobs.train.test_run import before_call
-from tests.small import DROP, recipe, text_rows, write_jsonl
+from tests.small import DROP, recipe, rows_of_fewer_words, text_rows, write_jsonl, write_wordy_model
 
 SHRINK = {
     "shrink": {"feed_forward": 32, "heads": 2, "layers": 1},
@@ -159,3 +159,120 @@ def test_what_the_recipe_keeps_is_shown_before_anything_is_touched(tmp_path):
         "leaves 1 layers, 2 heads in 1 groups, 32 feed-forward units",
     ]
     assert [line.split(":")[0] for line in lines[2:]] == ["parameters", "bytes", "MACs of input_ids (1, 8)"]
+
+
+VOCABULARY = {
+    "model": "model",
+    "tokenizer": DROP,
+    "shrink": {"vocabulary": {}, "feed_forward": 32},
+    "training.save_steps": 2,
+}
+LEFT = {
+    "while the smaller vocabulary is written": (shrunk_stage, "write_dense", 1),
+    "while the model behind it is written": (shrunk_stage, "write_dense", 2),
+    "in the compression": (CompressionTrainer, "training_step", 2 + 3),
+}
+
+
+def wordy(folder, **changes):
+    """A recipe for a model that knows more words than its rows have."""
+    if not (folder / "train.jsonl").exists():
+        write_jsonl(folder / "train.jsonl", rows_of_fewer_words())
+        write_wordy_model(folder / "model")
+    changes = {**VOCABULARY, "quantization.scheme.group_size": 16, "model": str(folder / "model"), **changes}
+    return Recipe.from_plain(recipe(folder, changes))
+
+
+@pytest.fixture(scope="module")
+def fewer(tmp_path_factory):
+    """As `straight`, of a run whose vocabulary is made smaller first."""
+    folder = tmp_path_factory.mktemp("fewer")
+    job = wordy(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        for stage, (place, name, calls) in LEFT.items():
+            left = folder / "left" / stage
+            before_call(patch, place, name, calls, functools.partial(shutil.copytree, folder / "out", left))
+        return folder, job.run()
+
+
+def test_the_dense_model_with_the_smaller_vocabulary_teaches_and_the_result_knows_no_other_pieces(fewer):
+    folder, result = fewer
+    dense, own = (
+        AutoModelForCausalLM.from_pretrained(folder / "out" / "dense"),
+        AutoTokenizer.from_pretrained(folder / "model"),
+    )
+    known = json.loads((result.folder / "compression.json").read_text())["shrink"]["vocabulary"]
+    kept = known["kept"]
+    assert known["rows_before"] == len(own) and own.get_vocab()["Ġhome"] not in kept and own.get_vocab()["Ġcat"] in kept
+    teacher = AutoModelForCausalLM.from_pretrained(folder / "out" / "dense-smaller-vocabulary")
+    ids = torch.tensor([[3, 5, 7]])
+    with torch.no_grad():
+        expected = dense(input_ids=torch.tensor(kept)[ids]).logits[..., kept]
+        torch.testing.assert_close(teacher(input_ids=ids).logits, expected, atol=1e-6, rtol=1e-5)
+    taught = json.loads((folder / "out" / "checkpoint-4" / "compression.json").read_text())["recipe"]["distillation"]
+    assert taught["teacher"]["model"] == "./dense-smaller-vocabulary"
+    for place in (folder / "out" / "shrunk", result.folder):
+        tokenizer = AutoTokenizer.from_pretrained(place)
+        assert [own.get_vocab()[piece] for piece in tokenizer.convert_ids_to_tokens(range(len(tokenizer)))] == kept
+        assert json.loads((place / "config.json").read_text())["vocab_size"] == len(kept)
+    rows = result.report.rows
+    assert [row.name for row in rows] == ["dense", "shrunk without training", "compressed without training", "ours"]
+    assert rows[0].file_bytes - rows[1].file_bytes >= 2 * 2 * 32 * (len(own) - len(kept))
+    assert result.report.reach[0].startswith(f"{len(kept)} of {len(own)} rows of the vocabulary stay")
+    assert any("dense was measured with its own vocabulary" in note for note in result.report.notes)
+    card = (result.folder / "README.md").read_text()
+    assert "- structural pruning `shrink` (feed_forward 32, vocabulary {})" in card
+
+
+@pytest.mark.parametrize("stage", LEFT)
+def test_an_interrupted_run_goes_on_with_the_same_vocabulary_and_ends_with_the_same_bytes(fewer, stage, tmp_path):
+    folder, result = fewer
+    job = wordy(tmp_path)
+    shutil.copytree(folder / "left" / stage, tmp_path / "out")
+    file = tmp_path / "out" / "recipe.yaml"
+    file.write_text(file.read_text().replace(str(folder), str(tmp_path)))
+    again = job.run(resume=True)
+    assert (again.folder / "model.safetensors").read_bytes() == (result.folder / "model.safetensors").read_bytes()
+    assert [row.metrics for row in again.report.rows] == [row.metrics for row in result.report.rows]
+
+
+def test_rows_that_use_other_pieces_than_the_run_began_with_are_refused(fewer, tmp_path):
+    folder, _ = fewer
+    job = wordy(tmp_path)
+    shutil.copytree(folder / "left" / "in the compression", tmp_path / "out")
+    file = tmp_path / "out" / "recipe.yaml"
+    file.write_text(file.read_text().replace(str(folder), str(tmp_path)))
+    write_jsonl(tmp_path / "train.jsonl", [{"text": row["text"].replace("home", "cat")} for row in text_rows()])
+    with pytest.raises(CompressionError, match="keeps other rows of the vocabulary than the training rows use now; remove"):
+        job.run(resume=True)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"model": {"config": {"model_type": "llama"}}, "tokenizer": {"vocab_size": 300}},
+            "a fresh tokenizer is made of the",
+        ),
+        ({"data.streaming": True}, "shrink.vocabulary: looks at all training rows, which data.streaming does not know"),
+        ({"shrink": {"vocabulary": {"keep": "Ġcat"}}}, "shrink.vocabulary.keep: "),
+        ({"shrink": {"vocabulary": {"keep": ["Ġzebra"]}}}, "shrink.vocabulary: keep=.*: the tokenizer has no such piece"),
+        ({"distillation": {"teacher": {"name": "model", "model": "model"}}}, "distillation.teacher.model: the teacher's"),
+        ({"shrink": {"vocabulary": {}, "parameters": "99.9%"}, "calibration": {}}, "the smaller vocabulary alone leaves"),
+    ],
+)
+def test_a_vocabulary_that_cannot_be_made_smaller_is_refused_before_anything_is_written(tmp_path, changes, said):
+    if "distillation" in changes:
+        changes["distillation"]["teacher"]["model"] = str(tmp_path / "model")
+    with pytest.raises(RecipeError, match=said):
+        raise RecipeError(wordy(tmp_path, **changes).preflight())
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_smaller_vocabulary_alone_is_a_run(tmp_path):
+    alone = dict.fromkeys(("pruning", "quantization", "distillation"), DROP)
+    settings = {**VOCABULARY, "model": str(tmp_path / "model"), **alone, "dense": DROP, "shrink": {"vocabulary": {}}}
+    wordy(tmp_path)
+    report = Recipe.from_plain(recipe(tmp_path, {**settings, "training.max_steps": 1})).run().report
+    assert [row.name for row in report.rows] == ["dense", "shrunk without training", "ours"]
+    assert not (tmp_path / "out" / "shrunk").exists() and (tmp_path / "out" / "dense-smaller-vocabulary").exists()

@@ -1,0 +1,163 @@
+"""The vocabulary that a recipe's training rows use, and the recipe's inputs with it; no weight is read."""
+
+import contextlib
+import copy
+import dataclasses
+import logging
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from hf_compress._errors import CompressionError
+from hf_compress._forward.dry_run import skeleton
+from hf_compress._units import share_of
+from hf_compress.inputs import models
+from hf_compress.inputs.pretrained import from_pretrained
+from hf_compress.inputs.sections import Data
+from hf_compress.inputs.tokenizers import tokenizer_of
+from hf_compress.pruning.shrink.choice import Size, row_in_words, size_lines, size_of
+from hf_compress.pruning.shrink.plan import ShrinkPlan, UsedVocabulary
+from hf_compress.pruning.shrink.vocabulary_choice import (
+    VocabularyChoice,
+    check_rewritable,
+    choose_vocabulary,
+    config_without_rows,
+    rows_of,
+)
+from hf_compress.tasks.opened import Opened
+from hf_compress.tasks.prepared import prepare_examples
+
+logger = logging.getLogger(__name__)
+
+_AT_ONCE = 1000
+"""Examples that are read together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedVocabulary:
+    """A smaller vocabulary, and what it makes of a recipe's inputs.
+
+    Attributes:
+        choice: which rows stay.
+        opened: the inputs with its tokenizer, config and examples; their model is still the whole one.
+        before: the model's size.
+        after: that of the model without the rows.
+        row: the row that MACs are counted for, in words.
+    """
+
+    choice: VocabularyChoice
+    opened: Opened
+    before: Size
+    after: Size
+    row: str
+
+    @classmethod
+    def of(cls, opened: Opened, asked: UsedVocabulary, data: Data, seed: int) -> "PlannedVocabulary":
+        """Read which pieces the training examples are made of, and make all examples anew without the others.
+
+        Args:
+            opened: with examples.
+            asked: the recipe's.
+            data: the recipe's.
+            seed: the recipe's, of what is drawn of the data.
+
+        Raises:
+            CompressionError: the task has no tokens, the tokenizer cannot be rewritten, or all rows are used.
+        """
+        task, tokenizer = opened.task, tokenizer_of(opened.processor)
+        if not task.token_columns or tokenizer is None:
+            raise CompressionError(f"{task.name} has no tokens whose rows could be counted; leave it out")
+        assert opened.skeleton is not None
+        rows = rows_of(opened.skeleton)
+        check_rewritable(tokenizer, rows, asked.keep)
+        used = used_ids(opened.examples["train"], task.token_columns)
+        choice = choose_vocabulary(tokenizer, rows, _configs(opened), used, asked.keep)
+        if len(choice.kept) == rows:
+            raise CompressionError(
+                f"nothing goes: the training rows, and what every text needs, use all {rows:,} rows; leave it out"
+            )
+        small = _with(opened, choice, data, seed)
+        assert small.skeleton is not None
+        whole, left = skeleton(opened.skeleton), skeleton(small.skeleton)
+        sizes = [size_of(one, [(name, item.itemsize) for name, item in one.named_parameters()]) for one in (whole, left)]
+        found = cls(choice=choice, opened=small, before=sizes[0], after=sizes[1], row=row_in_words(whole))
+        logger.info("%s", found.sentence())
+        return found
+
+    def sentence(self) -> str:
+        """How many rows stay, and what that saves."""
+        return f"{self.choice}, which the training rows use; {'; '.join(self._sizes())}"
+
+    def describe(self) -> str:
+        """The same in lines."""
+        return "\n".join([f"{self.choice}, which the training rows use", *self._sizes()])
+
+    def _sizes(self) -> list[str]:
+        return size_lines(self.before, self.after, self.row)
+
+    def rest(self, plan: ShrinkPlan) -> ShrinkPlan | None:
+        """What is asked of the model behind its vocabulary, of whose size a budget is still a share.
+
+        Raises:
+            CompressionError: the smaller vocabulary alone is within the budget.
+        """
+        rest = plan.parts
+        if rest is None:
+            return None
+        shares = {}
+        for what in ("parameters", "macs"):
+            asked, before, after = (getattr(one, what) for one in (rest, self.before, self.after))
+            if asked is None or not before or not after:
+                continue
+            shares[what] = share_of(asked) * before / after
+            if shares[what] >= 1:
+                raise CompressionError(
+                    f"{what}={asked} allows {share_of(asked) * before:,.0f}, and the smaller vocabulary alone leaves"
+                    f" {after:,}; leave {what} out, or allow less"
+                )
+        return dataclasses.replace(rest, **shares)
+
+
+def used_ids(examples: Any, columns: tuple[str, ...]) -> set[int]:
+    """The token ids that examples are made of; -100 is none.
+
+    Args:
+        examples: a dataset.
+        columns: those with lists of ids.
+    """
+    import pyarrow.compute
+
+    used: set[int] = set()
+    for batch in examples.select_columns(list(columns)).with_format("arrow").iter(_AT_ONCE):
+        for column in columns:
+            ids = pyarrow.compute.list_flatten(batch[column])
+            used.update(index for index in ids.unique().to_pylist() if index >= 0)
+    return used
+
+
+def _configs(opened: Opened) -> Iterator[tuple[str, Any]]:
+    """What names ids: the config, and the generation config where the checkpoint has one."""
+    from transformers import GenerationConfig
+
+    yield "config", opened.config
+    if isinstance(opened.model, str):
+        with contextlib.suppress(CompressionError):
+            yield "generation_config", from_pretrained(GenerationConfig, opened.model, "model")
+
+
+def _with(opened: Opened, choice: VocabularyChoice, data: Data, seed: int) -> Opened:
+    """The inputs as if the model had always had this vocabulary."""
+    task = opened.task
+    small = dataclasses.replace(opened)
+    small.task, small.model = task, opened.model
+    small.processor = choice.tokenizer
+    if tokenizer_of(opened.processor) is not opened.processor:  # inside a processor, which is shared otherwise
+        small.processor = copy.copy(opened.processor)
+        small.processor.tokenizer = choice.tokenizer
+    task.finish_processor(small.processor, fresh=False)
+    small.config = config_without_rows(opened.config, choice)
+    small.skeleton = models.skeleton(task.model_class(), small.config)
+    task.check_config(small.config, small.processor)
+    small.examples, facts = prepare_examples(task, data, opened.raw, small.processor, opened.labels, seed)
+    small.facts = {**opened.facts, **facts}
+    return small
