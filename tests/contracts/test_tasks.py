@@ -15,14 +15,17 @@ from huggingface_hub import InferenceClient
 from transformers import AutoConfig, Seq2SeqTrainer, Seq2SeqTrainingArguments, Trainer, TrainingArguments
 from transformers.pipelines import PIPELINE_REGISTRY, pipeline
 
-from hf_compress import CompressionMixin, Recipe
+from hf_compress import CompressionMixin, Recipe, UsedVocabulary
 from hf_compress._problems import RecipeError
 from hf_compress._registry import dump
 from hf_compress.evaluation.evaluate import evaluate_model
 from hf_compress.evaluation.evaluated import EvaluationReport
 from hf_compress.evaluation.model_evaluation import ModelEvaluation
+from hf_compress.inputs.batches import model_inputs
 from hf_compress.inputs.fresh import check_keys
 from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
+from hf_compress.pruning.shrink.planned_vocabulary import PlannedVocabulary
+from hf_compress.pruning.shrink.vocabulary_choice import without_rows
 from hf_compress.recipe.build import build
 from hf_compress.tasks.heads import head_of_class
 from hf_compress.tasks.opened import open_inputs
@@ -213,6 +216,39 @@ def test_labels_keep_the_datas_order_and_a_trained_models_order_wins(cls, tmp_pa
     assert again.labels == turned
     before, after = batch_of(made)["labels"], batch_of(again)["labels"]
     assert torch.equal(after, torch.where(before == -100, before, len(NAMES) - 1 - before)) and (before >= 0).any()
+
+
+@pytest.mark.parametrize("cls", [task for task in TASKS if task.values[0].token_columns])
+def test_rows_of_a_vocabulary_that_are_not_used_go_and_examples_and_answers_stay(cls, tmp_path):
+    task = small_task(cls)
+    made = opened(task, tmp_path)
+    model = made.load_model(0)
+    model.resize_token_embeddings(made.config.get_text_config().vocab_size + 5)  # rows that no piece has
+    model.save_pretrained(tmp_path / "model")
+    made.processor.save_pretrained(tmp_path / "model")
+    whole = opened(task, tmp_path, model=tmp_path / "model")
+    planned = PlannedVocabulary.of(whole, UsedVocabulary(), written(task, tmp_path), 0)
+    kept, small = planned.choice.kept, planned.opened
+    assert planned.choice.rows_before - 5 >= len(kept) == small.config.get_text_config().vocab_size
+    labels = "labels" in task.token_columns or task.head.classes == "tokens"
+    ids = {*task.token_columns, *(["labels"] if labels else [])}
+    for name, split in whole.examples.items():
+        for column in ids & set(split.column_names):
+            before, after = (one.examples[name].with_format(None)[column][:] for one in (whole, small))
+            moved = [[index if index < 0 else kept[index] for index in row] for row in after]
+            assert moved == before, (name, column)
+    model = whole.load_model(0).eval()
+    without = without_rows(model, planned.choice)
+    batches = [batch_of(one, "test") for one in (whole, small)]
+    with torch.no_grad():
+        pairs = zip((model, without), batches, strict=True)
+        # Of labels an encoder-decoder makes what its decoder reads.
+        expected, found = (one(**(batch if task.generates else model_inputs(batch, one))) for one, batch in pairs)
+    for key in ("logits", "start_logits"):
+        if key in expected:
+            columns = expected[key][..., list(kept)] if task.head.classes == "tokens" else expected[key]
+            assert columns.numel()
+            torch.testing.assert_close(found[key], columns, atol=1e-5, rtol=1e-5)
 
 
 @pytest.fixture(scope="module", params=TASKS)
