@@ -12,6 +12,7 @@ from hf_compress import Calibration, Cubic, Movement, Pruning
 from hf_compress.calibration.collect import collect
 from hf_compress.calibration.examples import calibration_batches
 from tests.distributed.launch import accelerate, forked, made_once, torchrun
+from tests.small import write_wordy_model
 from tests.tiny import tiny_llama
 from tests.training.ragged import STATES, TASKS
 from tests.training.runs import assert_equal_bits, llama_trainer, text_rows
@@ -109,14 +110,11 @@ def test_what_one_process_refuses_all_refuse_in_the_same_words_before_anything_i
 
 RECIPE = """\
 job: train
-model:
-  config: {{model_type: llama, hidden_size: 32, intermediate_size: 64, num_hidden_layers: 2, num_attention_heads: 4,
-            num_key_value_heads: 2, max_position_embeddings: 64}}
-tokenizer: {{vocab_size: 400}}
+model: {model}
 task: {{name: causal_lm, length: 32}}
 data: {{path: {data}}}
 dense: {{}}
-shrink: {{feed_forward: 32, layers: 1}}
+shrink: {{vocabulary: {{}}, feed_forward: 32, layers: 1}}
 calibration: {{num_examples: 8}}
 pruning: {{schedule: {{name: cubic, final: 0.5, end: 50%, every: 1}}}}
 quantization: {{scheme: {{name: W4A16, group_size: 32}}, begin: 50%}}
@@ -132,14 +130,15 @@ def test_main_job_runs_in_two_processes(launcher, tmp_path):
     data = tmp_path / "train.jsonl"
     data.write_text("\n".join(json.dumps({"text": text}) for text in sentences))
     recipe = tmp_path / "recipe.yaml"
-    recipe.write_text(RECIPE.format(data=data, out=tmp_path / "out"))
+    recipe.write_text(RECIPE.format(model=write_wordy_model(tmp_path / "model"), data=data, out=tmp_path / "out"))
     launch = {"torchrun": torchrun, "accelerate": accelerate}[launcher]
     printed = launch("-m", "hf_compress", "run", str(recipe))
     assert printed.count("| ours") == 1, "only the first process prints"
     state = json.loads((tmp_path / "out" / "checkpoint-6" / "trainer_state.json").read_text())
     assert state["global_step"] == 6
     report = json.loads((tmp_path / "out" / "compressed" / "report.json").read_text())
-    assert "to 1 layers, 4 heads in 2 groups, 32 feed-forward units" in report["reach"][0]
+    assert "rows of the vocabulary stay" in report["reach"][0]
+    assert "to 1 layers, 4 heads in 2 groups, 32 feed-forward units" in report["reach"][1]
     assert report["rows"][-1]["sparsity"] == pytest.approx(0.5, abs=1e-3)
     stored = load_file(tmp_path / "out" / "compressed" / "model.safetensors")
     assert any(name.endswith("weight_packed") for name in stored)

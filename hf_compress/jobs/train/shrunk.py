@@ -110,13 +110,14 @@ def _with_vocabulary_once(
     choice = planned.choice
 
     def write() -> None:
+        if folder.vocabulary.exists():  # asked here, because a slower process might see what the first has just made
+            return
         logger.info("taking rows of the vocabulary out")
         with loading_whole():
             small = without_rows(opened.load_model(recipe.seed, dense), choice)
         _write(small, planned.opened, folder, folder.vocabulary, {"kept": list(choice.kept)})
 
-    if not folder.vocabulary.exists():
-        _distributed.first_alone(write)
+    _distributed.first_alone(write)
     if _read(folder.vocabulary).get("kept") != list(choice.kept):
         raise CompressionError(
             f"{folder.vocabulary} keeps other rows of the vocabulary than the training rows use now; {_WAY_OUT}"
