@@ -8,7 +8,7 @@ from hf_compress.evaluation.likelihoods import PERPLEXITY
 from hf_compress.evaluation.rows import Row
 from hf_compress.tasks.opened import Opened
 
-_NLL = "nll"
+_NLL, _COUNT = "nll", "num_tokens"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,13 +32,15 @@ class TokenCounts:
             other: the same rows with the other one.
             split: whose rows.
         """
-        counts = (one.task.likelihood_tokens(one.examples[split], one.raw[split], one.processor) for one in (own, other))
+        counts = (one.task.likelihood_tokens(one.raw[split], one.processor) for one in (own, other))
         return cls(own=next(counts), others=next(counts))
 
     def per_other_token(self, row: Row) -> Row:
         """The row with nll and perplexity per token of the others: their sum over the rows is the same.
 
-            nll = nll of own tokens * own / others          perplexity = exp(nll)
+            nll = nll of own tokens * own / others          perplexity = exp(nll)          num_tokens * others / own
+
+        Bounds of intervals are changed alike.
 
         Args:
             row: measured with the model's own tokenizer.
@@ -54,6 +56,8 @@ class TokenCounts:
                 metrics[key] = change(metrics[key])
             if key in intervals:
                 intervals[key] = tuple(map(change, intervals[key]))
+        if _COUNT in metrics:
+            metrics[_COUNT] = round(metrics[_COUNT] / share)
         return replace(row, metrics=metrics, intervals=intervals)
 
     def note(self, row: Row) -> str:

@@ -79,21 +79,25 @@ class Generating(VocabularyTask):
         targets = RowCheck(key="target", find=lambda split: empty_rows(self.targets(split), "target"))
         return (*super().row_checks(), targets)
 
-    def encode_targets(
-        self, batch: Any, numbers: Sequence[int], tokenizer: Any, start: int | None = None
-    ) -> dict[str, list[Any]]:
+    def begins_by_itself(self, tokenizer: Any) -> int | None:
+        """Of the special tokens around a target the one that a model begins with unasked, which is no label."""
+        return None
+
+    def _around_targets(self, tokenizer: Any) -> tuple[int, list[int]]:
+        """How many tokens the tokenizer puts before a target that are no labels, and which end it does not put behind."""
+        probe, end = tokenizer(text_target="a")["input_ids"], end_of(tokenizer)
+        return int(probe[0] == self.begins_by_itself(tokenizer)), [] if end in probe[1:] else [end]
+
+    def encode_targets(self, batch: Any, numbers: Sequence[int], tokenizer: Any) -> dict[str, list[Any]]:
         """Columns of the examples: labels, the row that they are of, and whether they are cut.
 
         Args:
             batch: raw rows.
             numbers: of the rows.
             tokenizer: puts its special tokens around a target.
-            start: of these the token that the model begins with by itself, which is no label.
         """
         texts = [texts[0] for texts in self.targets(batch)]
-        probe, end = tokenizer(text_target="a")["input_ids"], end_of(tokenizer)
-        ends = [] if end in probe[1:] else [end]
-        begins = int(probe[0] == start)
+        begins, ends = self._around_targets(tokenizer)
         labels, cut = encode_cut(tokenizer, self.target_length - len(ends) + begins, text_target=texts)
         return {"labels": [ids[begins:] + ends for ids in labels["input_ids"]], _CUT: cut, ROW: list(numbers)}
 
@@ -101,9 +105,12 @@ class Generating(VocabularyTask):
         """How many targets are cut."""
         return {f"targets cut at {self.target_length} tokens": how_many(_CUT, examples)}
 
-    def likelihood_tokens(self, examples: "Dataset", rows: "Dataset", processor: Any) -> int:
-        """Those of the targets."""
-        return sum(map(len, examples.select_columns(["labels"]).with_format(None)["labels"]))
+    def likelihood_tokens(self, rows: "Dataset", processor: Any) -> int:
+        """Those of the targets, the token at their end among them."""
+        tokenizer = tokenizer_of(processor)
+        begins, ends = self._around_targets(tokenizer)
+        texts = [texts[0] for texts in self.targets(rows.select_columns([self.target])[:])]
+        return sum(len(ids) - begins + len(ends) for ids in tokenizer(text_target=texts, verbose=False)["input_ids"])
 
     # The model.
 

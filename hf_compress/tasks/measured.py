@@ -124,14 +124,14 @@ class Measured:
         """Whether its rows are running text."""
         return type(self).documents is not Measured.documents
 
-    def likelihood_tokens(self, examples: "Dataset", rows: "Dataset", processor: Any) -> int | None:
+    def likelihood_tokens(self, rows: "Dataset", processor: Any) -> int | None:
         """How many tokens the likelihood of the rows is a product over; None for a task that measures no such product.
 
-        By it numbers per token compare that were measured with different tokenizers.
+        By it numbers per token compare that were measured with different tokenizers, so it counts whole texts: where they
+        are cut, tokenizers leave different parts of them.
 
         Args:
-            examples: what `examples` made of a split.
-            rows: the raw rows of that split.
+            rows: raw ones.
             processor: from `load_processor`.
         """
         return None

@@ -27,6 +27,9 @@ from hf_compress.inputs.sections import Data, FreshModel, FreshTokenizer
 from hf_compress.pruning.shrink.planned_vocabulary import PlannedVocabulary
 from hf_compress.pruning.shrink.vocabulary_choice import without_rows
 from hf_compress.recipe.build import build
+from hf_compress.tasks.builtin.causal_lm import CausalLM
+from hf_compress.tasks.builtin.chat import Chat
+from hf_compress.tasks.builtin.seq2seq import Seq2Seq
 from hf_compress.tasks.heads import head_of_class
 from hf_compress.tasks.opened import open_inputs
 from hf_compress.tasks.task import Task
@@ -249,6 +252,22 @@ def test_rows_of_a_vocabulary_that_are_not_used_go_and_examples_and_answers_stay
             columns = expected[key][..., list(kept)] if task.head.classes == "tokens" else expected[key]
             assert columns.numel()
             torch.testing.assert_close(found[key], columns, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.parametrize("cls", [Chat, Seq2Seq, CausalLM])
+def test_tokens_of_a_likelihood_are_those_of_whole_texts_however_they_are_cut(cls, tmp_path):
+    names = {"source_length": 4, "target_length": 4} if cls is Seq2Seq else {"length": 8}
+    whole = small_task(cls)
+    made = opened(whole, tmp_path)
+    test = made.raw["test"]
+    cut = dataclasses.replace(whole, **names)
+    count = cut.likelihood_tokens(test, made.processor)
+    assert count == whole.likelihood_tokens(test, made.processor) > 0
+    if cls is not CausalLM:  # whose blocks drop the last tokens
+        labels = dataclasses.replace(whole, **dict.fromkeys(names, 256)).examples({"test": test}, made.processor, [])[
+            "test"
+        ]
+        assert count == sum(label != -100 for row in labels.with_format(None)["labels"] for label in row)
 
 
 @pytest.fixture(scope="module", params=TASKS)

@@ -8,6 +8,7 @@ from hf_compress._errors import CompressionError
 from hf_compress._modules.ignored import say_unmatched
 from hf_compress._problems import Problem
 from hf_compress._sharding.contract import loading_whole
+from hf_compress.distillation.configuration import Distillation
 from hf_compress.distillation.objective import check_kind as check_loss_kind
 from hf_compress.distillation.projections import check_projections
 from hf_compress.evaluation.task_metrics import check_metrics, metrics
@@ -104,8 +105,7 @@ class Plan:
         trained = plan.trained
         if trained.config is not None and recipe.distillation is not None:
             with found.collecting("distillation.teacher"):
-                tokenizer = tokenizer_of(trained.processor)
-                recipe.distillation.teacher.check(trained.config, tokenizer, trained.task, "distillation.teacher")
+                plan._check_teacher(recipe.distillation)
                 with found.collecting("distillation.losses"):
                     check_projections(recipe.distillation, trained.config)
         found.refuse()
@@ -116,6 +116,21 @@ class Plan:
             one.examples["train"], facts = recipe.seen_rows(one.examples["train"])
             one.facts |= facts
         return plan
+
+    def _check_teacher(self, distillation: Distillation) -> None:
+        """That it answers for the student's pieces."""
+        trained = self.trained
+        assert trained.config is not None
+        tokenizer = tokenizer_of(trained.processor)
+        try:
+            distillation.teacher.check(trained.config, tokenizer, trained.task, "distillation.teacher")
+        except CompressionError as error:
+            if trained is self.opened:
+                raise
+            raise CompressionError(
+                f"{error}; behind shrink.vocabulary the student has fewer pieces, so leave the teacher out to be taught by"
+                " the dense model, or make the teacher's vocabulary smaller first, with job: shrink on the same rows"
+            ) from error
 
     def _check_metrics(self) -> None:
         """Metrics against the labels, and whether what they need from outside is there."""

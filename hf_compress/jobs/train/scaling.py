@@ -15,16 +15,16 @@ def scaling(plan: Plan, processes: int) -> str:
     Raises:
         CompressionError: there are more processes than training rows.
     """
-    recipe, dense, args = plan.recipe, plan.opened.skeleton, plan.args
-    assert dense is not None
-    model = dense if plan.removal is None else plan.removal.left
+    recipe, whole, args = plan.recipe, plan.trained.skeleton, plan.args  # with the pieces that a copy teaches, too
+    assert whole is not None
+    model = whole if plan.removal is None else plan.removal.left
     if not recipe.data.streaming and (rows := len(plan.opened.raw["train"])) < processes * args.per_device_train_batch_size:
         raise CompressionError(
             f"--world-size: {processes} processes take {processes * args.per_device_train_batch_size} rows at once, and the"
             f" train split has {rows}; start fewer, or lower training.per_device_train_batch_size"
         )
     teacher = None if recipe.distillation is None else recipe.distillation.teacher
-    num_bytes = 0 if teacher is None else teacher.num_bytes(dense, recipe.task)
+    num_bytes = 0 if teacher is None else teacher.num_bytes(whole, recipe.task)
     spread = teacher is not None and teacher.shard == "like_student"
     sizes = sizes_of(model, recipe.compression, args, num_bytes, spread)
     batch = args.per_device_train_batch_size * args.gradient_accumulation_steps * processes

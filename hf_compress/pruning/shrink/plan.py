@@ -101,8 +101,8 @@ class ShrinkPlan(metaclass=CheckedKinds):
         whole = all(value is None or value == {} for value in asked.values()) and not self.has_budget
         if whole and self.vocabulary is None:
             raise CompressionError(
-                "ShrinkPlan() keeps everything; say what stays: feed_forward, heads, hidden, experts, layers or vocabulary,"
-                " or a budget: parameters or macs"
+                "ShrinkPlan() keeps everything; say what stays: feed_forward, heads, hidden, experts, layers or vocabulary"
+                " (in a recipe `vocabulary: {}`), or a budget: parameters or macs"
             )
         if whole and self.importance is not None:
             raise CompressionError(

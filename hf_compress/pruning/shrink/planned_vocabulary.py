@@ -4,9 +4,12 @@ import contextlib
 import copy
 import dataclasses
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+import numpy
 
 from hf_compress._errors import CompressionError
 from hf_compress._forward.dry_run import skeleton
@@ -71,12 +74,22 @@ class PlannedVocabulary:
         rows = rows_of(opened.skeleton)
         check_rewritable(tokenizer, rows, asked.keep)
         used = used_ids(opened.examples["train"], task.token_columns)
-        choice = choose_vocabulary(tokenizer, rows, _configs(opened), used, asked.keep)
+        choice = choose_vocabulary(tokenizer, opened.skeleton, _configs(opened), used, asked.keep)
         if len(choice.kept) == rows:
             raise CompressionError(
                 f"nothing goes: the training rows, and what every text needs, use all {rows:,} rows; leave it out"
             )
         small = _with(opened, choice, data, seed)
+        other = written_otherwise(opened.examples["train"], small.examples["train"], task.token_columns, choice.kept)
+        if other:
+            # Of a text that is cut only what is left of its last word was seen.
+            logger.warning(
+                "%s of %s training %s are other tokens with the smaller vocabulary: of a word that is cut the pieces that"
+                " are left stay, and not all that the word is made of",
+                f"{other:,}",
+                f"{len(opened.examples['train']):,}",
+                task.unit,
+            )
         assert small.skeleton is not None
         whole, left = skeleton(opened.skeleton), skeleton(small.skeleton)
         sizes = [size_of(one, [(name, item.itemsize) for name, item in one.named_parameters()]) for one in (whole, left)]
@@ -115,7 +128,45 @@ class PlannedVocabulary:
                     f"{what}={asked} allows {share_of(asked) * before:,.0f}, and the smaller vocabulary alone leaves"
                     f" {after:,}; leave {what} out, or allow less"
                 )
-        return dataclasses.replace(rest, **shares)
+        # Rounded down, so that what is left is within the budget.
+        return dataclasses.replace(rest, **{what: math.floor(share * 1e6) / 1e6 for what, share in shares.items()})
+
+    def budgets(self, plan: ShrinkPlan) -> str:
+        """What shares behind the vocabulary are of the whole model, for refusals; empty without a budget."""
+        rest = self.rest(plan)
+        words = [
+            f"{what}={getattr(rest, what)} of what the smaller vocabulary leaves is {getattr(plan, what)} of the whole"
+            for what in ("parameters", "macs")
+            if getattr(plan, what) is not None
+        ]
+        return f" ({', '.join(words)})" if words else ""
+
+
+def written_otherwise(before: Any, after: Any, columns: tuple[str, ...], kept: tuple[int, ...]) -> int:
+    """How many examples are other tokens than they were, of those that there are of both.
+
+    Args:
+        before: a dataset.
+        after: the same made with the smaller vocabulary.
+        columns: those with lists of ids.
+        kept: id afterwards -> before.
+    """
+    ids, count = numpy.array(kept), min(len(before), len(after))
+    others: set[int] = set()
+    for column in columns:
+        pairs = zip(*(_lists(one.select(range(count)), column) for one in (before, after)), strict=True)
+        for place, (old, new) in enumerate(pairs):
+            if not numpy.array_equal(old, numpy.where(new < 0, new, ids[numpy.maximum(new, 0)])):
+                others.add(place)
+    return len(others)
+
+
+def _lists(examples: Any, column: str) -> Iterator[Any]:
+    """The lists of a column, one after the other."""
+    for batch in examples.select_columns([column]).with_format("arrow").iter(_AT_ONCE):
+        rows = batch[column].combine_chunks()
+        flat, ends = rows.flatten().to_numpy(zero_copy_only=False), numpy.cumsum(rows.value_lengths().to_numpy())
+        yield from numpy.split(flat, ends[:-1])
 
 
 def used_ids(examples: Any, columns: tuple[str, ...]) -> set[int]:

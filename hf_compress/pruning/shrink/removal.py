@@ -97,11 +97,12 @@ def planned_by_recipe(
         if plan.vocabulary is not None and opened is not None and data is not None:
             where = "shrink.vocabulary"
             vocabulary = PlannedVocabulary.of(opened, plan.vocabulary, data, seed)
-            where, rest = "shrink", vocabulary.rest(plan)
+            rest, where = vocabulary.rest(plan), "shrink"
         left = model if vocabulary is None else vocabulary.opened.skeleton
         parts = None if rest is None else PlannedShrink.of(left, rest)
     except RecipeError:
         raise
     except CompressionError as error:
-        raise RecipeError([Problem(path=where, message=str(error))]) from error
+        behind = "" if vocabulary is None or where != "shrink" or rest is None else vocabulary.budgets(plan)
+        raise RecipeError([Problem(path=where, message=f"{error}{behind}")]) from error
     return PlannedRemoval(whole=model, vocabulary=vocabulary, plan=rest, parts=parts)

@@ -54,8 +54,9 @@ def shrink_vocabulary(model: Any, tokenizer: Any, texts: Iterable[str], *, keep:
 
     What stays: pieces that the texts are made of; all bytes, or all characters where the tokenizer does not fall back on
     bytes; special and other added tokens; what config and generation config name; `keep`; and of BPE what is merged on
-    the way to these. So every text can still be written, one that is not like the corpus with more tokens. On a text of
-    the corpus the model sees the same pieces, and gives the same logits for every piece that stays.
+    the way to these; and all up to the padding's id where positions are counted from it. So every text can still be written
+    whose characters are pieces, one that is not like the corpus with more tokens. On a text of the corpus the model sees
+    the same pieces, and gives the same logits for every piece that stays, which a pass over a few of them shows.
 
     Args:
         model: a transformers model of any type, whole and with dense weights; stays as it is.
@@ -79,7 +80,7 @@ def shrink_vocabulary(model: Any, tokenizer: Any, texts: Iterable[str], *, keep:
     rows = rows_of(model)
     check_rewritable(tokenizer, rows, keep)
     used = {index for ids in _encoded(tokenizer, corpus, "reading texts") for index in ids}
-    choice = choose_vocabulary(tokenizer, rows, configs_of(model), used, keep)
+    choice = choose_vocabulary(tokenizer, model, configs_of(model), used, keep)
     _check_same(tokenizer, choice, corpus)
     small = without_rows(model, choice)
     return SmallerVocabulary(

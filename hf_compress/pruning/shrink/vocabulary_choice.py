@@ -17,6 +17,7 @@ from hf_compress.checkpoints.token_ids import move_token_ids
 from hf_compress.pruning.shrink.along import cut_along
 from hf_compress.pruning.shrink.piece import Piece
 from hf_compress.pruning.shrink.pieces import check_stock
+from hf_compress.pruning.shrink.same_answers import check_answers
 from hf_compress.pruning.shrink.smaller_model import filled
 from hf_compress.pruning.shrink.tokenizer_pieces import always_kept, check_kind, closed, ids_of_pieces, rewritten
 
@@ -45,18 +46,25 @@ class VocabularyChoice:
 
 
 def rows_of(model: Any) -> int:
-    """Rows of the embeddings that read pieces."""
-    return int(model.get_input_embeddings().weight.shape[0])
+    """Rows of the embeddings that read pieces.
+
+    Raises:
+        CompressionError: there is no such table.
+    """
+    try:
+        return int(model.get_input_embeddings().weight.shape[0])
+    except (NotImplementedError, AttributeError) as error:
+        raise CompressionError(f"{type(model).__name__} has no table with a row for each piece, so none can go") from error
 
 
 def choose_vocabulary(
-    tokenizer: Any, rows: int, configs: Iterable[tuple[str, Any]], used: Iterable[int], keep: Sequence[str] = ()
+    tokenizer: Any, model: Any, configs: Iterable[tuple[str, Any]], used: Iterable[int], keep: Sequence[str] = ()
 ) -> VocabularyChoice:
-    """Close the pieces that are used under what every text, both configs and the merges need besides.
+    """Close the pieces that are used under what every text, both configs, the merges and the model need besides.
 
     Args:
         tokenizer: a fast one; stays as it is.
-        rows: of the model's embeddings.
+        model: perhaps without memory.
         configs: the model's config and generation config, each with a name for refusals.
         used: ids of pieces.
         keep: pieces to keep beside those, as the tokenizer spells them.
@@ -65,9 +73,10 @@ def choose_vocabulary(
         CompressionError: the tokenizer is slow, of a kind that cannot be rewritten, or another model's; a piece in `keep`
             is unknown.
     """
+    rows = rows_of(model)
     data = _description(tokenizer, rows)
-    named = _ids_in(configs, tokenizer)
-    kept_ids, merges = closed(data, {*used, *always_kept(data), *_asked_for(keep, data), *named})
+    needed = {*always_kept(data), *_asked_for(keep, data), *_ids_in(configs, tokenizer), *_before_padding(model)}
+    kept_ids, merges = closed(data, {*used, *needed})
     kept = tuple(sorted(index for index in kept_ids if 0 <= index < rows))
     choice = VocabularyChoice(kept=kept, rows_before=rows, tokenizer=None)
     smaller = _loaded(tokenizer, rewritten(data, choice.moved, merges))
@@ -91,7 +100,8 @@ def without_rows(model: Any, choice: VocabularyChoice) -> Any:
         choice: which stay.
 
     Raises:
-        CompressionError: it has another number of rows, or its class builds other tensors.
+        CompressionError: it has another number of rows, its class builds other tensors, or it answers otherwise without the
+            rows.
     """
     if (rows := rows_of(model)) != choice.rows_before:
         raise CompressionError(f"the vocabulary was chosen for {choice.rows_before} rows, and this model has {rows}")
@@ -105,6 +115,7 @@ def without_rows(model: Any, choice: VocabularyChoice) -> Any:
     small = filled(built, model, pieces)
     if getattr(small, "generation_config", None) is not None:
         _set_ids(small.generation_config, choice.moved, choice.tokenizer, "generation_config")
+    check_answers(model, small, choice.kept)
     return small
 
 
@@ -147,6 +158,19 @@ def _asked_for(keep: Sequence[str], data: dict[str, Any]) -> set[int]:
         what = keep if isinstance(keep, str) else unknown
         raise CompressionError(f"keep={what!r}: the tokenizer has no such piece; give pieces as it spells them, in a list")
     return {pieces[piece] for piece in keep}
+
+
+def _before_padding(model: Any) -> range:
+    """The ids up to the padding's, where a table of positions counts from it (RoBERTa and its kin, M2M100).
+
+    Without one of them all positions would read other rows.
+    """
+    marks = [
+        module.padding_idx
+        for name, module in model.named_modules()
+        if "position" in name.rpartition(".")[2] and isinstance(getattr(module, "padding_idx", None), int)
+    ]
+    return range(max(marks, default=-1) + 1)
 
 
 class _Asked(dict[int, int | None]):

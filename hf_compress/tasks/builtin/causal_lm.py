@@ -36,7 +36,7 @@ class CausalLM(NextToken, TextTask, name="causal_lm"):
         """The column."""
         return rows[self.text][:]
 
-    def likelihood_tokens(self, examples: "Dataset", rows: "Dataset", processor: Any) -> int:
+    def likelihood_tokens(self, rows: "Dataset", processor: Any) -> int:
         """Those of all documents, with the end of each: blocks drop the last ones."""
         total, documents = 0, self.documents(rows)
         for start in range(0, len(documents), _AT_ONCE):

@@ -175,9 +175,10 @@ class Chat(NextToken, name="chat"):
         ]
         return {f"answers cut at {self.length} tokens": ", ".join(counts) or "none"}
 
-    def likelihood_tokens(self, examples: "Dataset", rows: "Dataset", processor: Any) -> int:
+    def likelihood_tokens(self, rows: "Dataset", processor: Any) -> int:
         """Those of the answers."""
-        return sum(label != IGNORED for labels in examples["labels"] for label in labels)
+        encoded = (encode_chat(processor, turns, first) for turns, first in self._conversations(rows[:]))
+        return sum(label != IGNORED for _, answers in encoded for label in answers)
 
     def collator(self, processor: Any) -> Any:
         """Pads to the longest conversation of a batch."""

@@ -143,13 +143,18 @@ class SpeechSeq2Seq(Generating, AudioTask, name="speech_seq2seq"):
             if header.seconds > limit:
                 yield Wrong(position=row, says=f"has {header.seconds:.2f} s of sound", way_out=way_out)
 
+    def begins_by_itself(self, tokenizer: Any) -> int | None:
+        """Whisper's start."""
+        start: int | None = tokenizer.get_vocab().get(_START)
+        return start
+
     def examples(self, splits: Splits, processor: Any, labels: list[str]) -> Splits:
         """Token ids of targets, and what the feature extractor makes of sounds, computed when a batch is read."""
         from datasets import concatenate_datasets
 
         extractor, tokenizer = processor.feature_extractor, processor.tokenizer
         transform = partial(self._read, extractor=extractor, pad=self.padding(splits, extractor))
-        encode = partial(self.encode_targets, tokenizer=tokenizer, start=tokenizer.get_vocab().get(_START))
+        encode = partial(self.encode_targets, tokenizer=tokenizer)
         made = {}
         for name, split in self.undecoded(splits).items():
             targets = split.select_columns([self.target]).map(

@@ -13,6 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from hf_compress import CompressionError, Recipe
 from hf_compress._problems import RecipeError
+from hf_compress._units import format_bytes
 from hf_compress.distillation.loss import DistillationLoss, FeatureLoss
 from hf_compress.jobs.train import run as train_run
 from hf_compress.jobs.train import shrunk as shrunk_stage
@@ -257,7 +258,10 @@ def test_rows_that_use_other_pieces_than_the_run_began_with_are_refused(fewer, t
         ({"data.streaming": True}, "shrink.vocabulary: looks at all training rows, which data.streaming does not know"),
         ({"shrink": {"vocabulary": {"keep": "Ġcat"}}}, "shrink.vocabulary.keep: "),
         ({"shrink": {"vocabulary": {"keep": ["Ġzebra"]}}}, "shrink.vocabulary: keep=.*: the tokenizer has no such piece"),
-        ({"distillation": {"teacher": {"name": "model", "model": "model"}}}, "distillation.teacher.model: the teacher's"),
+        (
+            {"distillation": {"teacher": {"name": "model", "model": "model"}}},
+            "distillation.teacher.model: the teacher's .* job: shrink",
+        ),
         ({"shrink": {"vocabulary": {}, "parameters": "99.9%"}, "calibration": {}}, "the smaller vocabulary alone leaves"),
     ],
 )
@@ -267,6 +271,14 @@ def test_a_vocabulary_that_cannot_be_made_smaller_is_refused_before_anything_is_
     with pytest.raises(RecipeError, match=said):
         raise RecipeError(wordy(tmp_path, **changes).preflight())
     assert not (tmp_path / "out").exists()
+
+
+def test_the_teacher_of_several_processes_is_the_dense_model_with_the_smaller_vocabulary(tmp_path):
+    job = wordy(tmp_path, pruning=DROP, quantization=DROP, **{"quantization.scheme.group_size": DROP})
+    removal = job._plan().removal
+    whole = 4 * sum(weight.numel() for weight in removal.whole.parameters())
+    bytes_of = [line.split("  ")[-1] for line in job.scaling(2).splitlines() if line.startswith("teacher")]
+    assert bytes_of == [format_bytes(4 * removal.vocabulary.after.parameters)] and bytes_of != [format_bytes(whole)]
 
 
 def test_a_smaller_vocabulary_alone_is_a_run(tmp_path):
