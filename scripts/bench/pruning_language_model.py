@@ -30,7 +30,6 @@ import json
 import math
 import os
 import random
-import re
 import resource
 import shutil
 import time
@@ -82,7 +81,6 @@ _AT_ONCE = 2048
 """Texts that are written side by side."""
 _BEGUN_AT_ONCE = 256
 """Of those that go on with others, whose beginnings are equally long."""
-_SENTENCE_ENDS = re.compile(r'(?<=[.!?"])\s+')
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,23 +164,6 @@ def sampled(
             rows.append(ids[:end])
         bench.progress(f"{len(rows)} of {count} texts written")
     return [ids for ids in rows if len(ids) > 1]
-
-
-def mixed(folder: Path, tokenizer: Any, count: int, length: int, seed: int) -> list[list[int]]:
-    """Texts put together of a few sentences in a row from one text of the training, then from another, and so on."""
-    documents = load_dataset("parquet", data_files=str(folder / "train.parquet"), split="train")["text"][:]
-    stories = [_SENTENCE_ENDS.split(text) for text in documents]
-    chance, rows = random.Random(seed), []
-    for _ in range(count):
-        ids: list[int] = []
-        text = ""
-        while len(ids) < length:
-            story = chance.choice(stories)
-            start = chance.randrange(len(story))
-            text = " ".join([*([text] if text else []), *story[start : start + chance.randint(1, 4)]])
-            ids = [tokenizer.bos_token_id, *tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]]
-        rows.append(ids[:length])
-    return rows
 
 
 def collate(rows: list[Any]) -> dict[str, torch.Tensor]:
@@ -323,15 +304,12 @@ def measure(row: str, options: argparse.Namespace) -> dict[str, Any]:
             begun = train if options.begun else None
             written = sampled(whole, tokenizer, options.sampled, options.train_length, options.seed, begun)
             train = train * options.repeated + written
-        if options.mixed:
-            train = train + mixed(options.data, tokenizer, options.mixed, options.train_length, options.seed)
         model = trained(model, row, train, options, place)
         found |= {
             "steps": options.steps,
             "sampled": options.sampled,
             "repeated": options.repeated,
             "begun": options.begun,
-            "mixed": options.mixed,
             "train_length": options.train_length,
             "batch_size": options.batch_size,
             "task_weight": options.task_weight,
@@ -374,7 +352,9 @@ def table(folder: Path) -> str:
 
 def _training(one: dict[str, Any]) -> str:
     """How a model was trained, in words."""
-    text = f"{one['steps']} x {one['batch_size']} rows, lr {one['learning_rate']:g}"
+    text = f"{one['steps']} x {one['batch_size']} rows"
+    text += f" of {one['train_length']} tokens" if "train_length" in one else ""
+    text += f", lr {one['learning_rate']:g}"
     text += f", labels {one['task_weight']:g}" if one["task_weight"] else ""
     text += f", hidden states {one['hidden_weight']:g}" if one.get("hidden_weight") else ""
     if one.get("sampled"):
@@ -404,7 +384,6 @@ def main() -> None:
     options.add_argument("--sampled", type=int, default=0, help="texts that the model writes for the training")
     options.add_argument("--repeated", type=int, default=1, help="times that each text of --data is in the training then")
     options.add_argument("--begun", action="store_true", help="they go on with beginnings of texts of --data")
-    options.add_argument("--mixed", type=int, default=0, help="texts put together of sentences of --data, beside those")
     options.add_argument("--batch_size", type=int, default=1)
     options.add_argument("--learning_rate", type=float, default=1e-4)
     options.add_argument(
