@@ -1,5 +1,6 @@
 """The model that a recipe's `shrink` leaves: made once of the dense one, kept in the run's folder, trained from there."""
 
+import copy
 import dataclasses
 import json
 import logging
@@ -162,8 +163,8 @@ def _unreadable(folder: Path, error: Exception) -> CompressionError:
 
 def _from(opened: Opened, folder: Path) -> Opened:
     """The inputs with the model of a folder in the place of the dense one."""
-    small = dataclasses.replace(opened)
-    small.task, small.model, small.config = opened.task, str(folder), from_pretrained(AutoConfig, str(folder), "shrink")
+    small = copy.copy(opened)
+    small.model, small.config = str(folder), from_pretrained(AutoConfig, str(folder), "shrink")
     return small
 
 

@@ -25,7 +25,6 @@ from hf_compress.pruning.shrink.vocabulary_choice import (
     check_rewritable,
     choose_vocabulary,
     config_without_rows,
-    rows_of,
 )
 from hf_compress.tasks.opened import Opened
 from hf_compress.tasks.prepared import prepare_examples
@@ -71,13 +70,13 @@ class PlannedVocabulary:
         if not task.token_columns or tokenizer is None:
             raise CompressionError(f"{task.name} has no tokens whose rows could be counted; leave it out")
         assert opened.skeleton is not None
-        rows = rows_of(opened.skeleton)
-        check_rewritable(tokenizer, rows, asked.keep)
+        check_rewritable(tokenizer, opened.skeleton, asked.keep)
         used = used_ids(opened.examples["train"], task.token_columns)
         choice = choose_vocabulary(tokenizer, opened.skeleton, _configs(opened), used, asked.keep)
-        if len(choice.kept) == rows:
+        if len(choice.kept) == choice.rows_before:
             raise CompressionError(
-                f"nothing goes: the training rows, and what every text needs, use all {rows:,} rows; leave it out"
+                f"nothing goes: the training rows, and what every text needs, use all {choice.rows_before:,} rows; leave it"
+                " out"
             )
         small = _with(opened, choice, data, seed)
         other = written_otherwise(opened.examples["train"], small.examples["train"], task.token_columns, choice.kept)
@@ -131,9 +130,13 @@ class PlannedVocabulary:
         # Rounded down, so that what is left is within the budget.
         return dataclasses.replace(rest, **{what: math.floor(share * 1e6) / 1e6 for what, share in shares.items()})
 
-    def budgets(self, plan: ShrinkPlan) -> str:
-        """What shares behind the vocabulary are of the whole model, for refusals; empty without a budget."""
-        rest = self.rest(plan)
+    def budgets(self, plan: ShrinkPlan, rest: ShrinkPlan) -> str:
+        """What shares behind the vocabulary are of the whole model, for refusals; empty without a budget.
+
+        Args:
+            plan: the recipe's.
+            rest: what `rest` made of it.
+        """
         words = [
             f"{what}={getattr(rest, what)} of what the smaller vocabulary leaves is {getattr(plan, what)} of the whole"
             for what in ("parameters", "macs")
@@ -199,8 +202,7 @@ def _configs(opened: Opened) -> Iterator[tuple[str, Any]]:
 def _with(opened: Opened, choice: VocabularyChoice, data: Data, seed: int) -> Opened:
     """The inputs as if the model had always had this vocabulary."""
     task = opened.task
-    small = dataclasses.replace(opened)
-    small.task, small.model = task, opened.model
+    small = copy.copy(opened)
     small.processor = choice.tokenizer
     if tokenizer_of(opened.processor) is not opened.processor:  # inside a processor, which is shared otherwise
         small.processor = copy.copy(opened.processor)

@@ -30,17 +30,20 @@ class PlannedRemoval:
     parts: PlannedShrink | None
 
     @property
+    def behind_vocabulary(self) -> Any:
+        """The model without memory, and without the rows of its vocabulary that go."""
+        return self.whole if self.vocabulary is None else self.vocabulary.opened.skeleton
+
+    @property
     def left(self) -> Any:
         """The model without memory that is left; of a budget, which leaves counts open, the largest."""
-        if self.parts is not None:
-            return self.parts.built
-        return self.whole if self.vocabulary is None else self.vocabulary.opened.skeleton
+        return self.behind_vocabulary if self.parts is None else self.parts.built
 
     def describe(self) -> str:
         """What goes, and parameters, bytes and MACs before and after, in lines."""
         lines = [] if self.vocabulary is None else [self.vocabulary.describe()]
         if self.parts is not None:
-            lines.append(self.parts.describe(self.whole if self.vocabulary is None else self.vocabulary.opened.skeleton))
+            lines.append(self.parts.describe(self.behind_vocabulary))
         return "\n".join(lines)
 
     def done(self, choice: ShrinkChoice | None) -> "Removal":
@@ -103,6 +106,6 @@ def planned_by_recipe(
     except RecipeError:
         raise
     except CompressionError as error:
-        behind = "" if vocabulary is None or where != "shrink" or rest is None else vocabulary.budgets(plan)
+        behind = "" if vocabulary is None or where != "shrink" or rest is None else vocabulary.budgets(plan, rest)
         raise RecipeError([Problem(path=where, message=f"{error}{behind}")]) from error
     return PlannedRemoval(whole=model, vocabulary=vocabulary, plan=rest, parts=parts)

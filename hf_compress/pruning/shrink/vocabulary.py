@@ -12,7 +12,6 @@ from hf_compress.pruning.shrink.vocabulary_choice import (
     check_rewritable,
     choose_vocabulary,
     configs_of,
-    rows_of,
     without_rows,
 )
 
@@ -77,8 +76,7 @@ def shrink_vocabulary(model: Any, tokenizer: Any, texts: Iterable[str], *, keep:
     corpus = list(texts)
     if not corpus or not all(isinstance(text, str) for text in corpus):
         raise CompressionError("texts holds none, or what is no text; give an iterable of strings")
-    rows = rows_of(model)
-    check_rewritable(tokenizer, rows, keep)
+    check_rewritable(tokenizer, model, keep)
     used = {index for ids in _encoded(tokenizer, corpus, "reading texts") for index in ids}
     choice = choose_vocabulary(tokenizer, model, configs_of(model), used, keep)
     _check_same(tokenizer, choice, corpus)
@@ -87,7 +85,7 @@ def shrink_vocabulary(model: Any, tokenizer: Any, texts: Iterable[str], *, keep:
         model=small,
         tokenizer=choice.tokenizer,
         kept=choice.kept,
-        rows_before=rows,
+        rows_before=choice.rows_before,
         bytes_before=_bytes(model),
         bytes_after=_bytes(small),
     )

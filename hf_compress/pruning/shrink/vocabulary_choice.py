@@ -83,13 +83,13 @@ def choose_vocabulary(
     return VocabularyChoice(kept=kept, rows_before=rows, tokenizer=smaller)
 
 
-def check_rewritable(tokenizer: Any, rows: int, keep: Sequence[str] = ()) -> None:
+def check_rewritable(tokenizer: Any, model: Any, keep: Sequence[str] = ()) -> None:
     """Refuse early what `choose_vocabulary` refuses whatever is used.
 
     Raises:
         CompressionError: see there.
     """
-    _asked_for(keep, _description(tokenizer, rows))
+    _asked_for(keep, _description(tokenizer, rows_of(model)))
 
 
 def without_rows(model: Any, choice: VocabularyChoice) -> Any:

@@ -40,16 +40,27 @@ def load(folder, **changes):
     return Recipe.from_plain(recipe(folder, {**SHRINK, **changes}))
 
 
+def run_leaving(job, folder, stages):
+    """The result of a run that nothing interrupts; `folder`/left keeps what a kill at each of the stages had left."""
+    with pytest.MonkeyPatch.context() as patch:
+        for stage, (place, name, calls) in stages.items():
+            left = folder / "left" / stage
+            before_call(patch, place, name, calls, functools.partial(shutil.copytree, folder / "out", left))
+        return job.run()
+
+
+def take_up(folder, stage, tmp_path):
+    """What was left at a stage, as if it had been left in another folder."""
+    shutil.copytree(folder / "left" / stage, tmp_path / "out")
+    file = tmp_path / "out" / "recipe.yaml"
+    file.write_text(file.read_text().replace(str(folder), str(tmp_path)))
+
+
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
     """The folder and result of a run that nothing interrupted; beside it what a kill at some stages had left."""
     folder = tmp_path_factory.mktemp("straight")
-    job = load(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        for stage, (place, name, calls) in STAGES.items():
-            left = folder / "left" / stage
-            before_call(patch, place, name, calls, functools.partial(shutil.copytree, folder / "out", left))
-        return folder, job.run()
+    return folder, run_leaving(load(folder), folder, STAGES)
 
 
 def test_the_dense_model_teaches_the_shrunk_one_which_is_pruned_quantized_and_written_as_a_stock_model(straight):
@@ -90,9 +101,7 @@ def test_report_manifest_and_card_say_what_was_removed_and_what_it_saves(straigh
 def test_an_interrupted_run_goes_on_with_the_same_shrunk_model_and_ends_with_the_same_bytes(straight, stage, tmp_path):
     folder, result = straight
     write_jsonl(tmp_path / "train.jsonl", text_rows())
-    shutil.copytree(folder / "left" / stage, tmp_path / "out")
-    file = tmp_path / "out" / "recipe.yaml"
-    file.write_text(file.read_text().replace(str(folder), str(tmp_path)))
+    take_up(folder, stage, tmp_path)
     again = load(tmp_path).run(resume=True)
     assert (again.folder / "model.safetensors").read_bytes() == (result.folder / "model.safetensors").read_bytes()
     assert [row.metrics for row in again.report.rows] == [row.metrics for row in result.report.rows]
@@ -101,9 +110,7 @@ def test_an_interrupted_run_goes_on_with_the_same_shrunk_model_and_ends_with_the
 def test_a_shrunk_model_that_was_changed_is_not_trained(straight, tmp_path):
     folder, _ = straight
     write_jsonl(tmp_path / "train.jsonl", text_rows())
-    shutil.copytree(folder / "left" / "before the compression", tmp_path / "out")
-    file = tmp_path / "out" / "recipe.yaml"
-    file.write_text(file.read_text().replace(str(folder), str(tmp_path)))
+    take_up(folder, "before the compression", tmp_path)
     weights = tmp_path / "out" / "shrunk" / "model.safetensors"
     save_file({name: tensor + 1 for name, tensor in load_file(weights).items()}, weights, {"format": "pt"})
     with pytest.raises(CompressionError, match="shrunk does not hold the weights that this run has written there"):
@@ -188,12 +195,7 @@ def wordy(folder, **changes):
 def fewer(tmp_path_factory):
     """As `straight`, of a run whose vocabulary is made smaller first."""
     folder = tmp_path_factory.mktemp("fewer")
-    job = wordy(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        for stage, (place, name, calls) in LEFT.items():
-            left = folder / "left" / stage
-            before_call(patch, place, name, calls, functools.partial(shutil.copytree, folder / "out", left))
-        return folder, job.run()
+    return folder, run_leaving(wordy(folder), folder, LEFT)
 
 
 def test_the_dense_model_with_the_smaller_vocabulary_teaches_and_the_result_knows_no_other_pieces(fewer):
@@ -229,9 +231,7 @@ def test_the_dense_model_with_the_smaller_vocabulary_teaches_and_the_result_know
 def test_an_interrupted_run_goes_on_with_the_same_vocabulary_and_ends_with_the_same_bytes(fewer, stage, tmp_path):
     folder, result = fewer
     job = wordy(tmp_path)
-    shutil.copytree(folder / "left" / stage, tmp_path / "out")
-    file = tmp_path / "out" / "recipe.yaml"
-    file.write_text(file.read_text().replace(str(folder), str(tmp_path)))
+    take_up(folder, stage, tmp_path)
     again = job.run(resume=True)
     assert (again.folder / "model.safetensors").read_bytes() == (result.folder / "model.safetensors").read_bytes()
     assert [row.metrics for row in again.report.rows] == [row.metrics for row in result.report.rows]
@@ -240,9 +240,7 @@ def test_an_interrupted_run_goes_on_with_the_same_vocabulary_and_ends_with_the_s
 def test_rows_that_use_other_pieces_than_the_run_began_with_are_refused(fewer, tmp_path):
     folder, _ = fewer
     job = wordy(tmp_path)
-    shutil.copytree(folder / "left" / "in the compression", tmp_path / "out")
-    file = tmp_path / "out" / "recipe.yaml"
-    file.write_text(file.read_text().replace(str(folder), str(tmp_path)))
+    take_up(folder, "in the compression", tmp_path)
     write_jsonl(tmp_path / "train.jsonl", [{"text": row["text"].replace("home", "cat")} for row in text_rows()])
     with pytest.raises(CompressionError, match="keeps other rows of the vocabulary than the training rows use now; remove"):
         job.run(resume=True)
